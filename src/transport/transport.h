@@ -1,0 +1,181 @@
+// Transport: the upper seam between connections and whatever moves their bytes (DESIGN.md section 5).
+//
+// A reactor owns one Transport. The turn is: poll() brings a batch of events, the reactor reacts by
+// calling send(), close() …, the next poll() submits all of it at once and waits. Lower floors never
+// call back up. Real: transport/uring, transport/epoll; fake: tests/support/sim_transport.
+//
+// Thread: may be opened by any thread; the thread that calls poll() first owns it from then on and
+// is the only one that may touch it (io_uring's single issuer). Only a wake source crosses threads.
+// It never parses, never allocates after start on the hot path, and knows no HTTP, no TLS, no limits
+// but its own table sizes.
+//
+// Life of a connection. A Handle is born in an ACCEPTED event and dies in close() or reset(); using
+// a dead handle is a bug (asserted). Between the two:
+//  - every RECEIVED event lends one buffer, which release() gives back, in any order, in any later
+//    turn, also after the connection died;
+//  - at most one send() is outstanding; it ends in exactly one of SENT, FAILED or CLOSED, and until
+//    that event is delivered its memory parts must not change and its descriptors must stay open;
+//  - PEER_CLOSED is delivered at most once (the peer sent FIN; we may go on sending); no RECEIVED follows;
+//  - FAILED is delivered at most once, and after it only close()/reset() may be called on the handle:
+//    the connection is dead, nothing is outstanding, its memory parts are free. It is still the
+//    caller's until close().
+//  - close()/reset() end it at once for the caller: no event bears the handle any more, except that,
+//    when a send was outstanding (they return true), one CLOSED event with the handle's context
+//    follows as soon as the kernel has let go of the parts; it is the last. Nothing may be called on
+//    the handle meanwhile. Events of the same batch that were already handed out may still name the
+//    handle: the caller recognises them (is_open() is false) and must release() their buffers.
+#pragma once
+
+#include "src/base/handle.h"
+#include "src/base/result.h"
+#include "src/base/time.h"
+
+#include <cstdint>
+#include <span>
+
+namespace penstock {
+
+// The address of the other (or our own) end. Address bytes and port in network meaning, port in
+// host order. IPv4 uses ip[0..3]; an IPv4-mapped IPv6 peer is reported as AF_INET. AF_UNIX has neither.
+struct PeerAddress {
+  uint8_t family = 0;  // AF_INET, AF_INET6, AF_UNIX; 0: unknown
+  uint16_t port = 0;
+  uint8_t ip[16] = {};
+  bool operator==(const PeerAddress&) const = default;
+};
+
+enum class TransportEventKind : uint8_t {
+  ACCEPTED,     // a new connection `conn` on listener `id`, from `peer`; receiving is on, context is nullptr
+  RECEIVED,     // `data`/`size` (never 0) in `buffer`, to be released
+  PEER_CLOSED,  // end of what the peer sends
+  SENT,         // all bytes of the outstanding send are handed to the kernel; its parts are free
+  FAILED,       // reset, broken pipe, time out: see above; `error` is the errno
+  CLOSED,       // the parts of a connection that was closed while sending are free
+  WOKEN,        // wake source `id` became readable
+};
+
+// One line of cache. Fields not named by the kind are zero.
+struct TransportEvent {
+  Handle conn;
+  void* context = nullptr;  // of set_context(), as it stands when the event is handed out
+  const char* data = nullptr;
+  uint32_t size = 0;
+  uint32_t buffer = 0;
+  int32_t error = 0;
+  uint32_t id = 0;
+  TransportEventKind kind = TransportEventKind::WOKEN;
+  PeerAddress peer;
+};
+static_assert(sizeof(TransportEvent) <= 64);
+
+// A piece of what is to be sent: memory when fd < 0, else `size` bytes of the file `fd` from `offset`.
+struct SendPart {
+  const void* data = nullptr;
+  uint64_t size = 0;  // > 0
+  int fd = -1;
+  // The file may have to be read from a disk: the transport must then keep the reactor from waiting
+  // for it. False promises that the pages are resident (a memfd, a file just read).
+  bool cold = false;
+  uint64_t offset = 0;
+
+  static SendPart memory(const void* data, uint64_t size) { return {.data = data, .size = size}; }
+  static SendPart file(int fd, uint64_t offset, uint64_t size, bool cold = false) {
+    return {.size = size, .fd = fd, .cold = cold, .offset = offset};
+  }
+};
+
+// Named counters, all since start, written by the owning thread only. The list is counters.def.
+struct TransportCounters {
+#define COUNTER(name, help) uint64_t name = 0;
+#include "src/transport/counters.def"
+#undef COUNTER
+};
+
+struct TransportOptions {
+  uint32_t connections_max = 16'384;      // slots; at the limit accepting pauses until one is free
+  uint32_t receive_buffers = 1'024;       // power of two, at most 32768
+  uint32_t receive_buffer_bytes = 4'096;  // of each
+  uint32_t zerocopy_min = 0;              // memory sends of at least this many bytes go without a copy; 0: never
+  uint32_t file_turn_bytes = 1'048'576;   // of file parts sent on one connection before others get their turn
+};
+
+class Transport {
+ public:
+  static constexpr size_t SEND_PARTS_MAX = 32;
+
+  virtual ~Transport() = default;
+
+  // "uring", "epoll", "sim".
+  [[nodiscard]] virtual const char* name() const = 0;
+
+  // Submits everything queued since the last call, waits until there is an event or `deadline` has
+  // passed, and writes up to out.size() events; returns how many. Never waits while events are left
+  // over from before. `now` is the caller's reading of the clock for this turn; a deadline that is
+  // not after `now` means "do not wait". May return 0 early (a signal).
+  // Order: of one connection, in the order in which they happened; between connections, none.
+  [[nodiscard]] virtual size_t poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) = 0;
+
+  // Any listening stream socket (TCP over IPv4 or IPv6, MPTCP, unix). The caller keeps `fd` open
+  // until remove_listener(). REQUIRES: `id` is not in use.
+  // Sets TCP_NODELAY on it, which accepted connections inherit.
+  [[nodiscard]] virtual Status add_listener(int fd, uint32_t id) = 0;
+  // Stops accepting from it. ACCEPTED events already under way may still be delivered with this id,
+  // at most until the second poll() from here; `fd` may be closed by the caller at once.
+  virtual void remove_listener(uint32_t id) = 0;
+  // Stops (true) or resumes accepting on all listeners, over and above the transport's own limit;
+  // connections wait in the kernel's backlog. ACCEPTED events under way may still arrive.
+  virtual void pause_accept(bool paused) = 0;
+
+  // poll() returns with WOKEN{id} each time `fd` becomes readable (edge-triggered: every write to an
+  // eventfd is an edge, so an eventfd never has to be read; other kinds must be read until empty).
+  // The caller keeps it open as long as the transport lives.
+  [[nodiscard]] virtual Status add_wake_source(int fd, uint32_t id) = 0;
+
+  // True from ACCEPTED until close()/reset().
+  [[nodiscard]] virtual bool is_open(Handle conn) const = 0;
+  // Connections that are open or not yet wholly gone (a CLOSED event, a kernel operation is due).
+  [[nodiscard]] virtual uint32_t connection_count() const = 0;
+
+  // REQUIRES for all below that take `conn`: is_open(conn).
+
+  // What later events of this connection carry.
+  virtual void set_context(Handle conn, void* context) = 0;
+
+  // Gives the buffer of a RECEIVED event back. REQUIRES: each buffer once.
+  virtual void release(uint32_t buffer) = 0;
+
+  // Sends all parts in order. `more`: another send() of the same answer follows at once, so a small
+  // tail may wait for it (MSG_MORE); it is never a promise that a later call can break for good.
+  // The array `parts` is copied; what it points at is not.
+  // REQUIRES: no send outstanding, no FAILED delivered, no shutdown_send() before,
+  // 1 ≤ parts.size() ≤ SEND_PARTS_MAX. The single memory part is the fast path.
+  virtual void send(Handle conn, std::span<const SendPart> parts, bool more) = 0;
+  void send(Handle conn, const void* data, uint64_t size) {
+    const SendPart part = SendPart::memory(data, size);
+    send(conn, {&part, 1}, false);
+  }
+  // Bytes handed to the kernel on this connection since it was accepted, those of the outstanding
+  // send included as far as they are known: for min-send-rate.
+  [[nodiscard]] virtual uint64_t bytes_sent(Handle conn) const = 0;
+
+  // Back-pressure: with false no further bytes are read; RECEIVED events in flight may still arrive.
+  virtual void set_receiving(Handle conn, bool on) = 0;
+
+  // Sends FIN after all that was sent; receiving goes on. For lingering close.
+  // REQUIRES: no send outstanding.
+  virtual void shutdown_send(Handle conn) = 0;
+
+  // Ends the connection; what was handed to the kernel is still delivered (close(2)). An outstanding
+  // send is cut off where it is. Returns true when a CLOSED event will follow (see above).
+  virtual bool close(Handle conn) = 0;
+  // The same with RST: peer and kernel drop what was under way.
+  virtual bool reset(Handle conn) = 0;
+
+  // The address that the client connected to. Where the connection has no descriptor of its own and
+  // the listener is bound to a wildcard, that wildcard and the port.
+  [[nodiscard]] virtual PeerAddress local_address(Handle conn) const = 0;
+
+  [[nodiscard]] virtual const TransportCounters& counters() const = 0;
+};
+
+}  // namespace penstock
