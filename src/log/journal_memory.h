@@ -1,0 +1,76 @@
+// Creating and mapping the journal's shared memory (layout: journal_abi.h).
+//
+// The supervisor creates one JournalMemory per reactor and keeps the descriptors for its whole life,
+// so that both a replaced server and a replaced logd find every record. Roles get descriptors that
+// permit what they need and no more: read_only() makes the reader's kind. Where a list of descriptors is
+// handed to a role, it is data 0, ack 0, data 1, ack 1 ... in order of reactors; the counters of a reactor
+// lie inside its data memfd.
+#pragma once
+
+#include "src/base/result.h"
+#include "src/base/unique_fd.h"
+#include "src/log/counters.h"
+#include "src/log/journal_abi.h"
+
+#include <cstdint>
+
+namespace penstock {
+
+struct JournalGeometry {
+  uint32_t reactor = 0;
+  uint64_t instance = 0;
+  uint32_t slot_count = 8192;         // requests in flight at most: 1 KiB each, touched when used
+  uint64_t ring_bytes = 16ULL << 20;  // a power of two, RING_BYTES_MIN to 1 GiB; ~40,000 records
+};
+
+struct JournalMemory {
+  UniqueFd data;  // the reactor writes
+  UniqueFd ack;   // logd writes
+};
+
+// Two sealed memfds with the header in place, all else zero. Fails on a bad geometry and on what
+// memfd_create, ftruncate and mmap refuse.
+[[nodiscard]] Result<JournalMemory> create_journal_memory(const JournalGeometry& geometry);
+
+// A second, read-only description of `fd` (through /proc/self/fd), to be handed to a reader.
+// mmap(PROT_WRITE, MAP_SHARED) is refused on it.
+[[nodiscard]] Result<UniqueFd> read_only(int fd);
+
+// Who maps decides what is writable.
+enum class JournalAccess {
+  REACTOR,  // data read-write, ack read-only
+  DRAIN,    // data read-only, ack read-write
+  WATCH,    // both read-only: the supervisor
+};
+
+// One pair, mapped. Move-only; unmaps at its end. The descriptors may be closed after map().
+class JournalMap {
+ public:
+  // Checks magic, version, geometry against the file sizes and seals, and the counters' fingerprint,
+  // then keeps its own copy of the header: what the writer does to it later changes nothing.
+  [[nodiscard]] static Result<JournalMap> map(int data_fd, int ack_fd, JournalAccess access);
+
+  JournalMap(JournalMap&& other) noexcept;
+  JournalMap& operator=(JournalMap&& other) noexcept;
+  JournalMap(const JournalMap&) = delete;
+  JournalMap& operator=(const JournalMap&) = delete;
+  ~JournalMap();
+
+  [[nodiscard]] const JournalHeader& header() const { return header_; }
+  [[nodiscard]] ProducerPage& producer() const;
+  [[nodiscard]] Counters& counters() const;        // of the reactor; the supervisor reads it
+  [[nodiscard]] Slot& slot(uint32_t index) const;  // REQUIRES: index < header().slot_count
+  [[nodiscard]] unsigned char* ring() const { return data_ + header_.ring_offset; }
+  [[nodiscard]] AckPage& ack() const;
+
+ private:
+  JournalMap() = default;
+  void unmap();
+
+  JournalHeader header_{};
+  unsigned char* data_ = nullptr;
+  uint64_t data_bytes_ = 0;
+  unsigned char* ack_ = nullptr;
+};
+
+}  // namespace penstock
