@@ -1,0 +1,135 @@
+// CacheTable: the response cache, one for all reactors of a server.
+//
+// Lookups run on the reactor threads without lock, allocation or store to a shared line. Everything
+// that changes the table (insert, replace, purge, scavenge, limits) takes one mutex, does a bounded
+// piece of work and unlinks; memory is freed when no reactor can still see it (EpochDomain).
+// Threads: lookup() and quiescent()/offline()/online() on the reactor whose index is given; all
+// else on any thread. It knows no socket, no HTTP and no clock: `now` is a parameter.
+#pragma once
+
+#include "cache/entry.h"
+#include "cache/verdict.h"
+#include "src/base/time.h"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace penstock {
+
+struct CacheLimits {
+  uint64_t bytes_max = 256 * 1024 * 1024;      // cache.size: entries, bodies and index; 0 turns it off
+  uint64_t entry_bytes_max = 8 * 1024 * 1024;  // one entry with its bodies
+  Duration scavenge_period = seconds(120);     // unused that long (and at most twice that): flushed; 0: never
+};
+
+struct CacheConfig {
+  uint32_t reactors = 1;
+  uint64_t hash_seed = 0;  // random per start; hash_key() must be called with it
+  CacheLimits limits;
+};
+
+enum class InsertOutcome : uint8_t {
+  INSERTED,   // in the table; an entry of the same key was replaced
+  TOO_LARGE,  // over entry_bytes_max, or over what bytes_max can ever hold
+  STALE,      // its file changed, it expired or it was purged between fill and insert
+  DISABLED,   // bytes_max is 0
+  GONE,       // replace(): the old entry is no longer in the table
+};
+
+struct CacheStats {
+  uint64_t entries = 0;
+  uint64_t bytes_max = 0;
+  uint64_t bytes_cached = 0;     // entries, bodies, index
+  uint64_t bytes_index = 0;      // of which the index and the eviction's memory
+  uint64_t bytes_transient = 0;  // in flight
+  uint64_t retired = 0;          // unlinked, not yet freed
+  uint64_t inserted = 0, replaced = 0, evicted = 0, purged = 0, scavenged = 0, stale_removed = 0, refused = 0;
+  uint64_t purges = 0;                            // purge calls
+  std::array<uint64_t, VERDICT_COUNT> lookups{};  // lookup() outcomes by verdict (HIT, MISS_FIRST, STALE_* …)
+  [[nodiscard]] uint64_t hits() const { return lookups[static_cast<size_t>(Verdict::HIT)]; }
+};
+
+struct CacheTopRow {
+  std::string canonical;  // or the raw key where the entry has none
+  uint64_t hits = 0;      // estimate: hits are sampled
+  uint64_t bytes = 0;
+  uint16_t status = 0;
+  uint32_t variants = 0;
+};
+
+// What `penstock cache why` tells of an entry.
+struct CacheWhy {
+  Verdict verdict = Verdict::MISS_FIRST;  // HIT where a lookup would hit now
+  uint64_t bytes = 0;
+  uint64_t hits = 0;
+  Duration age;
+  uint8_t codings = 0;  // bit per Coding
+};
+
+class CacheTable {
+ public:
+  // `ledger` and `validity` outlive the table. The ledger is shared with the BodyStore.
+  CacheTable(const CacheConfig& config, MemoryLedger& ledger, const ValidityTable& validity);
+  CacheTable(const CacheTable&) = delete;
+  CacheTable& operator=(const CacheTable&) = delete;
+  ~CacheTable();  // REQUIRES: no reactor runs; entries that are pinned live on until unpinned
+
+  // ---- Reactor side: no lock, no allocation.
+
+  // The fresh entry of `key`, lent until this reactor's next quiescent() or offline() (pin() it to keep it
+  // longer), `why` = HIT; or nullptr, `why` = MISS_FIRST (no entry), STALE_FILE, STALE_CONFIG, EXPIRED,
+  // PURGED or DISABLED. REQUIRES: the reactor is online; hash == hash_key(key, hash_seed).
+  [[nodiscard]] const Entry* lookup(uint32_t reactor, const KeyView& key, uint64_t hash, uint64_t generation,
+                                    MonoTime now, Verdict& why);
+  // Between turns: the reactor holds no entry it was lent and has not pinned.
+  void quiescent(uint32_t reactor);
+  // Around a wait that may be long. A reactor is born offline.
+  void offline(uint32_t reactor);
+  void online(uint32_t reactor);
+  [[nodiscard]] uint64_t hash_seed() const;
+
+  // ---- Writers: any thread, a mutex, a bounded piece of work. None takes over the caller's pin.
+
+  // To be read before the content is, and given to EntryBuilder: a purge in between is then seen.
+  [[nodiscard]] uint64_t purge_mark() const;
+
+  // Puts a built entry in, evicting what must go. The entry may be served by the caller whatever the outcome.
+  [[nodiscard]] InsertOutcome insert(Entry* entry, MonoTime now);
+  // Puts `entry` in the place of `old` (same key), keeping its rank; GONE where `old` is no longer there.
+  // For a variant that was compressed meanwhile.
+  [[nodiscard]] InsertOutcome replace(const Entry* old, Entry* entry, MonoTime now);
+  // Removes the entry of this key; false where there is none.
+  bool invalidate(const KeyView& key, uint64_t hash);
+
+  // Purges. On return no lookup that begins later finds what was purged, nor does a fill that began
+  // earlier get in. Memory follows in maintain(). Names are canonical ("host/path"), matched by bytes.
+  void purge_url(std::string_view canonical);
+  void purge_prefix(std::string_view canonical_prefix);
+  void purge_all();
+
+  // Live; lowering bytes_max evicts at once, in slices.
+  void set_limits(const CacheLimits& limits);
+
+  // Called by the control thread, every 100 ms or so: frees what nobody can see any more, sweeps out what was
+  // purged, went stale or was unused for scavenge_period, in slices that hold the mutex ≤ ~100 us each.
+  // Returns true while there is more to do at once.
+  bool maintain(MonoTime now);
+
+  // ---- Looking: control thread.
+
+  [[nodiscard]] CacheStats stats() const;
+  // The `count` most hit entries of late, most first: from sampled hits, no walk over the table.
+  [[nodiscard]] std::vector<CacheTopRow> top(uint32_t count) const;
+  // What a lookup would say, without counting as one.
+  [[nodiscard]] CacheWhy why(const KeyView& key, uint64_t hash, uint64_t generation, MonoTime now) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace penstock
