@@ -12,6 +12,7 @@
 #include "cache/body.h"
 #include "cache/key.h"
 #include "cache/validity.h"
+#include "src/base/coding.h"
 #include "src/base/time.h"
 
 #include <array>
@@ -21,11 +22,7 @@
 
 namespace penstock {
 
-enum class Coding : uint8_t { IDENTITY = 0, GZIP = 1, BR = 2, ZSTD = 3 };
-inline constexpr uint32_t CODINGS = 4;
-
-// What a request accepts besides identity: OR of these, an index into Entry::pick.
-inline constexpr uint8_t ACCEPT_GZIP = 1, ACCEPT_BR = 2, ACCEPT_ZSTD = 4;
+inline constexpr uint32_t CODINGS = CODING_COUNT;
 inline constexpr uint8_t PICK_NONE = 0xFF;
 
 // The 29 bytes of an IMF-fixdate (RFC 9110 section 5.6.7).
