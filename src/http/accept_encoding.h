@@ -5,6 +5,7 @@
 // parse_accept_encoding() and choose_coding().
 #pragma once
 
+#include "src/base/coding.h"
 #include "src/http/request_head.h"
 
 #include <array>
@@ -14,15 +15,8 @@
 
 namespace penstock {
 
-enum class Coding : uint8_t { IDENTITY, GZIP, BR, ZSTD };
-inline constexpr size_t CODING_COUNT = 4;
-
 // "gzip", "br", "zstd"; "identity", which is never sent.
 [[nodiscard]] std::string_view coding_name(Coding coding);
-// ACCEPT_GZIP, ...; 0 for IDENTITY.
-constexpr uint8_t coding_bit(Coding coding) {
-  return coding == Coding::IDENTITY ? uint8_t{0} : static_cast<uint8_t>(1U << (static_cast<unsigned>(coding) - 1));
-}
 
 // What a client accepts, as weights in thousandths; 0: not acceptable.
 struct AcceptedCodings {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "src/base/assert.h"
+#include "src/base/coding.h"
 #include "src/http/field.h"
 #include "src/http/method.h"
 
@@ -33,11 +34,6 @@ enum class BodyKind : uint8_t {
   LENGTH,  // content_length bytes, > 0
   CHUNKED  // ChunkDecoder finds the end
 };
-
-// Content codings as bits of RequestHead::accept_mask and of variant sets.
-inline constexpr uint8_t ACCEPT_GZIP = 1;
-inline constexpr uint8_t ACCEPT_BR = 2;
-inline constexpr uint8_t ACCEPT_ZSTD = 4;
 
 struct RequestHead {
   Method method = Method::OTHER;
