@@ -1,0 +1,67 @@
+// Settings: the configuration as typed members, made from schema.def.
+//
+// Built only by Tree (tree.h), never changed afterwards; a new generation is a new Settings. The supervisor builds one
+// to validate, the server builds its own from the text the supervisor sends, and reactors read it between turns. A
+// default-constructed struct holds the schema's defaults. Members are the keys with '.' turned to '_':
+//   limits.head_bytes -> settings.limits_head_bytes       site.NAME.limits.url_bytes -> site.limits_url_bytes
+// A std::optional member is a value that may be left to the level above (`inherit`).
+#pragma once
+
+#include "src/base/time.h"
+#include "src/config/types.h"
+#include "src/config/values.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace penstock {
+
+struct RouteSettings {
+  RouteSettings();
+  std::string name;
+#define ROUTE_SETTING(key, member, type, ...) type::Value member{};
+#define ROUTE_MAP(key, member, ...) std::vector<NamedValue> member;
+#include "src/config/schema.def"
+};
+
+struct SiteSettings {
+  SiteSettings();
+  std::string name;
+#define SITE_SETTING(key, member, type, ...) type::Value member{};
+#define SITE_MAP(key, member, ...) std::vector<NamedValue> member;
+#include "src/config/schema.def"
+  std::vector<RouteSettings> routes;  // ascending by name
+};
+
+struct PoolSettings {
+  PoolSettings();
+  std::string name;
+#define POOL_SETTING(key, member, type, ...) type::Value member{};
+#include "src/config/schema.def"
+};
+
+struct IdentitySettings {
+  IdentitySettings();
+  std::string name;
+#define IDENTITY_SETTING(key, member, type, ...) type::Value member{};
+#include "src/config/schema.def"
+};
+
+struct Settings {
+  Settings();
+  uint64_t generation = 0;
+#define ROOT_SETTING(key, member, type, ...) type::Value member{};
+#define ROOT_MAP(key, member, ...) std::vector<NamedValue> member;
+#include "src/config/schema.def"
+  std::vector<SiteSettings> sites;           // ascending by name
+  std::vector<PoolSettings> pools;           // ascending by name
+  std::vector<IdentitySettings> identities;  // ascending by name
+
+  // The site of that name, or null. O(log n).
+  [[nodiscard]] const SiteSettings* site(std::string_view name) const;
+};
+
+}  // namespace penstock

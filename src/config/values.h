@@ -1,0 +1,56 @@
+// The value types that settings have beyond numbers and text: enumerations (from enums.def),
+// listen addresses, named values. Plain data; no I/O. Every process and thread may use them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace penstock {
+
+#define CONFIG_WORD(name, ident, word) ident,
+#define CONFIG_ENUM(name, values) enum class name : uint8_t { values };
+#include "src/config/enums.def"
+
+template <class E>
+struct EnumWord {
+  E value;
+  std::string_view word;  // as the config file writes it
+};
+
+// All values of an enumeration of settings, in the order of enums.def.
+template <class E>
+std::span<const EnumWord<E>> enum_words();
+
+#define CONFIG_ENUM(name, values)                     \
+  template <>                                         \
+  std::span<const EnumWord<name>> enum_words<name>(); \
+  std::string_view to_text(name value);
+#include "src/config/enums.def"
+
+// One address that the supervisor listens on.
+struct ListenAddress {
+  enum class Kind : uint8_t { ipv4, ipv6, unix_path, unix_abstract };
+
+  Kind kind = Kind::ipv4;
+  uint16_t port = 0;                // ipv4, ipv6: host order; 0 lets the kernel choose one
+  std::array<uint8_t, 16> ip = {};  // network order; IPv4 uses the first four bytes
+  std::string name;                 // unix_path: absolute path; unix_abstract: name without the leading NUL
+
+  bool operator==(const ListenAddress&) const = default;
+};
+
+// "192.0.2.1:80", "[2001:db8::1]:80", "unix:/run/x.sock", "unix:@name"; parses back to the same address.
+std::string to_text(const ListenAddress& address);
+
+// One entry of a named map: a response header, an error page, a MIME type.
+struct NamedValue {
+  std::string name;
+  std::string value;
+
+  bool operator==(const NamedValue&) const = default;
+};
+
+}  // namespace penstock
