@@ -1,0 +1,46 @@
+# What the scripts share. Sourced by bash; sets `tree` to the root of the source tree.
+tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+python=/usr/bin/python3 # Debian's, which has Debian's modules
+export PYTHONDONTWRITEBYTECODE=1
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "$(basename "$0"): $*"; exit 1; }
+
+# as_root COMMAND… — runs it as root: directly, or through sudo.
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo -- "$@"
+  else die "needs root or sudo for: $*"; fi
+}
+
+# The compilers that are known to build without a warning must go on doing so; any other is not held to it.
+werror() {
+  [ "$(c++ -dumpversion 2>/dev/null)" = 12 ] && echo true || echo false
+}
+
+# use_ccache — lets a build that follows use ccache where it is installed.
+use_ccache() {
+  if [ -d /usr/lib/ccache ]; then export PATH=/usr/lib/ccache:$PATH; fi
+}
+
+# configure DIR OPTION… — meson setup, or nothing where DIR already has exactly these options.
+configure() {
+  local dir=$tree/$1; shift
+  local wanted="$* CXX=${CXX:-}"
+  if [ -f "$dir/build.ninja" ] && [ "$(cat "$dir/.options" 2>/dev/null)" = "$wanted" ]; then return; fi
+  rm -rf "$dir"
+  (cd "$tree" && meson setup "$dir" "$@" >"$dir.log" 2>&1) || { cat "$dir.log" >&2; rm -f "$dir.log"; return 1; }
+  rm -f "$dir.log"
+  printf '%s' "$wanted" >"$dir/.options"
+}
+
+# configure_release — build/: what users run and what is measured.
+configure_release() { configure build --buildtype=release -Dwerror="$(werror)"; }
+
+# compile DIR TARGET… — ninja with its one-line progress on a terminal, quiet but for errors elsewhere.
+compile() {
+  local dir=$tree/$1; shift
+  if [ -t 2 ]; then ninja -C "$dir" "$@" >&2; return; fi
+  ninja --quiet -C "$dir" "$@" >"$dir/ninja.out" 2>&1 || { cat "$dir/ninja.out" >&2; return 1; }
+}

@@ -1,0 +1,99 @@
+"""The builds that tests run in, each configured once with exactly its options, and the programs found in them."""
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from outcome import TREE, Outcome, command_case, gtest_outcome, run, side_by_side
+
+NO_SYSTEM_ALLOCATOR = ["-Dmimalloc=disabled"]  # a sanitizer brings its own
+RELEASE = "build"
+BUILDS = {  # name: (compiler, meson options)
+    "build-asan": (None, ["-Dbuildtype=debug", "-Doptimization=1", "-Db_sanitize=address,undefined", "-Dwerror=true", "-Dperf=disabled",
+                          *NO_SYSTEM_ALLOCATOR]),
+    "build-tsan": ("clang++-19", ["-Dbuildtype=debug", "-Doptimization=1", "-Db_sanitize=thread", "-Db_lundef=false", "-Dwerror=true",
+                                  *NO_SYSTEM_ALLOCATOR]),
+    "build-fuzz": ("clang++-19", ["-Dbuildtype=debug", "-Doptimization=1", "-Db_sanitize=address,undefined", "-Db_lundef=false",
+                                  "-Dfuzz=enabled", "-Dtests=disabled", "-Dperf=disabled", *NO_SYSTEM_ALLOCATOR]),
+}
+SANITIZERS = {
+    "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=1:disable_coredump=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+}
+UNIT_TIMEOUT_S = 240
+FUZZ_SECONDS = 4
+
+
+def shell(function_and_arguments, compiler):
+    env = dict(os.environ) | ({"CXX": compiler} if compiler else {})
+    return ["bash", "-c", f'set -e; . "{TREE}/scripts/lib.sh"; "$@"', "lib", *function_and_arguments], env
+
+
+def build(name, targets=()):
+    """Configures and compiles; one case, whose name says what it shows."""
+    compiler, options = BUILDS.get(name, (None, None))
+    configure = ["configure_release"] if options is None else ["configure", name, *options]
+    command, env = shell(configure, compiler)
+    code, words = run(command, env)
+    outcome = Outcome()
+    if code != 0:
+        outcome.add(f"configure {name}", False, words)
+        return outcome
+    command, env = shell(["compile", name, *targets], compiler)
+    return command_case(f"{name} compiles without a warning", command, env, timeout=900)
+
+
+def introspect(name, what):
+    code, words = run(["meson", "introspect", what, TREE / name])
+    if code != 0:
+        raise RuntimeError(words)
+    return json.loads(words)
+
+
+def without_aslr():
+    """g++ 12's sanitizers cannot place their shadow on kernels with much address randomisation."""
+    prefix = ["setarch", "-R"]
+    return prefix if shutil.which("setarch") and run([*prefix, "true"])[0] == 0 else []
+
+
+def run_tests(name, suites=("unit", "sim"), sanitized=False):
+    """Every program of the suites, two at a time; one case per GoogleTest case."""
+    prefix = without_aslr() if sanitized else []
+    wanted = {f"penstock:{suite}" for suite in suites} | set(suites)
+    tests = [t for t in introspect(name, "--tests") if wanted & set(t["suite"])]
+
+    def one(test):
+        with tempfile.TemporaryDirectory() as scratch:
+            report = Path(scratch, "report.json")
+            env = dict(os.environ) | SANITIZERS | test["env"] | {"GTEST_OUTPUT": f"json:{report}", "TMPDIR": scratch}
+            code, words = run([*prefix, *test["cmd"]], env, UNIT_TIMEOUT_S, cwd=test["workdir"] or TREE)
+            return gtest_outcome(f"{name}: {test['name']}", report, code, words)
+
+    outcome = side_by_side([lambda t=t: one(t) for t in tests])
+    if not tests:
+        outcome.add(f"{name} has tests", False, "meson knows none in the suites " + ", ".join(suites))
+    return outcome
+
+
+def run_fuzzers(name="build-fuzz", seconds=FUZZ_SECONDS):
+    """Each fuzzer over its corpus, then on for a few seconds; finds go to a scratch folder."""
+    prefix = without_aslr()
+    targets = [t for t in introspect(name, "--targets") if t["name"].startswith("fuzz_") and t["type"] == "executable"]
+
+    def one(target):
+        corpus = TREE / "tests/corpus" / target["name"].removeprefix("fuzz_")
+        with tempfile.TemporaryDirectory() as scratch:
+            finds = Path(scratch, "finds")
+            finds.mkdir()
+            command = [*prefix, target["filename"][0], f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-verbosity=0",
+                       "-print_final_stats=1", f"-artifact_prefix={scratch}/", finds, *([corpus] if corpus.is_dir() else [])]
+            outcome = command_case(f"{target['name']} finds nothing in {seconds} s", command, dict(os.environ) | SANITIZERS, seconds + 60)
+            for crash in Path(scratch).glob("*-*"):
+                keep = TREE / name / crash.name
+                shutil.copy(crash, keep)
+                outcome.cases[0].words += f"\nthe input is kept in {keep.relative_to(TREE)}"
+            return outcome
+
+    return side_by_side([lambda t=t: one(t) for t in targets])

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""scripts/test: every check, build, unit test, sanitizer run, fuzzer and end-to-end test of penstock.
+
+One line a step; the words of what failed; last line `N passed, N failed`.
+"""
+import argparse
+import os
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import builds
+from outcome import TREE, Outcome, command_case, run, side_by_side, tail
+
+E2E = TREE / "tests/e2e"
+E2E_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    what: str
+    body: Callable[[], Outcome]
+    quick: bool = False
+    needs: tuple[str, ...] = ()
+
+
+def check_step(path):
+    name = path.stem.replace("_", "-")
+
+    def body():
+        return side_by_side([lambda: command_case(f"{name} can fail", [sys.executable, path, "--self-test"]),
+                             lambda: command_case(f"{name} holds", [sys.executable, path])])
+    return Step(name, "check", body, quick=True)
+
+
+def e2e(quick):
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch, "report.xml")
+        env = dict(os.environ) | ({"PENSTOCK_TEST_QUICK": "1"} if quick else {})
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", E2E]
+        code, words = run(command, env, E2E_TIMEOUT_S)
+        outcome = Outcome()
+        if report.is_file():
+            for case in xml.etree.ElementTree.parse(report).iter("testcase"):
+                name = f"e2e: {case.get('classname')}.{case.get('name')}"
+                broken = [part for part in case if part.tag in ("failure", "error")]
+                if case.find("skipped") is not None:
+                    outcome.skipped += 1
+                else:
+                    outcome.add(name, not broken, "\n".join(tail(part.text or "") for part in broken))
+        if code != 0 and not outcome.failed:
+            outcome.add("e2e", False, tail(words) + f"\nexit code {code}")
+        return outcome
+
+
+def steps(quick):
+    checks = [check_step(path) for path in sorted((TREE / "scripts/checks").glob("*.py")) if path.name != "tree.py"]
+    return checks + [
+        Step("release", "g++ release build", lambda: builds.build(builds.RELEASE), quick=True),
+        Step("unit", "unit and simulator tests", lambda: builds.run_tests(builds.RELEASE), quick=True, needs=("release",)),
+        *([Step("e2e", "the real binary, end to end", lambda: e2e(quick), quick=True, needs=("release",))] if E2E.is_dir() else []),
+        Step("asan-build", "g++ with ASan and UBSan", lambda: builds.build("build-asan")),
+        Step("asan", "unit and simulator tests", lambda: builds.run_tests("build-asan", sanitized=True), needs=("asan-build",)),
+        Step("tsan-build", "clang-19 with TSan", lambda: builds.build("build-tsan")),
+        Step("tsan", "unit and simulator tests", lambda: builds.run_tests("build-tsan", sanitized=True), needs=("tsan-build",)),
+        Step("fuzz-build", "clang-19 with libFuzzer", lambda: builds.build("build-fuzz")),
+        Step("fuzz", "each fuzzer for a few seconds", builds.run_fuzzers, needs=("fuzz-build",)),
+    ]
+
+
+def chosen(everything, quick, only):
+    """The steps to run, in order, with what they need."""
+    if not only:
+        return [step for step in everything if step.quick or not quick]
+    by_name = {step.name: step for step in everything}
+    wanted, todo = set(), list(only)
+    while todo:
+        name = todo.pop()
+        if name not in by_name:
+            sys.exit(f"no step '{name}': {' '.join(by_name)}")
+        wanted.add(name)
+        todo += by_name[name].needs
+    return [step for step in everything if step.name in wanted]
+
+
+def run_step(step, broken):
+    """Runs one step and prints its line; `broken` are the names of the steps that failed."""
+    if sys.stdout.isatty():
+        print(f"…    {step.name:<14} {step.what}", end="\r", flush=True)
+    start = time.monotonic()
+    outcome = Outcome()
+    stopped_by = [name for name in step.needs if name in broken]
+    if stopped_by:
+        outcome.add(step.name, False, f"not run: {', '.join(stopped_by)} failed")
+    else:
+        try:
+            outcome = step.body()
+        except Exception as error:  # a step that cannot run is a failed test, not the end of the others
+            outcome.add(step.name, False, f"{type(error).__name__}: {error}")
+    skipped = f", {outcome.skipped} skipped" if outcome.skipped else ""
+    print(f"{'FAIL' if outcome.failed else 'ok  '} {step.name:<14} {step.what:<32} {time.monotonic() - start:6.1f} s  "
+          f"{outcome.passed} passed, {len(outcome.failed)} failed{skipped}", flush=True)
+    for case in outcome.failed:
+        print(f"  --- {case.name}\n" + "\n".join("      " + line for line in case.words.strip().splitlines()), flush=True)
+    return outcome
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/test", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="no sanitizer or fuzzer builds, short end-to-end runs")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this step (and what it needs); may be repeated")
+    parser.add_argument("--list", action="store_true", help="print the steps' names and leave")
+    args = parser.parse_args()
+    everything = steps(args.quick)
+    if args.list:
+        for step in everything:
+            print(f"{step.name:<14} {step.what}")
+        return
+    start = time.monotonic()
+    total, broken = Outcome(), set()
+    for step in chosen(everything, args.quick, args.only):
+        outcome = run_step(step, broken)
+        if outcome.failed:
+            broken.add(step.name)
+        total.merge(outcome)
+    if total.failed:
+        print("failed:", *(f"  {case.name}" for case in total.failed), sep="\n")
+    print(f"{time.monotonic() - start:.0f} s")
+    print(f"{total.passed} passed, {len(total.failed)} failed")
+    sys.exit(1 if total.failed or not total.cases else 0)
+
+
+if __name__ == "__main__":
+    main()
