@@ -39,6 +39,7 @@ struct SandboxProfile {
   std::vector<std::string> read_write_paths;  // may also create, rename and remove regular files there
   std::optional<std::vector<int>> keep_fds;   // if given: every descriptor but 0, 1, 2 and these is closed
   uint64_t threads_max = 0;                   // RLIMIT_NPROC when the identity is the role's own; 0: leave it
+  bool name_violations = false;               // development: a forbidden call is named on stderr before the end
   int parent_death_signal = 0;                // sent by the kernel when the supervisor dies; 0: none
 };
 

@@ -1,0 +1,141 @@
+// Landlock by raw system calls: the C library has no wrappers, and the header of Debian 12 (Linux 6.1) lacks TCP,
+// scopes and ioctl, so the constants of later ABIs stand here, from include/uapi/linux/landlock.h.
+//
+// Every access right that the kernel knows is handled (so denied), and only what a role needs is granted back.
+#include "pool/sandbox/steps.h"
+#include "src/base/unique_fd.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace penstock {
+namespace {
+
+// struct landlock_ruleset_attr as of ABI 6; older kernels are given its shorter prefix.
+struct RulesetAttr {
+  uint64_t handled_access_fs;
+  uint64_t handled_access_net;
+  uint64_t scoped;
+};
+constexpr uint64_t FS_TRUNCATE = 1ULL << 14;         // ABI 3
+constexpr uint64_t FS_IOCTL_DEV = 1ULL << 15;        // ABI 5
+constexpr uint64_t NET_BIND_TCP = 1ULL << 0;         // ABI 4
+constexpr uint64_t NET_CONNECT_TCP = 1ULL << 1;      // ABI 4
+constexpr uint64_t SCOPE_ABSTRACT_UNIX = 1ULL << 0;  // ABI 6
+constexpr uint64_t SCOPE_SIGNAL = 1ULL << 1;         // ABI 6
+
+constexpr uint64_t READ_FILE_RIGHTS = LANDLOCK_ACCESS_FS_READ_FILE;
+constexpr uint64_t READ_RIGHTS = READ_FILE_RIGHTS | LANDLOCK_ACCESS_FS_READ_DIR;
+constexpr uint64_t WRITE_FILE_RIGHTS = LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE;
+constexpr uint64_t WRITE_RIGHTS = WRITE_FILE_RIGHTS | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE;
+
+uint64_t handled_files(int abi) {
+  uint64_t rights = (1ULL << 13) - 1;  // ABI 1: EXECUTE to MAKE_SYM
+  if (abi >= 2) rights |= LANDLOCK_ACCESS_FS_REFER;
+  if (abi >= 3) rights |= FS_TRUNCATE;
+  if (abi >= 5) rights |= FS_IOCTL_DEV;
+  return rights;
+}
+
+std::string abi_text(int abi, int needed) {
+  return "kernel has Landlock ABI " + std::to_string(abi) + ", needs " + std::to_string(needed);
+}
+
+// Grants `rights` on `path` and all beneath. A path that cannot be opened is named in `missing`: it stays denied.
+Status allow_path(int ruleset, const std::string& path, uint64_t rights, uint64_t handled, std::string& missing) {
+  const UniqueFd fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
+  struct stat st {};
+  if (!fd.valid() || ::fstat(fd.get(), &st) != 0) {
+    missing += (missing.empty() ? "" : ", ") + path + ": " + std::generic_category().message(errno);
+    return {};
+  }
+  if (!S_ISDIR(st.st_mode)) rights &= READ_FILE_RIGHTS | WRITE_FILE_RIGHTS;  // the kernel refuses others on a file
+  landlock_path_beneath_attr rule{};
+  rule.allowed_access = rights & handled;
+  rule.parent_fd = fd.get();
+  if (::syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) {
+    return fail_errno("landlock: allow " + path);
+  }
+  return {};
+}
+
+Status allow_paths(int ruleset, const SandboxProfile& profile, uint64_t handled, std::string& missing) {
+  for (const std::string& path : profile.read_only_paths) {
+    if (Status ok = allow_path(ruleset, path, READ_RIGHTS, handled, missing); !ok) return ok;
+  }
+  for (const std::string& path : profile.read_write_paths) {
+    if (Status ok = allow_path(ruleset, path, READ_RIGHTS | WRITE_RIGHTS, handled, missing); !ok) return ok;
+  }
+  return {};
+}
+
+void report(const SandboxProfile& profile, int abi, const std::string& missing, std::vector<SandboxStep>& steps) {
+  std::string files = "reads beneath " + std::to_string(profile.read_only_paths.size()) + " paths, writes beneath " +
+                      std::to_string(profile.read_write_paths.size()) + ", executes nothing (ABI " +
+                      std::to_string(abi) + ")";
+  if (!missing.empty()) files += "; denied because it could not be opened: " + missing;
+  steps.push_back({"landlock files", true, files});
+  if (abi >= 4) {
+    steps.push_back({"landlock network", true, "no TCP bind or connect"});
+  } else {
+    steps.push_back({"landlock network", false, abi_text(abi, 4)});
+  }
+  if (abi >= 6) {
+    steps.push_back({"landlock scope", true, "no signal and no abstract socket beyond this process"});
+  } else {
+    steps.push_back({"landlock scope", false, abi_text(abi, 6)});
+  }
+}
+
+}  // namespace
+
+int landlock_abi() {
+  const long abi = ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  return abi > 0 ? static_cast<int>(abi) : 0;
+}
+
+Status landlock_enter(const SandboxProfile& profile, std::vector<SandboxStep>& steps) {
+  const int abi = landlock_abi();
+  if (abi == 0) {
+    const char* why = "the kernel has no Landlock, or it is not in the lsm= list";
+    for (const char* name : {"landlock files", "landlock network", "landlock scope"}) {
+      steps.push_back({name, false, why});
+    }
+    return {};
+  }
+  RulesetAttr attr{};
+  attr.handled_access_fs = handled_files(abi);
+  size_t size = sizeof attr.handled_access_fs;
+  if (abi >= 4) {
+    attr.handled_access_net = NET_BIND_TCP | NET_CONNECT_TCP;
+    size = offsetof(RulesetAttr, scoped);
+  }
+  if (abi >= 6) {
+    attr.scoped = SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL;
+    size = sizeof attr;
+  }
+  const UniqueFd ruleset(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attr, size, 0)));
+  if (!ruleset.valid()) return fail_errno("landlock: create ruleset");
+  std::string missing;
+  if (Status ok = allow_paths(ruleset.get(), profile, attr.handled_access_fs, missing); !ok) return ok;
+  if (::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) return fail_errno("landlock: restrict self");
+  report(profile, abi, missing, steps);
+  return {};
+}
+
+bool landlock_covers(const std::vector<std::string>& roots, const std::string& wanted) {
+  return std::any_of(roots.begin(), roots.end(), [&](const std::string& root) {
+    if (root == wanted || root == "/") return true;
+    return wanted.size() > root.size() && wanted.compare(0, root.size(), root) == 0 &&
+           (root.back() == '/' || wanted[root.size()] == '/');
+  });
+}
+
+}  // namespace penstock

@@ -1,0 +1,173 @@
+// One readable order. Why it is this one:
+// - the bounding set can only be dropped while still privileged, so capabilities go in two halves around the identity;
+// - no_new_privs comes before Landlock and seccomp, which need it where there is no privilege;
+// - a change of identity clears the parent-death signal, so that comes after;
+// - seccomp is last, because it forbids everything the steps before it do.
+#include "pool/sandbox/sandbox.h"
+
+#include "pool/sandbox/steps.h"
+
+#include <algorithm>
+#include <cap-ng.h>
+#include <csignal>
+#include <dirent.h>
+#include <grp.h>
+#include <memory>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace penstock {
+namespace {
+
+using Steps = std::vector<SandboxStep>;
+
+// How many threads this process has; 0 if /proc is not there to tell.
+int thread_count() {
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir("/proc/self/task"), &::closedir);
+  if (!dir) return 0;
+  int count = 0;
+  while (const dirent* entry = ::readdir(dir.get())) count += entry->d_name[0] != '.';
+  return count;
+}
+
+// Closes everything above stderr that is not named.
+Status close_others(const SandboxProfile& profile, Steps& steps) {
+  if (!profile.keep_fds) return {};
+  std::vector<int> keep = *profile.keep_fds;
+  std::sort(keep.begin(), keep.end());
+  unsigned from = 3;
+  for (const int fd : keep) {
+    const auto next = static_cast<unsigned>(fd);
+    if (fd < 3) continue;
+    if (next > from && ::syscall(SYS_close_range, from, next - 1, 0) != 0) return fail_errno("sandbox: close_range");
+    from = next + 1;
+  }
+  if (::syscall(SYS_close_range, from, ~0U, 0) != 0) return fail_errno("sandbox: close_range");
+  steps.push_back({"descriptors", true, std::to_string(keep.size()) + " kept, all others closed"});
+  return {};
+}
+
+// The bounding set says what an execve could ever regain; only a privileged process can empty it.
+Status drop_bounding_set() {
+  if (::prctl(PR_CAPBSET_READ, CAP_SETPCAP) != 1 || ::geteuid() != 0) return {};
+  for (unsigned cap = 0; cap <= CAP_LAST_CAP + 32; ++cap) {
+    if (::prctl(PR_CAPBSET_READ, cap) != 1) continue;  // unknown to this kernel, or gone already
+    if (::prctl(PR_CAPBSET_DROP, cap) != 0) return fail_errno("sandbox: drop the capability bounding set");
+  }
+  return {};
+}
+
+Status take_identity(const SandboxProfile& profile, Steps& steps) {
+  if (!profile.identity) {
+    if (::geteuid() == 0 || ::getuid() == 0) return fail("sandbox: a role may not stay root; no identity was given");
+    steps.push_back({"identity", false, "started without root: runs as its caller, uid " + std::to_string(::getuid())});
+    return {};
+  }
+  const auto [uid, gid] = *profile.identity;
+  if (uid == 0 || gid == 0) return fail("sandbox: identity 0 is root");
+  if (::setgroups(0, nullptr) != 0) return fail_errno("sandbox: setgroups");
+  if (::setresgid(gid, gid, gid) != 0) return fail_errno("sandbox: setresgid " + std::to_string(gid));
+  if (::setresuid(uid, uid, uid) != 0) return fail_errno("sandbox: setresuid " + std::to_string(uid));
+  if (::setresuid(0, 0, 0) == 0) return fail("sandbox: root could be regained after setresuid");
+  steps.push_back({"identity", true, "uid " + std::to_string(uid) + ", gid " + std::to_string(gid) + ", no groups"});
+  return {};
+}
+
+Status drop_capabilities(Steps& steps) {
+  ::capng_clear(CAPNG_SELECT_BOTH);
+  // The bounding set was dropped before; asking for it again without privilege would fail.
+  if (::capng_apply(CAPNG_SELECT_CAPS) != 0) return fail_errno("sandbox: drop capabilities", EPERM);
+  if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 && errno != EINVAL) {
+    return fail_errno("sandbox: clear ambient capabilities");
+  }
+  ::capng_get_caps_process();
+  if (::capng_have_capabilities(CAPNG_SELECT_CAPS) != CAPNG_NONE) return fail("sandbox: capabilities remain");
+  steps.push_back({"capabilities", true, "none"});
+  return {};
+}
+
+Status forbid_privileges(Steps& steps) {
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return fail_errno("sandbox: no_new_privs");
+  steps.push_back({"no new privileges", true, "set"});
+  return {};
+}
+
+Status hide_memory(Steps& steps) {
+  if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return fail_errno("sandbox: PR_SET_DUMPABLE");
+  const rlimit none{0, 0};
+  if (::setrlimit(RLIMIT_CORE, &none) != 0) return fail_errno("sandbox: RLIMIT_CORE");
+  steps.push_back({"not dumpable", true, "no core, no ptrace and no /proc/PID/mem by its own user"});
+  return {};
+}
+
+Status follow_parent(const SandboxProfile& profile) {
+  if (profile.parent_death_signal == 0) return {};
+  if (::prctl(PR_SET_PDEATHSIG, profile.parent_death_signal, 0, 0, 0) != 0) return fail_errno("sandbox: PDEATHSIG");
+  return {};
+}
+
+Status limit_threads(const SandboxProfile& profile, Steps& steps) {
+  if (profile.threads_max == 0) return {};
+  const rlimit limit{profile.threads_max, profile.threads_max};
+  if (::setrlimit(RLIMIT_NPROC, &limit) != 0) return fail_errno("sandbox: RLIMIT_NPROC");
+  steps.push_back({"limits", true, "at most " + std::to_string(profile.threads_max) + " threads"});
+  return {};
+}
+
+// name_violations: the filter raises SIGSYS instead of killing; say which call it was, then die of it.
+void name_violation(int, siginfo_t* info, void*) {
+  char text[] = "penstock: the sandbox forbids system call number      \n";
+  char* digits = text + sizeof text - 6;
+  int number = info->si_syscall;
+  do {
+    *digits-- = static_cast<char>('0' + number % 10);
+    number /= 10;
+  } while (number > 0);
+  [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, text, sizeof text - 1);
+  ::_exit(128 + SIGSYS);
+}
+
+Status watch_violations(const SandboxProfile& profile) {
+  if (!profile.name_violations) return {};
+  struct sigaction action {};
+  action.sa_sigaction = &name_violation;
+  action.sa_flags = SA_SIGINFO;
+  if (::sigaction(SIGSYS, &action, nullptr) != 0) return fail_errno("sandbox: sigaction");
+  return {};
+}
+
+}  // namespace
+
+bool SandboxReport::complete() const {
+  return std::all_of(steps.begin(), steps.end(), [](const SandboxStep& step) { return step.holds; });
+}
+
+std::string SandboxReport::weaker() const {
+  std::string text;
+  for (const SandboxStep& step : steps) {
+    if (!step.holds) text += (text.empty() ? "" : "; ") + step.name + ": " + step.detail;
+  }
+  return text;
+}
+
+Result<SandboxReport> enter_sandbox(const SandboxProfile& profile) {
+  if (thread_count() > 1) return fail("sandbox: entered with more than one thread");
+  SandboxReport report;
+  Status ok = close_others(profile, report.steps);
+  if (ok) ok = drop_bounding_set();
+  if (ok) ok = take_identity(profile, report.steps);
+  if (ok) ok = drop_capabilities(report.steps);
+  if (ok) ok = forbid_privileges(report.steps);
+  if (ok) ok = hide_memory(report.steps);
+  if (ok) ok = follow_parent(profile);
+  if (ok) ok = limit_threads(profile, report.steps);
+  if (ok) ok = watch_violations(profile);
+  if (ok) ok = landlock_enter(profile, report.steps);
+  if (ok) ok = seccomp_enter(profile, report.steps);
+  if (!ok) return std::unexpected(ok.error());
+  return report;
+}
+
+}  // namespace penstock
