@@ -1,0 +1,54 @@
+// FileInfo: what the file system says about one open file, and the policies that decide about it.
+//
+// Plain data, shared by the reader, the loader and the watch. same_version() is the one test that
+// all coherence rests on: two equal readings around a read, taken when neither time stamp is young,
+// mean that nobody wrote in between.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+
+namespace penstock {
+
+enum class FileType : uint8_t { REGULAR, DIRECTORY, SYMLINK, OTHER };
+
+struct FileId {
+  uint64_t dev = 0;
+  uint64_t ino = 0;  // 0: no such file
+  constexpr auto operator<=>(const FileId&) const = default;
+};
+
+struct FileInfo {
+  FileId id;
+  uint64_t size = 0;
+  int64_t mtime_ns = 0;  // since the Unix epoch; may be forged by utimensat(2)
+  int64_t ctime_ns = 0;  // of the last write or attribute change; cannot be forged
+  uint32_t mode = 0;     // permission bits and type as in st_mode
+  uint32_t uid = 0;
+  FileType type = FileType::OTHER;
+};
+
+// Same inode, same size, same time stamps.
+[[nodiscard]] constexpr bool same_version(const FileInfo& a, const FileInfo& b) {
+  return a.id == b.id && a.size == b.size && a.mtime_ns == b.mtime_ns && a.ctime_ns == b.ctime_ns;
+}
+
+// fstat(2) of an open descriptor: 0 or an errno. For the deliver step of a streamed file too: a
+// version that differs from the one at open means that the rest must not be sent.
+[[nodiscard]] int read_file_info(int fd, FileInfo& info);
+
+// Which symbolic links below a root are followed. None ever leads out of the root.
+enum class SymlinkPolicy : uint8_t {
+  NONE,   // no link is followed
+  OWNER,  // only where the link's owner is also the owner of what it names
+  ALL,
+};
+
+// A directory that is served. An absolute link target that begins with `path` is taken as relative
+// to the root; every other absolute target leads out of it and is refused.
+struct RootDir {
+  int fd = -1;            // O_PATH or O_RDONLY directory, kept open by the caller
+  const char* path = "";  // absolute, without a trailing slash; kept by the caller
+};
+
+}  // namespace penstock
