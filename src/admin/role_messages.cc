@@ -102,7 +102,6 @@ Status send_start(Channel& channel, const RoleStart& start) {
                      {"identity", start.identity_name},
                      {"listeners", encode_listeners(start.listeners, fds)},
                      {"journals", journals},
-                     {"counters", fds.add(start.counters)},
                      {"doorbell", fds.add(start.doorbell)}};
   return channel.send(MessageKind::HELLO, 0, json_line(head) + "\n" + start.config_text, fds.fds());
 }
@@ -129,7 +128,6 @@ Result<RoleStart> decode_start(ChannelMessage message) {
     if (!fds.take(index, fd) || !fd.valid()) return fail("journal without its descriptor");
     start.journals.push_back(std::move(fd));
   }
-  if (!fds.take(head->value("counters", Json(-1)), start.counters)) return fail("bad counters descriptor");
   if (!fds.take(head->value("doorbell", Json(-1)), start.doorbell)) return fail("bad doorbell descriptor");
   if (!fds.all_taken()) return fail("HELLO with a descriptor nobody named");
   return start;

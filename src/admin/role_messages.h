@@ -36,9 +36,10 @@ struct RoleStart {
   uint32_t uid = 0, gid = 0;            // the identity to take, if as_root
   std::string identity_name;            // for status: "penstock", "uid 61201 (reserved)"
   std::vector<RoleListener> listeners;  // server only
-  std::vector<UniqueFd> journals;       // memfds, one per reactor and one for the control thread if the log asks for it
-  UniqueFd counters;                    // memfd: the counters segment
-  UniqueFd doorbell;                    // eventfd: wakes logd when a ring fills
+  // data 0, ack 0, data 1, ack 1, ... by reactor (src/log/journal_memory.h); counters lie inside data. The server gets
+  // one pair per reactor, data writable; logd gets the pairs of every server that may overlap, ack writable.
+  std::vector<UniqueFd> journals;
+  UniqueFd doorbell;  // eventfd: wakes logd when a ring fills
 };
 
 // CONFIG: a new generation. `listeners` is the whole wanted table: the role opens the ids that are new (they carry a
