@@ -8,6 +8,8 @@
 // eventfd, once per sleep of logd. When the ring is full a record is dropped and counted; when no log
 // is wanted the ring stays untouched and slots work all the same.
 //
+// It also keeps the counters that follow from its records: requests, requests_open, responses_Nxx, journal_*.
+//
 // Never here: formatting, policy, clocks. `now` is the turn's.
 #pragma once
 
@@ -127,43 +129,42 @@ class Journal {
 
  private:
   struct LongTexts {  // strings that do not fit into the slot, until its end()
-    std::array<char, 11776> bytes;
+    std::array<Slot::Span, HEAD_TEXT_COUNT> spans{};
     uint32_t used = 0;
+    std::array<char, 11552> bytes;  // not cleared: `used` bounds it
+    LongTexts() {}
   };
-  struct SlotState {  // private twin of a slot: never shared
-    LongTexts* longer = nullptr;
-    std::array<std::string_view, HEAD_TEXT_COUNT> texts;
-  };
-  struct AppendInput;
+  using Texts = std::array<std::string_view, TEXT_COUNT>;
 
-  Slot& shared(JournalSlot slot) const;
-  std::string_view keep_text(Slot& slot, SlotState& state, std::string_view text, size_t index, std::string_view raw,
-                             uint32_t& area_used);
-  void append(const EndRecord& record, const std::array<std::string_view, TEXT_COUNT>& texts);
+  void keep_text(Slot& slot, uint32_t index, size_t text_index, std::string_view text, std::string_view raw);
+  Texts texts_of(const Slot& slot, uint32_t index, const Outcome& outcome) const;
+  bool already_finished(uint64_t seq_start) const;
+  void count_response(uint16_t status);
+  void finish(EndRecord& record, const Texts& texts);
   unsigned char* reserve(size_t bytes);
-  void release(JournalSlot slot);
+  void release(uint32_t index);
 
   JournalMap& map_;
   Counters& counters_;
   ProducerPage& producer_;
   AckPage& ack_;
   unsigned char* ring_;
-  uint64_t ring_mask_;
+  uint64_t ring_bytes_;
   uint64_t head_ = 0;       // local twin of producer_.head
-  uint64_t tail_seen_ = 0;  // last tail read from logd
+  uint64_t tail_seen_ = 0;  // last believable tail read from logd
   uint64_t seq_start_ = 0;
   uint64_t seq_finish_ = 0;
-  uint64_t head_rung_ = 0;   // head at the last turn_end()
+  uint64_t head_told_ = 0;   // head at the last turn_end()
   uint64_t epoch_rung_ = 0;  // logd's sleep that was already answered by a bell
   int64_t wall_minus_mono_ = 0;
   uint64_t connection_ids_ = 0;
   uint32_t slot_count_;
+  uint32_t slots_used_ = 0;
   uint32_t open_count_ = 0;
-  uint32_t fresh_ = 0;  // slots from here on were never taken
   int doorbell_fd_;
   bool recording_ = true;
-  std::vector<uint32_t> free_;  // slots given back, last in first out
-  std::vector<SlotState> states_;
+  std::vector<uint32_t> free_;      // slots given back, last in first out
+  std::vector<LongTexts*> longer_;  // per slot, nullptr but for heads with long strings
   FixedPool<LongTexts> long_texts_;
 };
 

@@ -103,10 +103,13 @@ static_assert(sizeof(JournalHeader) == 64 && std::is_trivially_copyable_v<Journa
 
 // data, offset 4096. Written by the reactor.
 struct alignas(64) ProducerPage {
-  std::atomic<uint64_t> head;        // bytes ever published into the ring
-  std::atomic<uint64_t> seq_start;   // requests and connection records ever begun
-  std::atomic<uint64_t> seq_finish;  // ever finished: published plus dropped
-  std::atomic<uint64_t> dropped;     // finish records that found the ring full
+  std::atomic<uint64_t> head;         // bytes ever published into the ring
+  std::atomic<uint64_t> seq_start;    // requests and connection records ever begun
+  std::atomic<uint64_t> seq_finish;   // ever finished: published plus dropped
+  std::atomic<uint64_t> dropped;      // finish records that found the ring full
+  std::atomic<uint64_t> last_record;  // where the record written last lies; published once head is beyond it
+  std::atomic<uint64_t> slots_used;   // slots from here on were never taken: readers need not touch them
+  std::atomic<uint64_t> incarnation;  // server processes that have used this memory
 };
 static_assert(sizeof(ProducerPage) == 64);
 
