@@ -1,0 +1,193 @@
+"""The servers that are compared: how each is started on its core, asked for its counters, and ended."""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import procfs
+
+TREE = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+START_TIMEOUT_S = 15
+
+
+class StartFailed(Exception):
+    pass
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def accepts(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
+class Server:
+    """A server process with all its children, pinned to one core."""
+    name = ""
+    serves_files = True
+
+    def __init__(self, scratch, core):
+        self.scratch, self.core, self.port, self.process = scratch, core, free_port(), None
+        self.pids = []
+
+    def binary(self):
+        raise NotImplementedError
+
+    def command(self):
+        raise NotImplementedError
+
+    def version(self):
+        return ""
+
+    def template(self, name, **more):
+        """Fills a config template and gives its path."""
+        text = (HERE / name).read_text()
+        values = {"PORT": self.port, "DIR": self.scratch, "ROOT": self.scratch / "www", "CORE": self.core, **more}
+        for key, value in values.items():
+            text = text.replace(f"@{key}@", str(value))
+        path = self.scratch / f"{self.name}.conf"
+        path.write_text(text)
+        return path
+
+    def start(self):
+        log = open(self.scratch / f"{self.name}.log", "ab")
+        self.process = subprocess.Popen(["taskset", "-c", str(self.core), *map(str, self.command())], stdin=subprocess.DEVNULL,
+                                        stdout=log, stderr=log, start_new_session=True)
+        log.close()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not accepts(self.port):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise StartFailed(f"{self.name} does not answer: " + (self.scratch / f"{self.name}.log").read_text()[-2000:])
+            time.sleep(0.05)
+        time.sleep(0.3)  # children that follow the listener are there now
+        self.pids = procfs.family(self.process.pid)
+
+    def stop(self):
+        if self.process is None:
+            return
+        family = procfs.family(self.process.pid) if self.process.poll() is None else self.pids
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(3)
+        except subprocess.TimeoutExpired:
+            pass
+        for pid in family:
+            if pid not in (os.getpid(), 1) and Path(f"/proc/{pid}").exists():
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+        self.process.wait()
+        self.process = None
+
+    def counters(self):
+        """The server's own counters, for those that have any."""
+        return {}
+
+
+class Nginx(Server):
+    name = "nginx"
+
+    def binary(self):
+        return shutil.which("nginx", path="/usr/sbin:/usr/bin")
+
+    def command(self):
+        user = "user www-data;" if os.geteuid() == 0 else ""
+        return [self.binary(), "-p", self.scratch, "-c", self.template("nginx.conf.in", USER=user)]
+
+    def version(self):
+        return subprocess.run([self.binary(), "-v"], capture_output=True, text=True, check=True).stderr.strip().rpartition("/")[2]
+
+
+class H2o(Server):
+    name = "h2o"
+
+    def binary(self):
+        return shutil.which("h2o")
+
+    def command(self):
+        user = "user: www-data" if os.geteuid() == 0 else ""
+        return [self.binary(), "-m", "worker", "-c", self.template("h2o.conf.in", USER=user)]
+
+    def version(self):
+        return subprocess.run([self.binary(), "-v"], capture_output=True, text=True, check=True).stdout.split()[2]
+
+
+class Penstock(Server):
+    transport = "uring"
+
+    def __init__(self, scratch, core):
+        super().__init__(scratch, core)
+        self.control = scratch / f"{self.name}.sock"
+
+    @property
+    def name(self):
+        return "penstock" if self.transport == "uring" else f"penstock-{self.transport}"
+
+    def binary(self):
+        path = TREE / "build/penstock"
+        return path if path.exists() else None
+
+    def command(self):
+        return [self.binary(), "run", "-c", self.template("penstock.conf.in", TRANSPORT=self.transport), "--control", self.control]
+
+    def version(self):
+        done = subprocess.run(["git", "-C", TREE, "describe", "--always", "--dirty"], capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def counters(self):
+        done = subprocess.run([self.binary(), "status", "--json", "--control", self.control], capture_output=True, text=True)
+        if done.returncode != 0:
+            return {}
+        found = {}
+
+        def walk(value):
+            if isinstance(value, dict):
+                for key, inner in value.items():
+                    if isinstance(inner, (int, float)) and not isinstance(inner, bool):
+                        found.setdefault(key, inner)
+                    else:
+                        walk(inner)
+            elif isinstance(value, list):
+                for inner in value:
+                    walk(inner)
+        status = json.loads(done.stdout)
+        walk(status.get("counters", status))
+        return found
+
+
+class PenstockEpoll(Penstock):
+    transport = "epoll"
+
+
+class Floor(Server):
+    """The canned answer on a bare event loop: no parsing, no files. What no server can beat."""
+    name = "floor"
+    serves_files = False
+    mechanism = "uring"
+
+    def binary(self):
+        path = TREE / "build/perf/load/floor"
+        return path if path.exists() else None
+
+    def command(self):
+        return [self.binary(), "--port", self.port, "--transport", self.mechanism]
+
+    def version(self):
+        return self.mechanism
+
+
+KINDS = {"penstock": Penstock, "penstock-epoll": PenstockEpoll, "nginx": Nginx, "h2o": H2o, "floor": Floor}
