@@ -47,8 +47,10 @@ class ChunkDecoder {
  private:
   enum class Stage : uint8_t;
   ChunkStep bad(Reason reason, size_t consumed);
-  Reason line_byte(unsigned char c);
-  Reason trailer_byte(unsigned char c);
+  Reason framing_byte(char c);
+  Reason line_byte(char c);
+  Reason extension_byte(char c);
+  Reason trailer_byte(char c);
 
   ChunkLimits limits_;
   uint64_t remaining_ = 0;  // of the chunk's data; while its size is read, the size so far

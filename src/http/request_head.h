@@ -74,7 +74,7 @@ struct RequestHead {
   FieldSet repeated = 0;  // known fields that occur on more than one line
   uint16_t field_count = 0;
   std::array<uint8_t, KNOWN_FIELDS> first_line{};  // index of a known field's first line, if present
-  std::array<HeaderField, FIELDS_MAX> lines;      // the first field_count are valid
+  std::array<HeaderField, FIELDS_MAX> lines;       // the first field_count are valid
 
   [[nodiscard]] std::span<const HeaderField> fields() const { return {lines.data(), field_count}; }
   [[nodiscard]] bool has(Field field) const { return (present & field_bit(field)) != 0; }

@@ -1,6 +1,6 @@
 // RequestParser: bytes of a connection to a RequestHead, strictly after RFC 9112.
 //
-// Owned by a connection (24 bytes), used by its reactor thread. Pure: no socket, no clock, no
+// Owned by a connection (20 bytes), used by its reactor thread. Pure: no socket, no clock, no
 // allocation, no memory of its own beyond a position. Three answers: complete, need more, bad.
 //
 // Incremental: the caller appends bytes and calls again from the same start. What was looked at is
@@ -65,6 +65,8 @@ class RequestParser {
 
  private:
   template <typename Scan>
+  ParseState resume(std::string_view bytes, const ParseLimits& limits, RequestHead& out);
+  template <typename Scan, bool STORE>
   ParseState run(std::string_view bytes, const ParseLimits& limits, RequestHead& out);
 
   uint32_t position_ = 0;     // next byte to look at
