@@ -9,7 +9,7 @@ HOSTS = (  # public documents and names reserved for examples (RFC 2606, RFC 676
     "iana.org", "apache.org", "kernel.org", "man7.org", "debian.org", "github.com", "nginx.org", "freedesktop.org", "unicode.org",
 )
 URL = re.compile(r"\b(?:https?|ftp|git|ssh)://(?:[^/@\s]*@)?([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)")
-PRIVATE_PATH = re.compile(r"(?<![\w.}])/(?:home/(?!USER\b|user\b)\w+|Users/\w+|root/\w+|work/\w+|workspace/\w+)")
+PRIVATE_PATH = re.compile(r"(?<![\w.}])/(?:home/(?!USER\b|user\b)\w+|Users/\w+|work/\w+|workspace/\w+)")
 SKIP = (".svg", ".png", ".ico", ".gz", ".br", ".zst", ".xz")
 
 
