@@ -2,11 +2,11 @@
 //
 //   file    = *line
 //   line    = [ key "=" [ value ] ] [ comment ]          blanks around each part are dropped
-//   key     = what stands before the first "="; letters, digits and . _ - *
+//   key     = what stands before the first "="; letters, digits and . _ - + *
 //   value   = text; "…" holds blanks, commas, '#' and quotes (\" and \\ inside)
 //   comment = "#" to the end of the line, at its start or after a blank, not inside quotes
 // The text is UTF-8 without control characters but tab; a line may end in CRLF; a byte order mark is skipped.
-// Pure, save for parse_file. Never stops at the first error.
+// Pure, save for read_config_file. Never stops at the first error.
 #pragma once
 
 #include "src/base/result.h"

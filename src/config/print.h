@@ -10,8 +10,8 @@
 namespace penstock {
 
 enum class PrintDetail : uint8_t {
-  values,     // key = value
-  described,  // above each key, as comments: help, type, range, unit, default, live or boot with its reason, origin
+  VALUES,     // key = value
+  DESCRIBED,  // above each key, as comments: help, type, range, unit, default, live or boot with its reason, origin
 };
 
 // `sysctl -a [-v]`: every key, defaults included. Loads again to the same settings; printing that is byte-equal.

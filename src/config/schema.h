@@ -11,7 +11,7 @@
 
 namespace penstock {
 
-enum class SettingScope : uint8_t { root, site, route, pool, identity };
+enum class SettingScope : uint8_t { ROOT, SITE, ROUTE, POOL, IDENTITY };
 
 // When a change of a setting takes effect.
 struct SettingApply {
@@ -20,7 +20,7 @@ struct SettingApply {
 };
 
 struct SettingInfo {
-  SettingScope scope = SettingScope::root;
+  SettingScope scope = SettingScope::ROOT;
   std::string_view key;           // within its scope: "root", "limits.url_bytes"; of a map its first part, "header"
   std::string_view pattern;       // the whole: "cache.size", "site.NAME.route.NAME.prefix", "site.NAME.header.HEADER"
   std::string_view member;        // of the settings' struct

@@ -7,6 +7,7 @@
 
 #include "src/config/error.h"
 #include "src/config/parse.h"
+#include "src/config/schema.h"
 #include "src/config/settings.h"
 
 #include <cstdint>
@@ -67,7 +68,8 @@ class Tree {
 
   // Every key that has a value, defaults included, with its canonical text; in the order of the schema, instances by
   // name. `prefix` keeps the keys equal to it or below it ("cache", "site.blog"); empty keeps all.
-  [[nodiscard]] std::vector<std::pair<std::string, std::string>> entries(std::string_view prefix = {}) const;
+  using Entries = std::vector<std::pair<std::string, std::string>>;
+  [[nodiscard]] Entries entries(std::string_view prefix = {}) const;
 
   // The keys that are set, one `key = value` a line, sorted. from_text(canonical_text()) has equal text and
   // settings. Two trees are the same configuration iff their canonical texts are equal.
@@ -83,6 +85,12 @@ class Tree {
     uint32_t line = 0;
   };
   class Editor;  // tree_edit.h
+
+  // Whether any key of the path's instance is set; true for root.
+  [[nodiscard]] bool has_instance(const SettingPath& path) const;
+  // What the key has: set or default; nothing for absent instances and map entries.
+  [[nodiscard]] std::optional<std::string> value_of(const SettingPath& path, std::string_view key) const;
+  void add_entries(Entries& out, std::string_view prefix, SettingPath path, SettingScope scope) const;
 
   std::map<std::string, Value, std::less<>> values_;  // by key; only what is set
   std::vector<std::string> sources_;

@@ -10,9 +10,13 @@
 // All pure; they allocate. Not for the hot path.
 #pragma once
 
+#include "src/base/coding.h"
 #include "src/base/time.h"
+#include "src/config/error.h"
+#include "src/config/text.h"
 #include "src/config/values.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <expected>
 #include <optional>
@@ -30,17 +34,6 @@ struct SettingRange {
 
 template <class T>
 using Parsed = std::expected<T, std::string>;
-
-// --- raw text -------------------------------------------------------------------------------
-
-// The text of a value that may be quoted: "…" with \" and \\, or bare. Bare text holds no '"'.
-Parsed<std::string> unquote(std::string_view raw);
-// Quotes where the file grammar needs it, else returns `text` as it is. unquote(quote(t)) == t.
-std::string quote(std::string_view text);
-// Items separated by blanks or commas; each may be quoted.
-Parsed<std::vector<std::string>> split_list(std::string_view raw);
-// `quote` for an item of a list.
-std::string quote_item(std::string_view item);
 
 // --- numbers --------------------------------------------------------------------------------
 
@@ -142,15 +135,8 @@ CONFIG_ITEM_TYPE(ConfigFileNameItem, std::string);  // one path segment
 CONFIG_ITEM_TYPE(ConfigMethodItem, std::string);    // token, case kept
 CONFIG_ITEM_TYPE(ConfigMimeGlobItem, std::string);  // "text/*", "application/json"; lower case
 CONFIG_ITEM_TYPE(ConfigLogFieldItem, std::string);  // "sc-status", "cs(Referer)"
+CONFIG_ITEM_TYPE(ConfigCodingItem, Coding);         // gzip, br, zstd
 #undef CONFIG_ITEM_TYPE
-
-template <class E>
-struct ConfigEnumItem {
-  using Value = E;
-  static std::string what() { return ConfigEnum<E>::expects({}); }
-  static Parsed<E> parse_item(const std::string& text) { return ConfigEnum<E>::parse(text, {}); }
-  static std::string print_item(E item) { return std::string(to_text(item)); }
-};
 
 std::string expects_list(const std::string& what, SettingRange range);
 
@@ -217,14 +203,16 @@ Parsed<typename ConfigList<Item>::Value> ConfigList<Item>::parse(std::string_vie
   if (!words) return std::unexpected(words.error());
   if (words->size() < range.min || words->size() > range.max) return std::unexpected(expects(range));
   Value out;
+  std::vector<std::string> printed;
   for (const std::string& word : *words) {
     auto item = Item::parse_item(word);
-    if (!item) return std::unexpected(expects(range));
-    for (const auto& earlier : out) {
-      if (earlier == *item) return std::unexpected("each item of the list once");
-    }
+    if (!item) return std::unexpected(expects(range) + "; " + quote_for_message(word) + " is none");
+    printed.push_back(Item::print_item(*item));
     out.push_back(std::move(*item));
   }
+  std::sort(printed.begin(), printed.end());
+  const auto twice = std::adjacent_find(printed.begin(), printed.end());
+  if (twice != printed.end()) return std::unexpected("each item once; " + quote_for_message(*twice) + " stands twice");
   return out;
 }
 

@@ -20,15 +20,15 @@ namespace penstock {
 std::string to_text(const ListenAddress& address) {
   char text[INET6_ADDRSTRLEN] = {};
   switch (address.kind) {
-    case ListenAddress::Kind::ipv4:
+    case ListenAddress::Kind::IPV4:
       ASSERT(inet_ntop(AF_INET, address.ip.data(), text, sizeof text) != nullptr);
       return fmt::format("{}:{}", text, address.port);
-    case ListenAddress::Kind::ipv6:
+    case ListenAddress::Kind::IPV6:
       ASSERT(inet_ntop(AF_INET6, address.ip.data(), text, sizeof text) != nullptr);
       return fmt::format("[{}]:{}", text, address.port);
-    case ListenAddress::Kind::unix_path:
+    case ListenAddress::Kind::UNIX_PATH:
       return "unix:" + address.name;
-    case ListenAddress::Kind::unix_abstract:
+    case ListenAddress::Kind::UNIX_ABSTRACT:
       return "unix:@" + address.name;
   }
   return {};

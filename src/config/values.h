@@ -32,12 +32,12 @@ std::span<const EnumWord<E>> enum_words();
 
 // One address that the supervisor listens on.
 struct ListenAddress {
-  enum class Kind : uint8_t { ipv4, ipv6, unix_path, unix_abstract };
+  enum class Kind : uint8_t { IPV4, IPV6, UNIX_PATH, UNIX_ABSTRACT };
 
-  Kind kind = Kind::ipv4;
-  uint16_t port = 0;                // ipv4, ipv6: host order; 0 lets the kernel choose one
+  Kind kind = Kind::IPV4;
+  uint16_t port = 0;                // IPV4, IPV6: host order; 0 lets the kernel choose one
   std::array<uint8_t, 16> ip = {};  // network order; IPv4 uses the first four bytes
-  std::string name;                 // unix_path: absolute path; unix_abstract: name without the leading NUL
+  std::string name;                 // UNIX_PATH: absolute path; UNIX_ABSTRACT: name without the leading NUL
 
   bool operator==(const ListenAddress&) const = default;
 };

@@ -2,8 +2,8 @@
 //
 // One inotify descriptor over the file's directory (so that rename-replace, as editors and packagers do it, is seen)
 // and, where the path is a symbolic link, over its target's directory and any swap of the link in between. Poll fd()
-// for reading, then ask changed(). A file being written is not reported before it is closed, so that no half of it is
-// read. No thread, no clock, no retry loop.
+// for reading, then ask changed(). Links among the path's directories are not followed by the watch. A file being
+// written is not reported before it is closed, so that no half of it is read. No thread, no clock, no retry loop.
 #pragma once
 
 #include "src/base/result.h"
@@ -11,7 +11,6 @@
 
 #include <cstdint>
 #include <string>
-#include <sys/types.h>
 
 namespace penstock {
 
@@ -25,32 +24,27 @@ class ConfigWatch {
   // Non-blocking, close-on-exec; readable when changed() has something to look at.
   [[nodiscard]] int fd() const { return fd_.get(); }
 
-  // Drains what is pending: true if the file should be read again. A burst of events is one true.
-  // Error: the directory has gone (the watch then sleeps until rearm() succeeds).
+  // Drains what is pending: true if the file is there and should be read again. A burst of events is one true.
+  // A deleted file is no change: what runs goes on. Error: the directory has gone (the watch then sleeps until
+  // rearm() succeeds).
   Result<bool> changed();
 
-  // Sets the watches anew, for instance after the directory came back. True content changes meanwhile are the
-  // caller's to look for.
+  // Sets the watches anew, on the same fd(), for instance after the directory came back; then the caller reads the
+  // file himself, since no event tells of the time between.
   Status rearm();
 
  private:
-  // Which file stands behind the path: a replacement shows here even where no event names it.
-  struct Identity {
-    dev_t device = 0;
-    ino_t inode = 0;
-    bool operator==(const Identity&) const = default;
-  };
-  [[nodiscard]] Identity identity() const;
-  [[nodiscard]] bool is_linked() const;
   bool looks_changed(int wd, uint32_t mask, const char* name) const;
+  [[nodiscard]] bool is_gone(int wd, uint32_t mask) const;
+  [[nodiscard]] bool is_symlink() const;
 
   UniqueFd fd_;
   std::string path_;
   std::string base_;         // last part of path_
-  std::string target_base_;  // last part of the resolved path
-  int dir_wd_ = -1;
-  int target_wd_ = -1;  // -1 where the target lies in the same directory
-  Identity seen_;
+  std::string target_;       // path_ with every symbolic link resolved; empty while there is no file
+  std::string target_base_;  // last part of target_
+  int dir_wd_ = -1;          // of path_'s directory; -1 while it is gone
+  int target_wd_ = -1;       // of target_'s directory; often the same number
 };
 
 }  // namespace penstock

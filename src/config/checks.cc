@@ -1,0 +1,169 @@
+#include "src/config/checks.h"
+
+#include "src/base/bytes.h"
+#include "src/config/error.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <unordered_map>
+
+namespace penstock {
+namespace {
+
+// Header fields that the server computes, or whose wrong value would break the framing of answers.
+constexpr std::string_view SERVER_HEADERS[] = {
+    "Accept-Ranges", "Allow", "Connection", "Content-Encoding",  "Content-Length", "Content-Range",
+    "Content-Type",  "Date",  "ETag",       "Keep-Alive",        "Last-Modified",  "Location",
+    "Server",        "TE",    "Trailer",    "Transfer-Encoding", "Upgrade",
+};
+
+class Checker {
+ public:
+  explicit Checker(const Settings& settings) : settings_(settings) {}
+
+  std::vector<CheckFailure> run() {
+    check_root();
+    for (const SiteSettings& site : settings_.sites) check_site(site);
+    for (const PoolSettings& pool : settings_.pools) check_pool(pool);
+    return std::move(failures_);
+  }
+
+ private:
+  void add(std::string key, std::string message, std::vector<std::string> rests_on = {}) {
+    failures_.push_back({std::move(key), std::move(message), std::move(rests_on)});
+  }
+
+  void check_root() {
+    const Settings& s = settings_;
+    if (!s.server_default_site.empty() && s.site(s.server_default_site) == nullptr) {
+      add("server.default_site", "expected the name of a site, got " + quote_for_message(s.server_default_site),
+          {fmt::format("site.{}.", s.server_default_site)});
+    }
+    if (s.compress_min_bytes > s.compress_max_bytes) {
+      add("compress.min_bytes", "expected at most compress.max_bytes", {"compress.min_bytes", "compress.max_bytes"});
+    }
+  }
+
+  void check_site(const SiteSettings& site) {
+    const std::string prefix = fmt::format("site.{}.", site.name);
+    if (site.hosts.empty() && settings_.server_default_site != site.name) {
+      add(prefix + "hosts",
+          fmt::format("expected at least one host, or server.default_site = {}: nothing reaches the site", site.name),
+          {prefix});
+    }
+    for (const std::string& host : site.hosts) {
+      const auto [other, first] = hosts_.try_emplace(host, site.name);
+      if (first) continue;
+      const std::string theirs = fmt::format("site.{}.", other->second);
+      add(prefix + "hosts",
+          fmt::format("expected each host in one site, got {} which site {} has", quote_for_message(host),
+                      other->second),
+          {prefix, theirs});
+    }
+    check_headers(prefix, site.headers, prefix);
+    check_site_root(site, prefix);
+    std::unordered_map<std::string_view, std::string_view> prefixes;
+    for (const RouteSettings& route : site.routes) {
+      const std::string route_prefix = fmt::format("{}route.{}.", prefix, route.name);
+      check_route(route, route_prefix, prefix);
+      const auto [other, first] = prefixes.try_emplace(route.prefix, route.name);
+      if (!first && !route.prefix.empty()) {
+        add(route_prefix + "prefix",
+            fmt::format("expected a prefix no other route of the site has, got {} which route {} has",
+                        quote_for_message(route.prefix), other->second),
+            {prefix});
+      }
+    }
+  }
+
+  // Files are served where no route says otherwise, and by static routes without a root of their own.
+  void check_site_root(const SiteSettings& site, const std::string& prefix) {
+    if (!site.root.empty()) return;
+    bool covered = false;
+    for (const RouteSettings& route : site.routes) {
+      const bool own = route.handler != HandlerSetting::STATIC || !route.root.empty();
+      covered = covered || (own && route.prefix == "/");
+      if (own) continue;
+      add(fmt::format("{}route.{}.root", prefix, route.name),
+          "expected a directory here or in the site's root: a static route needs files", {prefix});
+    }
+    if (!covered) {
+      add(prefix + "root", "expected a directory, or a route with prefix / that needs none", {prefix});
+    }
+  }
+
+  void check_route(const RouteSettings& route, const std::string& prefix, const std::string& site) {
+    if (route.prefix.empty()) add(prefix + "prefix", "expected a URL path: a route needs one", {site});
+    check_headers(prefix, route.headers, site);
+    switch (route.handler) {
+      case HandlerSetting::STATIC:
+        return;
+      case HandlerSetting::REDIRECT: {
+        if (route.to.empty()) add(prefix + "to", "expected a target: the route's handler is redirect", {site});
+        constexpr uint32_t ALLOWED[] = {0, 301, 302, 303, 307, 308};
+        if (std::find(std::begin(ALLOWED), std::end(ALLOWED), route.status) == std::end(ALLOWED)) {
+          add(prefix + "status", fmt::format("expected 301, 302, 303, 307 or 308 for a redirect, got {}", route.status),
+              {site});
+        }
+        return;
+      }
+      case HandlerSetting::STATUS:
+        if (route.status < 200) {
+          add(prefix + "status",
+              fmt::format("expected a status from 200 to 599: the route's handler is status, got {}", route.status),
+              {site});
+        }
+        return;
+      case HandlerSetting::POOL:
+        if (find_pool(route.pool)) return;
+        add(prefix + "pool",
+            "expected the name of a pool: the route's handler is pool, got " + quote_for_message(route.pool),
+            {site, fmt::format("pool.{}.", route.pool)});
+        return;
+    }
+  }
+
+  void check_headers(const std::string& prefix, const std::vector<NamedValue>& headers, const std::string& site) {
+    for (size_t i = 0; i < headers.size(); ++i) {
+      const std::string key = fmt::format("{}header.{}", prefix, headers[i].name);
+      if (iequals(headers[i].name, "Cache-Control")) add(key, "expected the key cache_control for this header", {site});
+      for (const std::string_view own : SERVER_HEADERS) {
+        if (iequals(headers[i].name, own)) add(key, "expected a header that the server does not write itself", {site});
+      }
+      for (size_t k = 0; k < i; ++k) {
+        if (!iequals(headers[i].name, headers[k].name)) continue;
+        add(key, fmt::format("expected each header once: {} differs only in case", headers[k].name), {site});
+      }
+    }
+  }
+
+  void check_pool(const PoolSettings& pool) {
+    const std::string prefix = fmt::format("pool.{}.", pool.name);
+    if (pool.app.empty()) add(prefix + "app", "expected the application that the pool runs", {prefix});
+    if (pool.workers_min > pool.workers_max) {
+      add(prefix + "workers_min",
+          fmt::format("expected at most workers_max ({}), got {}", pool.workers_max, pool.workers_min), {prefix});
+    }
+    const bool known = std::any_of(settings_.identities.begin(), settings_.identities.end(),
+                                   [&](const IdentitySettings& identity) { return identity.name == pool.identity; });
+    if (!pool.identity.empty() && !known) {
+      add(prefix + "identity", "expected the name of an identity, got " + quote_for_message(pool.identity),
+          {prefix, fmt::format("identity.{}.", pool.identity)});
+    }
+  }
+
+  [[nodiscard]] bool find_pool(std::string_view name) const {
+    return std::any_of(settings_.pools.begin(), settings_.pools.end(),
+                       [&](const PoolSettings& pool) { return pool.name == name; });
+  }
+
+  const Settings& settings_;
+  std::unordered_map<std::string_view, std::string_view> hosts_;  // host to site
+  std::vector<CheckFailure> failures_;
+};
+
+}  // namespace
+
+std::vector<CheckFailure> cross_check(const Settings& settings) { return Checker(settings).run(); }
+
+}  // namespace penstock

@@ -1,0 +1,150 @@
+#include "src/config/print.h"
+
+#include "src/base/assert.h"
+#include "src/config/text.h"
+
+#include <fmt/format.h>
+
+namespace penstock {
+namespace {
+
+// "live" or "boot: reason".
+std::string print_apply(const SettingApply& apply) {
+  return apply.live ? std::string("live") : fmt::format("boot: {}", apply.boot_reason);
+}
+
+std::string print_default(const SettingInfo& setting) {
+  if (setting.is_map) return "none";
+  const auto text = setting.canonical(setting.default_text, setting.range);
+  ASSERT(text);
+  return *text;
+}
+
+void describe(std::string& out, const SettingInfo& setting) {
+  out += fmt::format("# {}\n", setting.help);
+  out += fmt::format("#   expects {}\n", setting.expects(setting.range));
+  out += fmt::format("#   type {}, range {}, unit {}, default {}, {}\n", setting.type(), print_range(setting),
+                     setting.unit, print_default(setting), print_apply(setting.apply));
+}
+
+// Text within a cell of a Markdown table.
+std::string cell(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '|' || c == '*' || c == '<' || c == '_') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+struct Section {
+  std::string_view title;
+  std::string_view prefix;  // of the patterns it lists
+  std::string_view text;
+};
+
+constexpr std::string_view INTRODUCTION = R"(# Configuration reference
+
+*Made from `src/config/schema.def`; a unit test compares. Change the table, then run
+`ninja -C build config-reference`.*
+
+A configuration is text, one `key = value` a line:
+
+```
+# Lines beginning with # are comments; so is what follows a # after a blank.
+server.listen = 0.0.0.0:80 [::]:80
+cache.size = 2g
+site.blog.hosts = blog.example.org *.blog.example.org
+site.blog.root = /srv/blog
+site.blog.header.X-Frame-Options = DENY
+site.blog.route.old.prefix = /old
+site.blog.route.old.handler = redirect
+site.blog.route.old.to = /archive$path$query
+```
+
+- **Sizes** take `k`, `m`, `g` (1024); **times** take `ms`, `s`, `m`, `h`; **switches** are `0` and `1`; **lists** are
+  separated by blanks or commas.
+- **Quotes** `"…"` keep blanks at the ends, commas in a list, `#` after a blank, and quotes (`\"`, `\\`). `""` is the
+  empty text or list. The text is UTF-8 without control characters.
+- **`KEY =`** with nothing puts a key back to its default, and removes an entry of a map such as `header.NAME`.
+- **`inherit`**, the default where it is allowed, takes the value of the level above.
+- **Instances** (`site.NAME`, `site.NAME.route.NAME`, `pool.NAME`, `identity.NAME`) exist while at least one of their keys
+  is set. Names are 1 to 64 letters, digits, `_` and `-`. `site.NAME =` or `site.NAME.* =` removes one with all its keys.
+- A key stands once in a file. Unknown keys and wrong values are errors; all errors of a file are reported at once,
+  and then nothing of it is applied.
+- **Live** keys are changed while the server runs, by `penstock sysctl -w KEY=VALUE…`, `-p FILE` or by saving the file named
+  by `run -c`; each change is validated as a whole and becomes a new numbered generation. **Boot** keys keep the value they
+  started with: `sysctl -w` refuses to change them, and a saved file's value for them waits for the next restart.
+- `penstock sysctl -a` prints every key in this form, so that its output is a configuration; `-a -v` adds what this page says.
+)";
+
+constexpr Section SECTIONS[] = {
+    {"server", "server.", ""},
+    {"limits", "limits.", "What one request, connection or client may take. Beyond it the answer names the limit."},
+    {"decode", "decode.",
+     "What is accepted in request paths beyond plain UTF-8, each path being decoded exactly once."},
+    {"cache", "cache.", ""},
+    {"send", "send.", ""},
+    {"compress", "compress.", ""},
+    {"log", "log.", "An access log is written once `log.access.path` is set."},
+    {"mime", "mime.", ""},
+    {"site", "site.NAME.", "A site answers its hosts. It needs `root`, unless a route with prefix `/` needs no files."},
+    {"route", "site.NAME.route.NAME.", "A route takes the paths of its site that begin with its prefix."},
+    {"pool", "pool.NAME.", "Application pools. This release checks and keeps these keys and does not yet run pools."},
+    {"identity", "identity.NAME.", "Identities of pools, kept like them."},
+};
+
+bool belongs(const SettingInfo& setting, const Section& section) {
+  const bool route_section = section.prefix == "site.NAME.route.NAME.";
+  if ((setting.scope == SettingScope::ROUTE) != route_section) return false;
+  return setting.pattern.starts_with(section.prefix);
+}
+
+}  // namespace
+
+std::string print_range(const SettingInfo& setting) {
+  if (setting.range.max == 0) return "the choices";
+  const std::string type = setting.type();
+  const auto unit = [&](uint64_t value) {
+    return type == "size" ? ConfigSize::print(value) : ConfigTime::print(milliseconds(static_cast<int64_t>(value)));
+  };
+  if (type == "size" || type == "time")
+    return fmt::format("{} to {}", unit(setting.range.min), unit(setting.range.max));
+  if (type == "switch" || type == "number" || type == "power of two") {
+    return fmt::format("{} to {}", setting.range.min, setting.range.max);
+  }
+  const bool list = type == "list" || type == "CPU list";
+  return fmt::format("{} to {} {}", setting.range.min, setting.range.max, list ? "items" : "bytes");
+}
+
+std::string print_tree(const Tree& tree, PrintDetail detail, std::string_view prefix) {
+  std::string out;
+  for (const auto& [key, value] : tree.entries(prefix)) {
+    if (detail == PrintDetail::DESCRIBED) {
+      const auto path = resolve_key(key);
+      ASSERT(path);
+      if (!out.empty()) out += '\n';
+      describe(out, *path->setting);
+    }
+    out += fmt::format("{} = {}\n", key, value);
+  }
+  return out;
+}
+
+std::string reference_markdown() {
+  std::string out(INTRODUCTION);
+  for (const Section& section : SECTIONS) {
+    out += fmt::format("\n## {}\n\n", section.title);
+    if (!section.text.empty()) out += fmt::format("{}\n\n", section.text);
+    out += "| key | what it is | type, range | default | unit | takes effect |\n|---|---|---|---|---|---|\n";
+    for (const SettingInfo& setting : schema()) {
+      if (!belongs(setting, section)) continue;
+      out += fmt::format("| `{}` | {} | {}: {} | `{}` | {} | {} |\n", setting.pattern, cell(setting.help),
+                         setting.type(), cell(setting.expects(setting.range)), print_default(setting), setting.unit,
+                         cell(print_apply(setting.apply)));
+    }
+  }
+  return out;
+}
+
+}  // namespace penstock

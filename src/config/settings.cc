@@ -1,0 +1,76 @@
+#include "src/config/settings.h"
+
+#include "src/base/assert.h"
+#include "src/config/settings_build.h"
+
+#include <algorithm>
+
+namespace penstock {
+namespace {
+
+template <class Type>
+void assign(typename Type::Value& member, std::string_view text, SettingRange range) {
+  auto value = Type::parse(text, range);
+  ASSERT(value);  // canonical text and defaults parse, or the type's printer is wrong
+  member = std::move(*value);
+}
+
+template <class Type>
+void append(std::vector<NamedValue>& member, std::string_view name, std::string_view text, SettingRange range) {
+  auto value = Type::parse(text, range);
+  ASSERT(value);
+  member.push_back({std::string(name), std::move(*value)});
+}
+
+using Setter = void (*)(const SettingTarget& target, std::string_view name, std::string_view text, SettingRange range);
+
+#define SETTER(owner, key, member, type, ...)                                                    \
+  [](const SettingTarget& target, std::string_view, std::string_view text, SettingRange range) { \
+    assign<type>(target.owner->member, text, range);                                             \
+  },
+#define MAP_SETTER(owner, key, member, names, placeholder, type, ...)                                 \
+  [](const SettingTarget& target, std::string_view name, std::string_view text, SettingRange range) { \
+    append<type>(target.owner->member, name, text, range);                                            \
+  },
+#define ROOT_SETTING(...) SETTER(root, __VA_ARGS__)
+#define ROOT_MAP(...) MAP_SETTER(root, __VA_ARGS__)
+#define SITE_SETTING(...) SETTER(site, __VA_ARGS__)
+#define SITE_MAP(...) MAP_SETTER(site, __VA_ARGS__)
+#define ROUTE_SETTING(...) SETTER(route, __VA_ARGS__)
+#define ROUTE_MAP(...) MAP_SETTER(route, __VA_ARGS__)
+#define POOL_SETTING(...) SETTER(pool, __VA_ARGS__)
+#define IDENTITY_SETTING(...) SETTER(identity, __VA_ARGS__)
+
+// In the order of schema().
+constexpr Setter SETTERS[] = {
+#include "src/config/schema.def"
+};
+
+void assign_defaults(const SettingTarget& target, SettingScope scope) {
+  for (const SettingInfo& info : schema()) {
+    if (info.scope == scope && !info.is_map) assign_setting(target, info, {}, info.default_text);
+  }
+}
+
+}  // namespace
+
+void assign_setting(const SettingTarget& target, const SettingInfo& setting, std::string_view name,
+                    std::string_view canonical) {
+  ASSERT(std::size(SETTERS) == schema().size());
+  SETTERS[&setting - schema().data()](target, name, canonical, setting.range);
+}
+
+Settings::Settings() { assign_defaults({.root = this}, SettingScope::ROOT); }
+SiteSettings::SiteSettings() { assign_defaults({.site = this}, SettingScope::SITE); }
+RouteSettings::RouteSettings() { assign_defaults({.route = this}, SettingScope::ROUTE); }
+PoolSettings::PoolSettings() { assign_defaults({.pool = this}, SettingScope::POOL); }
+IdentitySettings::IdentitySettings() { assign_defaults({.identity = this}, SettingScope::IDENTITY); }
+
+const SiteSettings* Settings::site(std::string_view name) const {
+  const auto at =
+      std::lower_bound(sites.begin(), sites.end(), name,
+                       [](const SiteSettings& site, std::string_view wanted) { return site.name < wanted; });
+  return at != sites.end() && at->name == name ? &*at : nullptr;
+}
+
+}  // namespace penstock

@@ -1,0 +1,201 @@
+// Item types of lists, and CPU lists.
+#include "src/base/bytes.h"
+#include "src/config/types.h"
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+namespace penstock {
+namespace {
+
+constexpr size_t UNIX_NAME_BYTES_MAX = 107;  // sockaddr_un::sun_path with its NUL, and an abstract name after one
+constexpr uint32_t CPU_MAX = 1023;           // what a plain cpu_set_t can name
+
+std::unexpected<std::string> none() { return std::unexpected(std::string()); }
+
+Parsed<ListenAddress> parse_unix(std::string_view name) {
+  ListenAddress out;
+  const bool abstract = name.starts_with('@');
+  out.kind = abstract ? ListenAddress::Kind::UNIX_ABSTRACT : ListenAddress::Kind::UNIX_PATH;
+  if (abstract) name.remove_prefix(1);
+  if (name.size() < (abstract ? 1 : 2) || name.size() > UNIX_NAME_BYTES_MAX) return none();
+  if (!abstract && !name.starts_with('/')) return none();
+  out.name = name;
+  return out;
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(), ascii_lower);
+  return out;
+}
+
+bool is_token(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char); }
+
+// Labels of letters, digits, '-', '_': RFC 1123 names and the underscores that are seen in the wild.
+bool is_host_name(std::string_view host) {
+  if (host.empty() || host.size() > 253) return false;
+  while (true) {
+    const size_t end = std::min(host.find('.'), host.size());
+    const std::string_view label = host.substr(0, end);
+    const bool allowed =
+        std::all_of(label.begin(), label.end(), [](char c) { return is_alnum(c) || c == '-' || c == '_'; });
+    if (label.empty() || label.size() > 63 || label.front() == '-' || label.back() == '-' || !allowed) return false;
+    if (end == host.size()) return true;
+    host.remove_prefix(end + 1);
+  }
+}
+
+}  // namespace
+
+std::string join_words(const std::vector<std::string_view>& words) { return fmt::format("{}", fmt::join(words, ", ")); }
+
+std::string expects_list(const std::string& what, SettingRange range) {
+  return fmt::format("a list of {} to {} items, each {}", range.min, range.max, what);
+}
+
+std::string ConfigListenItem::what() { return "ADDR:PORT, [V6]:PORT, unix:/PATH or unix:@NAME"; }
+
+Parsed<ListenAddress> ConfigListenItem::parse_item(const std::string& text) {
+  if (text.starts_with("unix:")) return parse_unix(std::string_view(text).substr(5));
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return none();
+  const auto port = parse_decimal(std::string_view(text).substr(colon + 1));
+  if (!port || *port > 65535) return none();
+  ListenAddress out;
+  out.port = static_cast<uint16_t>(*port);
+  std::string host = text.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    out.kind = ListenAddress::Kind::IPV6;
+    host = host.substr(1, host.size() - 2);
+  }
+  const int family = out.kind == ListenAddress::Kind::IPV6 ? AF_INET6 : AF_INET;
+  if (host.find('\0') != std::string::npos || inet_pton(family, host.c_str(), out.ip.data()) != 1) return none();
+  return out;
+}
+
+std::string ConfigListenItem::print_item(const ListenAddress& item) { return to_text(item); }
+
+std::string ConfigHostItem::what() { return "a host name in ASCII, *.NAME, an IP address ([V6] in brackets) or *"; }
+
+Parsed<std::string> ConfigHostItem::parse_item(const std::string& text) {
+  if (text == "*") return text;
+  if (text.size() > 2 && text.front() == '[' && text.back() == ']') {
+    in6_addr address;
+    char canonical[INET6_ADDRSTRLEN];
+    const std::string inner = text.substr(1, text.size() - 2);
+    if (inner.find('\0') != std::string::npos || inet_pton(AF_INET6, inner.c_str(), &address) != 1) return none();
+    if (inet_ntop(AF_INET6, &address, canonical, sizeof canonical) == nullptr) return none();
+    return fmt::format("[{}]", canonical);
+  }
+  std::string host = lower(text);
+  if (host.ends_with('.')) host.pop_back();  // the same name, fully qualified
+  const std::string_view name = host;
+  if (!is_host_name(name.starts_with("*.") ? name.substr(2) : name)) return none();
+  return host;
+}
+
+std::string ConfigHostItem::print_item(const std::string& item) { return item; }
+
+std::string ConfigFileNameItem::what() { return "a file name without /"; }
+
+Parsed<std::string> ConfigFileNameItem::parse_item(const std::string& text) {
+  const bool named = !text.empty() && text.size() <= 255 && text != "." && text != "..";
+  if (!named || text.find('/') != std::string::npos || text.find('\0') != std::string::npos) return none();
+  return text;
+}
+
+std::string ConfigFileNameItem::print_item(const std::string& item) { return item; }
+
+std::string ConfigMethodItem::what() { return "a method such as GET"; }
+
+Parsed<std::string> ConfigMethodItem::parse_item(const std::string& text) {
+  if (!is_token(text) || text.size() > 32) return none();
+  return text;
+}
+
+std::string ConfigMethodItem::print_item(const std::string& item) { return item; }
+
+std::string ConfigMimeGlobItem::what() { return "TYPE/SUBTYPE or TYPE/*"; }
+
+Parsed<std::string> ConfigMimeGlobItem::parse_item(const std::string& text) {
+  const size_t slash = text.find('/');
+  if (slash == std::string::npos || text.size() > 255) return none();
+  const std::string_view type = std::string_view(text).substr(0, slash);
+  const std::string_view subtype = std::string_view(text).substr(slash + 1);
+  const bool plain = type.find('*') == std::string_view::npos && is_token(type) && is_token(subtype) &&
+                     (subtype == "*" || subtype.find('*') == std::string_view::npos);
+  if (!plain) return none();
+  return lower(text);
+}
+
+std::string ConfigMimeGlobItem::print_item(const std::string& item) { return item; }
+
+std::string ConfigLogFieldItem::what() { return "a field such as sc-status or cs(User-Agent)"; }
+
+Parsed<std::string> ConfigLogFieldItem::parse_item(const std::string& text) {
+  const size_t open = text.find('(');
+  const std::string_view name = std::string_view(text).substr(0, open);
+  const bool named = !name.empty() && name.size() <= 32 && std::all_of(name.begin(), name.end(), [](char c) {
+    return (is_alnum(c) && ascii_lower(c) == c) || c == '-';
+  });
+  if (!named) return none();
+  if (open == std::string::npos) return text;
+  if (text.back() != ')') return none();
+  const std::string_view header = std::string_view(text).substr(open + 1, text.size() - open - 2);
+  if (!is_token(header) || header.size() > 64) return none();
+  return text;
+}
+
+std::string ConfigLogFieldItem::print_item(const std::string& item) { return item; }
+
+std::string ConfigCodingItem::what() { return "one of gzip, br, zstd"; }
+
+Parsed<Coding> ConfigCodingItem::parse_item(const std::string& text) {
+  for (const Coding coding : {Coding::GZIP, Coding::BR, Coding::ZSTD}) {
+    if (print_item(coding) == text) return coding;
+  }
+  return none();
+}
+
+std::string ConfigCodingItem::print_item(const Coding& item) {
+  return item == Coding::GZIP ? "gzip" : item == Coding::BR ? "br" : "zstd";
+}
+
+std::string ConfigCpuList::expects(SettingRange range) {
+  return fmt::format("core numbers and ranges such as 0-3 8, at most {} cores, none above {}", range.max, CPU_MAX);
+}
+
+Parsed<ConfigCpuList::Value> ConfigCpuList::parse(std::string_view text, SettingRange range) {
+  const auto words = split_list(text);
+  if (!words) return std::unexpected(words.error());
+  Value out;
+  for (const std::string& word : *words) {
+    const std::string_view item = word;
+    const size_t dash = item.find('-');
+    const auto first = parse_decimal(item.substr(0, dash));
+    const auto last = dash == std::string_view::npos ? first : parse_decimal(item.substr(dash + 1));
+    if (!first || !last || *first > *last || *last > CPU_MAX) return std::unexpected(expects(range));
+    for (uint64_t cpu = *first; cpu <= *last; ++cpu) out.push_back(static_cast<uint32_t>(cpu));
+    if (out.size() > 64 * (CPU_MAX + 1)) return std::unexpected(expects(range));
+  }
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  if (out.size() < range.min || out.size() > range.max) return std::unexpected(expects(range));
+  return out;
+}
+
+std::string ConfigCpuList::print(const Value& value) {
+  std::string out;
+  for (size_t i = 0; i < value.size();) {
+    size_t end = i;
+    while (end + 1 < value.size() && value[end + 1] == value[end] + 1) ++end;
+    if (!out.empty()) out += ' ';
+    out += i == end ? fmt::format("{}", value[i]) : fmt::format("{}-{}", value[i], value[end]);
+    i = end + 1;
+  }
+  return out.empty() ? "\"\"" : out;
+}
+
+}  // namespace penstock
