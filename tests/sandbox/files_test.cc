@@ -28,15 +28,15 @@ class SandboxFiles : public testing::Test {
     char name[] = "/tmp/penstock-sandbox-XXXXXX";
     ASSERT_NE(::mkdtemp(name), nullptr);
     base_ = name;
-    for (const char* dir : {"root", "other", "log"}) std::filesystem::create_directory(base_ + "/" + dir);
-    for (const char* file : {"root/page", "other/secret", "log/access.log"}) {
+    for (const char* dir : {"site", "other", "log"}) std::filesystem::create_directory(base_ + "/" + dir);
+    for (const char* file : {"site/page", "other/secret", "log/access.log"}) {
       std::ofstream(base_ + "/" + file) << "text";
       ::chmod((base_ + "/" + file).c_str(), 0666);
     }
-    ::symlink("../other/secret", (base_ + "/root/link").c_str());
-    for (const char* dir : {"", "/root", "/other", "/log"}) ::chmod((base_ + dir).c_str(), 0777);
+    ::symlink("../other/secret", (base_ + "/site/link").c_str());
+    for (const char* dir : {"", "/site", "/other", "/log"}) ::chmod((base_ + dir).c_str(), 0777);
     server_ = role_profile(SyscallProfile::SERVER);
-    server_.read_only_paths = {base_ + "/root"};
+    server_.read_only_paths = {base_ + "/site"};
     logd_ = role_profile(SyscallProfile::LOGD);
     logd_.read_write_paths = {base_ + "/log"};
   }
@@ -53,12 +53,12 @@ class SandboxFiles : public testing::Test {
 };
 
 TEST_F(SandboxFiles, server_reads_within_its_root) {
-  EXPECT_EQ(open_in(server_, "/root/page", O_RDONLY).kind, Kind::DID);
-  EXPECT_EQ(open_in(server_, "/root", O_RDONLY | O_DIRECTORY).kind, Kind::DID);
+  EXPECT_EQ(open_in(server_, "/site/page", O_RDONLY).kind, Kind::DID);
+  EXPECT_EQ(open_in(server_, "/site", O_RDONLY | O_DIRECTORY).kind, Kind::DID);
 }
 
 TEST_F(SandboxFiles, server_reads_nothing_outside) {
-  for (const char* path : {"/other/secret", "/root/link", "/root/../other/secret"}) {
+  for (const char* path : {"/other/secret", "/site/link", "/site/../other/secret"}) {
     const Outcome outcome = open_in(server_, path, O_RDONLY);
     EXPECT_EQ(outcome.kind, Kind::REFUSED) << path << ": " << outcome;
     EXPECT_EQ(outcome.detail, EACCES) << path << ": " << outcome;
@@ -75,7 +75,7 @@ TEST_F(SandboxFiles, server_cannot_write_through_openat2) {
     const Outcome outcome = try_in_sandbox(server_, [&] {
       open_how how{};
       how.flags = flags;
-      return result_of(::syscall(SYS_openat2, AT_FDCWD, (base_ + "/root/page").c_str(), &how, sizeof how));
+      return result_of(::syscall(SYS_openat2, AT_FDCWD, (base_ + "/site/page").c_str(), &how, sizeof how));
     });
     EXPECT_EQ(outcome.kind, Kind::REFUSED) << outcome;
     EXPECT_EQ(outcome.detail, EACCES) << outcome;
@@ -85,7 +85,7 @@ TEST_F(SandboxFiles, server_cannot_write_through_openat2) {
 TEST_F(SandboxFiles, server_can_watch_and_list_its_root) {
   const Outcome outcome = try_in_sandbox(server_, [&] {
     const int watch = ::inotify_init1(IN_CLOEXEC);
-    return result_of(::inotify_add_watch(watch, (base_ + "/root").c_str(), IN_MODIFY));
+    return result_of(::inotify_add_watch(watch, (base_ + "/site").c_str(), IN_MODIFY));
   });
   EXPECT_EQ(outcome.kind, Kind::DID) << outcome;
 }
@@ -101,7 +101,7 @@ TEST_F(SandboxFiles, logd_writes_and_rotates_in_its_directory) {
 }
 
 TEST_F(SandboxFiles, logd_touches_nothing_outside) {
-  for (const char* path : {"/other/secret", "/root/page"}) {
+  for (const char* path : {"/other/secret", "/site/page"}) {
     EXPECT_EQ(open_in(logd_, path, O_WRONLY).detail, EACCES) << path;
     EXPECT_EQ(open_in(logd_, path, O_RDONLY).detail, EACCES) << path;
     const Outcome removed = try_in_sandbox(logd_, [&] { return result_of(::unlink((base_ + path).c_str())); });
@@ -113,7 +113,7 @@ TEST_F(SandboxFiles, logd_touches_nothing_outside) {
 TEST_F(SandboxFiles, a_missing_root_is_reported_and_stays_denied) {
   server_.read_only_paths = {base_ + "/gone"};
   const Outcome outcome = try_in_sandbox(
-      server_, [&] { return result_of(::open((base_ + "/root/page").c_str(), O_RDONLY)) == EACCES ? 0 : EEXIST; });
+      server_, [&] { return result_of(::open((base_ + "/site/page").c_str(), O_RDONLY)) == EACCES ? 0 : EEXIST; });
   EXPECT_EQ(outcome.kind, Kind::DID) << outcome;
 }
 

@@ -1,0 +1,43 @@
+#include "src/admin/role_paths.h"
+
+#include "pool/sandbox/sandbox.h"
+
+#include <algorithm>
+
+namespace penstock {
+namespace {
+
+// Sorted, each once, and without those that lie beneath another.
+std::vector<std::string> reduced(std::vector<std::string> paths) {
+  std::sort(paths.begin(), paths.end());
+  std::vector<std::string> out;
+  for (std::string& path : paths) {
+    if (!path.empty() && !landlock_covers(out, path)) out.push_back(std::move(path));
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> server_read_paths(const Settings& settings) {
+  std::vector<std::string> paths;
+  for (const SiteSettings& site : settings.sites) {
+    paths.push_back(site.root);
+    for (const RouteSettings& route : site.routes) paths.push_back(route.root);
+  }
+  return reduced(std::move(paths));
+}
+
+std::vector<std::string> logd_write_paths(const Settings& settings) {
+  const std::string& path = settings.log_access_path;
+  if (settings.log_access_format == LogFormatSetting::none || path.empty()) return {};
+  const size_t slash = path.rfind('/');
+  return {slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash)};
+}
+
+bool paths_covered(const std::vector<std::string>& have, const std::vector<std::string>& wanted) {
+  return std::all_of(wanted.begin(), wanted.end(),
+                     [&have](const std::string& path) { return landlock_covers(have, path); });
+}
+
+}  // namespace penstock
