@@ -27,7 +27,7 @@ struct TcpAddress {
 
 TcpAddress tcp_address(const ListenAddress& address) {
   TcpAddress out;
-  if (address.kind == ListenAddress::Kind::ipv4) {
+  if (address.kind == ListenAddress::Kind::IPV4) {
     sockaddr_in v4{};
     v4.sin_family = AF_INET;
     v4.sin_port = htons(address.port);
@@ -46,11 +46,11 @@ TcpAddress tcp_address(const ListenAddress& address) {
 }
 
 bool is_unix_kind(const ListenAddress& address) {
-  return address.kind == ListenAddress::Kind::unix_path || address.kind == ListenAddress::Kind::unix_abstract;
+  return address.kind == ListenAddress::Kind::UNIX_PATH || address.kind == ListenAddress::Kind::UNIX_ABSTRACT;
 }
 
 bool is_unix_path(const ListenerGroup& group) {
-  return group.address.kind == ListenAddress::Kind::unix_path && !group.activated;
+  return group.address.kind == ListenAddress::Kind::UNIX_PATH && !group.activated;
 }
 
 // A TCP socket bound to `address`, not yet listening.
@@ -117,7 +117,7 @@ Result<ListenAddress> bound_address(int fd) {
   if (raw.ss_family == AF_INET6) {
     sockaddr_in6 v6{};
     std::memcpy(&v6, &raw, sizeof v6);
-    address.kind = ListenAddress::Kind::ipv6;
+    address.kind = ListenAddress::Kind::IPV6;
     address.port = ntohs(v6.sin6_port);
     std::memcpy(address.ip.data(), &v6.sin6_addr, sizeof v6.sin6_addr);
     return address;
@@ -129,7 +129,7 @@ Result<ListenAddress> bound_address(int fd) {
   if (length <= offsetof(sockaddr_un, sun_path) || bytes > sizeof un.sun_path)
     return fail("a unix socket without name");
   const bool abstract = un.sun_path[0] == '\0';
-  address.kind = abstract ? ListenAddress::Kind::unix_abstract : ListenAddress::Kind::unix_path;
+  address.kind = abstract ? ListenAddress::Kind::UNIX_ABSTRACT : ListenAddress::Kind::UNIX_PATH;
   const char* begin = abstract ? un.sun_path + 1 : un.sun_path;
   const char* end = abstract ? un.sun_path + bytes : un.sun_path + ::strnlen(un.sun_path, bytes);
   address.name.assign(begin, end);
@@ -210,7 +210,7 @@ Result<ListenerGroup> ListenerSet::open_group(const ListenAddress& address, int 
   group.is_unix = is_unix_kind(address);
   if (take_activated(address, group)) return group;
   if (!group.is_unix) return open_tcp(address, backlog);
-  const bool abstract = address.kind == ListenAddress::Kind::unix_abstract;
+  const bool abstract = address.kind == ListenAddress::Kind::UNIX_ABSTRACT;
   auto fd = listen_unix(abstract ? "@" + address.name : address.name, UNIX_LISTENER_MODE, backlog);
   if (!fd) return std::unexpected(fd.error());
   group.sockets.push_back({next_id_++, RoleListener::ANY_REACTOR, std::move(*fd)});

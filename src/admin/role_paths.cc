@@ -30,7 +30,7 @@ std::vector<std::string> server_read_paths(const Settings& settings) {
 
 std::vector<std::string> logd_write_paths(const Settings& settings) {
   const std::string& path = settings.log_access_path;
-  if (settings.log_access_format == LogFormatSetting::none || path.empty()) return {};
+  if (settings.log_access_format == LogFormatSetting::NONE || path.empty()) return {};
   const size_t slash = path.rfind('/');
   return {slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash)};
 }
