@@ -30,7 +30,7 @@ struct CompressOptions {
 };
 
 struct CompressJob {
-  Body* identity = nullptr;  // sealed; the queue takes a pin of its own
+  const Body* identity = nullptr;  // sealed; the queue takes a pin of its own
   Coding coding = Coding::GZIP;
   Validity validity;     // a job whose entry is stale by its turn is dropped
   uint32_t reactor = 0;  // whose results() it will come out of

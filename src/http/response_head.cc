@@ -26,13 +26,13 @@ char* append(char* at, std::string_view text) {
 
 }  // namespace
 
-std::string_view server_header_value(ServerHeader mode) {
+std::string_view server_header_value(ServerHeaderMode mode) {
   switch (mode) {
-    case ServerHeader::FULL:
+    case ServerHeaderMode::FULL:
       return "penstock/" PENSTOCK_VERSION;
-    case ServerHeader::PRODUCT:
+    case ServerHeaderMode::PRODUCT:
       return "penstock";
-    case ServerHeader::NONE:
+    case ServerHeaderMode::NONE:
       break;
   }
   return {};
@@ -50,7 +50,7 @@ char* ResponseHeadWriter::claim(size_t size) {
   return at;
 }
 
-ResponseHeadWriter::ResponseHeadWriter(std::span<char> out, uint16_t status, int64_t unix_seconds, ServerHeader server)
+ResponseHeadWriter::ResponseHeadWriter(std::span<char> out, uint16_t status, int64_t unix_seconds, ServerHeaderMode server)
     : out_(out) {
   ASSERT(status >= 100 && status <= 999);
   char* at = claim(date_offset(status) + HTTP_DATE_BYTES + 2);
@@ -62,7 +62,7 @@ ResponseHeadWriter::ResponseHeadWriter(std::span<char> out, uint16_t status, int
   at = append(at, DATE_START);
   write_http_date(unix_seconds, at);
   append(at + HTTP_DATE_BYTES, "\r\n");
-  if (server != ServerHeader::NONE) field("Server", server_header_value(server));
+  if (server != ServerHeaderMode::NONE) field("Server", server_header_value(server));
 }
 
 void ResponseHeadWriter::field(std::string_view name, std::string_view value) {

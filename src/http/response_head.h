@@ -4,7 +4,7 @@
 //
 //   HTTP/1.1 200 OK\r\n
 //   Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n        ← HTTP_DATE_BYTES at date_offset(status)
-//   Server: penstock\r\n                            ← unless ServerHeader::NONE
+//   Server: penstock\r\n                            ← unless ServerHeaderMode::NONE
 //   ... fields in the order added ...
 //   \r\n
 //
@@ -22,10 +22,10 @@
 namespace penstock {
 
 // What the Server field says of us (server.header).
-enum class ServerHeader : uint8_t { FULL, PRODUCT, NONE };
+enum class ServerHeaderMode : uint8_t { FULL, PRODUCT, NONE };
 
 // "penstock/0.1.0", "penstock", "".
-[[nodiscard]] std::string_view server_header_value(ServerHeader mode);
+[[nodiscard]] std::string_view server_header_value(ServerHeaderMode mode);
 
 // "HTTP/1.1 404 Not Found\r\nDate: " has this length; so here the date begins. A status that is not
 // registered is written with an empty phrase ("HTTP/1.1 299 \r\n").
@@ -34,7 +34,7 @@ enum class ServerHeader : uint8_t { FULL, PRODUCT, NONE };
 class ResponseHeadWriter {
  public:
   // Writes the status line, Date (`unix_seconds`) and Server. REQUIRES: 100 <= status <= 999.
-  ResponseHeadWriter(std::span<char> out, uint16_t status, int64_t unix_seconds, ServerHeader server);
+  ResponseHeadWriter(std::span<char> out, uint16_t status, int64_t unix_seconds, ServerHeaderMode server);
 
   // Adds a field. A name that is not a token or a value with CR, LF, NUL or another control
   // character but HTAB spoils the head instead (response splitting): finish() then gives nothing.

@@ -1,0 +1,184 @@
+// Invariant: every Site has the route with prefix "" (itself), so find_route() always ends.
+
+#include "src/route/route_table.h"
+
+#include "src/base/assert.h"
+#include "src/base/bytes.h"
+
+#include <algorithm>
+
+namespace penstock {
+namespace {
+
+constexpr uint32_t method_bit(Method method) { return 1U << static_cast<unsigned>(method); }
+
+void set_methods(Route& route, const std::vector<std::string>& methods) {
+  route.methods = 0;
+  route.allow.clear();
+  for (const std::string& text : methods) {
+    const Method method = method_from_text(text);
+    if (method == Method::OTHER) {
+      route.other_methods.push_back(text);
+    } else {
+      route.methods |= method_bit(method);
+    }
+    if (!route.allow.empty()) route.allow += ", ";
+    route.allow += text;
+  }
+}
+
+bool same_name(const std::string& a, const std::string& b) { return iequals(a, b); }
+
+// The site's headers with the route's over them; an empty value takes a header away.
+std::string header_block(const std::vector<NamedValue>& site, const std::vector<NamedValue>& route,
+                         const std::string& cache_control) {
+  std::vector<NamedValue> merged = site;
+  for (const NamedValue& own : route) {
+    std::erase_if(merged, [&](const NamedValue& old) { return same_name(old.name, own.name); });
+    merged.push_back(own);
+  }
+  std::string block;
+  if (!cache_control.empty()) block += "Cache-Control: " + cache_control + "\r\n";
+  for (const NamedValue& header : merged) {
+    if (header.value.empty()) continue;
+    if (!cache_control.empty() && same_name(header.name, "Cache-Control")) continue;
+    block += header.name + ": " + header.value + "\r\n";
+  }
+  return block;
+}
+
+}  // namespace
+
+RouteTable::RouteTable(const Settings& settings) {
+  for (const SiteSettings& site : settings.sites) add_site(settings, site);
+  default_ = settings.server_default_site.empty() ? nullptr : find_site_by_name(settings.server_default_site);
+}
+
+uint32_t RouteTable::root_index(const std::string& root) {
+  const auto found = std::find(roots_.begin(), roots_.end(), root);
+  if (found == roots_.end()) roots_.push_back(root);
+  return static_cast<uint32_t>(found - roots_.begin());
+}
+
+Route& RouteTable::add_route(Site& site, const Route& route) {
+  Route& added = *site.routes.emplace_back(std::make_unique<Route>(route));
+  added.number = static_cast<uint32_t>(routes_.size());
+  routes_.push_back(&added);
+  return added;
+}
+
+void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
+  Site& site = *sites_.emplace_back(std::make_unique<Site>());
+  site.name = from.name;
+  site.url_bytes = from.limits_url_bytes.value_or(all.limits_url_bytes);
+  site.query_bytes = from.limits_query_bytes.value_or(all.limits_query_bytes);
+  site.body_bytes = from.limits_body_bytes.value_or(all.limits_body_bytes);
+  site.segment_bytes = from.limits_segment_bytes.value_or(all.limits_segment_bytes);
+  site.segments = from.limits_segments.value_or(all.limits_segments);
+  for (const NamedValue& page : from.error_pages) {
+    std::string status = page.name;  // "404_3" in the config, where a dot would end the key
+    std::replace(status.begin(), status.end(), '_', '.');
+    site.error_pages.emplace(std::move(status), page.value);
+  }
+
+  Route base;
+  base.site = &site;
+  base.prefix = "/";
+  base.root = from.root;
+  base.root_index = root_index(from.root);
+  base.index = from.index;
+  base.listing = from.listing;
+  base.symlinks = from.symlinks;
+  base.dotfiles_allowed = from.dotfiles == DotfileSetting::ALLOW;
+  base.precompressed = from.precompressed;
+  base.compress = from.compress;
+  base.unknown_type = from.unknown_type;
+  base.default_type = from.default_type;
+  base.charset = from.charset;
+  set_methods(base, from.methods);
+  base.header_block = header_block(from.headers, {}, from.cache_control);
+  site.by_prefix.emplace("", &add_route(site, base));
+
+  for (const RouteSettings& over : from.routes) {
+    auto route = std::make_unique<Route>(base);
+    route->name = over.name;
+    route->prefix = over.prefix;
+    while (route->prefix.size() > 1 && route->prefix.back() == '/') route->prefix.pop_back();
+    route->handler = over.handler;
+    if (!over.root.empty()) {
+      route->root = over.root;
+      route->root_index = root_index(over.root);
+      route->strips_prefix = true;
+    }
+    route->to = over.to;
+    route->status = static_cast<uint16_t>(over.status);
+    route->pool = over.pool;
+    route->index = over.index.value_or(base.index);
+    route->listing = over.listing.value_or(base.listing);
+    route->symlinks = over.symlinks.value_or(base.symlinks);
+    if (over.dotfiles) route->dotfiles_allowed = *over.dotfiles == DotfileSetting::ALLOW;
+    route->precompressed = over.precompressed.value_or(base.precompressed);
+    route->compress = over.compress.value_or(base.compress);
+    route->unknown_type = over.unknown_type.value_or(base.unknown_type);
+    if (over.methods) set_methods(*route, *over.methods);
+    route->header_block = header_block(from.headers, over.headers, over.cache_control.value_or(from.cache_control));
+    const std::string key = route->prefix == "/" ? "" : route->prefix;
+    site.by_prefix.insert_or_assign(key, &add_route(site, *route));
+  }
+
+  for (const std::string& host : from.hosts) {
+    if (host == "*") {
+      any_ = &site;
+    } else if (host.starts_with("*.")) {
+      wildcard_.emplace(host.substr(1), &site);
+    } else {
+      exact_.emplace(host, &site);
+    }
+  }
+}
+
+const Site* RouteTable::find_site(std::string_view host) const {
+  if (const auto found = exact_.find(host); found != exact_.end()) return found->second;
+  // The longest wildcard first: cut one label after the other off the front.
+  for (size_t dot = host.find('.'); dot != std::string_view::npos; dot = host.find('.', dot + 1)) {
+    if (const auto found = wildcard_.find(host.substr(dot)); found != wildcard_.end()) return found->second;
+  }
+  return any_ != nullptr ? any_ : default_;
+}
+
+const Site* RouteTable::find_site_by_name(std::string_view name) const {
+  for (const auto& site : sites_) {
+    if (site->name == name) return site.get();
+  }
+  return nullptr;
+}
+
+const Route& RouteTable::find_route(const Site& site, std::string_view path) {
+  // Every prefix of the path that ends before a '/', the longest first; "" is the site itself.
+  size_t end = path.size();
+  while (end > 0 && path[end - 1] == '/') --end;
+  while (true) {
+    if (site.routes.size() > 1 || end == 0) {
+      const auto found = site.by_prefix.find(path.substr(0, end));
+      if (found != site.by_prefix.end()) return *found->second;
+    }
+    if (end == 0) break;
+    const size_t slash = site.routes.size() > 1 ? path.rfind('/', end - 1) : 0;
+    end = slash == std::string_view::npos ? 0 : slash;
+  }
+  ASSERT(false);  // "" is in every by_prefix
+  __builtin_unreachable();
+}
+
+std::string_view RouteTable::path_below_root(const Route& route, std::string_view path) {
+  if (route.strips_prefix && route.prefix != "/") path.remove_prefix(route.prefix.size());
+  while (!path.empty() && path.front() == '/') path.remove_prefix(1);
+  return path;
+}
+
+bool RouteTable::allows(const Route& route, Method method, std::string_view method_text) {
+  if (method != Method::OTHER) return (route.methods & method_bit(method)) != 0;
+  return std::find(route.other_methods.begin(), route.other_methods.end(), method_text) != route.other_methods.end();
+}
+
+}  // namespace penstock

@@ -1,0 +1,444 @@
+// Invariants:
+//  - A connection is in READING only with no exchange; in SERVING exactly with one.
+//  - `input` is not empty only in READING with a partial head, in SERVING, or while room is short.
+//  - `sending` is not null exactly while the transport owes SENT, FAILED or CLOSED.
+//  - Whoever fills an Outgoing puts the connection into the flush list; flush_all() empties it.
+
+#include "src/server/connections.h"
+
+#include "src/server/walk.h"
+
+#include <algorithm>
+#include <sys/socket.h>
+
+namespace penstock {
+namespace {
+
+// What a connection may pile up behind an exchange before its socket is left unread.
+constexpr size_t INPUT_KEPT_MAX = 64 * 1024;
+
+JournalAddress journal_address_of(const PeerAddress& from) {
+  JournalAddress to;
+  to.port = from.port;
+  if (from.family == AF_INET) {
+    to.family = JournalAddress::IPV4;
+    to.ip[10] = to.ip[11] = 0xff;
+    std::copy_n(from.ip, 4, to.ip.begin() + 12);
+  } else if (from.family == AF_INET6) {
+    to.family = JournalAddress::IPV6;
+    std::copy_n(from.ip, 16, to.ip.begin());
+  } else if (from.family == AF_UNIX) {
+    to.family = JournalAddress::UNIX;
+  }
+  return to;
+}
+
+// A record for a connection that ends, or a refusal, with no request to tell of it.
+void record_connection(Core& core, const Connection& c, Reason reason, uint64_t head_bytes_out = 0) {
+  const ReasonInfo& info = reason_info(reason);
+  Outcome outcome;
+  outcome.status = info.status;
+  outcome.sub_status = info.sub_status;
+  outcome.reason = static_cast<uint16_t>(reason);
+  outcome.verdict = static_cast<uint16_t>(Verdict::BAD_REQUEST);
+  outcome.head_bytes_out = head_bytes_out;
+  core.journal.connection(core.now, c.facts, static_cast<uint32_t>(core.config->generation), outcome);
+}
+
+void start_send(Core& core, Connection& c) {
+  if (c.sending != nullptr || c.filling == nullptr) return;
+  c.sending = c.filling;
+  c.filling = nullptr;
+  c.sending_since = core.now;
+  core.transport.send(c.handle, c.sending->parts(), false);
+}
+
+// Everything was sent and nothing follows: the connection's last act.
+void close_or_linger(Core& core, Connection& c) {
+  if (!c.linger_after_send || c.peer_closed || core.config->settings.limits_linger_timeout.ns == 0) {
+    end_connection(core, c, EndKind::CLOSE, Reason::NONE);
+    return;
+  }
+  // RFC 9112 section 9.6: the client must see the answer before our kernel answers its bytes with RST.
+  core.transport.shutdown_send(c.handle);
+  c.state = ConnectionState::LINGERING;
+  c.drained_bytes = 0;
+  set_deadline(core, c, DeadlineKind::LINGER, core.config->settings.limits_linger_timeout);
+}
+
+// The prebuilt refusal of a connection over a limit (QS1): no head is read, no exchange made.
+void refuse_connection(Core& core, Connection& c, Reason reason) {
+  Outgoing* out = room_for(core, c, core.config->refusal.size(), 0);
+  c.state = ConnectionState::CLOSING;
+  c.close_after_send = c.linger_after_send = true;
+  core.counters.connections_refused.add();
+  if (out == nullptr) {
+    c.reset_at_flush = true;
+  } else {
+    out->copy(core.config->refusal);
+  }
+  record_connection(core, c, reason, core.config->refusal.size());
+  mark_for_flush(core, c);
+}
+
+// Uses the body of an answered request from the front of `bytes`; returns how many were used.
+size_t drain_body(Core& core, Connection& c, std::string_view bytes) {
+  size_t used = 0;
+  bool done = false;
+  if (c.body == BodyKind::LENGTH) {
+    used = static_cast<size_t>(std::min<uint64_t>(bytes.size(), c.body_left));
+    c.body_left -= used;
+    done = c.body_left == 0;
+  } else {
+    while (used < bytes.size()) {
+      const ChunkStep step = c.chunks.next(bytes.substr(used));
+      used += step.consumed;
+      if (step.state == ChunkState::DATA) continue;
+      if (step.state == ChunkState::BAD) {
+        // The answer is on its way already: nothing more can be said, but the framing is lost.
+        record_connection(core, c, c.chunks.error());
+        core.counters.parse_errors.add();
+        c.state = ConnectionState::CLOSING;
+        c.close_after_send = c.linger_after_send = true;
+        mark_for_flush(core, c);
+        return bytes.size();
+      }
+      done = step.state == ChunkState::DONE;
+      break;
+    }
+  }
+  c.drained_bytes += used;
+  if (done) {
+    c.state = ConnectionState::READING;
+    c.body = BodyKind::NONE;
+    set_deadline(core, c, DeadlineKind::IDLE, core.config->settings.limits_idle_timeout);
+    return used;
+  }
+  if (c.drained_bytes > core.config->settings.limits_drain_bytes) {
+    c.state = ConnectionState::CLOSING;  // enough: what is left is not worth the connection
+    c.close_after_send = c.linger_after_send = true;
+    mark_for_flush(core, c);
+    return bytes.size();
+  }
+  set_deadline(core, c, DeadlineKind::BODY, core.config->settings.limits_body_timeout);
+  return used;
+}
+
+// Looks for one head at the front of `bytes`; returns how many bytes were used (0: need more).
+size_t read_head(Core& core, Connection& c, std::string_view bytes) {
+  if (!c.slot.valid()) {
+    c.slot =
+        core.journal.begin(core.now, c.facts, c.requests + 1, static_cast<uint32_t>(core.config->generation), bytes);
+    if (!c.slot.valid()) {
+      refuse_connection(core, c, Reason::SERVER_BUSY);
+      return bytes.size();
+    }
+  } else {
+    core.journal.extend(c.slot, bytes);
+  }
+  if (core.spare == nullptr) core.spare = core.exchanges.take();
+  ASSERT(core.spare != nullptr);  // one for each connection and one more: ReactorLimits
+  switch (c.parser.parse(bytes, core.config->parse_limits, core.spare->head)) {
+    case ParseState::NEED_MORE:
+      if (c.deadline_kind != DeadlineKind::HEADER) {
+        set_deadline(core, c, DeadlineKind::HEADER, core.config->settings.limits_header_timeout);
+      }
+      return 0;
+    case ParseState::BAD: {
+      const Reason reason = c.parser.error();
+      c.parser.reset();
+      refuse_head(core, c, bytes, reason);
+      return bytes.size();
+    }
+    case ParseState::COMPLETE:
+      break;
+  }
+  const size_t used = c.parser.consumed();
+  c.parser.reset();
+  begin_exchange(core, c, bytes.substr(0, used));
+  return used;
+}
+
+// Uses what it can from the front of `bytes`; returns how many.
+size_t consume(Core& core, Connection& c, std::string_view bytes) {
+  size_t used = 0;
+  while (used < bytes.size()) {
+    const std::string_view rest = bytes.substr(used);
+    size_t now_used = 0;
+    switch (c.state) {
+      case ConnectionState::READING:
+        now_used = read_head(core, c, rest);
+        break;
+      case ConnectionState::DRAINING:
+        now_used = drain_body(core, c, rest);
+        break;
+      case ConnectionState::SERVING:
+        return used;
+      case ConnectionState::CLOSING:
+      case ConnectionState::LINGERING:
+      case ConnectionState::CLOSED:
+        return bytes.size();
+    }
+    if (now_used == 0) return used;
+    used += now_used;
+  }
+  return used;
+}
+
+void regulate_receiving(Core& core, Connection& c) {
+  const bool wanted = c.input.size() < INPUT_KEPT_MAX || c.state == ConnectionState::READING;
+  if (wanted == c.receiving || c.peer_closed) return;
+  c.receiving = wanted;
+  core.transport.set_receiving(c.handle, wanted);
+}
+
+// A lingering connection still sends: patience is renewed by progress, up to a bound.
+void linger_on(Core& core, Connection& c, size_t bytes) {
+  c.drained_bytes += bytes;
+  if (c.drained_bytes <= core.config->settings.limits_body_bytes + core.config->settings.limits_drain_bytes) {
+    set_deadline(core, c, DeadlineKind::LINGER, core.config->settings.limits_linger_timeout);
+  }
+}
+
+}  // namespace
+
+void mark_for_flush(Core& core, Connection& c) {
+  if (c.in_flush_list) return;
+  c.in_flush_list = true;
+  core.flush_list.push_back(&c);
+}
+
+void set_deadline(Core& core, Connection& c, DeadlineKind kind, Duration from_now) {
+  c.deadline = core.now + from_now;
+  c.deadline_kind = kind;
+  // Every timer fires at least once a send-rate window, to look at the progress of a send; so on the hot path, where
+  // deadlines only move away, the wheel is not touched.
+  const Duration window = core.config->settings.limits_send_rate_window;
+  const MonoTime due = core.now + std::min(from_now, window);
+  if (due >= c.timer_due) return;
+  c.timer_due = due;
+  core.wheel.arm(c.timer, due);
+}
+
+void connection_accepted(Core& core, const TransportEvent& event) {
+  core.counters.connections_accepted.add();
+  Connection* taken = core.connections.take();
+  if (taken == nullptr) {
+    ConnectionFacts facts{.id = core.journal.next_connection_id(),
+                          .accepted = core.now,
+                          .client = journal_address_of(event.peer),
+                          .server = {}};
+    Outcome outcome;
+    outcome.reason = static_cast<uint16_t>(Reason::CONNECTION_LIMIT);
+    core.journal.connection(core.now, facts, static_cast<uint32_t>(core.config->generation), outcome);
+    core.counters.connections_refused.add();
+    core.transport.reset(event.conn);
+    return;
+  }
+  Connection& c = *taken;
+  c.handle = event.conn;
+  c.peer = event.peer;
+  c.facts = {.id = core.journal.next_connection_id(),
+             .accepted = core.now,
+             .client = journal_address_of(event.peer),
+             .server = journal_address_of(core.transport.local_address(event.conn))};
+  core.transport.set_context(event.conn, &c);
+  core.counters.connections_open.add();
+  set_deadline(core, c, DeadlineKind::HEADER, core.config->settings.limits_header_timeout);
+
+  const Settings& settings = core.config->settings;
+  const auto admission =
+      core.shared.limiter.enter(c.peer, settings.limits_connections, settings.limits_connections_per_client);
+  c.counted_per_client = admission.counted_per_client;
+  c.counted = admission.answer == ConnectionLimiter::Answer::ADMITTED;
+  if (admission.answer == ConnectionLimiter::Answer::OVER_TOTAL) {
+    refuse_connection(core, c, Reason::CONNECTION_LIMIT);
+  } else if (admission.answer == ConnectionLimiter::Answer::OVER_PER_CLIENT) {
+    refuse_connection(core, c, Reason::ADDRESS_CONNECTION_LIMIT);
+  }
+}
+
+void connection_received(Core& core, Connection& c, std::string_view bytes) {
+  core.counters.bytes_in.add(bytes.size());
+  if (c.state == ConnectionState::LINGERING) {
+    linger_on(core, c, bytes.size());
+    return;
+  }
+  if (c.input.empty()) {
+    const size_t used = consume(core, c, bytes);
+    // Cold: only what could not be used yet is kept, in memory that goes back when it is used.
+    if (used < bytes.size()) c.input.assign(bytes.substr(used));
+  } else {
+    c.input.append(bytes);
+    if (c.state != ConnectionState::SERVING) connection_go_on(core, c);
+  }
+  regulate_receiving(core, c);
+}
+
+void connection_go_on(Core& core, Connection& c) {
+  if (!c.input.empty()) {
+    const size_t used = consume(core, c, c.input);
+    if (used == c.input.size()) {
+      std::string().swap(c.input);  // an idle connection holds no memory
+    } else {
+      c.input.erase(0, used);
+    }
+  }
+  regulate_receiving(core, c);
+  // The peer has said all it will: once it is answered there is nothing to wait for.
+  if (c.peer_closed && c.state != ConnectionState::SERVING && c.state != ConnectionState::LINGERING) {
+    c.state = ConnectionState::CLOSING;
+    c.close_after_send = true;
+    mark_for_flush(core, c);
+  }
+}
+
+void connection_peer_closed(Core& core, Connection& c) {
+  c.peer_closed = true;
+  switch (c.state) {
+    case ConnectionState::SERVING:
+      return;  // a half-closed client still wants its answer (RFC 9112 section 9.6)
+    case ConnectionState::READING:
+      end_connection(core, c, EndKind::CLOSE, c.slot.valid() ? Reason::CONNECTION_DROPPED : Reason::NONE);
+      return;
+    case ConnectionState::DRAINING:
+      record_connection(core, c, Reason::BODY_CUT_SHORT);
+      c.state = ConnectionState::CLOSING;
+      c.close_after_send = true;
+      mark_for_flush(core, c);
+      return;
+    case ConnectionState::CLOSING:
+      return;
+    case ConnectionState::LINGERING:
+      end_connection(core, c, EndKind::CLOSE, Reason::NONE);
+      return;
+    case ConnectionState::CLOSED:
+      return;
+  }
+}
+
+void connection_sent(Core& core, Connection& c) {
+  ASSERT(c.sending != nullptr);
+  core.outgoings.give(c.sending);
+  c.sending = nullptr;
+  if (c.filling != nullptr) {
+    start_send(core, c);
+    return;
+  }
+  if (c.exchange != nullptr) {
+    if (!c.exchange->waits_send) return;  // it waits for something else; what was sent came before it
+    c.exchange->waits_send = false;
+    resume_exchange(core, *c.exchange, Step::DELIVER);
+    if (c.exchange != nullptr) return;
+  } else if (c.state == ConnectionState::CLOSING) {
+    close_or_linger(core, c);
+    return;
+  }
+  connection_go_on(core, c);
+}
+
+void connection_failed(Core& core, Connection& c, int error) {
+  (void)error;  // every one of them means the same to us: the peer is gone
+  core.counters.connections_reset.add();
+  if (c.sending != nullptr) {
+    core.outgoings.give(c.sending);  // FAILED ends the send: its parts are free
+    c.sending = nullptr;
+  }
+  const bool in_request = c.exchange != nullptr || c.slot.valid();
+  end_connection(core, c, EndKind::CLOSE, in_request ? Reason::CONNECTION_DROPPED : Reason::NONE);
+}
+
+void connection_released(Core& core, Connection& c) {
+  ASSERT(c.state == ConnectionState::CLOSED && c.sending != nullptr);
+  core.outgoings.give(c.sending);
+  core.connections.give(&c);
+}
+
+void end_connection(Core& core, Connection& c, EndKind kind, Reason why) {
+  if (c.exchange != nullptr) {
+    abandon_exchange(core, *c.exchange, why == Reason::NONE ? Reason::CONNECTION_DROPPED : why);
+  } else if (c.slot.valid()) {
+    Outcome outcome;
+    outcome.status = 0;
+    outcome.sub_status = reason_info(why).sub_status;
+    outcome.reason = static_cast<uint16_t>(why);
+    outcome.verdict = static_cast<uint16_t>(Verdict::BAD_REQUEST);
+    outcome.bytes_in = c.input.size();
+    outcome.flags = RECORD_ABORTED;
+    core.journal.end(c.slot, core.now, outcome);
+  } else if (why != Reason::NONE) {
+    record_connection(core, c, why);
+  }
+  core.wheel.disarm(c.timer);
+  if (c.counted) core.shared.limiter.leave(c.peer, c.counted_per_client);
+  core.counters.connections_open.sub();
+  if (c.in_flush_list)
+    std::replace(core.flush_list.begin(), core.flush_list.end(), &c, static_cast<Connection*>(nullptr));
+  if (c.filling != nullptr) core.outgoings.give(c.filling);
+  c.filling = nullptr;
+  c.state = ConnectionState::CLOSED;
+  const bool parts_are_lent = kind == EndKind::RESET ? core.transport.reset(c.handle) : core.transport.close(c.handle);
+  if (!parts_are_lent) core.connections.give(&c);
+}
+
+void connection_answered(Core& core, Connection& c, const Exchange& exchange) {
+  c.exchange = nullptr;
+  if (!exchange.keep_alive || core.draining) {
+    c.state = ConnectionState::CLOSING;
+    c.close_after_send = true;
+    // Unread input behind a close would make the kernel send RST over our answer.
+    c.linger_after_send = exchange.lingers || exchange.head.body != BodyKind::NONE;
+    std::string().swap(c.input);
+  } else if (exchange.head.body != BodyKind::NONE && !exchange.body_done) {
+    c.state = ConnectionState::DRAINING;
+    c.body = exchange.head.body;
+    c.body_left = exchange.head.content_length;
+    c.drained_bytes = 0;
+    c.chunks = ChunkDecoder{};
+    set_deadline(core, c, DeadlineKind::BODY, core.config->settings.limits_body_timeout);
+  } else {
+    c.state = ConnectionState::READING;
+    set_deadline(core, c, DeadlineKind::IDLE, core.config->settings.limits_idle_timeout);
+  }
+  mark_for_flush(core, c);
+}
+
+Outgoing* room_for(Core& core, Connection& c, size_t bytes, size_t parts) {
+  ASSERT(bytes <= Outgoing::BYTES_MAX);
+  if (c.filling != nullptr && !c.filling->fits(bytes, parts)) {
+    if (c.sending != nullptr) return nullptr;
+    start_send(core, c);
+  }
+  if (c.filling == nullptr) c.filling = core.outgoings.take();
+  if (c.filling != nullptr) mark_for_flush(core, c);
+  return c.filling;
+}
+
+void flush_all(Core& core) {
+  // Ending a connection may be part of it; new entries cannot come up meanwhile.
+  for (size_t i = 0; i < core.flush_list.size(); ++i) {
+    Connection* c = core.flush_list[i];
+    if (c == nullptr) continue;
+    c->in_flush_list = false;
+    if (c->filling != nullptr && c->filling->empty()) {
+      core.outgoings.give(c->filling);
+      c->filling = nullptr;
+    }
+    if (c->reset_at_flush) {
+      end_connection(core, *c, EndKind::RESET, c->reset_reason);
+      continue;
+    }
+    start_send(core, *c);
+    if (c->sending == nullptr && c->state == ConnectionState::CLOSING) close_or_linger(core, *c);
+  }
+  core.flush_list.clear();
+}
+
+void drain_connection(Core& core, Connection& c) {
+  if (c.state == ConnectionState::READING && !c.slot.valid() && c.sending == nullptr && c.filling == nullptr) {
+    end_connection(core, c, EndKind::CLOSE, Reason::NONE);
+  }
+  // All others: connection_answered() sees core.draining.
+}
+
+}  // namespace penstock

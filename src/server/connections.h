@@ -1,0 +1,50 @@
+// The life of a connection: accept, bytes in, answers out, deadlines, the end.
+//
+// Functions on (Core, Connection) of one reactor; they keep no state of their own. Bytes go in by
+// connection_received(), complete heads become exchanges (walk.h), answers are put into the
+// connection's Outgoing and leave together at the end of the turn by flush_all().
+// A Connection is destroyed by end_connection() and connection_released() only, never under a caller
+// that is still reading from it.
+#pragma once
+
+#include "src/server/core.h"
+
+#include <string_view>
+
+namespace penstock {
+
+// Events of the transport, one function each.
+void connection_accepted(Core& core, const TransportEvent& event);
+void connection_received(Core& core, Connection& connection, std::string_view bytes);
+void connection_peer_closed(Core& core, Connection& connection);
+void connection_sent(Core& core, Connection& connection);
+void connection_failed(Core& core, Connection& connection, int error);
+void connection_released(Core& core, Connection& connection);  // CLOSED: the last parts are free
+
+// The connection's timer fired.
+void connection_timer(Core& core, Connection& connection);
+
+// An exchange of this connection has ended and its answer is in `filling`: what comes next?
+void connection_answered(Core& core, Connection& connection, const Exchange& exchange);
+// Input that was kept back may be used again. May answer further requests; may not destroy.
+void connection_go_on(Core& core, Connection& connection);
+
+// An Outgoing with room for `bytes` copied bytes and `parts` parts by reference, or nullptr when the
+// connection must first get rid of what it has (resumed at SENT). REQUIRES: bytes <= Outgoing::BYTES_MAX.
+[[nodiscard]] Outgoing* room_for(Core& core, Connection& connection, size_t bytes, size_t parts);
+
+// Hands the turn's answers to the transport: of every connection that was marked.
+void mark_for_flush(Core& core, Connection& connection);
+void flush_all(Core& core);
+
+enum class EndKind : uint8_t { CLOSE, RESET };
+// Ends it now; an exchange in flight is abandoned (its journal record closed with `why`).
+void end_connection(Core& core, Connection& connection, EndKind kind, Reason why);
+
+// Stops taking requests on it: idle ones end now, others after their answer.
+void drain_connection(Core& core, Connection& connection);
+
+// Sets when and why the connection's patience ends.
+void set_deadline(Core& core, Connection& connection, DeadlineKind kind, Duration from_now);
+
+}  // namespace penstock

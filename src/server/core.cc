@@ -1,0 +1,21 @@
+#include "src/server/core.h"
+
+namespace penstock {
+
+Core::Core(uint32_t reactor, Transport& its_transport, FileReader& its_reader, Loader& its_loader, Journal& its_journal,
+           Counters& its_counters, Clock& its_clock, ServerShared& with_others, const ReactorLimits& limits)
+    : index(reactor),
+      transport(its_transport),
+      reader(its_reader),
+      loader(its_loader),
+      journal(its_journal),
+      counters(its_counters),
+      clock(its_clock),
+      shared(with_others),
+      now(its_clock.now()),
+      wheel(now),
+      connections(limits.connections_max),
+      exchanges(2 * limits.connections_max + 1),
+      outgoings(2 * limits.connections_max + 1) {}
+
+}  // namespace penstock

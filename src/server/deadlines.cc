@@ -1,0 +1,80 @@
+// Deadlines of connections: which patience has run out, and what the peer and the log are told.
+
+#include "src/server/connections.h"
+#include "src/server/walk.h"
+
+#include <algorithm>
+
+namespace penstock {
+namespace {
+
+// Whether the peer took less than limits.send_rate_min over a whole window. Moves the mark on.
+bool sends_too_slowly(Core& core, Connection& c) {
+  const Settings& settings = core.config->settings;
+  if (settings.limits_send_rate_min == 0) return false;
+  const uint64_t sent = core.transport.bytes_sent(c.handle);
+  const MonoTime since = std::max(c.sent_mark_at, c.sending_since);
+  if (core.now - since < settings.limits_send_rate_window) {
+    if (c.sent_mark_at < c.sending_since) {  // first look at this send
+      c.sent_mark = sent;
+      c.sent_mark_at = core.now;
+    }
+    return false;
+  }
+  const uint64_t progress = sent - std::min(sent, c.sent_mark);
+  const uint64_t wanted = settings.limits_send_rate_min * static_cast<uint64_t>((core.now - since).s());
+  c.sent_mark = sent;
+  c.sent_mark_at = core.now;
+  return progress < wanted;
+}
+
+void expire(Core& core, Connection& c) {
+  switch (c.deadline_kind) {
+    case DeadlineKind::HEADER:
+      core.counters.timeouts_head.add();
+      if (c.slot.valid()) {
+        c.parser.reset();
+        const std::string raw = std::move(c.input);
+        c.input.clear();
+        refuse_head(core, c, raw, Reason::TIMER_HEADER_WAIT);
+        return;
+      }
+      end_connection(core, c, EndKind::CLOSE, Reason::TIMER_CONNECTION_IDLE);
+      return;
+    case DeadlineKind::IDLE:
+      core.counters.timeouts_idle.add();
+      end_connection(core, c, EndKind::CLOSE, Reason::TIMER_CONNECTION_IDLE);
+      return;
+    case DeadlineKind::BODY:
+      core.counters.timeouts_body.add();
+      end_connection(core, c, EndKind::CLOSE, Reason::TIMER_ENTITY_BODY);
+      return;
+    case DeadlineKind::LINGER:
+      core.counters.timeouts_linger.add();
+      end_connection(core, c, EndKind::CLOSE, Reason::NONE);
+      return;
+  }
+}
+
+}  // namespace
+
+void connection_timer(Core& core, Connection& c) {
+  c.timer_due = MonoTime::never();
+  if (c.state == ConnectionState::CLOSED) return;
+  if (c.sending != nullptr && sends_too_slowly(core, c)) {
+    core.counters.timeouts_send.add();
+    end_connection(core, c, EndKind::RESET, Reason::TIMER_MIN_BYTES_PER_SECOND);
+    return;
+  }
+  const bool has_deadline = c.state == ConnectionState::READING || c.state == ConnectionState::DRAINING ||
+                            c.state == ConnectionState::LINGERING;
+  if (has_deadline && core.now >= c.deadline) {
+    expire(core, c);
+    return;
+  }
+  const MonoTime look_again = core.now + core.config->settings.limits_send_rate_window;
+  c.timer_due = has_deadline ? std::min(c.deadline, look_again) : look_again;
+  core.wheel.arm(c.timer, c.timer_due);
+}
+
+}  // namespace penstock

@@ -1,0 +1,56 @@
+// Inbox: how other threads speak to a reactor. One per reactor.
+//
+// post() from any thread: a short lock, and one write to an eventfd when the inbox was empty. The
+// reactor takes everything at once between events. Only cold paths come here: the end of a fill that
+// this reactor waits for, and orders of the control thread.
+#pragma once
+
+#include "cache/entry.h"
+#include "src/base/handle.h"
+#include "src/base/result.h"
+#include "src/base/unique_fd.h"
+#include "src/files/loader.h"
+
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+namespace penstock {
+
+struct ReactorMessage {
+  enum class Kind : uint8_t {
+    FILL_DONE,        // for `exchange`: `entry` (a pin comes with it) or, without one, try for yourself
+    DRAIN,            // stop accepting, finish what is in flight, close what is idle
+    STOP,             // leave run() now
+    ADD_LISTENER,     // `listener`, `fd`: the fd stays the control thread's
+    REMOVE_LISTENER,  // `listener`
+  };
+  Kind kind = Kind::STOP;
+  Handle exchange;
+  const Entry* entry = nullptr;
+  uint32_t listener = 0;
+  int fd = -1;
+};
+
+class Inbox {
+ public:
+  Inbox(const Inbox&) = delete;
+  Inbox& operator=(const Inbox&) = delete;
+
+  [[nodiscard]] static Result<std::unique_ptr<Inbox>> create();
+
+  void post(const ReactorMessage& message);
+  // Moves everything posted to `messages` (cleared first). Reactor thread.
+  void take(std::vector<ReactorMessage>& messages);
+  // Becomes readable when something was posted to an empty inbox; a Transport wake source.
+  [[nodiscard]] int wake_fd() const { return event_.get(); }
+
+ private:
+  explicit Inbox(UniqueFd event) : event_(std::move(event)) {}
+
+  std::mutex mutex_;
+  std::vector<ReactorMessage> messages_;
+  UniqueFd event_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,17 @@
+#include "src/server/outgoing.h"
+
+namespace penstock {
+
+void Outgoing::refer(const Body& body, uint64_t offset, uint64_t size) {
+  ASSERT(offset <= body.size() && size <= body.size() - offset);
+  if (size == 0) return;
+  body.pin();
+  pins_[pin_count_++] = &body;
+  if (body.fd() >= 0) {
+    add(SendPart::file(body.fd(), offset, size));
+  } else {
+    add(SendPart::memory(body.data() + offset, size));
+  }
+}
+
+}  // namespace penstock

@@ -1,0 +1,105 @@
+// Outgoing: the answers of one turn on one connection, coalesced into one send.
+//
+// Owned by a Connection, lent by the reactor's pool, used on the reactor's thread only. Heads and
+// small bodies are copied into `bytes`, one after the other, so that sixteen pipelined answers
+// become one contiguous part and one send(2); large bodies go by reference and stay pinned until
+// the transport says SENT. It never grows: what does not fit waits for the next Outgoing.
+#pragma once
+
+#include "cache/body.h"
+#include "src/base/assert.h"
+#include "src/files/file_reader.h"
+#include "src/transport/transport.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+namespace penstock {
+
+class Outgoing {
+ public:
+  static constexpr size_t BYTES_MAX = 32 * 1024;
+  static constexpr size_t PARTS_MAX = 16;
+  // Bodies up to this size are copied: below it a memcpy costs less than a second iovec and a pin
+  // (perf/README.md has the measurement).
+  static constexpr size_t COPY_MAX = 8 * 1024;
+
+  Outgoing() {}  // NOLINT: not defaulted, so that taking one from the pool does not zero 32 KiB
+  Outgoing(const Outgoing&) = delete;
+  Outgoing& operator=(const Outgoing&) = delete;
+  ~Outgoing() { release(); }
+
+  [[nodiscard]] bool empty() const { return part_count_ == 0; }
+  [[nodiscard]] size_t room() const { return BYTES_MAX - used_; }
+  // True if `bytes` more copied bytes and `parts` more parts by reference surely fit.
+  [[nodiscard]] bool fits(size_t bytes, size_t parts) const {
+    return bytes <= room() && part_count_ + 2 * parts + 1 <= PARTS_MAX;
+  }
+
+  // Room for up to `size` copied bytes; what was really written is then given to commit().
+  // REQUIRES: fits(size, 0).
+  [[nodiscard]] std::span<char> reserve(size_t size) { return {bytes_ + used_, size}; }
+  void commit(size_t size) {
+    ASSERT(size <= room());
+    if (size == 0) return;
+    char* at = bytes_ + used_;
+    if (tail_is_bytes_) {
+      parts_[part_count_ - 1].size += size;  // contiguous with the last part: no new one
+    } else {
+      add(SendPart::memory(at, size));
+      tail_is_bytes_ = true;
+    }
+    used_ += size;
+  }
+
+  // REQUIRES: fits(text.size(), 0).
+  void copy(std::string_view text) {
+    ASSERT(text.size() <= room());
+    std::memcpy(bytes_ + used_, text.data(), text.size());
+    commit(text.size());
+  }
+
+  // [offset, offset+size) of `body`, by reference; the pin is released with this Outgoing.
+  // A body in a file of its own goes as a file part, so that no byte passes through user space.
+  // REQUIRES: fits(0, 1) and the range lies within the body.
+  void refer(const Body& body, uint64_t offset, uint64_t size);
+
+  // [offset, offset+size) of a file that the caller keeps open until SENT or FAILED.
+  void refer_file(int fd, uint64_t offset, uint64_t size, bool cold) { add(SendPart::file(fd, offset, size, cold)); }
+
+  // A file part's descriptor outlives its exchange: closed through `reader` with this Outgoing.
+  void keep_open(FileReader& reader, int fd) {
+    reader_ = &reader;
+    kept_fd_ = fd;
+  }
+
+  [[nodiscard]] std::span<const SendPart> parts() const { return {parts_.data(), part_count_}; }
+
+ private:
+  void add(const SendPart& part) {
+    ASSERT(part_count_ < PARTS_MAX);
+    parts_[part_count_++] = part;
+    tail_is_bytes_ = false;
+  }
+  void release() {
+    for (size_t i = 0; i < pin_count_; ++i) pins_[i]->unpin();
+    pin_count_ = 0;
+    if (kept_fd_ >= 0) reader_->close(kept_fd_);
+  }
+
+  size_t used_ = 0;
+  uint32_t part_count_ = 0;
+  uint32_t pin_count_ = 0;
+  bool tail_is_bytes_ = false;  // the last part lies in bytes_ and ends at used_
+  int kept_fd_ = -1;
+  FileReader* reader_ = nullptr;
+  std::array<SendPart, PARTS_MAX> parts_;
+  std::array<const Body*, PARTS_MAX> pins_;
+  char bytes_[BYTES_MAX];
+};
+
+}  // namespace penstock

@@ -1,0 +1,208 @@
+#include "src/server/reactor.h"
+
+#include "src/http/date.h"
+#include "src/server/connections.h"
+#include "src/server/steps/steps.h"
+#include "src/server/walk.h"
+
+#include <algorithm>
+
+namespace penstock {
+namespace {
+
+enum WakeId : uint32_t { WAKE_INBOX = 1, WAKE_FILES = 2, WAKE_COMPRESS = 3 };
+
+// Even with nothing to do a reactor looks around this often: it adopts a new config, renews the date.
+constexpr Duration REST_MAX = milliseconds(500);
+
+}  // namespace
+
+Reactor::Reactor(const ReactorParts& parts)
+    : core_(parts.index, parts.transport, parts.reader, parts.loader, parts.journal, parts.counters, parts.clock,
+            parts.shared, parts.limits),
+      compress_wake_fd_(parts.compress_wake_fd) {
+  core_.config = core_.shared.snapshots.adopt(core_.index);
+  take_time();
+}
+
+Reactor::~Reactor() {
+  if (core_.spare != nullptr) core_.exchanges.give(core_.spare);
+}
+
+Status Reactor::start() {
+  Transport& transport = core_.transport;
+  if (Status added = transport.add_wake_source(core_.shared.inboxes[core_.index]->wake_fd(), WAKE_INBOX); !added) {
+    return added;
+  }
+  if (core_.reader.wake_fd() >= 0) {
+    if (Status added = transport.add_wake_source(core_.reader.wake_fd(), WAKE_FILES); !added) return added;
+  }
+  if (compress_wake_fd_ >= 0) return transport.add_wake_source(compress_wake_fd_, WAKE_COMPRESS);
+  return {};
+}
+
+void Reactor::take_time() {
+  core_.now = core_.clock.now();
+  // The wall clock moves with the monotonic one; it is read anew once a second, in case somebody set it.
+  if (core_.now - wall_paired_ >= seconds(1) || date_second_ == INT64_MIN) {
+    core_.wall = core_.clock.wall();
+    wall_paired_ = core_.now;
+    core_.journal.set_wall(core_.now, core_.wall);
+  } else {
+    core_.wall = core_.wall + (core_.now - last_now_);
+  }
+  last_now_ = core_.now;
+  if (const int64_t second = core_.wall.unix_seconds(); second != date_second_) {
+    date_second_ = second;
+    write_http_date(second, core_.date.data());
+  }
+}
+
+MonoTime Reactor::wait_until(MonoTime deadline) const {
+  deadline = std::min(deadline, core_.now + REST_MAX);
+  deadline = std::min(deadline, core_.wheel.next_due());
+  return std::min(deadline, core_.loader.next_due());
+}
+
+void Reactor::turn(MonoTime deadline) {
+  deadline = wait_until(deadline);
+  const bool may_wait = deadline > core_.now;
+  core_.shared.cache.quiescent(core_.index);
+  if (may_wait) core_.shared.cache.offline(core_.index);
+  const size_t count = core_.transport.poll(core_.now, deadline, events_);
+  if (may_wait) core_.shared.cache.online(core_.index);
+  take_time();
+  core_.config = core_.shared.snapshots.adopt(core_.index);
+
+  for (size_t i = 0; i < count; ++i) handle(events_[i]);
+  take_messages();
+  take_loads();
+  take_timers();
+  flush_all(core_);
+
+  core_.journal.turn_end();
+  core_.counters.turns.add();
+  if (count > 0) core_.counters.turns_busy.add();
+  count_transport();
+}
+
+void Reactor::handle(const TransportEvent& event) {
+  if (event.kind == TransportEventKind::ACCEPTED) {
+    connection_accepted(core_, event);
+    return;
+  }
+  if (event.kind == TransportEventKind::WOKEN) {
+    if (event.id == WAKE_INBOX) inbox_woken_ = true;
+    if (event.id == WAKE_COMPRESS) compress_woken_ = true;
+    return;
+  }
+  auto* connection = static_cast<Connection*>(event.context);
+  if (event.kind == TransportEventKind::CLOSED) {
+    connection_released(core_, *connection);
+    return;
+  }
+  // An earlier event of this batch may have ended the connection; its buffer must go back all the same.
+  const bool open = core_.transport.is_open(event.conn);
+  switch (event.kind) {
+    case TransportEventKind::RECEIVED:
+      if (open) connection_received(core_, *connection, {event.data, event.size});
+      core_.transport.release(event.buffer);
+      break;
+    case TransportEventKind::PEER_CLOSED:
+      if (open) connection_peer_closed(core_, *connection);
+      break;
+    case TransportEventKind::SENT:
+      if (open) connection_sent(core_, *connection);
+      break;
+    case TransportEventKind::FAILED:
+      if (open) connection_failed(core_, *connection, event.error);
+      break;
+    default:
+      ASSERT(false);
+  }
+}
+
+void Reactor::take_messages() {
+  if (compress_woken_) {
+    compress_woken_ = false;
+    core_.compress.results(core_);
+  }
+  if (!inbox_woken_) return;
+  inbox_woken_ = false;
+  core_.shared.inboxes[core_.index]->take(messages_);
+  for (const ReactorMessage& message : messages_) obey(message);
+}
+
+void Reactor::obey(const ReactorMessage& message) {
+  switch (message.kind) {
+    case ReactorMessage::Kind::FILL_DONE: {
+      Exchange* exchange = core_.exchanges.find(message.exchange);
+      ASSERT(exchange != nullptr);  // an exchange that waits outlives its connection until this message
+      fill_done(core_, *exchange, message.entry);
+      break;
+    }
+    case ReactorMessage::Kind::DRAIN:
+      core_.draining = true;
+      core_.connections.for_each([this](Connection& connection) { drain_connection(core_, connection); });
+      break;
+    case ReactorMessage::Kind::STOP:
+      stopped_ = true;
+      break;
+    case ReactorMessage::Kind::ADD_LISTENER:
+      // The control thread holds the socket and knows that it listens; what can fail is our table.
+      if (Status added = core_.transport.add_listener(message.fd, message.listener); !added) {
+        core_.counters.accept_errors.add();
+      }
+      break;
+    case ReactorMessage::Kind::REMOVE_LISTENER:
+      core_.transport.remove_listener(message.listener);
+      break;
+  }
+}
+
+void Reactor::take_loads() {
+  if (core_.loader.loads() == 0) return;
+  std::array<LoadResult, 32> results;
+  while (const size_t count = core_.loader.poll(core_.now, core_.wall, results)) {
+    for (size_t i = 0; i < count; ++i) {
+      const Handle handle{.index = static_cast<uint32_t>(results[i].token),
+                          .generation = static_cast<uint32_t>(results[i].token >> 32)};
+      Exchange* exchange = core_.exchanges.find(handle);
+      ASSERT(exchange != nullptr);  // an exchange that loads outlives its connection until the load is done
+      load_done(core_, *exchange, results[i]);
+    }
+    if (count < results.size()) break;
+  }
+}
+
+void Reactor::take_timers() {
+  while (Timer* timer = core_.wheel.expire(core_.now)) {
+    static_assert(offsetof(Connection, timer) == 0);
+    connection_timer(core_, *reinterpret_cast<Connection*>(timer));
+  }
+}
+
+// The transport counts for itself; the page that others read gets the difference of each turn.
+void Reactor::count_transport() {
+  const TransportCounters& total = core_.transport.counters();
+  core_.counters.syscalls.add(total.syscalls - counted_.syscalls);
+  core_.counters.wakeups.add(total.waits - counted_.waits);
+  core_.counters.sends.add(total.sends - counted_.sends);
+  core_.counters.recvs.add(total.receives - counted_.receives);
+  counted_ = total;
+}
+
+bool Reactor::drained() const { return core_.draining && core_.connections.count() == 0; }
+
+bool Reactor::pools_are_full() const {
+  return core_.connections.count() == 0 && core_.outgoings.count() == 0 &&
+         core_.exchanges.count() == (core_.spare == nullptr ? 0U : 1U) && core_.loader.loads() == 0;
+}
+
+void Reactor::run() {
+  core_.shared.cache.online(core_.index);
+  while (!stopped_ && !drained()) turn(MonoTime::never());
+  core_.shared.cache.offline(core_.index);
+}
+
+}  // namespace penstock

@@ -1,0 +1,74 @@
+// Reactor: one thread, one transport, one loop.
+//
+// A turn: wait for events, let each change its connection, take what files, other threads and timers
+// have to say, then hand all answers of the turn to the transport; the next poll submits them at once.
+// The clock is read once a turn. Nothing here knows HTTP; see connections.h and walk.h.
+#pragma once
+
+#include "src/server/core.h"
+
+#include <array>
+#include <memory>
+#include <vector>
+
+namespace penstock {
+
+struct ReactorParts {
+  uint32_t index = 0;
+  Transport& transport;
+  FileReader& reader;
+  Loader& loader;
+  Journal& journal;
+  Counters& counters;
+  Clock& clock;
+  ServerShared& shared;
+  int compress_wake_fd = -1;  // an eventfd that the CompressQueue writes; -1: none
+  ReactorLimits limits;
+};
+
+class Reactor {
+ public:
+  explicit Reactor(const ReactorParts& parts);
+  Reactor(const Reactor&) = delete;
+  Reactor& operator=(const Reactor&) = delete;
+  ~Reactor();
+
+  // Registers the wake sources. Once, on the reactor's thread, before the first turn.
+  [[nodiscard]] Status start();
+
+  // One turn; waits at most until `deadline`.
+  void turn(MonoTime deadline);
+
+  // Turns until STOP, or until it was told to drain and nothing is left to do.
+  void run();
+
+  // It was told to drain, and no connection is left.
+  [[nodiscard]] bool drained() const;
+  [[nodiscard]] bool stopped() const { return stopped_; }
+  // Everything that is lent by a pool has come back: for tests at the end of a run.
+  [[nodiscard]] bool pools_are_full() const;
+
+ private:
+  void take_time();
+  [[nodiscard]] MonoTime wait_until(MonoTime deadline) const;
+  void handle(const TransportEvent& event);
+  void take_messages();
+  void obey(const ReactorMessage& message);
+  void take_loads();
+  void take_timers();
+  void count_transport();
+
+  Core core_;
+  int compress_wake_fd_;
+  bool stopped_ = false;
+  bool inbox_woken_ = false;
+  bool compress_woken_ = false;
+  int64_t date_second_ = INT64_MIN;
+  MonoTime wall_paired_;
+  MonoTime last_now_;
+  TransportCounters counted_{};
+  std::vector<ReactorMessage> messages_;
+  std::array<TransportEvent, 256> events_;
+};
+
+}  // namespace penstock

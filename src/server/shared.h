@@ -1,0 +1,37 @@
+// ServerShared: what the reactors of one server process share. Owned by the server role (or by the
+// simulator), outlives every reactor. Each part says itself which calls are safe from which thread.
+#pragma once
+
+#include "cache/admission.h"
+#include "cache/body.h"
+#include "cache/fill.h"
+#include "cache/ledger.h"
+#include "cache/table.h"
+#include "cache/validity.h"
+#include "src/files/compress.h"
+#include "src/files/mime.h"
+#include "src/files/file_watch.h"
+#include "src/server/connection_limiter.h"
+#include "src/server/inbox.h"
+#include "src/server/snapshot.h"
+
+#include <memory>
+#include <vector>
+
+namespace penstock {
+
+struct ServerShared {
+  SnapshotStore& snapshots;
+  MemoryLedger& ledger;
+  ValidityTable& validity;
+  BodyStore& bodies;
+  CacheTable& cache;
+  Admission& admission;
+  FillTable& fills;
+  FileWatch& watch;
+  CompressQueue& compress;
+  ConnectionLimiter& limiter;
+  std::vector<std::unique_ptr<Inbox>>& inboxes;  // by reactor
+};
+
+}  // namespace penstock

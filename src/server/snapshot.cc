@@ -1,0 +1,166 @@
+#include "src/server/snapshot.h"
+
+#include "src/base/hash.h"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <fmt/format.h>
+
+namespace penstock {
+namespace {
+
+ServerHeaderMode header_mode(ServerHeaderSetting setting) {
+  switch (setting) {
+    case ServerHeaderSetting::FULL:
+      return ServerHeaderMode::FULL;
+    case ServerHeaderSetting::PRODUCT:
+      return ServerHeaderMode::PRODUCT;
+    case ServerHeaderSetting::NONE:
+      return ServerHeaderMode::NONE;
+  }
+  return ServerHeaderMode::NONE;
+}
+
+SymlinkPolicy symlink_policy(SymlinkSetting setting) {
+  switch (setting) {
+    case SymlinkSetting::NONE:
+      return SymlinkPolicy::NONE;
+    case SymlinkSetting::OWNER:
+      return SymlinkPolicy::OWNER;
+    case SymlinkSetting::ALL:
+      return SymlinkPolicy::ALL;
+  }
+  return SymlinkPolicy::NONE;
+}
+
+uint32_t clamp32(uint64_t value) { return static_cast<uint32_t>(std::min<uint64_t>(value, UINT32_MAX)); }
+
+// The parser refuses what no site would take; sites with tighter limits of their own refuse later.
+ParseLimits parse_limits(const Settings& settings) {
+  uint64_t url = settings.limits_url_bytes;
+  uint64_t query = settings.limits_query_bytes;
+  for (const SiteSettings& site : settings.sites) {
+    url = std::max(url, site.limits_url_bytes.value_or(0));
+    query = std::max(query, site.limits_query_bytes.value_or(0));
+  }
+  return {.head_bytes = clamp32(settings.limits_head_bytes),
+          .field_bytes = clamp32(settings.limits_field_bytes),
+          .url_bytes = clamp32(url),
+          .query_bytes = clamp32(query),
+          .fields = settings.limits_fields,
+          .verb_bytes = settings.limits_verb_bytes};
+}
+
+DecodeRules decode_rules(const Settings& settings) {
+  DecodeRules rules;
+  rules.non_utf8 = settings.decode_non_utf8;
+  rules.percent_u = settings.decode_percent_u;
+  rules.restricted_chars = settings.decode_restricted_chars;
+  rules.double_escape = settings.decode_double_escape;
+  rules.segment_bytes = settings.limits_segment_bytes;
+  rules.segments = settings.limits_segments;
+  return rules;
+}
+
+std::string make_refusal(ServerHeaderMode mode) {
+  const std::string_view server = server_header_value(mode);
+  constexpr std::string_view BODY = "Too many connections.\n";
+  std::string text = "HTTP/1.1 503 Service Unavailable\r\n";
+  if (!server.empty()) text.append("Server: ").append(server).append("\r\n");
+  text += fmt::format("Content-Type: text/plain\r\nContent-Length: {}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n{}",
+                      BODY.size(), BODY);
+  return text;
+}
+
+Snapshot::Serving make_serving(const Settings& settings, const Route& route, const MimeTypes& types) {
+  Snapshot::Serving serving;
+  std::vector<MimeOverride> overrides;
+  for (const NamedValue& mime : settings.mime) overrides.push_back({.extension = mime.name, .type = mime.value});
+  const bool denies_unknown = route.unknown_type == UnknownTypeSetting::DENY;
+  serving.mime = std::make_unique<MimeTable>(types, overrides, denies_unknown ? "" : route.default_type, route.charset);
+  LoadPolicy& policy = serving.html;
+  policy.index_names = route.index;
+  if (policy.index_names.size() > INDEX_NAMES_MAX) policy.index_names.resize(INDEX_NAMES_MAX);
+  policy.listing = route.listing;
+  policy.symlinks = symlink_policy(route.symlinks);
+  policy.dotfiles = route.dotfiles_allowed;
+  policy.precompressed = route.precompressed ? ACCEPT_GZIP | ACCEPT_BR | ACCEPT_ZSTD : 0;
+  policy.unknown_type = denies_unknown ? UnknownTypePolicy::DENY : UnknownTypePolicy::OCTET_STREAM;
+  policy.mime = serving.mime.get();
+  policy.entry_bytes_max = settings.cache_entry_max;
+  policy.sendfile_bytes_min = settings.cache_sendfile_min;
+  policy.settle = settings.cache_settle;
+  policy.write_hold = settings.cache_write_hold;
+  serving.json = policy;
+  serving.json.listing_format = ListingFormat::JSON;
+  return serving;
+}
+
+}  // namespace
+
+Snapshot::Snapshot(const Tree& tree, uint32_t reactors, const MimeTypes& types)
+    : settings(tree.settings()),
+      routes(settings),
+      generation(tree.generation()),
+      parse_limits(penstock::parse_limits(settings)),
+      decode_rules(penstock::decode_rules(settings)),
+      server_header(header_mode(settings.server_header)),
+      refusal(make_refusal(server_header)),
+      pins(reactors) {
+  for (const Route* route : routes.routes()) serving.push_back(make_serving(settings, *route, types));
+}
+
+std::vector<std::string> open_roots(Snapshot& snapshot) {
+  std::vector<std::string> complaints;
+  for (const std::string& root : snapshot.routes.roots()) {
+    // "" is the root of a site that only redirects.
+    UniqueFd fd(root.empty() ? -1 : ::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!fd.valid() && !root.empty()) complaints.push_back(fail_errno("cannot serve " + root).error().message);
+    snapshot.root_fds.push_back(std::move(fd));
+  }
+  for (const Route* route : snapshot.routes.routes()) {
+    snapshot.serving[route->number].root = {.fd = snapshot.root_fds[route->root_index].get(),
+                                           .path = snapshot.routes.roots()[route->root_index].c_str()};
+  }
+  return complaints;
+}
+
+uint64_t serving_fingerprint(const Tree& tree) {
+  // The keys below these change what is answered, not only how fast or to whom.
+  constexpr std::string_view TUNING[] = {"limits.", "cache.", "log.", "send.", "pool.", "identity.", "server."};
+  constexpr std::string_view ANSWERS[] = {"limits.url_bytes", "limits.query_bytes",  "limits.segment",
+                                          "server.header",    "server.default_site", "cache.entry_max"};
+  uint64_t hash = 0;
+  for (const auto& [key, value] : tree.entries()) {
+    const auto begins = [&name = key](std::string_view prefix) { return name.starts_with(prefix); };
+    if (std::any_of(std::begin(TUNING), std::end(TUNING), begins) &&
+        std::none_of(std::begin(ANSWERS), std::end(ANSWERS), begins)) {
+      continue;
+    }
+    hash = hash_bytes(value, hash_bytes(key, hash));
+  }
+  return hash;
+}
+
+void SnapshotStore::publish(std::unique_ptr<Snapshot> next) {
+  const Snapshot* raw = next.get();
+  all_.push_back(std::move(next));
+  current_.store(raw, std::memory_order_release);
+}
+
+size_t SnapshotStore::collect() {
+  const Snapshot* newest = current();
+  const auto unused = [&](const std::unique_ptr<Snapshot>& snapshot) {
+    if (snapshot.get() == newest) return false;
+    for (const Seen& seen : seen_) {
+      if (seen.snapshot.load(std::memory_order_acquire) == snapshot.get()) return false;
+    }
+    // A reactor pins only what it has adopted, so after it moved on its count can only fall.
+    return std::all_of(snapshot->pins.begin(), snapshot->pins.end(),
+                       [](const Snapshot::Pins& pins) { return pins.count.load(std::memory_order_acquire) == 0; });
+  };
+  std::erase_if(all_, unused);
+  return all_.size() - 1;
+}
+
+}  // namespace penstock

@@ -1,0 +1,106 @@
+// Deliver: every walk ends here. A hot hit is composed in one go from what the entry holds; all
+// other answers go through deliver_representation() or deliver_text() (deliver_other.cc).
+
+#include "src/server/steps/deliver.h"
+
+#include "src/server/connections.h"
+#include "src/server/steps/steps.h"
+
+#include <cstring>
+
+namespace penstock {
+namespace {
+
+constexpr std::string_view CONNECTION_CLOSE = "Connection: close\r\n\r\n";
+constexpr std::string_view CONNECTION_KEEP_ALIVE = "Connection: keep-alive\r\n\r\n";
+
+// The error page that the site has for this refusal, if it is to be tried.
+bool find_error_page(Exchange& ex) {
+  if (ex.page_tried || ex.refused || ex.site == nullptr || ex.site->error_pages.empty()) return false;
+  const ReasonInfo& info = reason_info(ex.reason);
+  if (info.status < 400) return false;
+  const auto& pages = ex.site->error_pages;
+  auto found = pages.find(std::to_string(info.status) + "." + std::to_string(info.sub_status));
+  if (found == pages.end()) found = pages.find(std::to_string(info.status));
+  if (found == pages.end()) return false;
+  ex.page_tried = true;
+  ex.page = true;
+  ex.cold_used = true;
+  ex.path = found->second;
+  return true;
+}
+
+// GET or HEAD, no condition, no range, from an entry: head, date, body. No allocation, no lock; the
+// copies are the answer itself, into the buffer that one send will take.
+StepResult deliver_hot(Core& core, Exchange& ex, const Variant& variant) {
+  Connection& c = *ex.connection;
+  const uint64_t body_size = ex.head.method == Method::HEAD ? 0 : variant.body_size;
+  const bool copies = body_size <= Outgoing::COPY_MAX && variant.body_data != nullptr;
+  const size_t most = variant.head_size + CONNECTION_KEEP_ALIVE.size() + (copies ? body_size : 0);
+  Outgoing* out = room_for(core, c, most, copies ? 0 : 1);
+  if (out == nullptr) return wait_for_sent(ex);
+
+  const size_t head_size = copy_head(*out, variant.head(), variant.date_offset, core, ex);
+  ex.head_bytes_out = head_size;
+  ex.body_bytes_out = body_size;
+  ex.coding = variant.coding;
+  if (copies) {
+    out->copy({variant.body_data, static_cast<size_t>(body_size)});
+    core.counters.bytes_copied.add(head_size + body_size);
+    return StepResult::DONE;
+  }
+  core.counters.bytes_copied.add(head_size);
+  if (body_size == 0) return StepResult::DONE;
+  out->refer(*variant.body, 0, body_size);
+  ex.composed = true;
+  return wait_for_sent(ex);  // the record closes when the last byte is with the kernel
+}
+
+StepResult deliver_entry(Core& core, Exchange& ex) {
+  const Entry& entry = *ex.entry;
+  if (ex.head.accept_simple) {
+    const Variant* variant = entry.pick(ex.head.accept_mask);
+    if (variant != nullptr && !ex.head.has_conditional && !ex.head.has_range && !ex.page) {
+      if (ex.head.method == Method::HEAD && verdict_is_hit(ex.verdict)) ex.verdict = Verdict::HIT_HEAD;
+      if (variant->coding != Coding::IDENTITY && ex.verdict == Verdict::HIT) ex.verdict = Verdict::HIT_VARIANT;
+      if (entry.owner_flags() != 0 && ex.head.accept_mask != 0) core.compress.hit(core, entry);
+      return deliver_hot(core, ex, *variant);
+    }
+  }
+  return deliver_from_entry(core, ex);
+}
+
+}  // namespace
+
+StepResult wait_for_sent(Exchange& ex) {
+  ex.waits_send = true;
+  return StepResult::PARKED;
+}
+
+size_t copy_head(Outgoing& out, std::string_view head, size_t date_at, const Core& core, const Exchange& ex) {
+  // A stored head ends in the blank line; what this connection adds goes in front of it.
+  std::string_view ending;
+  if (!ex.keep_alive) {
+    ending = CONNECTION_CLOSE;
+  } else if (ex.http_1_0) {
+    ending = CONNECTION_KEEP_ALIVE;
+  }
+  const size_t kept = ending.empty() ? head.size() : head.size() - 2;
+  char* at = out.reserve(kept + ending.size()).data();
+  std::memcpy(at, head.data(), kept);
+  std::memcpy(at + date_at, core.date.data(), core.date.size());
+  std::memcpy(at + kept, ending.data(), ending.size());
+  out.commit(kept + ending.size());
+  return kept + ending.size();
+}
+
+StepResult deliver_step(Core& core, Exchange& ex) {
+  if (ex.composed) return deliver_segments(core, ex);
+  if (find_error_page(ex)) return StepResult::FILL;
+  core.journal.stage(ex.slot, Stage::DELIVER, core.now);
+  if (ex.entry != nullptr) return deliver_entry(core, ex);
+  if (ex.stream >= 0) return deliver_stream(core, ex);
+  return deliver_text(core, ex);
+}
+
+}  // namespace penstock

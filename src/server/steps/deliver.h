@@ -1,0 +1,27 @@
+// The pieces of Deliver, shared by its files: deliver.cc (hot), deliver_representation.cc (conditions,
+// ranges, streams), deliver_text.cc (refusals and redirects).
+#pragma once
+
+#include "src/server/core.h"
+
+#include <string_view>
+
+namespace penstock {
+
+// Parks until the connection's send has ended; Deliver is then called again.
+[[nodiscard]] StepResult wait_for_sent(Exchange& exchange);
+
+// Copies a stored head with this second's date and the Connection line that this request needs. Returns
+// the bytes. REQUIRES: `out` has room for head.size() + 32 bytes.
+size_t copy_head(Outgoing& out, std::string_view head, size_t date_at, const Core& core, const Exchange& exchange);
+
+// An entry whose answer is not simply its head and body: conditions, ranges, weights, an error page.
+[[nodiscard]] StepResult deliver_from_entry(Core& core, Exchange& exchange);
+// A file that is too large for the cache.
+[[nodiscard]] StepResult deliver_stream(Core& core, Exchange& exchange);
+// The head is out: as many of the remaining segments as there is room for.
+[[nodiscard]] StepResult deliver_segments(Core& core, Exchange& exchange);
+// An answer that is told by its reason alone.
+[[nodiscard]] StepResult deliver_text(Core& core, Exchange& exchange);
+
+}  // namespace penstock

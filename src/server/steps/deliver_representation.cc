@@ -1,0 +1,255 @@
+// Conditions, ranges, weights, streams and error pages: one representation, and which part of it is sent.
+// Cold: it allocates. RFC 9110 sections 13 (conditions) and 14 (ranges).
+
+#include "src/base/hash.h"
+#include "src/http/accept_encoding.h"
+#include "src/http/conditional.h"
+#include "src/http/range.h"
+#include "src/http/response_head.h"
+#include "src/server/connections.h"
+#include "src/server/entry_maker.h"
+#include "src/server/head_edit.h"
+#include "src/server/steps/deliver.h"
+#include "src/server/steps/steps.h"
+
+#include <algorithm>
+#include <array>
+
+namespace penstock {
+namespace {
+
+// What the answer is cut from.
+struct Representation {
+  std::string_view head;  // a 200
+  std::string_view head_304;
+  std::string_view etag;
+  std::string_view content_type;
+  int64_t last_modified = INT64_MIN;
+  uint64_t size = 0;
+  Segment::Kind source = Segment::Kind::BODY;
+};
+
+// Bytes of a file that go out before it is looked at again, and before other connections get their turn.
+constexpr uint64_t STREAM_WINDOW = 1024 * 1024;
+
+StepResult compose(Core& core, Exchange& ex, std::string_view head) {
+  Connection& c = *ex.connection;
+  Outgoing* out = room_for(core, c, head.size() + 32, 0);
+  if (out == nullptr) {
+    ex.segments.clear();
+    ex.segment_text.clear();
+    return wait_for_sent(ex);
+  }
+  ex.head_bytes_out = copy_head(*out, head, date_offset(reason_status(ex.reason)), core, ex);
+  core.counters.bytes_copied.add(ex.head_bytes_out);
+  ex.composed = true;
+  if (ex.head.method == Method::HEAD) ex.segments.clear();
+  return deliver_segments(core, ex);
+}
+
+void add_text(Exchange& ex, std::string_view text) {
+  ex.segments.push_back({.kind = Segment::Kind::TEXT, .offset = ex.segment_text.size(), .size = text.size()});
+  ex.segment_text.append(text);
+}
+
+StepResult compose_single_range(Core& core, Exchange& ex, const Representation& rep, ByteRange range) {
+  std::array<char, CONTENT_RANGE_BYTES_MAX> text;
+  const size_t size = write_content_range(text, range, rep.size);
+  HeadEdit edit{.status = 206};
+  edit.replace.push_back({"Content-Length", std::to_string(range.size())});
+  edit.add.push_back({"Content-Range", std::string(text.data(), size)});
+  ex.segments.push_back({.kind = rep.source, .offset = range.first, .size = range.size()});
+  ex.reason = Reason::PARTIAL_CONTENT;
+  return compose(core, ex, edit_head(rep.head, edit));
+}
+
+StepResult compose_multipart(Core& core, Exchange& ex, const Representation& rep, std::span<const ByteRange> ranges) {
+  // The hash seed is drawn at start and never leaves the server: nobody who writes a file can foresee it.
+  const uint64_t nonce = hash_word(core.shared.cache.hash_seed() ^ static_cast<uint64_t>(core.now.ns));
+  const Multipart multipart(rep.content_type, rep.size, nonce);
+  std::array<char, Multipart::PART_HEAD_BYTES_MAX> text;
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    add_text(ex, {text.data(), multipart.write_part_head(text, i, ranges[i])});
+    ex.segments.push_back({.kind = rep.source, .offset = ranges[i].first, .size = ranges[i].size()});
+  }
+  add_text(ex, {text.data(), multipart.write_tail(text)});
+  HeadEdit edit{.status = 206};
+  edit.replace.push_back({"Content-Length", std::to_string(multipart.total_bytes(ranges))});
+  edit.replace.push_back({"Content-Type", std::string(multipart.media_type())});
+  ex.reason = Reason::PARTIAL_CONTENT;
+  return compose(core, ex, edit_head(rep.head, edit));
+}
+
+StepResult compose_unsatisfiable(Core& core, Exchange& ex, const Representation& rep) {
+  std::array<char, CONTENT_RANGE_BYTES_MAX> text;
+  const size_t size = write_content_range_unsatisfied(text, rep.size);
+  HeadEdit edit{.status = 416, .remove = {"Content-Type", "Content-Encoding", "Last-Modified", "ETag"}};
+  edit.replace.push_back({"Content-Length", "0"});
+  edit.add.push_back({"Content-Range", std::string(text.data(), size)});
+  ex.reason = Reason::RANGE_NOT_SATISFIABLE;
+  return compose(core, ex, edit_head(rep.head, edit));
+}
+
+StepResult compose_whole(Core& core, Exchange& ex, const Representation& rep) {
+  if (rep.size > 0) ex.segments.push_back({.kind = rep.source, .offset = 0, .size = rep.size});
+  if (!ex.page) {
+    ex.reason = Reason::OK;
+    return compose(core, ex, rep.head);
+  }
+  // An error page is no representation of what was asked for: it has no validators and no ranges.
+  HeadEdit edit{.status = reason_status(ex.reason),
+                .remove = {"ETag", "Last-Modified", "Accept-Ranges", "Cache-Control"}};
+  if (edit.status == 405 && ex.refused_by != nullptr) edit.add.push_back({"Allow", ex.refused_by->allow});
+  return compose(core, ex, edit_head(rep.head, edit));
+}
+
+// Sets a hit's verdict to what became of it.
+void refine(Exchange& ex, Verdict verdict) {
+  if (verdict_is_hit(ex.verdict)) ex.verdict = verdict;
+}
+
+StepResult deliver_representation(Core& core, Exchange& ex, const Representation& rep) {
+  ex.cold_used = true;
+  if (ex.page) return compose_whole(core, ex, rep);
+  Validators validators{.exists = true, .etag = rep.etag, .last_modified = std::nullopt};
+  if (rep.last_modified != INT64_MIN) validators.last_modified = rep.last_modified;
+  const ConditionalVerdict condition = evaluate_conditional(ex.head, validators, core.wall.unix_seconds());
+  if (condition.outcome == Precondition::NOT_MODIFIED) {
+    ex.reason = Reason::NOT_MODIFIED;
+    refine(ex, Verdict::HIT_304);
+    return compose(core, ex, rep.head_304);
+  }
+  if (condition.outcome == Precondition::FAILED) {
+    ex.reason = Reason::PRECONDITION_FAILED;
+    refine(ex, Verdict::HIT_412);
+    return deliver_text(core, ex);
+  }
+  const size_t ranges_max = std::min<size_t>(core.config->settings.limits_ranges, RANGES_MAX);
+  if (condition.honour_range && ranges_max > 0) {
+    std::array<ByteRange, RANGES_MAX> ranges;
+    const RangeVerdict verdict = parse_range(ex.head.get(Field::RANGE), rep.size, ranges_max, ranges);
+    if (verdict.outcome == RangeOutcome::UNSATISFIABLE) {
+      refine(ex, Verdict::HIT_416);
+      return compose_unsatisfiable(core, ex, rep);
+    }
+    if (verdict.outcome == RangeOutcome::SATISFIABLE) {
+      refine(ex, Verdict::HIT_206);
+      if (verdict.count == 1) return compose_single_range(core, ex, rep, ranges[0]);
+      return compose_multipart(core, ex, rep, {ranges.data(), verdict.count});
+    }
+  }
+  if (ex.head.method == Method::HEAD) refine(ex, Verdict::HIT_HEAD);
+  return compose_whole(core, ex, rep);
+}
+
+// The variant for this request, or nullptr where it accepts none.
+const Variant* choose_variant(const Exchange& ex) {
+  const Entry& entry = *ex.entry;
+  if (ex.page) return entry.variant(Coding::IDENTITY);
+  if (ex.head.accept_simple) return entry.pick(ex.head.accept_mask);
+  uint8_t available = 0;
+  for (uint32_t i = 0; i < entry.variant_count(); ++i) available |= coding_bit(entry.variant_at(i).coding);
+  const CodingChoice choice = choose_coding(parse_accept_encoding(ex.head), available);
+  return choice.acceptable ? entry.variant(choice.coding) : nullptr;
+}
+
+// Puts as much of `segment` as there is room for; true if all of it is in.
+bool put_segment(Core& core, Exchange& ex, Outgoing& out, Segment& segment) {
+  uint64_t size = segment.size;
+  switch (segment.kind) {
+    case Segment::Kind::TEXT:
+      if (!out.fits(size, 0)) return false;
+      out.copy({ex.segment_text.data() + segment.offset, static_cast<size_t>(size)});
+      core.counters.bytes_copied.add(size);
+      break;
+    case Segment::Kind::BODY:
+      if (!out.fits(0, 1)) return false;
+      out.refer(*ex.body, segment.offset, size);
+      break;
+    case Segment::Kind::FILE:
+      if (!out.fits(0, 1)) return false;
+      size = std::min(size, STREAM_WINDOW);
+      out.refer_file(ex.stream, segment.offset, size, true);
+      break;
+  }
+  ex.body_bytes_out += size;
+  segment.offset += size;
+  segment.size -= size;
+  return segment.size == 0 && segment.kind != Segment::Kind::FILE;  // a file: one window at a time
+}
+
+// The file behind a stream is still the one that was opened.
+bool stream_is_unchanged(Core& core, const Exchange& ex) {
+  FileInfo info;
+  return core.reader.stat(ex.stream, info) == 0 && same_version(info, ex.stream_info);
+}
+
+}  // namespace
+
+StepResult deliver_from_entry(Core& core, Exchange& ex) {
+  const Variant* variant = choose_variant(ex);
+  if (variant == nullptr) {
+    ex.reason = Reason::CODING_NOT_ACCEPTABLE;
+    ex.verdict = Verdict::CONDITION_UNUSUAL;
+    if (ex.entry_pinned) ex.entry->unpin();
+    ex.entry_pinned = false;
+    ex.entry = nullptr;
+    return deliver_text(core, ex);
+  }
+  ex.coding = variant->coding;
+  ex.body = variant->body;
+  return deliver_representation(core, ex,
+                                {.head = variant->head(),
+                                 .head_304 = variant->head_304(),
+                                 .etag = variant->etag(),
+                                 .content_type = ex.entry->content_type(),
+                                 .last_modified = ex.entry->last_modified(),
+                                 .size = variant->body_size});
+}
+
+StepResult deliver_stream(Core& core, Exchange& ex) {
+  const std::string etag = make_etag(ex.stream_info, Coding::IDENTITY);
+  const HeadSource source{.config = ex.config,
+                          .route = ex.route,
+                          .content_type = ex.content_type,
+                          .size = ex.stream_info.size,
+                          .last_modified = WallTime{ex.stream_info.mtime_ns}.unix_seconds(),
+                          .etag = etag};
+  const std::string head = make_head(source, core.wall.unix_seconds());
+  const std::string head_304 = make_head_304(source, core.wall.unix_seconds());
+  if (head.empty()) {
+    ex.reason = Reason::CONFIG_INVALID;
+    return deliver_text(core, ex);
+  }
+  return deliver_representation(core, ex,
+                                {.head = head,
+                                 .head_304 = head_304,
+                                 .etag = etag,
+                                 .content_type = ex.content_type,
+                                 .last_modified = source.last_modified,
+                                 .size = source.size,
+                                 .source = Segment::Kind::FILE});
+}
+
+StepResult deliver_segments(Core& core, Exchange& ex) {
+  if (ex.segment_next == ex.segments.size()) return StepResult::DONE;
+  Connection& c = *ex.connection;
+  if (ex.stream >= 0 && !stream_is_unchanged(core, ex)) {
+    // What was sent belongs to a version that is gone. The length was promised: cut it short, so that the peer knows.
+    c.reset_at_flush = true;
+    c.reset_reason = Reason::FILE_CHANGED;
+    mark_for_flush(core, c);
+    return StepResult::PARKED;
+  }
+  Outgoing* out = room_for(core, c, 0, 0);
+  if (out == nullptr) return wait_for_sent(ex);
+  while (ex.segment_next < ex.segments.size()) {
+    Segment& segment = ex.segments[ex.segment_next];
+    const bool whole = put_segment(core, ex, *out, segment);
+    if (segment.size == 0) ++ex.segment_next;
+    if (!whole) break;
+  }
+  return wait_for_sent(ex);
+}
+
+}  // namespace penstock

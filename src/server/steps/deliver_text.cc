@@ -1,0 +1,78 @@
+// Answers told by their reason alone: refusals, redirects, OPTIONS, a bare status.
+
+#include "src/http/response_head.h"
+#include "src/server/connections.h"
+#include "src/server/entry_maker.h"
+#include "src/server/steps/deliver.h"
+
+#include <fmt/format.h>
+#include <iterator>
+
+namespace penstock {
+namespace {
+
+constexpr size_t PAGE_BYTES_MAX = 1024;
+
+// A small page for people. The sub-status and its cause stay in the log: they would tell an attacker
+// which check refused him.
+size_t write_page(std::span<char> out, uint16_t status) {
+  const std::string_view phrase = status_phrase(status);
+  const auto end = fmt::format_to_n(out.data(), out.size(),
+                                    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+                                    "<title>{0} {1}</title></head>\n<body><h1>{0} {1}</h1></body></html>\n",
+                                    status, phrase);
+  return std::min(end.size, out.size());
+}
+
+}  // namespace
+
+StepResult deliver_text(Core& core, Exchange& ex) {
+  Connection& c = *ex.connection;
+  const uint16_t status = reason_status(ex.reason);
+  ASSERT(status >= 200);
+  // Nobody waits with an answer for a refusal: this is the whole head, at most.
+  const size_t head_max = 2048 + ex.location.size() + (ex.route != nullptr ? ex.route->header_block.size() : 0);
+  if (head_max + PAGE_BYTES_MAX > Outgoing::BYTES_MAX) {
+    ex.location.clear();
+    ex.route = nullptr;
+    ex.reason = Reason::CONFIG_INVALID;
+    return deliver_text(core, ex);
+  }
+  Outgoing* out = room_for(core, c, head_max + PAGE_BYTES_MAX, 0);
+  if (out == nullptr) return wait_for_sent(ex);
+
+  std::array<char, PAGE_BYTES_MAX> page;
+  const size_t page_size = status_is_bodiless(status) ? 0 : write_page(page, status);
+  ResponseHeadWriter head(out->reserve(head_max), status, core.wall.unix_seconds(), ex.config->server_header);
+  if (!status_is_bodiless(status)) {
+    head.field("Content-Type", "text/html; charset=utf-8");
+    head.field("Content-Length", page_size);
+  }
+  if (!ex.location.empty()) head.field("Location", ex.location);
+  const bool says_allow = status == 405 || (ex.head.method == Method::OPTIONS && status == 204);
+  if (says_allow && ex.route != nullptr) head.field("Allow", ex.route->allow);
+  if (status == 503) head.field("Retry-After", uint64_t{1});
+  if (ex.route != nullptr) head.raw(ex.route->header_block);
+  if (!ex.keep_alive) {
+    head.field("Connection", "close");
+  } else if (ex.http_1_0) {
+    head.field("Connection", "keep-alive");
+  }
+  const std::string_view text = head.finish();
+  if (text.empty()) {  // a Location that cannot be sent: it holds what no field may
+    ASSERT(!ex.location.empty());
+    ex.location.clear();
+    ex.reason = Reason::CONFIG_INVALID;
+    return deliver_text(core, ex);
+  }
+  out->commit(text.size());
+  ex.head_bytes_out = text.size();
+  if (ex.head.method != Method::HEAD || ex.refused) {
+    out->copy({page.data(), page_size});
+    ex.body_bytes_out = page_size;
+  }
+  core.counters.bytes_copied.add(ex.head_bytes_out + ex.body_bytes_out);
+  return StepResult::DONE;
+}
+
+}  // namespace penstock

@@ -1,0 +1,275 @@
+// Fill: a file is read once for everyone who wants it (cache/fill.h), and becomes an Entry whether or not
+// the cache keeps it; so Deliver knows one form of answer only.
+//
+// Invariants: an exchange with `loading` is named by a load of core.loader until load_done(); one with
+// `waits_fill` by the FillTable, or by a message in the inbox, until fill_done().
+
+#include "src/server/connections.h"
+#include "src/server/entry_maker.h"
+#include "src/server/steps/steps.h"
+#include "src/server/walk.h"
+
+#include <algorithm>
+#include <array>
+
+namespace penstock {
+namespace {
+
+uint64_t load_token(Core& core, const Exchange& ex) {
+  const Handle handle = core.exchanges.handle_of(&ex);
+  return (static_cast<uint64_t>(handle.generation) << 32) | handle.index;
+}
+
+// The key under which the entry lives: of the request, or of its error page.
+KeyView key_of(const Exchange& ex) {
+  return {.secure = false, .host = ex.head.authority, .target = ex.page ? std::string_view(ex.path) : ex.head.target};
+}
+
+bool wants_json(const RequestHead& head) {
+  const std::string_view accept = head.get(Field::ACCEPT);
+  return accept.find("application/json") != std::string_view::npos &&
+         accept.find("text/html") == std::string_view::npos;
+}
+
+// No page could be had: the error is told in our own words.
+void give_up_page(Exchange& ex) {
+  ex.page = false;
+  ex.entry = nullptr;
+}
+
+StepResult start_load(Core& core, Exchange& ex) {
+  const Snapshot::Serving& serving = ex.config->serving[ex.route->number];
+  LoadRequest request;
+  request.root = serving.root;
+  request.path = RouteTable::path_below_root(*ex.route, ex.path);
+  request.url_path = ex.path;
+  request.policy = wants_json(ex.head) ? &serving.json : &serving.html;
+  request.admit = ex.admitted;
+  ex.purge_mark = core.shared.cache.purge_mark();
+  if (serving.root.fd < 0) return answer_with(ex, Reason::CONFIG_INVALID, Verdict::ERROR_STATUS);
+  if (!core.loader.start(request, load_token(core, ex), core.now)) {
+    return answer_with(ex, Reason::FILL_LIMIT, Verdict::FILL_BUSY);
+  }
+  ex.loading = true;
+  return StepResult::PARKED;
+}
+
+// Whether the cache may be asked and wants the answer; counts this request towards its admission.
+void ask_admission(Core& core, Exchange& ex) {
+  if (!core.config->settings.cache_enable) {
+    ex.verdict = Verdict::DISABLED;
+    return;
+  }
+  const Admission::Answer answer = core.shared.admission.miss(ex.key_hash, core.now);
+  ex.admitted = answer.admitted;
+  if (ex.verdict != Verdict::MISS_FIRST || answer.admitted) return;
+  if (answer.seen > 1) ex.verdict = Verdict::MISS_NOT_YET_FREQUENT;
+  if (core.config->settings.cache_admit == AdmitSetting::NEVER) ex.verdict = Verdict::ADMIT_NEVER;
+}
+
+// Hands the result to everyone who waited for it; each gets a pin of its own.
+void complete_fill(Core& core, Exchange& ex) {
+  if (!ex.leads_fill) return;
+  ex.leads_fill = false;
+  std::vector<FillWaiter> waiters;
+  core.shared.fills.complete(ex.fill, waiters);
+  for (const FillWaiter& waiter : waiters) {
+    if (ex.entry != nullptr) ex.entry->pin();
+    core.shared.inboxes[waiter.reactor]->post(
+        {.kind = ReactorMessage::Kind::FILL_DONE, .exchange = waiter.handle, .entry = ex.entry});
+  }
+}
+
+void take_file(Core& core, Exchange& ex, LoadResult& result) {
+  const EntrySource source{.config = ex.config,
+                           .site = ex.site,
+                           .route = ex.route,
+                           .key = key_of(ex),
+                           .hash = ex.key_hash,
+                           .canonical_path = ex.path,
+                           .purge_mark = ex.purge_mark,
+                           .now = core.now,
+                           .unix_seconds = core.wall.unix_seconds()};
+  Entry* entry = make_entry(source, result, core.shared.ledger);
+  if (entry == nullptr) {
+    ex.reason = Reason::SERVER_BUSY;
+    ex.verdict = Verdict::CACHE_FULL;
+    return;
+  }
+  ex.entry = entry;
+  ex.entry_pinned = true;
+  if (!ex.page) ex.reason = Reason::OK;
+  if (result.kind == LoadKind::LISTING) {
+    ex.verdict = Verdict::LISTING;
+    return;
+  }
+  if (!ex.admitted) return;  // the verdict says why already
+  if (!result.cacheable) {
+    ex.verdict = result.verdict;
+    return;
+  }
+  core.counters.cache_fills.add();
+  switch (core.shared.cache.insert(entry, core.now)) {
+    case InsertOutcome::INSERTED:
+      ex.verdict = Verdict::FILL_LED;
+      break;
+    case InsertOutcome::TOO_LARGE:
+      ex.verdict = Verdict::TOO_LARGE;
+      break;
+    case InsertOutcome::STALE:
+    case InsertOutcome::GONE:
+      ex.verdict = Verdict::FILE_CHANGING;
+      break;
+    case InsertOutcome::DISABLED:
+      ex.verdict = Verdict::DISABLED;
+      break;
+  }
+}
+
+void redirect_to_directory(Exchange& ex) {
+  std::string escaped(ex.path.size() * 3, '\0');
+  ex.location = escape_path(ex.path, escaped);
+  ex.location += '/';
+  if (ex.head.has_query) ex.location.append("?").append(ex.head.query);
+  ex.verdict = Verdict::REDIRECT;
+}
+
+void take_result(Core& core, Exchange& ex, LoadResult& result) {
+  const Reason reason = load_kind_reason(result.kind);
+  if (ex.page && result.kind != LoadKind::FILE) {
+    give_up_page(ex);
+    return;
+  }
+  if (!ex.page) ex.reason = reason;
+  switch (result.kind) {
+    case LoadKind::FILE:
+    case LoadKind::LISTING:
+      take_file(core, ex, result);
+      if (ex.page && ex.entry == nullptr) give_up_page(ex);
+      break;
+    case LoadKind::STREAM:
+      ex.stream = std::exchange(result.fd, -1);
+      ex.stream_info = result.info;
+      ex.content_type = result.content_type;
+      ex.verdict = Verdict::STREAMED;
+      break;
+    case LoadKind::REDIRECT_SLASH:
+      redirect_to_directory(ex);
+      break;
+    default:
+      ex.verdict = Verdict::ERROR_STATUS;
+      if (result.kind == LoadKind::IO_ERROR) core.counters.file_errors.add();
+      core.counters.cache_fill_failures.add();
+  }
+}
+
+void go_on(Core& core, Exchange& ex, Step step) {
+  Connection& c = *ex.connection;
+  resume_exchange(core, ex, step);
+  if (c.exchange == nullptr) connection_go_on(core, c);
+}
+
+}  // namespace
+
+StepResult fill_step(Core& core, Exchange& ex) {
+  core.journal.stage(ex.slot, Stage::FILL, core.now);
+  ex.cold_used = true;
+  if (ex.page) {  // of an error: its own path, route and key
+    ex.refused_by = ex.route;
+    ex.route = &RouteTable::find_route(*ex.site, ex.path);
+    ex.looked_up = false;
+    if (ex.route->handler != HandlerSetting::STATIC) {
+      give_up_page(ex);
+      return StepResult::DELIVER;
+    }
+  }
+  const KeyView key = key_of(ex);
+  ex.key_hash = hash_key(key, core.shared.cache.hash_seed());
+  if (!ex.looked_up) {
+    ex.looked_up = true;
+    Verdict why = Verdict::MISS_FIRST;
+    const Entry* entry =
+        core.shared.cache.lookup(core.index, key, ex.key_hash, ex.config->serving_generation, core.now, why);
+    if (entry != nullptr) {
+      core.counters.cache_hits.add();
+      ex.entry = entry;
+      if (!ex.page) {
+        ex.verdict = why;
+        ex.reason = Reason::OK;
+      }
+      return StepResult::DELIVER;
+    }
+    core.counters.cache_misses.add();
+    if (!ex.page) ex.verdict = why;
+  }
+  ask_admission(core, ex);
+  if (ex.alone) return start_load(core, ex);
+  const FillKey fill{.key = key,
+                     .hash = ex.key_hash,
+                     .generation = ex.config->serving_generation,
+                     .purge_mark = core.shared.cache.purge_mark()};
+  const FillTable::Joined joined =
+      core.shared.fills.join(fill, {.reactor = core.index, .handle = core.exchanges.handle_of(&ex)});
+  switch (joined.role) {
+    case FillRole::LEAD: {
+      ex.fill = joined.fill;
+      ex.leads_fill = true;
+      const StepResult result = start_load(core, ex);
+      if (!ex.loading) complete_fill(core, ex);
+      return result;
+    }
+    case FillRole::WAIT:
+      core.counters.cache_fill_waits.add();
+      ex.fill = joined.fill;
+      ex.waits_fill = true;
+      return StepResult::PARKED;
+    case FillRole::FULL:
+      ex.verdict = Verdict::FILL_BUSY;
+      ex.admitted = false;
+      return start_load(core, ex);
+  }
+  return StepResult::DELIVER;
+}
+
+void load_done(Core& core, Exchange& ex, LoadResult& result) {
+  ASSERT(ex.loading);
+  ex.loading = false;
+  core.counters.files_opened.add();
+  take_result(core, ex, result);
+  complete_fill(core, ex);
+  result.discard(core.reader);  // an entry holds pins of its own
+  if (ex.connection == nullptr) {
+    free_exchange(core, ex);
+  } else {
+    go_on(core, ex, Step::DELIVER);
+  }
+}
+
+void fill_done(Core& core, Exchange& ex, const Entry* entry) {
+  ASSERT(ex.waits_fill);
+  ex.waits_fill = false;
+  ex.entry = entry;
+  ex.entry_pinned = entry != nullptr;
+  if (ex.connection == nullptr) {
+    free_exchange(core, ex);
+    return;
+  }
+  if (entry == nullptr) {
+    ex.alone = true;  // the leader's answer was none that can be shared: find out for yourself
+    go_on(core, ex, Step::FILL);
+    return;
+  }
+  ex.verdict = Verdict::FILL_WAITED;
+  if (!ex.page) ex.reason = Reason::OK;
+  go_on(core, ex, Step::DELIVER);
+}
+
+bool leave_fill(Core& core, Exchange& ex) {
+  if (ex.loading) return false;
+  if (!ex.waits_fill) return true;
+  const bool left = core.shared.fills.leave(ex.fill, {.reactor = core.index, .handle = core.exchanges.handle_of(&ex)});
+  if (left) ex.waits_fill = false;
+  return left;  // else a message is under way and must find the exchange
+}
+
+}  // namespace penstock

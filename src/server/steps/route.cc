@@ -1,0 +1,145 @@
+// Route: what the config says about this URL. Cold: a hot hit was here once, under this generation.
+
+#include "src/http/host.h"
+#include "src/server/steps/steps.h"
+#include "src/server/walk.h"
+
+#include <array>
+
+namespace penstock {
+namespace {
+
+StepResult refuse(Exchange& ex, Reason reason, Verdict verdict = Verdict::BAD_REQUEST) {
+  return answer_with(ex, reason, verdict);
+}
+
+const Site* site_of(const Exchange& ex) {
+  std::array<char, HOST_NAME_BYTES_MAX> room;
+  const HostName host = normalise_host(ex.head.authority, room);
+  return ex.config->routes.find_site(host.name);  // HTTP/1.0 may come without one: the site for any host
+}
+
+// The request's path in canonical form into ex.path; NONE or why not.
+Reason canonical_path(Exchange& ex) {
+  DecodeRules rules = ex.config->decode_rules;
+  rules.segment_bytes = ex.site->segment_bytes;
+  rules.segments = ex.site->segments;
+  ex.cold_used = true;
+  ex.path.resize(canonical_bytes_max(ex.head.path.size(), rules));
+  const CanonicalPath canonical = canonicalise(ex.head.path, rules, ex.path);
+  ex.path.resize(canonical.path.size());
+  return canonical.reason;
+}
+
+// What the body of the request does to the connection: it is never used, so it is dropped within limits.
+Reason look_at_body(Core& core, Exchange& ex) {
+  const RequestHead& head = ex.head;
+  if (head.has(Field::EXPECT) && !head.expect_continue && !ex.http_1_0) return Reason::EXPECTATION_FAILED;
+  if (head.body == BodyKind::NONE) return Reason::NONE;
+  const uint64_t drain_max = core.config->settings.limits_drain_bytes;
+  // Who waits for 100 Continue gets the final answer instead and may or may not send the body
+  // (RFC 9110 section 10.1.1): the framing is open, so the connection ends behind the answer.
+  if (head.expect_continue || (head.body == BodyKind::LENGTH && head.content_length > drain_max)) {
+    ex.keep_alive = false;
+    ex.lingers = true;
+  }
+  if (head.body == BodyKind::LENGTH && head.content_length > ex.site->body_bytes) return Reason::CONTENT_LENGTH_LIMIT;
+  return Reason::NONE;
+}
+
+Reason reason_of_status(uint16_t status) {
+  for (size_t i = 0; i < REASON_COUNT; ++i) {
+    if (REASONS[i].status == status) return static_cast<Reason>(i);  // the first row of a status is its plain one
+  }
+  return Reason::CONFIG_INVALID;
+}
+
+// "$path", "$query", "$host" and "$$" of a redirect target.
+std::string expand_target(const Exchange& ex, std::string_view to) {
+  std::string out;
+  std::string_view rest = std::string_view(ex.path).substr(ex.route->prefix == "/" ? 0 : ex.route->prefix.size());
+  std::string escaped(rest.size() * 3, '\0');
+  rest = escape_path(rest, escaped);
+  for (size_t i = 0; i < to.size();) {
+    if (to[i] != '$') {
+      out += to[i++];
+    } else if (to.substr(i).starts_with("$path")) {
+      out += rest;
+      i += 5;
+    } else if (to.substr(i).starts_with("$query")) {
+      if (ex.head.has_query) out.append("?").append(ex.head.query);
+      i += 6;
+    } else if (to.substr(i).starts_with("$host")) {
+      out += ex.head.authority;
+      i += 5;
+    } else {
+      out += '$';
+      i += to.substr(i).starts_with("$$") ? 2 : 1;
+    }
+  }
+  return out;
+}
+
+StepResult answer_by_handler(Exchange& ex) {
+  const Route& route = *ex.route;
+  switch (route.handler) {
+    case HandlerSetting::STATIC:
+      return StepResult::NEXT;
+    case HandlerSetting::REDIRECT:
+      ex.location = expand_target(ex, route.to);
+      return answer_with(ex, reason_of_status(route.status == 0 ? 302 : route.status), Verdict::REDIRECT);
+    case HandlerSetting::STATUS:
+      return answer_with(ex, reason_of_status(route.status), Verdict::NOT_STATIC);
+    case HandlerSetting::POOL:
+      return answer_with(ex, Reason::APP_OFFLINE, Verdict::NOT_STATIC);
+  }
+  return answer_with(ex, Reason::CONFIG_INVALID, Verdict::ERROR_STATUS);
+}
+
+}  // namespace
+
+StepResult route_step(Core& core, Exchange& ex) {
+  const RequestHead& head = ex.head;
+  core.journal.stage(ex.slot, Stage::ROUTE, core.now);
+  ex.site = site_of(ex);
+  if (ex.site == nullptr) {
+    core.counters.host_unknown.add();
+    ex.keep_alive = false;
+    ex.lingers = true;
+    return refuse(ex, Reason::SITE_UNKNOWN, Verdict::NO_SITE);
+  }
+  if (const Reason reason = look_at_body(core, ex); reason != Reason::NONE) {
+    ex.keep_alive = false;
+    ex.lingers = true;
+    return refuse(ex, reason, Verdict::HAS_BODY);
+  }
+  if (head.form == TargetForm::ASTERISK || head.form == TargetForm::AUTHORITY) {
+    ex.route = &RouteTable::find_route(*ex.site, "/");
+    if (head.method == Method::OPTIONS) return answer_with(ex, Reason::NO_CONTENT, Verdict::UNCACHEABLE_METHOD);
+    return refuse(ex, Reason::METHOD_NOT_ALLOWED, Verdict::UNCACHEABLE_METHOD);
+  }
+  if (head.path.size() > ex.site->url_bytes) return refuse(ex, Reason::URL_LENGTH);
+  if (head.query.size() > ex.site->query_bytes) return refuse(ex, Reason::QUERY_LENGTH);
+  if (const Reason reason = canonical_path(ex); reason != Reason::NONE) {
+    core.counters.parse_errors.add();
+    // What cannot be understood may be an attack on what stands before or behind us: end the connection.
+    if (reason_status(reason) == 400) {
+      ex.keep_alive = false;
+      ex.lingers = true;
+    }
+    return refuse(ex, reason);
+  }
+  ex.route = &RouteTable::find_route(*ex.site, ex.path);
+  if (!RouteTable::allows(*ex.route, head.method, head.method_text)) {
+    return refuse(ex, head.method == Method::OTHER ? Reason::METHOD_UNKNOWN : Reason::METHOD_NOT_ALLOWED,
+                  Verdict::UNCACHEABLE_METHOD);
+  }
+  if (head.method == Method::OPTIONS) return answer_with(ex, Reason::NO_CONTENT, Verdict::UNCACHEABLE_METHOD);
+  if (const StepResult result = answer_by_handler(ex); result != StepResult::NEXT) return result;
+  if (head.method != Method::GET && head.method != Method::HEAD) {
+    return refuse(ex, Reason::METHOD_NOT_ALLOWED, Verdict::UNCACHEABLE_METHOD);
+  }
+  return StepResult::NEXT;
+}
+
+}  // namespace penstock

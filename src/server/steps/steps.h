@@ -1,0 +1,28 @@
+// The steps of an exchange, one file each. A step reads what the earlier ones found in the Exchange and
+// adds its own; it says what comes next (StepResult) and never calls another step.
+#pragma once
+
+#include "src/server/core.h"
+
+namespace penstock {
+
+// Asks the cache by the raw key. A hit goes straight to Deliver: no route, no file, no allocation.
+[[nodiscard]] StepResult lookup_step(Core& core, Exchange& exchange);
+
+// Host to site, path to canonical path, both to a route; refuses what the route does not take.
+[[nodiscard]] StepResult route_step(Core& core, Exchange& exchange);
+
+// Has the file read, once for everyone who wants it, and parks. Later: load_done(), fill_done().
+[[nodiscard]] StepResult fill_step(Core& core, Exchange& exchange);
+// The loader has finished for this exchange. Consumes the result.
+void load_done(Core& core, Exchange& exchange, LoadResult& result);
+// The fill that this exchange waited for is over; `entry` comes with a pin, or is nullptr.
+void fill_done(Core& core, Exchange& exchange, const Entry* entry);
+// A parked exchange whose connection has ended gives up its place. True if the exchange is free now;
+// false if the loader or a message still names it.
+[[nodiscard]] bool leave_fill(Core& core, Exchange& exchange);
+
+// Composes the answer and sends it, or as much of it as there is room for.
+[[nodiscard]] StepResult deliver_step(Core& core, Exchange& exchange);
+
+}  // namespace penstock

@@ -1,0 +1,207 @@
+// Invariants:
+//  - core.spare, if set, is reset and belongs to nobody.
+//  - An exchange with entry_pinned holds one pin of its entry; config_pinned one pin of its snapshot.
+//  - Between two turns every exchange that lives is parked: its head kept, its entry and config pinned.
+
+#include "src/server/walk.h"
+
+#include "src/server/connections.h"
+#include "src/server/steps/steps.h"
+
+namespace penstock {
+namespace {
+
+void recycle(Core& core, Exchange& ex) {
+  if (ex.entry_pinned) ex.entry->unpin();
+  if (ex.config_pinned) core.unpin_config(*ex.config);
+  if (ex.stream >= 0) core.reader.close(ex.stream);
+  ex.reset();
+  if (core.spare == nullptr) {
+    core.spare = &ex;  // the one whose lines are in the processor's cache serves the next request
+  } else {
+    core.exchanges.give(&ex);
+  }
+}
+
+Outcome outcome_of(const Exchange& ex) {
+  const ReasonInfo& info = reason_info(ex.reason);
+  Outcome outcome;
+  outcome.status = info.status;
+  outcome.sub_status = info.sub_status;
+  outcome.reason = static_cast<uint16_t>(ex.reason);
+  outcome.verdict = static_cast<uint16_t>(ex.verdict);
+  outcome.bytes_in = ex.head_bytes_in;
+  outcome.head_bytes_out = ex.head_bytes_out;
+  outcome.body_bytes_out = ex.body_bytes_out;
+  outcome.version = ex.http_1_0 ? HttpVersion::HTTP_10 : HttpVersion::HTTP_11;
+  outcome.coding = static_cast<BodyCoding>(ex.coding);
+  outcome.flags = ex.keep_alive ? RECORD_KEEP_ALIVE : 0;
+  if (ex.site != nullptr) outcome.site = ex.site->name;
+  return outcome;
+}
+
+void count_response(Counters& counters, uint16_t status) {
+  switch (status / 100) {
+    case 1:
+      counters.responses_1xx.add();
+      break;
+    case 2:
+      counters.responses_2xx.add();
+      break;
+    case 3:
+      counters.responses_3xx.add();
+      break;
+    case 4:
+      counters.responses_4xx.add();
+      break;
+    case 5:
+      counters.responses_5xx.add();
+      break;
+    default:
+      break;
+  }
+}
+
+void walk(Core& core, Exchange& ex, Step step) {
+  StepResult result = StepResult::NEXT;
+  while (true) {
+    switch (step) {
+      case Step::LOOKUP:
+        result = lookup_step(core, ex);
+        break;
+      case Step::ROUTE:
+        result = route_step(core, ex);
+        break;
+      case Step::FILL:
+        result = fill_step(core, ex);
+        break;
+      case Step::DELIVER:
+        result = deliver_step(core, ex);
+        break;
+    }
+    switch (result) {
+      case StepResult::NEXT:
+        step = static_cast<Step>(static_cast<uint8_t>(step) + 1);
+        break;
+      case StepResult::FILL:
+        step = Step::FILL;
+        break;
+      case StepResult::DELIVER:
+        step = Step::DELIVER;
+        break;
+      case StepResult::PARKED:
+        keep_head(core, ex);
+        return;
+      case StepResult::DONE:
+        finish_exchange(core, ex);
+        return;
+    }
+  }
+}
+
+// What every exchange begins with, whether its head is good or not.
+Exchange& open_exchange(Core& core, Connection& c, std::string_view raw) {
+  Exchange& ex = *core.spare;
+  core.spare = nullptr;
+  ex.connection = &c;
+  ex.config = core.config;
+  ex.slot = c.slot;
+  c.slot = {};
+  ex.raw_head = raw;
+  ex.head_bytes_in = static_cast<uint32_t>(raw.size());
+  ex.http_1_0 = ex.head.version_minor == 0;
+  c.exchange = &ex;
+  c.state = ConnectionState::SERVING;
+  const RequestHead& head = ex.head;
+  core.journal.head(ex.slot, raw,
+                    {.method = head.method_text,
+                     .target = head.target,
+                     .host = head.authority,
+                     .user_agent = head.get(Field::USER_AGENT),
+                     .referer = head.get(Field::REFERER)});
+  ++c.requests;
+  core.counters.requests.add();
+  return ex;
+}
+
+}  // namespace
+
+void begin_exchange(Core& core, Connection& c, std::string_view raw) {
+  Exchange& ex = open_exchange(core, c, raw);
+  const uint32_t requests_max = core.config->settings.limits_requests_per_connection;
+  ex.keep_alive = ex.head.keep_alive && !core.draining && (requests_max == 0 || c.requests < requests_max);
+  core.journal.stage(ex.slot, Stage::LOOKUP, core.now);
+  walk(core, ex, Step::LOOKUP);
+}
+
+void refuse_head(Core& core, Connection& c, std::string_view raw, Reason reason) {
+  if (core.spare == nullptr) core.spare = core.exchanges.take();
+  if (reason == Reason::TIMER_HEADER_WAIT) core.spare->head = RequestHead{};  // nothing was parsed
+  core.spare->head.body = BodyKind::NONE;
+  Exchange& ex = open_exchange(core, c, raw);
+  ex.refused = true;
+  ex.keep_alive = false;
+  ex.lingers = true;
+  ex.reason = reason;
+  ex.verdict = Verdict::BAD_REQUEST;
+  core.counters.parse_errors.add();
+  walk(core, ex, Step::DELIVER);
+}
+
+void resume_exchange(Core& core, Exchange& ex, Step step) { walk(core, ex, step); }
+
+void keep_head(Core& core, Exchange& ex) {
+  if (!ex.config_pinned) {
+    core.pin_config(*ex.config);
+    ex.config_pinned = true;
+  }
+  if (ex.entry != nullptr && !ex.entry_pinned) {
+    ex.entry->pin();
+    ex.entry_pinned = true;
+  }
+  if (ex.composed || ex.refused || !ex.kept_head.empty()) return;  // kept, or nobody reads it any more
+  ASSERT(!ex.raw_head.empty());
+  ex.cold_used = true;
+  ex.kept_head.assign(ex.raw_head);
+  // Views into the receive buffer are dead once the turn is over: the same bytes give the same head again.
+  RequestParser parser;
+  const ParseState state = parser.parse(ex.kept_head, ex.config->parse_limits, ex.head);
+  ASSERT(state == ParseState::COMPLETE);
+}
+
+void finish_exchange(Core& core, Exchange& ex) {
+  Connection& c = *ex.connection;
+  const Outcome outcome = outcome_of(ex);
+  core.journal.moment(ex.slot, Moment::FIRST_BYTE_OUT, core.now);
+  core.journal.moment_again(ex.slot, Moment::LAST_BYTE_OUT, core.now);
+  core.journal.end(ex.slot, core.now, outcome);
+  count_response(core.counters, outcome.status);
+  core.counters.bytes_out.add(ex.head_bytes_out + ex.body_bytes_out);
+  connection_answered(core, c, ex);
+  recycle(core, ex);
+}
+
+void abandon_exchange(Core& core, Exchange& ex, Reason why) {
+  Connection& c = *ex.connection;
+  c.exchange = nullptr;
+  ex.connection = nullptr;
+  Outcome outcome = outcome_of(ex);
+  outcome.flags = RECORD_ABORTED;
+  if (!ex.composed) {
+    const ReasonInfo& info = reason_info(why);
+    outcome.status = info.status;
+    outcome.sub_status = info.sub_status;
+  }
+  outcome.reason = static_cast<uint16_t>(why);
+  core.journal.end(ex.slot, core.now, outcome);
+  ex.slot = {};
+  if (c.sending != nullptr && ex.stream >= 0) {
+    c.sending->keep_open(core.reader, ex.stream);  // the transport may still read from it
+    ex.stream = -1;
+  }
+  if (leave_fill(core, ex)) recycle(core, ex);
+}
+
+void free_exchange(Core& core, Exchange& ex) { recycle(core, ex); }
+
+}  // namespace penstock
