@@ -57,6 +57,7 @@ struct EntryCold {
   class Entry* evict_next = nullptr;
   uint8_t evict_queue = 0;
   bool in_table = false;
+  uint64_t retire_epoch = 0;
   uint64_t evict_bytes = 0;  // what it weighed when it entered the queue
   uint64_t charge = 0;       // this allocation; bodies carry their own
   MonoTime created;
@@ -72,12 +73,12 @@ class alignas(64) Entry {
   // The variant for an accept mask (ACCEPT_* ORed), or nullptr where none will do.
   [[nodiscard]] const Variant* pick(uint8_t accept_mask) const {
     const uint8_t index = pick_[accept_mask & 7];
-    return index == PICK_NONE ? nullptr : &variants_[index];
+    return index == PICK_NONE ? nullptr : variants() + index;
   }
   // The variant of one coding, or nullptr.
   [[nodiscard]] const Variant* variant(Coding coding) const;
   [[nodiscard]] uint32_t variant_count() const { return variant_count_; }
-  [[nodiscard]] const Variant& variant_at(uint32_t index) const { return variants_[index]; }
+  [[nodiscard]] const Variant& variant_at(uint32_t index) const { return variants()[index]; }
 
   [[nodiscard]] KeyView key() const {
     return {secure_, {key_data_, host_size_}, {key_data_ + host_size_, target_size_}};
@@ -106,10 +107,12 @@ class alignas(64) Entry {
 
  private:
   friend struct EntryBuilder;
+  friend class CacheIndex;
   friend class CacheTable;
   friend struct EntryEvictTraits;
   Entry() = default;
   ~Entry() = default;
+  [[nodiscard]] const Variant* variants() const { return reinterpret_cast<const Variant*>(this + 1); }
 
   // Line 1: what every lookup reads. The atomics are written only when their value changes, so
   // that a hot entry's line stays shared between all reactors.
@@ -122,11 +125,11 @@ class alignas(64) Entry {
   uint16_t host_size_ = 0;
   uint16_t target_size_ = 0;
   bool secure_ = false;
+  bool mortal_ = false;                   // expires_ is not never()
   mutable std::atomic<uint8_t> freq_{0};  // 0..3: hits since the eviction queue last looked
   mutable std::atomic<uint8_t> used_{1};  // hit since the scavenger last looked
   uint8_t variant_count_ = 0;
   std::array<uint8_t, 8> pick_{};
-  Variant* variants_ = nullptr;
   // Line 2: what some lookups read.
   MonoTime expires_ = MonoTime::never();
   int64_t last_modified_ = INT64_MIN;
@@ -149,7 +152,8 @@ struct VariantSpec {
   const Body* body = nullptr;  // REQUIRES: sealed; the entry takes a pin of its own
 };
 
-// Fill in the fields, then build(). Views need only live until build() returns.
+// Fill in the fields, then build(). Views, and the caller's pins of the bodies, must live until build()
+// returns; the entry takes pins of its own.
 struct EntryBuilder {
   KeyView key;
   uint64_t hash = 0;        // hash_key(key, seed)
@@ -180,6 +184,10 @@ struct EntryBuilder {
   [[nodiscard]] uint32_t variant_count() const { return variant_count_; }
 
  private:
+  void fill_fields(Entry& entry) const;
+  void fill_variants(Entry& entry, char* text) const;
+  [[nodiscard]] uint8_t smallest_for(uint8_t accept_mask) const;
+
   std::array<VariantSpec, CODINGS> variants_;
   uint32_t variant_count_ = 0;
 };

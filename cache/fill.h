@@ -58,24 +58,27 @@ class FillTable {
   [[nodiscard]] uint32_t waiters() const;
 
  private:
-  static constexpr uint32_t NONE = UINT32_MAX;
-  struct Fill {
-    std::string host, target;
-    bool secure = false;
-    uint64_t hash = 0, generation = 0, purge_mark = 0;
-    uint32_t next = NONE;  // in its bucket
-    uint32_t first_waiter = NONE, last_waiter = NONE;
-  };
   struct Waiting {
+    explicit Waiting(const FillWaiter& who) : waiter(who) {}
     FillWaiter waiter;
-    uint32_t next = NONE;
+    Waiting* next = nullptr;
   };
-  [[nodiscard]] uint32_t& bucket_of(uint64_t hash) { return buckets_[hash & (buckets_.size() - 1)]; }
+  struct Fill {
+    explicit Fill(const FillKey& wanted);
+    [[nodiscard]] bool is(const FillKey& wanted) const;
+    std::string host, target;
+    bool secure;
+    uint64_t hash, generation, purge_mark;
+    Fill* next = nullptr;  // in its bucket
+    Waiting* first = nullptr;
+    Waiting* last = nullptr;
+  };
+  [[nodiscard]] Fill*& bucket_of(uint64_t hash) { return buckets_[hash & (buckets_.size() - 1)]; }
 
   mutable std::mutex mutex_;
   FixedPool<Fill> fills_;
   FixedPool<Waiting> waiters_;
-  std::vector<uint32_t> buckets_;  // power of two; index of the first fill
+  std::vector<Fill*> buckets_;  // a power of two of chains
 };
 
 }  // namespace penstock

@@ -15,13 +15,13 @@ class MemoryLedger {
  public:
   // Adds to transient unless that would pass the bound; false at the bound.
   [[nodiscard]] bool charge_transient(uint64_t bytes) {
-    if (transient_.fetch_add(bytes, std::memory_order_relaxed) + bytes <=
-        transient_max_.load(std::memory_order_relaxed)) {
-      return true;
-    }
-    transient_.fetch_sub(bytes, std::memory_order_relaxed);
+    const uint64_t bound = transient_max_.load(std::memory_order_relaxed);
+    if (bytes <= bound && transient_.fetch_add(bytes, std::memory_order_relaxed) <= bound - bytes) return true;
+    if (bytes <= bound) transient_.fetch_sub(bytes, std::memory_order_relaxed);
     return false;
   }
+  // Whatever the bound: what the allocator took beyond what was asked for.
+  void add_transient(uint64_t bytes) { transient_.fetch_add(bytes, std::memory_order_relaxed); }
   void release_transient(uint64_t bytes) { transient_.fetch_sub(bytes, std::memory_order_relaxed); }
   void transient_to_cached(uint64_t bytes) {
     cached_.fetch_add(bytes, std::memory_order_relaxed);

@@ -8,12 +8,20 @@
 #pragma once
 
 #include "cache/entry.h"
+#include "cache/epoch.h"
+#include "cache/eviction.h"
+#include "cache/hot_list.h"
+#include "cache/index.h"
+#include "cache/purge_log.h"
 #include "cache/verdict.h"
+#include "src/base/prng.h"
 #include "src/base/time.h"
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -70,6 +78,16 @@ struct CacheWhy {
   uint8_t codings = 0;  // bit per Coding
 };
 
+// How the eviction reaches into an entry.
+struct EntryEvictTraits {
+  static uint64_t hash(const Entry* entry) { return entry->hash_; }
+  static uint64_t bytes(const Entry* entry) { return entry->cold_->evict_bytes; }
+  static std::atomic<uint8_t>& freq(Entry* entry) { return entry->freq_; }
+  static Entry*& prev(Entry* entry) { return entry->cold_->evict_prev; }
+  static Entry*& next(Entry* entry) { return entry->cold_->evict_next; }
+  static uint8_t& queue(Entry* entry) { return entry->cold_->evict_queue; }
+};
+
 class CacheTable {
  public:
   // `ledger` and `validity` outlive the table. The ledger is shared with the BodyStore.
@@ -86,16 +104,16 @@ class CacheTable {
   [[nodiscard]] const Entry* lookup(uint32_t reactor, const KeyView& key, uint64_t hash, uint64_t generation,
                                     MonoTime now, Verdict& why);
   // Between turns: the reactor holds no entry it was lent and has not pinned.
-  void quiescent(uint32_t reactor);
+  void quiescent(uint32_t reactor) { epochs_.quiescent(reactor); }
   // Around a wait that may be long. A reactor is born offline.
-  void offline(uint32_t reactor);
-  void online(uint32_t reactor);
-  [[nodiscard]] uint64_t hash_seed() const;
+  void offline(uint32_t reactor) { epochs_.offline(reactor); }
+  void online(uint32_t reactor) { epochs_.online(reactor); }
+  [[nodiscard]] uint64_t hash_seed() const { return hash_seed_; }
 
   // ---- Writers: any thread, a mutex, a bounded piece of work. None takes over the caller's pin.
 
   // To be read before the content is, and given to EntryBuilder: a purge in between is then seen.
-  [[nodiscard]] uint64_t purge_mark() const;
+  [[nodiscard]] uint64_t purge_mark() const { return purge_number_.load(std::memory_order_acquire); }
 
   // Puts a built entry in, evicting what must go. The entry may be served by the caller whatever the outcome.
   [[nodiscard]] InsertOutcome insert(Entry* entry, MonoTime now);
@@ -127,9 +145,88 @@ class CacheTable {
   // What a lookup would say, without counting as one.
   [[nodiscard]] CacheWhy why(const KeyView& key, uint64_t hash, uint64_t generation, MonoTime now) const;
 
+  // The bookkeeping held against itself, for tests: walks everything under the mutex and aborts where a
+  // byte, a link or a count does not add up.
+  void check_invariants() const;
+
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  // One reactor's own lines: counters that only it writes and others may read.
+  struct alignas(64) Reactor {
+    explicit Reactor(uint64_t seed) : prng(seed) {}
+    std::array<std::atomic<uint64_t>, VERDICT_COUNT> lookups{};
+    uint32_t until_sample = 1;
+    uint32_t sample_weight = 1;
+    uint32_t exact_left = 0;  // samples of this period that may still be taken of every hit
+    MonoTime period_end;
+    Prng prng;
+    HotList hot;
+  };
+  struct Sweep {
+    bool active = false;
+    bool scavenge = false;
+    uint32_t bucket = 0;
+    uint64_t purge_number = 0;  // what was ordered up to here will be swept out when it ends
+  };
+  struct Garbage {
+    uint64_t epoch;
+    void* bucket;         // of the index, or
+    const PurgeLog* log;  // a log that was replaced
+  };
+  struct RetiredEntries {
+    Entry* head = nullptr;  // oldest; linked by evict_next
+    Entry* tail = nullptr;
+    Entry* first_unstamped = nullptr;
+    uint64_t count = 0;
+  };
+
+  [[nodiscard]] Verdict judge(const Entry& entry, uint64_t generation, MonoTime now) const;
+  [[nodiscard]] bool purged(const Entry& entry) const;
+  void sample(Reactor& reactor, const Entry& entry, MonoTime now);
+
+  // All below: REQUIRES mutex_.
+  [[nodiscard]] InsertOutcome admit(const Entry& entry, MonoTime now);
+  [[nodiscard]] bool make_room(uint64_t bytes, uint32_t evictions_max);
+  void take_in(Entry* entry);
+  void put_out(Entry* entry);
+  void exchange(Entry* old, Entry* entry);
+  void remove(Entry* entry);
+  void retire(Entry* entry);
+  void finish_writing();
+  void charge_index();
+  void append_purge(PurgeKind kind, std::string_view text);
+  void publish(std::unique_ptr<PurgeLog> log);
+  void sweep_slice(MonoTime now);
+  void sweep_entry(Entry* entry, MonoTime now);
+  void end_sweep();
+
+  // Takes mutex_.
+  void purge(PurgeKind kind, std::string_view text);
+  void reclaim(uint32_t entries_max);
+  static void free_garbage(const Garbage& garbage);
+
+  // What a lookup reads besides the entry; written seldom.
+  CacheIndex index_;
+  const ValidityTable& validity_;
+  alignas(64) std::atomic<uint64_t> purge_number_{0};
+  std::atomic<const PurgeLog*> purge_log_;
+  std::atomic<bool> enabled_{true};
+  std::vector<std::unique_ptr<Reactor>> reactors_;
+  uint64_t hash_seed_;
+  EpochDomain epochs_;
+
+  alignas(64) mutable std::mutex mutex_;
+  MemoryLedger& ledger_;
+  CacheLimits limits_;
+  Eviction<Entry, EntryEvictTraits> eviction_;
+  RetiredEntries retired_;
+  std::vector<Garbage> garbage_;
+  size_t garbage_stamped_ = 0;
+  Sweep sweep_;
+  MonoTime next_scavenge_;
+  uint64_t generation_seen_ = 0;
+  uint64_t generation_swept_ = 0;
+  uint64_t index_charged_ = 0;
+  CacheStats counters_;  // only the running counts in it
 };
 
 }  // namespace penstock

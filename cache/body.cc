@@ -1,0 +1,139 @@
+// Invariants: charge_ is fixed at creation and taken off exactly once, in destroy(). A body without a
+// memfd has memory_ = its own allocation's tail, never null. A memfd body is written through one
+// shared mapping or its descriptor; seal() unmaps, then forbids every further writable mapping, write,
+// growth and truncation, so that nothing can change it any more, in this process or another.
+#include "cache/body.h"
+
+#include "src/base/assert.h"
+
+#include <cstdlib>
+#include <fcntl.h>
+#include <malloc.h>
+#include <new>
+#include <sys/mman.h>
+
+namespace penstock {
+namespace {
+
+constexpr uint64_t PAGE_BYTES = 4096;
+// The allocator's header of a chunk.
+constexpr uint64_t CHUNK_OVERHEAD = sizeof(size_t);
+// What the kernel keeps for a memfd: inode, dentry, file, a mapping. Measured with slabinfo, rounded up.
+constexpr uint64_t MEMFD_OVERHEAD = 2048;
+// Since Linux 5.1; F_SEAL_WRITE would do as well, but it waits up to 150 ms for pages that somebody
+// in the kernel still holds, and with no writable mapping left it forbids nothing more.
+constexpr int SEAL_FUTURE_WRITE = 0x0010;
+
+uint64_t page_round(uint64_t bytes) { return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES; }
+
+char* map_memfd(int fd, uint64_t size, int protection) {
+  void* memory = ::mmap(nullptr, size, protection, MAP_SHARED | MAP_POPULATE, fd, 0);
+  return memory == MAP_FAILED ? nullptr : static_cast<char*>(memory);
+}
+
+}  // namespace
+
+char* Body::writable() {
+  ASSERT(!sealed_);
+  char* memory = memory_.load(std::memory_order_relaxed);
+  if (memory != nullptr) return memory;
+  memory = map_memfd(fd_.get(), size_, PROT_READ | PROT_WRITE);
+  memory_.store(memory, std::memory_order_relaxed);
+  return memory;
+}
+
+bool Body::seal() {
+  ASSERT(!sealed_);
+  if (fd_.valid()) {
+    char* memory = memory_.exchange(nullptr, std::memory_order_relaxed);
+    if (memory != nullptr) ::munmap(memory, size_);
+    if (::fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0) {
+      return false;
+    }
+  }
+  sealed_ = true;
+  return true;
+}
+
+const char* Body::data() const {
+  char* memory = memory_.load(std::memory_order_acquire);
+  if (memory != nullptr) return memory;
+  ASSERT(sealed_);
+  char* mapped = map_memfd(fd_.get(), size_, PROT_READ);
+  if (mapped == nullptr) return nullptr;
+  if (memory_.compare_exchange_strong(memory, mapped, std::memory_order_acq_rel, std::memory_order_acquire)) {
+    return mapped;
+  }
+  ::munmap(mapped, size_);  // another thread came first
+  return memory;
+}
+
+void Body::unpin() const {
+  if (pins_.fetch_sub(1, std::memory_order_acq_rel) == 1) store_.destroy(this);
+}
+
+BodyStore::BodyStore(MemoryLedger& ledger, const BodyLimits& limits) : ledger_(ledger) { set_limits(limits); }
+
+BodyStore::~BodyStore() { ASSERT(bodies_.load(std::memory_order_acquire) == 0); }
+
+void BodyStore::set_limits(const BodyLimits& limits) {
+  sendfile_min_.store(limits.sendfile_min, std::memory_order_relaxed);
+  memfds_max_.store(limits.memfds_max, std::memory_order_relaxed);
+  ledger_.set_transient_max(limits.transient_max);
+}
+
+Body* BodyStore::create(uint64_t size) {
+  if (size != 0 && size >= sendfile_min_.load(std::memory_order_relaxed)) {
+    if (memfds_.fetch_add(1, std::memory_order_relaxed) < memfds_max_.load(std::memory_order_relaxed)) {
+      if (Body* body = create_memfd(size)) return body;
+    }
+    memfds_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  return create_memory(size);
+}
+
+Body* BodyStore::create_memory(uint64_t size) {
+  const uint64_t asked = sizeof(Body) + size + CHUNK_OVERHEAD;
+  if (asked < size || !ledger_.charge_transient(asked)) return nullptr;
+  void* memory = std::malloc(sizeof(Body) + size);
+  if (memory == nullptr) {
+    ledger_.release_transient(asked);
+    return nullptr;
+  }
+  const uint64_t charge = ::malloc_usable_size(memory) + CHUNK_OVERHEAD;
+  ledger_.add_transient(charge - asked);
+  bodies_.fetch_add(1, std::memory_order_relaxed);
+  return new (memory) Body(*this, size, static_cast<char*>(memory) + sizeof(Body), -1, charge);
+}
+
+// Everything is reserved here, so that filling it cannot meet a SIGBUS for lack of memory.
+Body* BodyStore::create_memfd(uint64_t size) {
+  if (size > static_cast<uint64_t>(INT64_MAX) - PAGE_BYTES) return nullptr;
+  const uint64_t charge = page_round(size) + MEMFD_OVERHEAD + sizeof(Body) + CHUNK_OVERHEAD;
+  if (!ledger_.charge_transient(charge)) return nullptr;
+  UniqueFd fd(::memfd_create("penstock-body", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  void* memory =
+      fd.valid() && ::fallocate(fd.get(), 0, 0, static_cast<off_t>(size)) == 0 ? std::malloc(sizeof(Body)) : nullptr;
+  if (memory == nullptr) {
+    ledger_.release_transient(charge);
+    return nullptr;
+  }
+  bodies_.fetch_add(1, std::memory_order_relaxed);
+  return new (memory) Body(*this, size, nullptr, fd.release(), charge);
+}
+
+void BodyStore::destroy(const Body* body) {
+  ASSERT(body->table_refs_ == 0);
+  if (body->fd_.valid()) {
+    char* memory = body->memory_.load(std::memory_order_relaxed);
+    if (memory != nullptr) ::munmap(memory, body->size_);
+    memfds_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  ledger_.release_transient(body->charge_);
+  Body* dead = const_cast<Body*>(body);
+  dead->~Body();
+  std::free(dead);
+  bodies_.fetch_sub(1, std::memory_order_release);
+}
+
+}  // namespace penstock

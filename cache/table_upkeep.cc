@@ -1,0 +1,222 @@
+// The slow side of CacheTable: purges, sweeps, and giving memory back. Invariants: table.cc.
+//
+// A sweep walks all buckets in slices. At its end every entry has been checked against the purges that
+// were ordered when it began, so those leave the log. Entries that came in meanwhile were checked on
+// their way in; growth of the index moves entries only ahead of the walk, and shrinking waits.
+#include "cache/table.h"
+#include "src/base/assert.h"
+
+#include <algorithm>
+
+namespace penstock {
+namespace {
+
+constexpr uint32_t BUCKETS_PER_SLICE = 64;    // some 256 entries: about 30 us with the mutex held
+constexpr uint32_t SLICES_PER_MAINTAIN = 32;  // about 1 ms of one call
+constexpr uint32_t EVICT_TO_SETTLE = 4096;
+constexpr uint32_t MERGES_PER_SLICE = 256;
+constexpr uint32_t RECLAIM_PER_MAINTAIN = 8192;
+
+}  // namespace
+
+void CacheTable::purge_url(std::string_view canonical) { purge(PurgeKind::URL, canonical); }
+void CacheTable::purge_prefix(std::string_view canonical_prefix) { purge(PurgeKind::PREFIX, canonical_prefix); }
+void CacheTable::purge_all() { purge(PurgeKind::ALL, {}); }
+
+void CacheTable::purge(PurgeKind kind, std::string_view text) {
+  for (bool appended = false; !appended;) {
+    const std::lock_guard lock(mutex_);
+    const PurgeLog& log = *purge_log_.load(std::memory_order_relaxed);
+    if (kind == PurgeKind::ALL || log.records.size() < PurgeLog::RECORDS_MAX) {
+      append_purge(kind, text);
+      appended = true;
+    } else {
+      // Too many at once: this caller works a slice off before it may add its own.
+      if (!sweep_.active) sweep_ = {.active = true, .purge_number = log.number};
+      sweep_slice(MonoTime{});  // the beginning of time: nothing has expired
+    }
+    finish_writing();
+  }
+}
+
+void CacheTable::append_purge(PurgeKind kind, std::string_view text) {
+  auto log = std::make_unique<PurgeLog>(*purge_log_.load(std::memory_order_relaxed));
+  ++log->number;
+  if (kind == PurgeKind::ALL) log->records.clear();  // nothing older needs to be asked any more
+  log->records.push_back({log->number, kind, std::string(text)});
+  ++counters_.purges;
+  publish(std::move(log));
+}
+
+void CacheTable::publish(std::unique_ptr<PurgeLog> log) {
+  const uint64_t number = log->number;
+  const PurgeLog* old = purge_log_.exchange(log.release(), std::memory_order_acq_rel);
+  purge_number_.store(number, std::memory_order_seq_cst);
+  garbage_.push_back({0, nullptr, old});
+}
+
+bool CacheTable::maintain(MonoTime now) {
+  bool more = false;
+  for (uint32_t slice = 0; slice < SLICES_PER_MAINTAIN; ++slice) {
+    const std::lock_guard lock(mutex_);
+    const PurgeLog& log = *purge_log_.load(std::memory_order_relaxed);
+    const bool scavenge_due = limits_.scavenge_period > Duration{} && now >= next_scavenge_;
+    if (!sweep_.active) {
+      const bool scavenge = scavenge_due && next_scavenge_ != MonoTime{};
+      if (scavenge_due) next_scavenge_ = now + limits_.scavenge_period;
+      if (!scavenge && log.records.empty() && generation_swept_ == generation_seen_) {
+        more = index_.shrink(MERGES_PER_SLICE);
+        finish_writing();
+        if (!more) break;
+        continue;
+      }
+      sweep_ = {.active = true, .scavenge = scavenge, .purge_number = log.number};
+      generation_swept_ = generation_seen_;
+    }
+    sweep_slice(now);
+    more = true;
+    finish_writing();
+  }
+  reclaim(RECLAIM_PER_MAINTAIN);
+  return more;
+}
+
+void CacheTable::sweep_slice(MonoTime now) {
+  const uint32_t end = std::min(index_.buckets(), sweep_.bucket + BUCKETS_PER_SLICE);
+  for (; sweep_.bucket < end; ++sweep_.bucket) {
+    index_.for_each_in(sweep_.bucket, [&](Entry* entry) { sweep_entry(entry, now); });
+  }
+  if (sweep_.bucket >= index_.buckets()) end_sweep();
+}
+
+void CacheTable::sweep_entry(Entry* entry, MonoTime now) {
+  const Verdict verdict = judge(*entry, generation_seen_, now);
+  if (verdict != Verdict::HIT) {
+    remove(entry);
+    ++(verdict == Verdict::PURGED ? counters_.purged : counters_.stale_removed);
+    return;
+  }
+  if (!sweep_.scavenge) return;
+  if (entry->used_.load(std::memory_order_relaxed) == 0) {
+    remove(entry);
+    ++counters_.scavenged;
+    return;
+  }
+  entry->used_.store(0, std::memory_order_relaxed);
+}
+
+void CacheTable::end_sweep() {
+  const PurgeLog& log = *purge_log_.load(std::memory_order_relaxed);
+  if (sweep_.purge_number > log.base) {
+    auto rest = std::make_unique<PurgeLog>(log);
+    rest->base = sweep_.purge_number;
+    std::erase_if(rest->records, [&](const PurgeRecord& record) { return record.number <= rest->base; });
+    publish(std::move(rest));
+  }
+  sweep_ = {};
+}
+
+// ---- Giving memory back
+
+void CacheTable::retire(Entry* entry) {
+  EntryCold& cold = *entry->cold_;
+  cold.evict_next = nullptr;
+  (retired_.tail != nullptr ? retired_.tail->cold_->evict_next : retired_.head) = entry;
+  retired_.tail = entry;
+  if (retired_.first_unstamped == nullptr) retired_.first_unstamped = entry;
+  ++retired_.count;
+}
+
+// Ends every change: accounts for the index and gives what was unlinked its epoch.
+void CacheTable::finish_writing() {
+  for (void* bucket : index_.retired()) garbage_.push_back({0, bucket, nullptr});
+  index_.retired().clear();
+  charge_index();
+  // The ghosts may have doubled. They do so a few times in a cache's life.
+  while (ledger_.cached() > limits_.bytes_max && make_room(0, EVICT_TO_SETTLE)) charge_index();
+  if (retired_.first_unstamped == nullptr && garbage_stamped_ == garbage_.size()) return;
+  const uint64_t epoch = epochs_.advance();
+  for (Entry* entry = retired_.first_unstamped; entry != nullptr; entry = entry->cold_->evict_next) {
+    entry->cold_->retire_epoch = epoch;
+  }
+  retired_.first_unstamped = nullptr;
+  for (; garbage_stamped_ < garbage_.size(); ++garbage_stamped_) garbage_[garbage_stamped_].epoch = epoch;
+}
+
+void CacheTable::charge_index() {
+  const uint64_t bytes = index_.memory_bytes() + eviction_.ghost_memory_bytes();
+  if (bytes > index_charged_) ledger_.charge_cached(bytes - index_charged_);
+  if (bytes < index_charged_) ledger_.release_cached(index_charged_ - bytes);
+  index_charged_ = bytes;
+}
+
+// Frees outside the mutex what no reactor can see any more.
+void CacheTable::reclaim(uint32_t entries_max) {
+  Entry* batch = nullptr;
+  std::vector<Garbage> garbage;
+  {
+    const std::lock_guard lock(mutex_);
+    if (retired_.head == nullptr && garbage_.empty()) return;
+    const uint64_t safe = epochs_.safe_epoch();
+    Entry* last = nullptr;
+    Entry* at = retired_.head;
+    for (; at != nullptr && at->cold_->retire_epoch <= safe && entries_max > 0; --entries_max) {
+      last = at;
+      at = at->cold_->evict_next;
+      --retired_.count;
+    }
+    if (last != nullptr) {
+      batch = retired_.head;
+      last->cold_->evict_next = nullptr;
+      retired_.head = at;
+      if (at == nullptr) retired_.tail = nullptr;
+    }
+    const auto seen = std::find_if(garbage_.begin(), garbage_.end(), [&](auto& g) { return g.epoch > safe; });
+    garbage.assign(garbage_.begin(), seen);
+    garbage_.erase(garbage_.begin(), seen);
+    garbage_stamped_ = garbage_.size();
+  }
+  while (batch != nullptr) {
+    Entry* entry = batch;
+    batch = entry->cold_->evict_next;
+    entry->unpin();
+  }
+  for (const Garbage& item : garbage) free_garbage(item);
+}
+
+void CacheTable::free_garbage(const Garbage& garbage) {
+  if (garbage.bucket != nullptr) CacheIndex::free_retired(garbage.bucket);
+  const std::unique_ptr<const PurgeLog> log(garbage.log);
+}
+
+// ---- Held against itself
+
+void CacheTable::check_invariants() const {
+  const std::lock_guard lock(mutex_);
+  auto& index = const_cast<CacheIndex&>(index_);
+  uint64_t entries = 0, cached = index_charged_, queued = 0;
+  std::vector<const Body*> bodies;
+  for (uint32_t i = 0; i < index.buckets(); ++i) {
+    index.for_each_in(i, [&](Entry* entry) {
+      ASSERT(entry->cold_->in_table && entry->cold_->pins.load() >= 1);
+      ASSERT(index.find(entry->key(), entry->hash_) == entry);
+      ++entries;
+      cached += entry->cold_->charge;
+      queued += entry->cold_->evict_bytes;
+      for (uint32_t v = 0; v < entry->variant_count_; ++v) bodies.push_back(entry->variants()[v].body);
+    });
+  }
+  std::sort(bodies.begin(), bodies.end());
+  for (size_t i = 0; i < bodies.size(); ++i) {
+    const auto refs = static_cast<uint32_t>(std::upper_bound(bodies.begin(), bodies.end(), bodies[i]) -
+                                            std::lower_bound(bodies.begin(), bodies.end(), bodies[i]));
+    ASSERT(bodies[i]->table_refs_ == refs);
+    if (i == 0 || bodies[i] != bodies[i - 1]) cached += bodies[i]->charge();
+  }
+  ASSERT(entries == index_.entries());
+  ASSERT(queued == eviction_.bytes());
+  ASSERT(cached == ledger_.cached());
+  ASSERT(ledger_.cached() <= limits_.bytes_max || entries == 0);
+}
+
+}  // namespace penstock
