@@ -97,7 +97,7 @@ struct Appender {
     size += piece.size();
   }
   void number(uint64_t value) {
-    char digits[20];
+    char digits[20] = {};
     const size_t count = write_decimal(digits, value);
     text({digits, count});
   }
