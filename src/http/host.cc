@@ -1,5 +1,5 @@
-// One walk decides validity for names; the literal forms (IPv4 by its last label, IPv6 by its
-// bracket) are read in full. host_is_valid() and normalise_host() share every decision.
+// split() and name_is_valid() or parse_ipv6() decide what is valid, for host_is_valid() and normalise_host()
+// alike. Before them host_is_valid() tries a look at whole vectors, which says yes to ordinary names only.
 
 #include "src/http/host.h"
 
@@ -7,8 +7,15 @@
 #include "src/base/bytes.h"
 #include "src/http/syntax.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
+#include <cstring>
 #include <optional>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace penstock {
 namespace {
@@ -172,9 +179,85 @@ Authority split(std::string_view text) {
 
 std::string_view inside_brackets(std::string_view literal) { return literal.substr(1, literal.size() - 2); }
 
+#if defined(__SSE2__)
+
+// Where letters, digits, '-' and '_' stand, and where dots: bit n is byte n.
+struct HostMasks {
+  uint64_t name = 0;
+  uint64_t dot = 0;
+};
+
+void add_vector(__m128i v, size_t at, HostMasks& masks) {
+  const auto at_most = [](__m128i bytes, char limit) {
+    return _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(limit)), bytes);
+  };
+  const __m128i letter = at_most(_mm_sub_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8('a')), 25);
+  const __m128i digit = at_most(_mm_sub_epi8(v, _mm_set1_epi8('0')), 9);
+  const __m128i dash = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('-')), _mm_cmpeq_epi8(v, _mm_set1_epi8('_')));
+  const __m128i name = _mm_or_si128(_mm_or_si128(letter, digit), dash);
+  const __m128i dot = _mm_cmpeq_epi8(v, _mm_set1_epi8('.'));
+  masks.name |= static_cast<uint64_t>(_mm_movemask_epi8(name)) << at;
+  masks.dot |= static_cast<uint64_t>(_mm_movemask_epi8(dot)) << at;
+}
+
+template <typename Word>
+uint64_t word_at(const char* at) {
+  Word word;
+  std::memcpy(&word, at, sizeof word);
+  return word;
+}
+
+// REQUIRES: 4 <= text.size() <= 64. Vectors overlap at the end, so nothing beyond `text` is read.
+HostMasks masks_of(std::string_view text) {
+  HostMasks masks;
+  const char* data = text.data();
+  const size_t size = text.size();
+  if (size >= 16) {
+    size_t at = 0;
+    for (; at + 16 <= size; at += 16)
+      add_vector(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data + at)), at, masks);
+    at = size - 16;
+    add_vector(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data + at)), at, masks);
+  } else if (size >= 8) {
+    // The high half is the last eight bytes, shifted down to where the low half ends.
+    const uint64_t high = size == 8 ? 0 : word_at<uint64_t>(data + size - 8) >> (8 * (16 - size));
+    add_vector(_mm_set_epi64x(static_cast<int64_t>(high), static_cast<int64_t>(word_at<uint64_t>(data))), 0, masks);
+  } else {
+    const uint64_t both = word_at<uint32_t>(data) | word_at<uint32_t>(data + size - 4) << (8 * (size - 4));
+    add_vector(_mm_set_epi64x(0, static_cast<int64_t>(both)), 0, masks);
+  }
+  return masks;
+}
+
+// True only for a valid name or IPv4 address of up to 63 bytes with its port; false says nothing.
+bool is_ordinary(std::string_view text) {
+  if (text.size() < 4 || text.size() > 63) return false;
+  const HostMasks masks = masks_of(text);
+  const uint64_t others = ~(masks.name | masks.dot) & ((uint64_t{1} << text.size()) - 1);
+  const size_t host_bytes = std::min(static_cast<size_t>(std::countr_zero(others)), text.size());
+  const uint64_t dots = masks.dot & ((uint64_t{1} << host_bytes) - 1);
+  // No empty label: no dot first, none behind another. No label is too long: all of it is 63 bytes.
+  if (host_bytes == 0 || (dots & 1) != 0 || (dots & (dots << 1)) != 0) return false;
+  if (host_bytes == text.size()) return true;
+  const std::string_view port = text.substr(host_bytes + 1);
+  if (text[host_bytes] != ':' || port.empty() || port.size() > 4) return false;
+  for (const char c : port) {
+    if (!is_digit(c)) return false;
+  }
+  return true;
+}
+
+#else
+
+bool is_ordinary(std::string_view) { return false; }
+
+#endif
+
 }  // namespace
 
 bool host_is_valid(std::string_view authority) {
+  if (is_ordinary(authority)) [[likely]]
+    return true;
   const Authority parts = split(authority);
   if (!parts.valid) return false;
   if (parts.host.starts_with('[')) return parse_ipv6(inside_brackets(parts.host)).has_value();

@@ -9,6 +9,7 @@
 
 #include "src/http/request_parser.h"
 
+#include "src/http/field_lookup.h"
 #include "src/http/request_rules.h"
 #include "src/http/request_scan.h"
 
@@ -34,7 +35,8 @@ struct HeadScanner {
   const ParseLimits& limits;
   RequestHead& out;
   uint32_t empty_lines;
-  uint32_t field_lines;
+  uint32_t field_lines;  // complete ones
+  uint32_t field_lines_max;
   Stage stage;
   Reason error = Reason::NONE;
 
@@ -43,7 +45,8 @@ struct HeadScanner {
       const Step step = request_line();
       if (step != Step::GO_ON) return step;
     }
-    Step step = rest_of_field_line();
+    Step step = Step::GO_ON;
+    if constexpr (!STORE) step = rest_of_field_line();  // a STORE run begins at the beginning
     while (step == Step::GO_ON) step = field_line();
     return step;
   }
@@ -108,7 +111,7 @@ struct HeadScanner {
   }
 
   Step method() {
-    if (end - at >= 4 && at == line && std::memcmp(at, "GET ", 4) == 0 && limits.verb_bytes >= 3) {
+    if (at == line && end - at >= 4 && std::memcmp(at, "GET ", 4) == 0 && limits.verb_bytes >= 3) {
       if constexpr (STORE) {
         out.method = Method::GET;
         out.method_text = {at, 3};
@@ -211,35 +214,37 @@ struct HeadScanner {
       }
       if (first == ' ' || first == '\t') return bad(Reason::OBS_FOLD);
     }
-    if (field_lines >= limits.fields || field_lines >= FIELDS_MAX) return bad(Reason::FIELD_COUNT);
-    ++field_lines;
+    if (field_lines >= field_lines_max) return bad(Reason::FIELD_COUNT);
     line = at;
     return field_name();
   }
 
   Step field_name() {
     at = Scan::token_end(begin, at, end);
-    if (at - line > limits.field_bytes) return bad(Reason::FIELD_LENGTH);
-    if (at == end) return need_more(FIELD_NAME);
-    if (*at != ':') {
-      const bool space = *at == ' ' || *at == '\t';
-      return offence(FIELD_NAME, Reason::COLON_MISSING,
-                     space ? Reason::SPACE_BEFORE_COLON : Reason::FIELD_NAME_INVALID);
-    }
+    if (at == end || *at != ':') return nameless();
     if (at == line) return bad(Reason::FIELD_NAME_EMPTY);
     const char* colon = at++;
     return field_value(colon);
+  }
+
+  // A name that goes on, or stops before its colon. (Of one that has its colon, field_value() checks the length.)
+  [[gnu::noinline]] Step nameless() {
+    if (at - line > limits.field_bytes) return bad(Reason::FIELD_LENGTH);
+    if (at == end) return need_more(FIELD_NAME);
+    const bool space = *at == ' ' || *at == '\t';
+    return offence(FIELD_NAME, Reason::COLON_MISSING, space ? Reason::SPACE_BEFORE_COLON : Reason::FIELD_NAME_INVALID);
   }
 
   // `colon` is needed to STORE only, and a STORE run never begins in the middle of a line.
   Step field_value(const char* colon) {
     at = Scan::value_end(begin, at, end);
     if (at - line > limits.field_bytes) return bad(Reason::FIELD_LENGTH);
-    if (end - at < 2 || at[0] != '\r' || at[1] != '\n') {
+    if (end - at < 2 || std::memcmp(at, "\r\n", 2) != 0) {
       if (at == end) return need_more(FIELD_VALUE);
       return offence(FIELD_VALUE, Reason::NONE, Reason::FIELD_VALUE_INVALID);
     }
     if constexpr (STORE) store(colon);
+    ++field_lines;
     at += 2;
     return Step::GO_ON;
   }
@@ -247,23 +252,27 @@ struct HeadScanner {
   void store(const char* colon) {
     const char* first = colon + 1;
     const char* last = at;
-    if (first != last && *first == ' ') ++first;  // what nearly everyone sends
-    while (first != last && (*first == ' ' || *first == '\t')) ++first;
-    while (last != first && (last[-1] == ' ' || last[-1] == '\t')) --last;
-    const uint32_t index = field_lines - 1;
-    HeaderField& field = out.lines[index];
+    // One space before the value and none behind it is what nearly everyone sends. Before `last` stands the colon at
+    // the least, and at it the CR; so neither look leaves the line.
+    if (*first == ' ') ++first;
+    if (static_cast<unsigned char>(*first) <= ' ' || static_cast<unsigned char>(last[-1]) <= ' ') trim(first, last);
+    HeaderField& field = out.lines[field_lines];
     field.name = {line, colon};
     field.value = {first, last};
-    out.field_count = static_cast<uint16_t>(field_lines);
-    const auto known = field_from_name(field.name);
-    if (!known) return;
-    const FieldSet bit = field_bit(*known);
+    const unsigned known = known_field_number(field.name);
+    if (known == NO_FIELD) return;
+    const FieldSet bit = FieldSet{1} << known;
     if ((out.present & bit) != 0) {
       out.repeated |= bit;
     } else {
       out.present |= bit;
-      out.first_line[static_cast<size_t>(*known)] = static_cast<uint8_t>(index);
+      out.first_line[known] = static_cast<uint8_t>(field_lines);
     }
+  }
+
+  [[gnu::noinline]] static void trim(const char*& first, const char*& last) {
+    while (first != last && (*first == ' ' || *first == '\t')) ++first;
+    while (last != first && (last[-1] == ' ' || last[-1] == '\t')) --last;
   }
 };
 
@@ -290,9 +299,11 @@ ParseState RequestParser::run(std::string_view bytes, const ParseLimits& limits,
                                    .out = out,
                                    .empty_lines = empty_lines_,
                                    .field_lines = field_lines_,
+                                   .field_lines_max = std::min<uint32_t>(limits.fields, FIELDS_MAX),
                                    .stage = static_cast<Stage>(stage_)};
   if constexpr (STORE) clear(out);
   const Step step = scanner.scan();
+  if constexpr (STORE) out.field_count = static_cast<uint16_t>(scanner.field_lines);
   if (step == Step::END) {
     position_ = static_cast<uint32_t>(scanner.at - begin);
     if constexpr (STORE) {

@@ -128,6 +128,13 @@ Reason check_content_length(RequestHead& head) {
 bool read_connection(RequestHead& head) {
   head.keep_alive = head.version_minor != 0;
   if (!head.has(Field::CONNECTION)) return true;
+  if (!head.has_repeated(Field::CONNECTION)) {  // what clients do send, by one comparison
+    const std::string_view value = head.get(Field::CONNECTION);
+    if (value == "keep-alive" || value == "Keep-Alive" || value == "close") {
+      head.keep_alive = value != "close";
+      return true;
+    }
+  }
   bool close = false;
   bool only_known = true;
   head.for_each(Field::CONNECTION, [&](std::string_view list) {
