@@ -20,10 +20,14 @@
 //    the connection is dead, nothing is outstanding, its memory parts are free. It is still the
 //    caller's until close().
 //  - close()/reset() end it at once for the caller: no event bears the handle any more, except that,
-//    when a send was outstanding (they return true), one CLOSED event with the handle's context
-//    follows as soon as the kernel has let go of the parts; it is the last. Nothing may be called on
-//    the handle meanwhile. Events of the same batch that were already handed out may still name the
-//    handle: the caller recognises them (is_open() is false) and must release() their buffers.
+//    when they return true, a send was outstanding whose parts the kernel still holds: one CLOSED
+//    event with the handle's context follows as soon as it has let go of them, and is the last. When
+//    they return false the parts are free now. Nothing may be called on the handle meanwhile.
+//
+// A batch is handed out whole, so calls and events cross: after close() later events of the same batch
+// may still name the handle; the caller recognises them (is_open() is false) and must release() their
+// buffers, and only that. A send() made before the FAILED event of the same batch was looked at does
+// nothing; that FAILED ends it.
 #pragma once
 
 #include "src/base/handle.h"
@@ -92,8 +96,8 @@ struct TransportCounters {
 };
 
 struct TransportOptions {
-  uint32_t connections_max = 16'384;      // slots; at the limit accepting pauses until one is free
-  uint32_t receive_buffers = 1'024;       // power of two, at most 32768
+  uint32_t connections_max = 16'384;  // slots; at the limit accepting pauses until one is free; held to RLIMIT_NOFILE
+  uint32_t receive_buffers = 1'024;   // power of two, at most 32768
   uint32_t receive_buffer_bytes = 4'096;  // of each
   uint32_t zerocopy_min = 0;              // memory sends of at least this many bytes go without a copy; 0: never
   uint32_t file_turn_bytes = 1'048'576;   // of file parts sent on one connection before others get their turn
@@ -117,7 +121,7 @@ class Transport {
 
   // Any listening stream socket (TCP over IPv4 or IPv6, MPTCP, unix). The caller keeps `fd` open
   // until remove_listener(). REQUIRES: `id` is not in use.
-  // Sets TCP_NODELAY on it, which accepted connections inherit.
+  // Makes it non-blocking and sets TCP_NODELAY on it, which accepted connections inherit.
   [[nodiscard]] virtual Status add_listener(int fd, uint32_t id) = 0;
   // Stops accepting from it. ACCEPTED events already under way may still be delivered with this id,
   // at most until the second poll() from here; `fd` may be closed by the caller at once.

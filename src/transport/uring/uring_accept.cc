@@ -1,0 +1,145 @@
+// Accepting: one multishot accept a listener, its limit, its back-off, and the peer's address.
+#include "src/transport/socket_address.h"
+#include "src/transport/uring/uring_transport.h"
+
+#include <algorithm>
+#include <netinet/tcp.h>
+
+namespace penstock {
+
+namespace {
+
+// After an error that time alone may heal (EMFILE, ENOMEM …).
+constexpr Duration ACCEPT_RETRY = milliseconds(100);
+
+}  // namespace
+
+Status UringTransport::add_listener(int fd, uint32_t id) {
+  Result<PeerAddress> bound = prepare_listener(fd);
+  if (!bound) return std::unexpected(std::move(bound.error()));
+  // A removed listener keeps its place: connections on the way to being announced name it.
+  update_accepting(listeners_.emplace_back(Listener{.fd = fd, .id = id, .bound = *bound}));
+  return {};
+}
+
+void UringTransport::remove_listener(uint32_t id) {
+  for (Listener& listener : listeners_) {
+    if (listener.removed || listener.id != id) continue;
+    listener.removed = true;
+    update_accepting(listener);
+  }
+}
+
+void UringTransport::pause_accept(bool paused) {
+  if (accept_paused_ == paused) return;
+  accept_paused_ = paused;
+  update_accepting();
+}
+
+void UringTransport::update_accepting() {
+  for (Listener& listener : listeners_) update_accepting(listener);
+}
+
+void UringTransport::update_accepting(Listener& listener) {
+  const bool wanted = !listener.removed && !accept_paused_ && !at_limit_ && now_ >= listener.retry_at;
+  if (wanted == listener.armed) return;
+  const uint64_t user_data = tag(Op::ACCEPT, {static_cast<uint32_t>(&listener - listeners_.data()), 0});
+  if (!wanted) {
+    if (!listener.cancelled) cancel(user_data);
+    listener.cancelled = true;
+    return;
+  }
+  io_uring_sqe* sqe = ring_->sqe();
+  sqe->opcode = IORING_OP_ACCEPT;
+  sqe->fd = listener.fd;
+  sqe->ioprio = IORING_ACCEPT_MULTISHOT;
+  sqe->user_data = user_data;
+  // sendfile(2) asks the socket, not the call, whether it may wait.
+  sqe->accept_flags = SOCK_NONBLOCK;
+  if (direct_) {
+    sqe->file_index = IORING_FILE_INDEX_ALLOC;
+  } else {
+    sqe->accept_flags |= SOCK_CLOEXEC;
+  }
+  listener.armed = true;
+}
+
+bool UringTransport::on_accept(Listener& listener, const Completion& completion, TransportEvent& event) {
+  if ((completion.flags & IORING_CQE_F_MORE) == 0) listener.armed = listener.cancelled = false;
+  if (completion.res < 0) accept_failed(listener, -completion.res);
+  Conn* conn = completion.res >= 0 ? conns_.take() : nullptr;
+  if (completion.res >= 0 && conn == nullptr) {
+    ++counters_.accept_errors;
+    close_file(completion.res);
+  }
+  if (conns_.count() >= options_.connections_max && !at_limit_) {
+    at_limit_ = true;
+    ++counters_.accept_limit_pauses;
+    update_accepting();
+  } else if (!listener.armed) {
+    update_accepting(listener);
+  }
+  if (conn == nullptr) return false;
+
+  ++counters_.accepts;
+  const Handle handle = conns_.handle_of(conn);
+  conn->file = completion.res;
+  conn->listener = static_cast<uint32_t>(&listener - listeners_.data());
+  const bool unix_socket = listener.bound.family == AF_UNIX;
+  if (direct_ && !unix_socket) {
+    // A multishot accept brings no address. SO_PEERNAME is the option that answers it at the level
+    // which the ring's socket command can ask. The receive goes in behind it, in the same submission.
+    const uint32_t size = listener.bound.family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+    io_uring_sqe* sqe = socket_option_sqe(*conn, URING_SOCKET_GETSOCKOPT, SO_PEERNAME, &conn->peer, size);
+    sqe->user_data = tag(Op::PEER_NAME, handle);
+    arm_receive(*conn, handle);
+    return false;
+  }
+  if (!direct_) conn->fd = completion.res;
+  PeerAddress peer{.family = AF_UNIX};
+  if (!unix_socket) {
+    ++counters_.syscalls;
+    peer = peer_address(completion.res);
+  }
+  announce(*conn, handle, peer, event);
+  arm_receive(*conn, handle);
+  return true;
+}
+
+bool UringTransport::on_peer_name(Conn& conn, Handle handle, int result, TransportEvent& event) {
+  // A connection whose address the kernel has forgotten (reset meanwhile) is announced all the same:
+  // its receive will tell.
+  announce(conn, handle, result > 0 ? to_peer_address(conn.peer) : PeerAddress{}, event);
+  return true;
+}
+
+void UringTransport::announce(Conn& conn, Handle handle, const PeerAddress& peer, TransportEvent& event) {
+  conn.set(ANNOUNCED);
+  conn.send = Conn().send;
+  event.kind = TransportEventKind::ACCEPTED;
+  event.conn = handle;
+  event.peer = peer;
+  event.id = listeners_[conn.listener].id;
+}
+
+void UringTransport::accept_failed(Listener& listener, int error) {
+  switch (error) {
+    case ECANCELED:  // by us
+    case ECONNABORTED:
+    case EINTR:
+    case EAGAIN:
+    case EPROTO:
+      return;
+    default:
+      ++counters_.accept_errors;
+      listener.retry_at = now_ + ACCEPT_RETRY;
+      accept_retry_at_ = std::min(accept_retry_at_, listener.retry_at);
+  }
+}
+
+PeerAddress UringTransport::local_address(Handle handle) const {
+  const Conn& conn = live(handle);
+  return conn.fd >= 0 ? own_address(conn.fd) : listeners_[conn.listener].bound;
+}
+
+}  // namespace penstock

@@ -1,0 +1,133 @@
+// Sending memory: one operation in the kernel a connection; what the kernel did not take is sent again
+// when the socket has room. Short sends are not hidden behind MSG_WAITALL, so that bytes_sent() is true.
+#include "src/transport/uring/uring_transport.h"
+
+namespace penstock {
+
+namespace {
+
+// An entry's length is 32 bits and a result 31: larger parts go as jobs, in pieces.
+constexpr uint64_t SINGLE_SEND_BYTES_MAX = uint64_t{1} << 30;
+
+}  // namespace
+
+void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool more) {
+  Conn& conn = live(handle);
+  ASSERT(!conn.has(SENDING | SHUT) && !parts.empty());
+  // The FAILED event is in the batch that the caller is working through: it ends this send, too.
+  if (conn.has(FAIL_TOLD)) [[unlikely]]
+    return;
+  ++counters_.sends;
+  conn.set(SENDING);
+  const SendPart& first = parts.front();
+  if (parts.size() == 1 && first.fd < 0 && first.size <= SINGLE_SEND_BYTES_MAX) [[likely]] {
+    ASSERT(first.size > 0);
+    if (more) conn.set(SEND_MORE);
+    conn.send.data = static_cast<const char*>(first.data);
+    conn.send.left = static_cast<uint32_t>(first.size);
+    submit_send(conn, handle, false);
+    return;
+  }
+  conn.send.job = jobs_.take(parts, more);
+  ASSERT(conn.send.job != nullptr);  // as many as connections
+  if (!conn.send.job->has_files()) {
+    submit_message(conn, handle, false);
+  } else if (conn.fd < 0) {
+    install_descriptor(conn, handle);
+  } else {
+    push_files(conn, handle);
+  }
+}
+
+void UringTransport::submit_send(Conn& conn, Handle handle, bool poll_first) {
+  const bool zerocopy = options_.zerocopy_min > 0 && conn.send.left >= options_.zerocopy_min;
+  const uint8_t opcode = zerocopy ? IORING_OP_SEND_ZC : IORING_OP_SEND;
+  io_uring_sqe* sqe = conn_sqe(conn, opcode, tag(Op::SEND, handle));
+  sqe->addr = reinterpret_cast<uint64_t>(conn.send.data);
+  sqe->len = conn.send.left;
+  sqe->msg_flags = MSG_NOSIGNAL | (conn.has(SEND_MORE) ? uint32_t{MSG_MORE} : 0U);
+  if (poll_first) sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
+  if (zerocopy) count_zerocopy(*sqe);
+  conn.send.armed = Op::SEND;
+}
+
+void UringTransport::submit_message(Conn& conn, Handle handle, bool poll_first) {
+  SendJob& job = *conn.send.job;
+  const bool zerocopy = options_.zerocopy_min > 0 && job.bytes_left() >= options_.zerocopy_min;
+  const uint8_t opcode = zerocopy ? IORING_OP_SENDMSG_ZC : IORING_OP_SENDMSG;
+  io_uring_sqe* sqe = conn_sqe(conn, opcode, tag(Op::SEND, handle));
+  sqe->addr = reinterpret_cast<uint64_t>(job.message());
+  sqe->len = 1;
+  sqe->msg_flags = static_cast<uint32_t>(job.message_flags());
+  if (poll_first) sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
+  if (zerocopy) count_zerocopy(*sqe);
+  conn.send.armed = Op::SEND;
+}
+
+void UringTransport::count_zerocopy(io_uring_sqe& sqe) {
+  ++counters_.sends_zerocopy;
+  // Reporting came in 6.2; direct descriptors as used here, in 6.8.
+  if (direct_) sqe.ioprio |= URING_SEND_ZC_REPORT_USAGE;
+}
+
+bool UringTransport::on_send(Conn& conn, Handle handle, const Completion& completion, TransportEvent& event) {
+  const bool is_notice = (completion.flags & IORING_CQE_F_NOTIF) != 0;
+  if (is_notice) [[unlikely]] {
+    --conn.send.zerocopy_notices;
+    if ((static_cast<uint32_t>(completion.res) & URING_NOTIF_USAGE_ZC_COPIED) != 0) ++counters_.sends_zerocopy_copied;
+  } else {
+    conn.send.armed = Op::IGNORED;
+    const bool zerocopy = (completion.flags & IORING_CQE_F_MORE) != 0;
+    if (zerocopy) ++conn.send.zerocopy_notices;
+    if (completion.res > 0) count_sent(conn, static_cast<uint32_t>(completion.res), zerocopy);
+  }
+  if (conn.has(ENDED | FAILED)) [[unlikely]]
+    return settle(conn, handle, event);
+  if (!is_notice && completion.res < 0) [[unlikely]] {
+    if (completion.res != -EINTR && completion.res != -EAGAIN) return fail(conn, handle, -completion.res, event);
+    conn.send.job != nullptr ? submit_message(conn, handle, true) : submit_send(conn, handle, true);
+    return false;
+  }
+  if (conn.send.armed != Op::IGNORED) return false;  // a notice, while the rest is under way
+  const bool done = conn.send.job != nullptr ? conn.send.job->done() : conn.send.left == 0;
+  if (done) return conn.send.zerocopy_notices == 0 && finish_send(conn, handle, event);
+  ++counters_.sends_partial;
+  conn.send.job != nullptr ? submit_message(conn, handle, true) : submit_send(conn, handle, true);
+  return false;
+}
+
+void UringTransport::count_sent(Conn& conn, uint32_t bytes, bool zerocopy) {
+  conn.bytes_sent += bytes;
+  counters_.bytes_sent += bytes;
+  if (!zerocopy) counters_.bytes_copied += bytes;
+  if (conn.send.job != nullptr) {
+    conn.send.job->consume(bytes);
+  } else {
+    ASSERT(bytes <= conn.send.left);
+    conn.send.data += bytes;
+    conn.send.left -= bytes;
+  }
+}
+
+bool UringTransport::finish_send(Conn& conn, Handle handle, TransportEvent& event) {
+  conn.clear(SENDING | SEND_MORE);
+  drop_job(conn);
+  event.kind = TransportEventKind::SENT;
+  event.conn = handle;
+  event.context = conn.context;
+  return true;
+}
+
+// The send of a connection that ended or failed has come to rest.
+bool UringTransport::settle(Conn& conn, Handle handle, TransportEvent& event) {
+  if (conn.send_in_kernel()) return false;
+  return conn.has(ENDED) ? after_end(conn, handle, event) : tell_failure(conn, handle, event);
+}
+
+void UringTransport::drop_job(Conn& conn) {
+  if (conn.send.job == nullptr) return;
+  jobs_.give(conn.send.job);
+  conn.send.job = nullptr;
+}
+
+}  // namespace penstock

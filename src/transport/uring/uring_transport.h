@@ -1,0 +1,223 @@
+// UringTransport: the Transport over io_uring. One ring per reactor, one io_uring_enter a turn.
+//
+// Owner and thread: as transport.h says. What it uses of the kernel: multishot accept, multishot
+// receive into a provided buffer ring, direct descriptors (6.8; ordinary ones before), one send in
+// flight a connection, all of a turn's operations submitted with the call that waits for the next.
+// The ring is restricted to the operations listed in open().
+//
+// File parts go by sendfile(2) on a descriptor that is made when a connection sends its first file;
+// cold ones pass through a pipe that a kernel worker fills, so that the reactor never waits for a disk.
+#pragma once
+
+#include "src/base/fixed_pool.h"
+#include "src/transport/send_job.h"
+#include "src/transport/transport.h"
+#include "src/uring/buffer_ring.h"
+#include "src/uring/ring.h"
+
+#include <memory>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <vector>
+
+namespace penstock {
+
+struct UringOptions {
+  bool direct_descriptors = true;  // false: ordinary descriptors although direct ones could be had
+  RingOptions ring;
+};
+
+class UringTransport final : public Transport {
+ public:
+  // The error is one line fit for the log: why io_uring cannot be used here.
+  [[nodiscard]] static Result<std::unique_ptr<Transport>> open(const TransportOptions& options,
+                                                               const UringOptions& uring = {});
+  ~UringTransport() override;
+
+  [[nodiscard]] const char* name() const override { return "uring"; }
+  [[nodiscard]] size_t poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) override;
+  [[nodiscard]] Status add_listener(int fd, uint32_t id) override;
+  void remove_listener(uint32_t id) override;
+  void pause_accept(bool paused) override;
+  [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override;
+  [[nodiscard]] bool is_open(Handle conn) const override;
+  [[nodiscard]] uint32_t connection_count() const override { return conns_.count(); }
+  void set_context(Handle conn, void* context) override { live(conn).context = context; }
+  void release(uint32_t buffer) override;
+  using Transport::send;
+  void send(Handle conn, std::span<const SendPart> parts, bool more) override;
+  [[nodiscard]] uint64_t bytes_sent(Handle conn) const override { return live(conn).bytes_sent; }
+  void set_receiving(Handle conn, bool on) override;
+  void shutdown_send(Handle conn) override;
+  bool close(Handle conn) override { return end(conn, false); }
+  bool reset(Handle conn) override { return end(conn, true); }
+  [[nodiscard]] PeerAddress local_address(Handle conn) const override;
+  [[nodiscard]] const TransportCounters& counters() const override { return counters_; }
+
+  // The ring itself, for tests (that it is restricted, say).
+  [[nodiscard]] Ring& ring() { return *ring_; }
+
+ private:
+  enum class Op : uint8_t { IGNORED, ACCEPT, PEER_NAME, RECEIVE, SEND, INSTALL, WRITABLE, COLD_READ, WAKE };
+  enum ConnFlag : uint16_t {
+    ANNOUNCED = 1,       // ACCEPTED was handed out
+    RECEIVING = 2,       // the reactor wants bytes
+    RECV_ARMED = 4,      // a receive is in the kernel
+    RECV_CANCELLED = 8,  // …and was asked to end
+    STARVED = 16,        // in starved_: waits for free buffers
+    PEER_EOF = 32,
+    SENDING = 64,  // send() called, its end not yet handed out
+    SEND_MORE = 128,
+    FAILED = 256,     // an error came
+    FAIL_TOLD = 512,  // …and was handed out
+    SHUT = 1024,      // shutdown_send() called
+    ENDED = 2048,     // close() or reset() called
+  };
+  // One cache line. Freed when it ENDED and the kernel has nothing of it in hand.
+  struct Conn {
+    void* context = nullptr;
+    uint64_t bytes_sent = 0;
+    union {
+      struct {
+        const char* data;  // what is left of the single memory part
+        SendJob* job;      // or, for all other sends, this
+        uint32_t left;
+        uint32_t zerocopy_notices;  // zero-copy sends whose pages the kernel still holds
+        int32_t error;              // of the FAILED event to come
+        Op armed;                   // the operation in the kernel; IGNORED: none
+      } send;
+      sockaddr_in6 peer;  // before ACCEPTED
+    };
+    int32_t file = -1;      // index of the direct descriptor, or the descriptor
+    int32_t fd = -1;        // an ordinary descriptor, where there is one
+    uint32_t listener = 0;  // its place in listeners_
+    uint16_t flags = RECEIVING;
+    Conn() : send{nullptr, nullptr, 0, 0, 0, Op::IGNORED} {}
+    [[nodiscard]] bool has(uint16_t flag) const { return (flags & flag) != 0; }
+    void set(uint16_t flag) { flags = static_cast<uint16_t>(flags | flag); }
+    void clear(uint16_t flag) { flags = static_cast<uint16_t>(flags & ~flag); }
+    // The kernel may still read the parts of the send.
+    [[nodiscard]] bool send_in_kernel() const { return send.armed != Op::IGNORED || send.zerocopy_notices > 0; }
+  };
+  static_assert(sizeof(Conn) <= 64);
+
+  struct Listener {
+    int fd = -1;
+    uint32_t id = 0;
+    bool armed = false;
+    bool cancelled = false;
+    bool removed = false;
+    PeerAddress bound;  // AF_UNIX for unix sockets
+    MonoTime retry_at{};
+  };
+
+  struct WakeSource {
+    int fd;
+    uint32_t id;
+  };
+
+  UringTransport(const TransportOptions& options);
+  [[nodiscard]] Status set_up(const UringOptions& uring);
+  [[nodiscard]] Status restrict_ring();
+
+  // uring_transport.cc
+  void start();
+  void before_wait(MonoTime now);
+  void wait(MonoTime now, MonoTime deadline);
+  [[nodiscard]] size_t hand_out_deferred(std::span<TransportEvent> out);
+  [[nodiscard]] bool on_completion(const Completion& completion, TransportEvent& event);
+  [[nodiscard]] bool on_receive(Conn& conn, Handle handle, const Completion& completion, TransportEvent& event);
+  [[nodiscard]] bool on_receive_end(Conn& conn, Handle handle, int result, TransportEvent& event);
+  void arm_receive(Conn& conn, Handle handle);
+  void rearm_starved();
+  [[nodiscard]] bool fail(Conn& conn, Handle handle, int error, TransportEvent& event);
+  bool end(Handle handle, bool with_reset);
+  [[nodiscard]] bool tell_failure(Conn& conn, Handle handle, TransportEvent& event);
+  [[nodiscard]] bool after_end(Conn& conn, Handle handle, TransportEvent& event);
+  void free_if_done(Conn& conn);
+  [[nodiscard]] bool take_early(Completion& completion);
+  void cancel(uint64_t user_data);
+  void close_file(int file);
+  void abort_on_close(const Conn& conn);
+  [[nodiscard]] io_uring_sqe* socket_option_sqe(const Conn& conn, uint32_t command, int option, const void* value,
+                                                uint32_t size);
+  void arm_wake(uint32_t index);
+  [[nodiscard]] bool on_wake(const WakeSource& source, const Completion& completion, TransportEvent& event);
+
+  // uring_accept.cc
+  void update_accepting();
+  void update_accepting(Listener& listener);
+  [[nodiscard]] bool on_accept(Listener& listener, const Completion& completion, TransportEvent& event);
+  [[nodiscard]] bool on_peer_name(Conn& conn, Handle handle, int result, TransportEvent& event);
+  void announce(Conn& conn, Handle handle, const PeerAddress& peer, TransportEvent& event);
+  void accept_failed(Listener& listener, int error);
+
+  // uring_send.cc
+  void submit_send(Conn& conn, Handle handle, bool poll_first);
+  void submit_message(Conn& conn, Handle handle, bool poll_first);
+  void count_zerocopy(io_uring_sqe& sqe);
+  void count_sent(Conn& conn, uint32_t bytes, bool zerocopy);
+  [[nodiscard]] bool on_send(Conn& conn, Handle handle, const Completion& completion, TransportEvent& event);
+  [[nodiscard]] bool finish_send(Conn& conn, Handle handle, TransportEvent& event);
+  [[nodiscard]] bool settle(Conn& conn, Handle handle, TransportEvent& event);
+  void drop_job(Conn& conn);
+
+  // uring_files.cc
+  void install_descriptor(Conn& conn, Handle handle);
+  [[nodiscard]] bool on_installed(Conn& conn, Handle handle, int result, TransportEvent& event);
+  [[nodiscard]] bool on_writable(Conn& conn, Handle handle, int result, TransportEvent& event);
+  [[nodiscard]] bool on_cold_read(Conn& conn, Handle handle, int result, TransportEvent& event);
+  [[nodiscard]] bool push_and_report(Conn& conn, Handle handle, TransportEvent& event);
+  void push_files(Conn& conn, Handle handle);
+  [[nodiscard]] SendJob::Result push(Conn& conn, Handle handle);
+  void arm_writable(Conn& conn, Handle handle);
+  void arm_cold_read(Conn& conn, Handle handle);
+  void continue_files();
+
+  // user_data: operation, index, generation.
+  static constexpr uint64_t tag(Op op, Handle handle) {
+    return (static_cast<uint64_t>(op) << 56) | (static_cast<uint64_t>(handle.index) << 32) | handle.generation;
+  }
+  static constexpr Handle handle_of(uint64_t user_data) {
+    return {static_cast<uint32_t>(user_data >> 32) & INDEX_MAX, static_cast<uint32_t>(user_data)};
+  }
+  static constexpr uint32_t INDEX_MAX = (1U << 24) - 1;
+
+  // The operation's entry, addressed at the connection's socket.
+  [[nodiscard]] io_uring_sqe* conn_sqe(const Conn& conn, uint8_t opcode, uint64_t user_data) {
+    io_uring_sqe* sqe = ring_->sqe();
+    sqe->opcode = opcode;
+    sqe->fd = conn.file;
+    sqe->flags = file_flag_;
+    sqe->user_data = user_data;
+    return sqe;
+  }
+  [[nodiscard]] Conn& live(Handle handle) const {
+    Conn* conn = conns_.find(handle);
+    ASSERT(conn != nullptr && !conn->has(ENDED));
+    return *conn;
+  }
+
+  std::unique_ptr<BufferRing> buffers_;  // outlives the ring: declared before it
+  std::unique_ptr<Ring> ring_;
+  mutable FixedPool<Conn> conns_;
+  FixedPool<SendJob> jobs_;
+  uint8_t file_flag_ = 0;  // IOSQE_FIXED_FILE with direct descriptors
+  bool direct_ = false;
+  bool started_ = false;
+  bool accept_paused_ = false;
+  bool at_limit_ = false;
+  uint32_t buffers_lent_ = 0;
+  MonoTime now_{};
+  MonoTime accept_retry_at_ = MonoTime::never();
+  TransportOptions options_;
+  std::vector<Listener> listeners_;
+  std::vector<WakeSource> wake_sources_;
+  std::vector<Handle> starved_;
+  std::vector<Handle> continue_;   // file sends that used up their share of a turn
+  std::vector<Handle> deferred_;   // sends that came to rest without a completion: their end is to be told
+  std::vector<Completion> early_;  // receives that came before their connection was announced
+  TransportCounters counters_;
+};
+
+}  // namespace penstock
