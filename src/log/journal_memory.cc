@@ -2,12 +2,9 @@
 // and growing, so no access within the geometry can fault, whatever the other side does.
 #include "src/log/journal_memory.h"
 
-#include "src/base/assert.h"
-
 #include <bit>
 #include <cstring>
 #include <fcntl.h>
-#include <new>
 #include <string>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -146,20 +143,5 @@ void JournalMap::unmap() {
   data_ = nullptr;
   ack_ = nullptr;
 }
-
-// The pages hold only words of lock-free atomics and plain integers, zero at first: objects of these
-// types live there from the mapping on.
-ProducerPage& JournalMap::producer() const {
-  return *std::launder(reinterpret_cast<ProducerPage*>(data_ + PRODUCER_OFFSET));
-}
-
-Counters& JournalMap::counters() const { return *std::launder(reinterpret_cast<Counters*>(data_ + COUNTERS_OFFSET)); }
-
-Slot& JournalMap::slot(uint32_t index) const {
-  ASSERT(index < header_.slot_count);
-  return *std::launder(reinterpret_cast<Slot*>(data_ + SLOTS_OFFSET + index * sizeof(Slot)));
-}
-
-AckPage& JournalMap::ack() const { return *std::launder(reinterpret_cast<AckPage*>(ack_)); }
 
 }  // namespace penstock

@@ -7,12 +7,14 @@
 // lie inside its data memfd.
 #pragma once
 
+#include "src/base/assert.h"
 #include "src/base/result.h"
 #include "src/base/unique_fd.h"
 #include "src/log/counters.h"
 #include "src/log/journal_abi.h"
 
 #include <cstdint>
+#include <new>
 
 namespace penstock {
 
@@ -57,15 +59,25 @@ class JournalMap {
   ~JournalMap();
 
   [[nodiscard]] const JournalHeader& header() const { return header_; }
-  [[nodiscard]] ProducerPage& producer() const;
-  [[nodiscard]] Counters& counters() const;        // of the reactor; the supervisor reads it
-  [[nodiscard]] Slot& slot(uint32_t index) const;  // REQUIRES: index < header().slot_count
+  [[nodiscard]] ProducerPage& producer() const { return *at<ProducerPage>(PRODUCER_OFFSET); }
+  // Of the reactor, which writes them; the supervisor reads.
+  [[nodiscard]] Counters& counters() const { return *at<Counters>(COUNTERS_OFFSET); }
+  [[nodiscard]] Slot& slot(uint32_t index) const {
+    ASSERT(index < header_.slot_count);
+    return at<Slot>(SLOTS_OFFSET)[index];
+  }
   [[nodiscard]] unsigned char* ring() const { return data_ + header_.ring_offset; }
-  [[nodiscard]] AckPage& ack() const;
+  [[nodiscard]] AckPage& ack() const { return *std::launder(reinterpret_cast<AckPage*>(ack_)); }
 
  private:
   JournalMap() = default;
   void unmap();
+  // The pages hold only lock-free atomics and plain integers, zero at first: objects of these types live
+  // there from the mapping on.
+  template <typename T>
+  [[nodiscard]] T* at(uint64_t offset) const {
+    return std::launder(reinterpret_cast<T*>(data_ + offset));
+  }
 
   JournalHeader header_{};
   unsigned char* data_ = nullptr;
