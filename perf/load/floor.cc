@@ -1,10 +1,11 @@
 // floor: the least a server can do, as the yardstick of DESIGN.md section 8. No parsing, no files, no log,
 // no limits, no time-outs: each "\r\n\r\n" received is answered with the same 1 KiB response.
 //
-//   floor [--mode=uring|epoll|transport|transport-epoll] [--port=N] [--body=BYTES] [--close]
+//   floor [--mode=uring|epoll|transport|transport-plain|transport-epoll] [--port=N] [--body=BYTES] [--close]
 //
 // uring and epoll are bare loops; transport runs the same answers through penstock's Transport, so that
-// the difference of the two is what that seam costs. --close ends the connection after each answer.
+// the difference of the two is what that seam costs (transport-plain: with ordinary instead of direct
+// descriptors). --close ends the connection after each answer.
 // The uring loop uses src/uring (set-up, entries, buffers) and nothing above it.
 #include "src/base/bytes.h"
 #include "src/base/clock.h"
@@ -180,7 +181,8 @@ class UringFloor {
 // ---- through penstock's Transport
 
 [[noreturn]] void run_transport(const Floor& floor, TransportKind kind) {
-  auto opened = open_transport(kind, {.connections_max = CONNECTIONS_MAX});
+  auto opened = open_transport(kind, {.connections_max = CONNECTIONS_MAX},
+                               {.direct_descriptors = floor.mode != "transport-plain"});
   if (!opened) die(opened.error().message);
   if (!opened->note.empty()) std::fprintf(stderr, "%s\n", opened->note.c_str());
   Transport& transport = *opened->transport;
@@ -220,7 +222,7 @@ Floor parse(int argc, char** argv) {
     } else if (arg == "--close") {
       floor.close_after = true;
     } else {
-      die("usage: floor [--mode=uring|epoll|transport|transport-epoll] [--port=N] [--body=BYTES] [--close]");
+      die("usage: see the head of floor.cc");
     }
   }
   std::string answer =
@@ -241,7 +243,7 @@ int main(int argc, char** argv) {
   Floor floor = parse(argc, argv);
   listen_on(floor);
   if (floor.mode == "epoll") run_epoll(floor);
-  if (floor.mode == "transport") run_transport(floor, TransportKind::URING);
+  if (floor.mode == "transport" || floor.mode == "transport-plain") run_transport(floor, TransportKind::URING);
   if (floor.mode == "transport-epoll") run_transport(floor, TransportKind::EPOLL);
   if (floor.mode != "uring") die("unknown mode " + floor.mode);
   UringFloor(floor).run();
