@@ -65,7 +65,8 @@ class CompressQueue {
   CompressQueue& operator=(const CompressQueue&) = delete;
   ~CompressQueue();  // stops; REQUIRES: run() has returned
 
-  // False at a bound. Any thread; takes a short mutex (a hot URL asks once per variant).
+  // False at a bound, or while the compressor is at the queue: ask again at a later hit. Any thread,
+  // never waits.
   [[nodiscard]] bool submit(const CompressJob& job);
   // Up to out.size() results for `reactor`, without waiting.
   [[nodiscard]] size_t results(uint32_t reactor, std::span<CompressResult> out);

@@ -36,6 +36,8 @@ struct FileInfo {
 // fstat(2) of an open descriptor: 0 or an errno. For the deliver step of a streamed file too: a
 // version that differs from the one at open means that the rest must not be sent.
 [[nodiscard]] int read_file_info(int fd, FileInfo& info);
+// The same for one name in a directory; a symbolic link is not followed.
+[[nodiscard]] int read_file_info_at(int dir_fd, const char* name, FileInfo& info);
 
 // Which symbolic links below a root are followed. None ever leads out of the root.
 enum class SymlinkPolicy : uint8_t {

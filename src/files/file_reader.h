@@ -57,7 +57,7 @@ struct FileReaderCounters {
 
 class FileReader {
  public:
-  virtual ~FileReader() = default;  // waits for what is under way; descriptors not yet polled are closed
+  virtual ~FileReader() = default;  // waits for what is under way; its completions are lost
 
   [[nodiscard]] virtual const char* name() const = 0;  // "uring", "threads", "memory"
 

@@ -49,10 +49,10 @@ struct WatchTicket {
   std::array<FileId, WATCH_NAMES_MAX> files;
 };
 
-// What is known of writers on the files of a watch.
+// What is known of writers on the files of a watch, from best to worst.
 enum class WriteState : uint8_t {
+  CLEAN,      // nobody has it open: whoever writes it must open it first, and so is seen
   UNKNOWN,    // nobody was seen writing, but somebody may have opened it before the watch stood
-  CLEAN,      // nobody has it open: a writer must open it first, which moves its ctime
   WRITING,    // written to and not yet closed, for less than write_hold: better wait
   CONTINUAL,  // written to and not closed for longer (a log file): serve it, do not cache it
 };

@@ -3,7 +3,7 @@
 // Reactors call watch(), write_state(), forget(); one thread of its own sits in run() and turns
 // events into bumps. It uses no absolute path and no /proc: a directory is watched as "." after
 // fchdir(2) to the very descriptor that the walk beneath the root opened. The current directory of
-// the process therefore belongs to it, and nobody else may depend on it.
+// the process therefore changes while watch() runs; nobody else in the process may use it.
 //
 // It needs no privilege but read permission on what it watches. System calls: inotify_init1,
 // inotify_add_watch, inotify_rm_watch, fchdir, openat2, fstat, readlinkat, ppoll, read, close,
@@ -20,7 +20,7 @@
 namespace penstock {
 
 struct WatchOptions {
-  uint32_t files_max = 65'536;         // requests watched at once; each costs up to a few hundred bytes
+  uint32_t files_max = 65'536;  // requests watched at once; each costs about 1 KiB here and an inode in the kernel
   Duration settle = milliseconds(20);  // see FileWatch
   Duration write_hold = seconds(1);
   Duration reuse_after = seconds(10);  // at the bound, the oldest watch older than this makes room
@@ -64,8 +64,9 @@ class InotifyWatch final : public FileWatch {
 
   [[nodiscard]] WatchCounters counters() const;
 
+  struct State;  // inotify_watch.cc alone knows it
+
  private:
-  struct State;
   explicit InotifyWatch(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

@@ -71,26 +71,26 @@ enum class LoadKind : uint8_t {
 [[nodiscard]] Reason load_kind_reason(LoadKind kind);
 [[nodiscard]] std::string_view load_kind_sentence(LoadKind kind);
 
+// One representation: in memory, or open to be streamed.
 struct LoadedVariant {
   Coding coding = Coding::IDENTITY;
-  Body* body = nullptr;  // sealed, one pin that is the caller's
-  FileInfo info;         // of the file it came from
+  Body* body = nullptr;  // FILE, LISTING: sealed, one pin that is the caller's
+  int fd = -1;           // STREAM: open; the caller gives it to FileReader::close()
+  FileInfo info;         // of the file it came from; not of a LISTING
 };
 
 struct LoadResult {
   uint64_t token = 0;
   LoadKind kind = LoadKind::IO_ERROR;
-  // FILE and LISTING: variants[0] is the identity. STREAM: none.
+  // FILE, STREAM: [0] is the identity, precompressed siblings follow. LISTING: the page.
   std::array<LoadedVariant, CODING_COUNT> variants;
   uint32_t variant_count = 0;
-  int fd = -1;                          // STREAM: open; the caller gives it to FileReader::close() when done
-  FileInfo info;                        // FILE, STREAM: of the identity
-  std::string_view content_type;        // valid as long as the policy
-  uint8_t index = UINT8_MAX;            // FILE, STREAM: which of index_names answered for a directory, else UINT8_MAX
+  std::string_view content_type;        // of the identity; "" where unknown; valid as long as the policy
+  uint8_t index = UINT8_MAX;            // which of index_names answered for a directory; UINT8_MAX: the path itself
   bool cacheable = false;               // FILE: may be put into the cache with `validity`
-  Verdict verdict = Verdict::FILL_LED;  // why not cacheable; FILL_LED when it is
+  Verdict verdict = Verdict::FILL_LED;  // why it is not cacheable; FILL_LED when it is
   Validity validity;                    // cacheable: what the entry depends on
-  int error = 0;                        // errno behind IO_ERROR, FORBIDDEN and the like; for the log
+  int error = 0;                        // errno behind a failure; for the log
   uint32_t retries = 0;                 // times the file was found changing
 
   // Gives back every pin and descriptor it still holds.
@@ -116,20 +116,19 @@ class Loader {
 
   // False at loads_max or for a path longer than PATH_BYTES_MAX: nothing was started.
   [[nodiscard]] bool start(const LoadRequest& request, uint64_t token, MonoTime now);
-  // Drives all loads; writes up to out.size() results. `wall` is the wall clock at `now`.
+  // Drives all loads; writes up to out.size() results. `wall` is the wall clock, read no later than now.
   [[nodiscard]] size_t poll(MonoTime now, WallTime wall, std::span<LoadResult> out);
   // When poll() should be called even if nothing wakes the reactor; MonoTime{0} means at once.
   [[nodiscard]] MonoTime next_due() const;
 
   [[nodiscard]] uint32_t loads() const;
-  [[nodiscard]] const LoaderCounters& counters() const { return counters_; }
+  [[nodiscard]] const LoaderCounters& counters() const;
 
   static constexpr size_t PATH_BYTES_MAX = 4095;
 
+  struct State;  // load.h
+
  private:
-  struct Load;
-  struct State;
-  LoaderCounters counters_;
   std::unique_ptr<State> state_;
 };
 

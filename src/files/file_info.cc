@@ -1,0 +1,45 @@
+#include "src/files/file_info.h"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+namespace penstock {
+namespace {
+
+FileType type_of(mode_t mode) {
+  if (S_ISREG(mode)) return FileType::REGULAR;
+  if (S_ISDIR(mode)) return FileType::DIRECTORY;
+  if (S_ISLNK(mode)) return FileType::SYMLINK;
+  return FileType::OTHER;
+}
+
+int64_t to_ns(const timespec& t) { return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; }
+
+void convert(const struct stat& st, FileInfo& info) {
+  info.id = {st.st_dev, st.st_ino};
+  info.size = static_cast<uint64_t>(st.st_size);
+  info.mtime_ns = to_ns(st.st_mtim);
+  info.ctime_ns = to_ns(st.st_ctim);
+  info.mode = st.st_mode;
+  info.uid = st.st_uid;
+  info.type = type_of(st.st_mode);
+}
+
+}  // namespace
+
+int read_file_info(int fd, FileInfo& info) {
+  struct stat st {};
+  if (::fstat(fd, &st) != 0) return errno;
+  convert(st, info);
+  return 0;
+}
+
+int read_file_info_at(int dir_fd, const char* name, FileInfo& info) {
+  struct stat st {};
+  if (::fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) return errno;
+  convert(st, info);
+  return 0;
+}
+
+}  // namespace penstock

@@ -1,0 +1,164 @@
+#include "src/files/thread_file_reader.h"
+
+#include "src/base/assert.h"
+#include "src/files/path_walk.h"
+#include "src/files/read_directory.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace penstock {
+
+FileCompletionQueue::FileCompletionQueue() : wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) { ASSERT(wake_.valid()); }
+
+void FileCompletionQueue::push(const FileCompletion& completion) {
+  {
+    const std::lock_guard lock(mutex_);
+    done_.push_back(completion);
+    any_.store(true, std::memory_order_release);
+  }
+  filled_.notify_one();
+  const uint64_t one = 1;
+  // Fails only when the counter is full: then it is readable anyway.
+  (void)!::write(wake_.get(), &one, sizeof one);
+}
+
+size_t FileCompletionQueue::take(std::span<FileCompletion> out) {
+  if (!any_.load(std::memory_order_acquire)) return 0;
+  const std::lock_guard lock(mutex_);
+  const size_t count = std::min(out.size(), done_.size());
+  std::copy_n(done_.begin(), count, out.begin());
+  done_.erase(done_.begin(), done_.begin() + static_cast<std::ptrdiff_t>(count));
+  any_.store(!done_.empty(), std::memory_order_release);
+  return count;
+}
+
+void FileCompletionQueue::wait() {
+  std::unique_lock lock(mutex_);
+  filled_.wait(lock, [this] { return !done_.empty(); });
+}
+
+FileWorker::FileWorker(uint32_t threads, uint32_t jobs_max) : jobs_max_(jobs_max) {
+  threads_.reserve(threads);
+  for (uint32_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+}
+
+FileWorker::~FileWorker() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  added_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+bool FileWorker::submit(const FileOp& op, uint64_t token, FileCompletionQueue& to) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (jobs_.size() >= jobs_max_) return false;
+    jobs_.push_back({op, token, &to});
+  }
+  added_.notify_one();
+  return true;
+}
+
+void FileWorker::run() {
+  for (;;) {
+    Job job;
+    {
+      std::unique_lock lock(mutex_);
+      added_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+      if (jobs_.empty()) return;
+      job = jobs_.front();
+      jobs_.pop_front();
+    }
+    FileCompletion completion = do_file_op_blocking(job.op);
+    completion.token = job.token;
+    job.to->push(completion);
+  }
+}
+
+bool do_file_op_inline(const FileOp& op, FileCompletion& completion, FileReaderCounters& counters) {
+  if (op.kind == FileOpKind::OPEN) {
+    bool walked = false;
+    completion.result = open_served(op.root, op.path, op.symlinks, /*cached_only=*/true, completion.info, walked);
+    if (walked) ++counters.links_walked;
+    // EINVAL: a kernel without RESOLVE_CACHED.
+    return completion.result != -EAGAIN && completion.result != -EINVAL;
+  }
+  if (op.kind == FileOpKind::READ) {
+    const iovec part{op.into.data(), op.into.size()};
+    const ssize_t count = ::preadv2(op.fd, &part, 1, static_cast<off_t>(op.offset), RWF_NOWAIT);
+    completion.result = count >= 0 ? count : -errno;
+    return count >= 0 || (errno != EAGAIN && errno != EOPNOTSUPP && errno != EINTR && errno != ENOSYS);
+  }
+  return false;
+}
+
+FileCompletion do_file_op_blocking(const FileOp& op) {
+  FileCompletion done;
+  switch (op.kind) {
+    case FileOpKind::OPEN: {
+      bool walked = false;
+      done.result = open_served(op.root, op.path, op.symlinks, /*cached_only=*/false, done.info, walked);
+      break;
+    }
+    case FileOpKind::READ: {
+      ssize_t count = 0;
+      do {
+        count = ::pread(op.fd, op.into.data(), op.into.size(), static_cast<off_t>(op.offset));
+      } while (count < 0 && errno == EINTR);
+      done.result = count >= 0 ? count : -errno;
+      break;
+    }
+    case FileOpKind::LIST:
+      done.result = -read_directory(op.root, op.path, op.symlinks, *op.list);
+      break;
+  }
+  return done;
+}
+
+size_t take_completions(std::deque<FileCompletion>& from, std::span<FileCompletion> out, size_t n) {
+  for (; n < out.size() && !from.empty(); ++n) {
+    out[n] = from.front();
+    from.pop_front();
+  }
+  return n;
+}
+
+ThreadFileReader::~ThreadFileReader() {
+  // The worker writes into memory of the caller and into late_: wait for it.
+  FileCompletion completion;
+  while (offloaded_ > 0) {
+    late_.wait();
+    (void)poll({&completion, 1});
+  }
+}
+
+bool ThreadFileReader::submit(const FileOp& op, uint64_t token) {
+  FileCompletion completion;
+  completion.token = token;
+  if (do_file_op_inline(op, completion, counters_)) {
+    ++counters_.inline_done;
+    now_.push_back(completion);
+    return true;
+  }
+  if (offloaded_ >= OFFLOADED_MAX || !worker_.submit(op, token, late_)) return false;
+  ++counters_.offloaded;
+  ++offloaded_;
+  return true;
+}
+
+size_t ThreadFileReader::poll(std::span<FileCompletion> out) {
+  size_t n = take_completions(now_, out, 0);
+  const size_t late = late_.take(out.subspan(n));
+  offloaded_ -= static_cast<uint32_t>(late);
+  return n + late;
+}
+
+void ThreadFileReader::close(int fd) { ::close(fd); }
+
+}  // namespace penstock
