@@ -32,8 +32,8 @@ struct Site;
 struct Route {
   const Site* site = nullptr;
   uint32_t number = 0;  // place in RouteTable::routes()
-  std::string name;    // "" for the site itself
-  std::string prefix;  // "/" for the site itself; never ends in '/' otherwise
+  std::string name;     // "" for the site itself
+  std::string prefix;   // "/" for the site itself; never ends in '/' otherwise
   HandlerSetting handler = HandlerSetting::STATIC;
   std::string root;            // directory served (static)
   uint32_t root_index = 0;     // place of `root` in RouteTable::roots()
