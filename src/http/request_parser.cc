@@ -136,7 +136,10 @@ struct HeadScanner {
   Step path() {
     at = Scan::path_end(begin, at, end);
     if constexpr (STORE) out.target = out.path = {token, at};  // of a refused target, as much as was read
-    if (at - token > limits.url_bytes) return bad(Reason::URL_LENGTH);
+    if (at - token > limits.url_bytes) {
+      if constexpr (STORE) out.target = out.path = {token, limits.url_bytes};
+      return bad(Reason::URL_LENGTH);
+    }
     if (at == end) return need_more(PATH);
     if (*at == '?') {
       if constexpr (STORE) out.has_query = true;
@@ -156,7 +159,13 @@ struct HeadScanner {
       out.query = {token, at};
       out.target = {out.target.data(), at};
     }
-    if (at - token > limits.query_bytes) return bad(Reason::QUERY_LENGTH);
+    if (at - token > limits.query_bytes) {
+      if constexpr (STORE) {
+        out.query = {token, limits.query_bytes};
+        out.target = {out.target.data(), token + limits.query_bytes};
+      }
+      return bad(Reason::QUERY_LENGTH);
+    }
     if (at == end) return need_more(QUERY);
     if (*at != ' ') return offence(QUERY, Reason::REQUEST_LINE_INVALID, Reason::TARGET_INVALID);
     token = nullptr;

@@ -50,7 +50,8 @@ char* ResponseHeadWriter::claim(size_t size) {
   return at;
 }
 
-ResponseHeadWriter::ResponseHeadWriter(std::span<char> out, uint16_t status, int64_t unix_seconds, ServerHeaderMode server)
+ResponseHeadWriter::ResponseHeadWriter(std::span<char> out, uint16_t status, int64_t unix_seconds,
+                                       ServerHeaderMode server)
     : out_(out) {
   ASSERT(status >= 100 && status <= 999);
   char* at = claim(date_offset(status) + HTTP_DATE_BYTES + 2);

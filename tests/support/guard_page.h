@@ -30,10 +30,20 @@ class GuardedText {
   GuardedText& operator=(const GuardedText&) = delete;
 
   [[nodiscard]] std::string_view view() const { return {text_, size_}; }
+  // Takes away, or gives back, the pages that lie wholly in the first `size` bytes.
+  void hide_first(size_t size) { protect_first(size, PROT_NONE); }
+  void show_first(size_t size) { protect_first(size, PROT_READ | PROT_WRITE); }
+
   // The last `size` bytes: they end at the guard as well. REQUIRES: Side::BEHIND, size <= the text's.
   [[nodiscard]] std::string_view last(size_t size) const { return {text_ + size_ - size, size}; }
 
  private:
+  void protect_first(size_t size, int protection) {
+    const size_t offset = static_cast<size_t>(text_ - base_) % PAGE;
+    const size_t bytes = (offset + size) / PAGE * PAGE;
+    if (bytes != 0) ASSERT(mprotect(text_ - offset, bytes, protection) == 0);
+  }
+
   static constexpr size_t PAGE = 4096;
   char* base_;
   char* text_;

@@ -7,8 +7,6 @@
 
 namespace penstock {
 
-void PrintTo(Reason reason, std::ostream* out) { *out << reason_info(reason).name; }
-
 namespace {
 
 constexpr std::string_view CURL =
