@@ -1,0 +1,364 @@
+// The life of role processes: start, ready, alive, drain, end, replacement.
+#include "pool/sandbox/identity.h"
+#include "src/admin/role_paths.h"
+#include "src/base/assert.h"
+#include "src/roles/supervisor_state.h"
+
+#include <algorithm>
+#include <csignal>
+#include <fcntl.h>
+#include <utility>
+
+namespace penstock {
+namespace {
+
+using State = RoleProcess::State;
+
+constexpr Duration START_TIMEOUT = seconds(60);        // a large configuration, cold disk, loaded machine
+constexpr Duration CLOSED_CHANNEL_GRACE = seconds(2);  // from the end of the channel to the end of the process
+constexpr Duration PING_EVERY = seconds(1);
+constexpr Duration SERVER_ANSWER = seconds(5);  // a server that says nothing for so long hangs
+constexpr Duration LOGD_ANSWER = seconds(60);   // logd may wait for a slow disk
+constexpr Duration DRAIN_GRACE = seconds(1);
+constexpr Duration ROOM_AGAIN = milliseconds(20);
+constexpr Duration RENEW_EVERY = seconds(1);  // a server younger than this is not replaced at its own wish
+constexpr size_t OPEN_REQUEST_LINES = 1000;   // of a crashed server, to the operator; the journal has them all
+
+}  // namespace
+
+RoleProcess* Supervisor::find(uint32_t serial) {
+  for (const auto& role : roles_) {
+    if (role->serial == serial) return role.get();
+  }
+  return nullptr;
+}
+
+RoleProcess* Supervisor::ready(std::string_view role) {
+  for (const auto& one : roles_) {
+    if (one->role == role && one->state == State::READY) return one.get();
+  }
+  return nullptr;
+}
+
+RoleProcess* Supervisor::starting(std::string_view role) {
+  for (const auto& one : roles_) {
+    if (one->role == role && one->state == State::STARTING) return one.get();
+  }
+  return nullptr;
+}
+
+bool Supervisor::has_role(std::string_view role) const {
+  return std::any_of(roles_.begin(), roles_.end(), [role](const auto& one) { return one->role == role; });
+}
+
+std::optional<uint32_t> Supervisor::free_journal_set() const {
+  for (uint32_t set = 0; set < JournalSets::SETS; ++set) {
+    const bool used = std::any_of(roles_.begin(), roles_.end(), [set](const auto& role) {
+      return role->role == "server" && role->journal_set == set;
+    });
+    if (!used) return set;
+  }
+  return std::nullopt;
+}
+
+Status Supervisor::give_identity(RoleStart& start, const std::string& setting) const {
+  start.as_root = as_root_;
+  if (!as_root_) {
+    start.identity_name = "uid " + std::to_string(::geteuid()) + " (the caller's)";
+    return {};
+  }
+  auto identity = resolve_identity(setting, start.role);
+  if (!identity) return fail(start.role + ".user: " + identity.error().message);
+  start.uid = identity->ids.uid;
+  start.gid = identity->ids.gid;
+  start.identity_name = identity->name;
+  return {};
+}
+
+Status Supervisor::adopt(RoleProcess process, const RoleStart& start) {
+  process.identity = start.identity_name;
+  process.generation = start.generation;
+  process.deadline = now_ + START_TIMEOUT;
+  Status ok = send_start(process.channel, start);
+  if (ok) ok = loop_.watch(process.pidfd(), token(Source::PIDFD, process.serial));
+  if (ok) ok = loop_.watch(process.channel.fd(), token(Source::CHANNEL, process.serial));
+  if (!ok) {
+    process.kill_and_wait();
+    return ok;
+  }
+  roles_.push_back(std::make_unique<RoleProcess>(std::move(process)));
+  return {};
+}
+
+Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) {
+  const auto set = free_journal_set();
+  ASSERT(set.has_value());
+  RoleStart start;
+  start.role = "server";
+  start.generation = tree.generation();
+  start.config_text = tree.canonical_text();
+  start.reactors = reactors_;
+  start.server_epoch = next_serial_;
+  if (Status ok = give_identity(start, tree.settings().server_user); !ok) return ok;
+  auto listeners = listeners_->table_for_start(change);
+  if (!listeners) return std::unexpected(listeners.error());
+  start.listeners = std::move(*listeners);
+  auto journals = journals_->fds_for_server(*set);
+  if (!journals) return std::unexpected(journals.error());
+  start.journals = std::move(*journals);
+  start.doorbell.reset(::fcntl(doorbell_.get(), F_DUPFD_CLOEXEC, 3));
+
+  auto process = RoleProcess::spawn(environment_.executable, "server", next_serial_++, now_);
+  if (!process) return std::unexpected(process.error());
+  process->journal_set = *set;
+  process->paths = server_read_paths(tree.settings());
+  return adopt(std::move(*process), start);
+}
+
+Status Supervisor::spawn_logd() {
+  RoleStart start;
+  start.role = "logd";
+  start.generation = tree_.generation();
+  start.config_text = tree_.canonical_text();
+  start.reactors = reactors_;
+  if (Status ok = give_identity(start, tree_.settings().log_user); !ok) return ok;
+  auto journals = journals_->fds_for_logd();
+  if (!journals) return std::unexpected(journals.error());
+  start.journals = std::move(*journals);
+  start.doorbell.reset(::fcntl(doorbell_.get(), F_DUPFD_CLOEXEC, 3));
+
+  auto process = RoleProcess::spawn(environment_.executable, "logd", next_serial_++, now_);
+  if (!process) return std::unexpected(process.error());
+  process->paths = logd_write_paths(tree_.settings());
+  return adopt(std::move(*process), start);
+}
+
+void Supervisor::read_channel(uint32_t serial) {
+  for (RoleProcess* role = find(serial); role != nullptr && role->channel.open(); role = find(serial)) {
+    const int fd = role->channel.fd();
+    auto message = role->channel.receive();
+    if (!message) {
+      if (!role->channel.open()) {
+        // The descriptor is gone already, and with it the watch.
+      } else {
+        loop_.unwatch(fd);
+        role->channel.close();
+      }
+      if (message.error().code == CHANNEL_BREACH) {
+        kill_role(*role, "it broke the protocol (" + message.error().message + ")");
+      } else {
+        role->deadline = std::min(role->deadline, now_ + CLOSED_CHANNEL_GRACE);
+      }
+      return;
+    }
+    if (!message->has_value()) return;
+    take_message(*role, std::move(**message));
+  }
+}
+
+void Supervisor::take_message(RoleProcess& role, ChannelMessage message) {
+  const bool deciding = change_ && change_->serial == role.serial && change_->message_id == message.id;
+  switch (message.kind) {
+    case MessageKind::READY:
+      return role_ready(role, message);
+    case MessageKind::CONFIG_OK:
+      if (role.role == "logd") return logd_settled("");
+      if (deciding && change_->step == Change::Step::SERVER_CONFIG) change_accepted();
+      return;
+    case MessageKind::CONFIG_FAILED:
+      if (role.role == "logd") return logd_settled(message.payload);
+      if (deciding && change_->step == Change::Step::SERVER_CONFIG) change_refused(message.payload);
+      return;
+    case MessageKind::REPLY:
+      return take_reply(role, message);
+    case MessageKind::LOG:
+      return log_.note(role.role + ": " + message.payload);
+    case MessageKind::PONG:
+      if (role.ping.waiting && role.ping.id == message.id) {
+        role.ping.waiting = false;
+        role.ping.answered_ever = true;
+      }
+      return;
+    case MessageKind::RENEW:
+      if (role.state != State::READY || now_ - role.ready_at < RENEW_EVERY) return;
+      return ask_change(
+          {ChangeRequest::Kind::RENEW, {}, std::nullopt, "server: " + escape_line(message.payload, 200), 0});
+    default:
+      return;  // DRAINED: the end of the process says the same. Kinds of the other direction never arrive.
+  }
+}
+
+void Supervisor::role_ready(RoleProcess& role, const ChannelMessage& message) {
+  if (role.state != State::STARTING) return kill_role(role, "it said READY twice");
+  auto report = decode_ready(message.payload);
+  if (!report) return kill_role(role, "its READY makes no sense: " + report.error().message);
+  role.ready = std::move(*report);
+  role.ready_at = now_;
+  role.deadline = MonoTime::never();
+  role.ping.next = now_ + PING_EVERY;
+  RoleProcess* old = ready(role.role);
+  role.state = State::READY;
+  log_.note(role.role + " is ready: pid " + std::to_string(role.pid()) + ", " + role.identity +
+            (role.ready.transport.empty() ? "" : ", transport " + role.ready.transport) + ", started in " +
+            duration_text(now_ - role.started));
+  if (role.role == "logd") return sync_logd();
+  if (old != nullptr) drain(*old, tree_.settings().server_drain_timeout);
+  if (change_ && change_->step == Change::Step::SERVER_START && change_->serial == role.serial) {
+    change_accepted();
+  }
+  announce(role);
+  tell_status();
+}
+
+void Supervisor::announce(const RoleProcess& server) {
+  if (announced_) return;
+  announced_ = true;
+  for (const std::string& line : weaker()) log_.warn("weaker here: " + line);
+  notifier_.ready("serving, generation " + std::to_string(server.generation));
+  if (options_.serving.empty()) return;
+  for (const ListenerGroup& group : listeners_->groups()) {
+    const std::string line =
+        "serving " + options_.serving + " on " + (group.is_unix ? group.bound : "http://" + group.bound + "/") + "\n";
+    [[maybe_unused]] const ssize_t n = ::write(STDOUT_FILENO, line.data(), line.size());
+  }
+}
+
+void Supervisor::drain(RoleProcess& role, Duration timeout) {
+  if (role.state == State::STARTING && role.role == "server") return kill_role(role, "it is not needed any more");
+  role.state = State::DRAINING;
+  role.deadline = now_ + timeout + DRAIN_GRACE;
+  if (const Status ok = role.channel.send(MessageKind::DRAIN, 0, std::to_string(timeout.ms())); !ok) {
+    kill_role(role, "it could not be told to drain (" + ok.error().message + ")");
+  }
+}
+
+void Supervisor::kill_role(RoleProcess& role, const std::string& reason) {
+  if (role.kill_reason.empty()) role.kill_reason = reason;
+  role.signal(SIGKILL);
+  role.deadline = MonoTime::never();  // its end is certain now
+}
+
+// Deadlines and pings of one role.
+void Supervisor::watch_role(RoleProcess& role, MonoTime now) {
+  if (role.deadline <= now) {
+    if (role.state == State::STARTING) return kill_role(role, "it was not ready in " + duration_text(START_TIMEOUT));
+    if (role.state == State::DRAINING) return kill_role(role, "it had not drained in time");
+    return kill_role(role, "it closed its channel");
+  }
+  if (role.state != State::READY || role.ping.next > now || !role.channel.open()) return;
+  role.ping.next = now + PING_EVERY;
+  if (role.ping.waiting) {
+    const Duration limit = role.role == "server" ? SERVER_ANSWER : LOGD_ANSWER;
+    if (role.ping.answered_ever && now - role.ping.sent >= limit) {
+      kill_role(role, "it had not answered for " + duration_text(now - role.ping.sent));
+    }
+    return;
+  }
+  role.ping.id = next_message_++;
+  role.ping.sent = now;
+  // A channel that is full counts as a question without an answer.
+  (void)role.channel.send(MessageKind::PING, role.ping.id, {});
+  role.ping.waiting = true;
+}
+
+void Supervisor::role_ended(uint32_t serial) {
+  RoleProcess* role = find(serial);
+  if (role == nullptr) return;
+  const auto end = role->reap();
+  if (!end) return;
+  read_channel(serial);  // its last words
+  loop_.unwatch(role->pidfd());
+  loop_.unwatch(role->channel.fd());
+  const auto it =
+      std::find_if(roles_.begin(), roles_.end(), [serial](const auto& one) { return one->serial == serial; });
+  const std::unique_ptr<RoleProcess> gone = std::move(*it);
+  roles_.erase(it);
+
+  account_end(*gone, *end);
+  fail_queries(serial, "the " + gone->role + " process has ended");
+  if (change_ && change_->serial == serial && change_->step != Change::Step::LOGD) {
+    change_refused("the server " + end->text() + " when it was given the new configuration");
+  }
+  if (stopping_) return;
+  if (!announced_ && gone->role == "server" && !exit_code_) {
+    log_.error("the server could not be started");
+    exit_code_ = 1;
+    return;
+  }
+  const bool expected = gone->state == State::DRAINING;
+  if (gone->role == "logd" && expected) {  // it made room for one that reaches other directories
+    logd_record_.restart_at = now_;
+  } else if (ready(gone->role) == nullptr && starting(gone->role) == nullptr) {
+    restart_later(gone->role, gone->started);
+  }
+}
+
+// One line of how it ended, unless that was asked for; and what it had in its hands.
+void Supervisor::account_end(const RoleProcess& role, const RoleExit& end) {
+  const std::string who = role.role + " (pid " + std::to_string(role.pid()) + ")";
+  const std::string after = " after " + duration_text(now_ - role.started);
+  if (role.state == State::DRAINING && end.clean) {
+    if (!stopping_) log_.note(who + " has drained and ended" + after);
+    return;
+  }
+  std::string text = who + " " + end.text() + after;
+  if (!role.kill_reason.empty()) text = who + " was killed" + after + ": " + role.kill_reason;
+  record(role.role).last_end = text;
+  log_.error(text);
+  if (role.role == "server") report_open_requests(role);
+}
+
+void Supervisor::report_open_requests(const RoleProcess& role) {
+  const std::vector<InFlightRequest> open = journals_->in_flight(role.journal_set);
+  if (open.empty()) return;
+  log_.error(std::to_string(open.size()) + " requests were open in pid " + std::to_string(role.pid()) + ":");
+  for (size_t i = 0; i < open.size() && i < OPEN_REQUEST_LINES; ++i) {
+    const InFlightRequest& request = open[i];
+    std::string line = "open request: client " + address_text(request.client) + " stage " +
+                       std::string(STAGE_NAMES[static_cast<size_t>(request.stage)]) + " for " +
+                       duration_text(now_ - request.begin);
+    if (request.method.empty()) {
+      line += " head \"" + escape_line(request.excerpt, 200) + "\"";
+    } else {
+      line += " " + request.method + " " + escape_line(request.target, 1000) + " host " + request.host;
+    }
+    if (request.torn) line += " (its record was being written)";
+    log_.error(line);
+  }
+  if (open.size() > OPEN_REQUEST_LINES) {
+    log_.error("and " + std::to_string(open.size() - OPEN_REQUEST_LINES) + " more");
+  }
+}
+
+void Supervisor::restart_later(const std::string& role, MonoTime started) {
+  RoleRecord& fate = record(role);
+  const Duration pause = fate.backoff.died(started, now_);
+  fate.restart_at = now_ + pause;
+  if (fate.backoff.crash_loop()) {
+    log_.warn(role + " has died " + std::to_string(fate.backoff.short_lives()) +
+              " times in a row soon after its start; the next try is in " + duration_text(pause));
+  }
+  if (pause.ns == 0) restart_due(now_);  // at once: connections are waiting in the listeners
+  tell_status();
+}
+
+void Supervisor::restart_due(MonoTime now) {
+  for (const char* role : {"server", "logd"}) {
+    RoleRecord& fate = record(role);
+    if (fate.restart_at > now || stopping_) continue;
+    const bool server = role == std::string_view("server");
+    if (server && !free_journal_set()) {  // two are draining: the first to end makes room
+      fate.restart_at = now + ROOM_AGAIN;
+      continue;
+    }
+    fate.restart_at = MonoTime::never();
+    ++fate.restarts;
+    const Status ok = server ? spawn_server(tree_, nullptr) : spawn_logd();
+    if (!ok) {
+      log_.error(ok.error().message);
+      fate.restart_at = now + fate.backoff.died(now, now);
+    }
+  }
+}
+
+}  // namespace penstock
