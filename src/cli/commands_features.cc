@@ -1,0 +1,72 @@
+// `penstock features`: what was built in, and what this machine lets it use.
+#include "pool/sandbox/sandbox.h"
+#include "src/base/unique_fd.h"
+#include "src/base/version.h"
+#include "src/cli/commands.h"
+#include "src/cli/render.h"
+
+#include <cerrno>
+#include <string>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace penstock {
+namespace {
+
+struct Feature {
+  std::string name;
+  bool available = false;
+  std::string detail;
+};
+
+// A ring of one entry, closed at once: the only honest way to know.
+Feature probe_uring() {
+  alignas(8) unsigned char params[120] = {};  // struct io_uring_params; liburing's home is src/uring
+  const UniqueFd ring(static_cast<int>(::syscall(SYS_io_uring_setup, 1, params)));
+  if (ring.valid()) return {"io_uring", true, "this user may make rings"};
+  if (errno == EPERM) return {"io_uring", false, "forbidden here (kernel.io_uring_disabled or seccomp); epoll is used"};
+  if (errno == ENOSYS) return {"io_uring", false, "not in this kernel, or hidden by a container; epoll is used"};
+  return {"io_uring", false, fail_errno("io_uring_setup").error().message + "; epoll is used"};
+}
+
+Feature probe_landlock() {
+  const int abi = landlock_abi();
+  if (abi == 0) return {"landlock", false, "not in this kernel, or not in its lsm= list"};
+  std::string detail = "ABI " + std::to_string(abi);
+  if (abi < 4) detail += "; no TCP rules (4)";
+  if (abi < 6) detail += "; no scopes (6)";
+  return {"landlock", true, detail};
+}
+
+std::vector<Feature> features() {
+  return {
+      {"static sites", true, "files, listings, redirects, response cache"},
+      {"gzip, br, zstd", true, "precompressed siblings and built variants"},
+      probe_uring(),
+      {"epoll", true, "takes over where io_uring is refused"},
+      probe_landlock(),
+      {"dpdk", false, "not in this build"},
+      {"wsgi", false, "not in this build"},
+      {"pools", false, "not in this release: pool.* is checked and kept"},
+      {"tls", false, "not in this release"},
+  };
+}
+
+}  // namespace
+
+int command_features(bool json) {
+  Json list = Json::array();
+  std::vector<std::vector<std::string>> rows;
+  for (const Feature& feature : features()) {
+    list.push_back({{"name", feature.name}, {"available", feature.available}, {"detail", feature.detail}});
+    rows.push_back({feature.available ? "+" : "-", feature.name, feature.detail});
+  }
+  if (json) {
+    cli_print(json_line({{"version", version()}, {"features", list}}) + "\n");
+  } else {
+    cli_print("penstock " + std::string(version()) + "\n" + render_table(rows));
+  }
+  return CLI_OK;
+}
+
+}  // namespace penstock

@@ -1,0 +1,137 @@
+#include "src/cli/commands.h"
+#include "src/config/parse.h"
+#include "src/config/print.h"
+#include "src/config/tree.h"
+
+#include <array>
+#include <cerrno>
+#include <unistd.h>
+
+namespace penstock {
+namespace {
+
+std::string without_eol(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+// The configuration of a file, or the built-in one.
+ConfigResult<Tree> offline_tree(const SysctlArguments& arguments) {
+  if (arguments.offline_file.empty()) return Tree();
+  const auto text = read_config_file(arguments.offline_file);
+  if (!text) return std::unexpected(ConfigErrors{{"", 0, "", text.error().message}});
+  return Tree::from_text(*text, arguments.offline_file);
+}
+
+int show_offline(const SysctlArguments& arguments) {
+  const auto tree = offline_tree(arguments);
+  if (!tree) return cli_fail(without_eol(to_text(tree.error())), CLI_USAGE);
+  const PrintDetail detail = arguments.verbose ? PrintDetail::DESCRIBED : PrintDetail::VALUES;
+  if (arguments.words.empty()) {
+    cli_print(print_tree(*tree, detail));
+    return CLI_OK;
+  }
+  for (const std::string& key : arguments.words) {
+    const std::string text = print_tree(*tree, detail, key);
+    if (text.empty()) return cli_fail(tree->get(key).error().message, CLI_USAGE);
+    cli_print(text);
+  }
+  return CLI_OK;
+}
+
+int print_change(const SysctlArguments& arguments, const CallResult& called) {
+  if (called.exit_code != CLI_OK) return called.exit_code;
+  if (arguments.json) {
+    cli_print(json_line(called.answer) + "\n");
+    return CLI_OK;
+  }
+  std::string text;
+  for (const Json& change : json_array(called.answer, "changes")) {
+    text += json_text(change, "key") + " = " + json_text(change, "after", "") + "\n";
+  }
+  cli_print(text);
+  for (const Json& note : json_array(called.answer, "notes")) {
+    if (note.is_string()) cli_fail("note: " + without_eol(note.get<std::string>()));
+  }
+  return CLI_OK;
+}
+
+void add_condition(const SysctlArguments& arguments, Json& request) {
+  if (arguments.if_generation != 0) request["if_generation"] = arguments.if_generation;
+}
+
+int change_by_words(const SysctlArguments& arguments, const std::string& control) {
+  if (arguments.words.empty()) return cli_fail("sysctl -w: name at least one KEY=VALUE", CLI_USAGE);
+  for (const std::string& word : arguments.words) {
+    if (word.find('=') == std::string::npos) return cli_fail("sysctl -w: expected KEY=VALUE, got " + word, CLI_USAGE);
+  }
+  Json request = {{"cmd", "sysctl.set"}, {"assignments", arguments.words}};
+  add_condition(arguments, request);
+  return print_change(arguments, call_instance(control, request));
+}
+
+Result<std::string> read_stdin() {
+  std::string text;
+  std::array<char, 64 * 1024> chunk;
+  for (;;) {
+    const ssize_t n = ::read(STDIN_FILENO, chunk.data(), chunk.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno("read stdin");
+    if (n == 0) return text;
+    text.append(chunk.data(), static_cast<size_t>(n));
+    if (text.size() > CONFIG_TEXT_BYTES_MAX) return fail("stdin: too long for a configuration");
+  }
+}
+
+int change_by_file(const SysctlArguments& arguments, const std::string& control) {
+  const auto text = arguments.load_file == "-" ? read_stdin() : read_config_file(arguments.load_file);
+  if (!text) return cli_fail(text.error().message, CLI_USAGE);
+  Json request = {{"cmd", "sysctl.load"}, {"text", *text}, {"source", arguments.load_file}};
+  add_condition(arguments, request);
+  return print_change(arguments, call_instance(control, request));
+}
+
+int show_all(const SysctlArguments& arguments, const std::string& control) {
+  for (size_t i = 0; i == 0 || i < arguments.words.size(); ++i) {
+    Json request = {{"cmd", "sysctl.list"}, {"verbose", arguments.verbose}};
+    if (!arguments.words.empty()) request["prefix"] = arguments.words[i];
+    const CallResult called = call_instance(control, request);
+    if (called.exit_code != CLI_OK) return called.exit_code;
+    cli_print(json_text(called.answer, "text"));
+  }
+  return CLI_OK;
+}
+
+int show_keys(const SysctlArguments& arguments, const std::string& control) {
+  const CallResult called = call_instance(control, {{"cmd", "sysctl.get"}, {"keys", arguments.words}});
+  if (called.exit_code != CLI_OK) return called.exit_code;
+  if (arguments.json) {
+    cli_print(json_line(called.answer) + "\n");
+    return CLI_OK;
+  }
+  std::string text;
+  for (const Json& entry : json_array(called.answer, "entries")) {
+    text += json_text(entry, "key") + " = " + json_text(entry, "value") + "\n";
+  }
+  cli_print(text);
+  return CLI_OK;
+}
+
+}  // namespace
+
+int command_sysctl(const SysctlArguments& arguments, const std::string& control) {
+  const int ways = (arguments.write ? 1 : 0) + (arguments.load_file.empty() ? 0 : 1) + (arguments.all ? 1 : 0);
+  const bool offline = arguments.defaults || !arguments.offline_file.empty();
+  if (ways > 1) return cli_fail("sysctl: -a, -w and -p exclude each other", CLI_USAGE);
+  if (offline && (arguments.write || !arguments.load_file.empty())) {
+    return cli_fail("sysctl: -w and -p change a running instance, not a file", CLI_USAGE);
+  }
+  if (offline) return show_offline(arguments);
+  if (arguments.write) return change_by_words(arguments, control);
+  if (!arguments.load_file.empty()) return change_by_file(arguments, control);
+  if (arguments.all || arguments.verbose) return show_all(arguments, control);
+  if (arguments.words.empty()) return cli_fail("sysctl: name a KEY, or -a for all", CLI_USAGE);
+  return show_keys(arguments, control);
+}
+
+}  // namespace penstock
