@@ -1,0 +1,42 @@
+#include "src/admin/role_sandbox.h"
+
+#include "src/admin/role_paths.h"
+
+#include <csignal>
+#include <cstdlib>
+#include <string_view>
+#include <utility>
+
+namespace penstock {
+
+SandboxProfile role_sandbox(const RoleStart& start, const Settings& settings) {
+  SandboxProfile profile;
+  if (start.as_root) profile.identity = SandboxIdentity{start.uid, start.gid};
+  profile.parent_death_signal = SIGKILL;
+  // For development: PENSTOCK_SANDBOX=name in the supervisor's environment names a forbidden call before the end.
+  const char* mode = ::getenv("PENSTOCK_SANDBOX");
+  profile.name_violations = mode != nullptr && std::string_view(mode) == "name";
+  if (start.role == "server") {
+    profile.syscalls = SyscallProfile::SERVER;
+    profile.read_only_paths = server_read_paths(settings);
+  } else {
+    profile.syscalls = SyscallProfile::LOGD;
+    profile.read_write_paths = logd_write_paths(settings);
+  }
+  return profile;
+}
+
+ReadyReport ready_report(const SandboxReport& report, std::string transport) {
+  ReadyReport out;
+  out.transport = std::move(transport);
+  for (const SandboxStep& step : report.steps) out.sandbox.push_back({step.name, step.holds, step.detail});
+  return out;
+}
+
+Result<RoleStart> receive_start(Channel& channel) {
+  auto message = channel.receive_wait(seconds(30));
+  if (!message) return std::unexpected(message.error());
+  return decode_start(std::move(*message));
+}
+
+}  // namespace penstock

@@ -1,0 +1,53 @@
+// One binary for every role. The supervisor starts it again as `penstock --role NAME --channel FD`; without --role it
+// is the command line. The environment is read here and nowhere else.
+#include "src/base/bytes.h"
+#include "src/cli/cli.h"
+#include "src/cli/commands.h"
+#include "src/roles/logd.h"
+#include "src/roles/server.h"
+#include "src/roles/supervisor.h"
+
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <sys/prctl.h>
+#include <utility>
+
+namespace penstock {
+namespace {
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+// Only the supervisor uses this form, so it is strict and says little.
+int run_role(int argc, char** argv) {
+  const std::string_view role = argc > 2 ? argv[2] : "";
+  const bool channel_named = argc == 5 && std::string_view(argv[3]) == "--channel";
+  const auto fd = parse_decimal(channel_named ? argv[4] : "");
+  if (!fd || *fd > 1023) return cli_fail("--role is for the supervisor's use", CLI_USAGE);
+  // "exe" is what ps would show of /proc/self/exe.
+  ::prctl(PR_SET_NAME, role == "server" ? "penstock-server" : "penstock-logd");
+  if (role == "server") return run_server(static_cast<int>(*fd));
+  if (role == "logd") return run_logd(static_cast<int>(*fd));
+  return cli_fail("no such role", CLI_USAGE);
+}
+
+int run(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "--role") return run_role(argc, argv);
+  CliOutcome outcome = run_cli(argc, argv, {variable("XDG_RUNTIME_DIR")});
+  if (!outcome.supervise) return outcome.exit_code;
+  SupervisorEnvironment environment;
+  environment.listen_pid = variable("LISTEN_PID");
+  environment.listen_fds = variable("LISTEN_FDS");
+  environment.listen_fdnames = variable("LISTEN_FDNAMES");
+  environment.notify_socket = variable("NOTIFY_SOCKET");
+  environment.stderr_is_journal = !variable("JOURNAL_STREAM").empty();
+  return run_supervisor(std::move(*outcome.supervise), environment);
+}
+
+}  // namespace
+}  // namespace penstock
+
+int main(int argc, char** argv) { return penstock::run(argc, argv); }
