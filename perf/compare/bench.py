@@ -27,7 +27,7 @@ import servers
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parents[1]
 REPORT = TREE / "perf/report"
-DEFAULT_SERVERS = ["penstock", "nginx", "h2o", "floor"]
+DEFAULT_SERVERS = ["penstock", "nginx", "h2o", "floor", "floor-epoll"]
 
 
 class WrongAnswer(Exception):
@@ -37,15 +37,21 @@ class WrongAnswer(Exception):
 def get(port, path, headers=()):
     """One request on a connection of its own: (status, fields, body)."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
-        lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", *headers, "", ""]
+        lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *headers, "", ""]
         sock.sendall("\r\n".join(lines).encode())
         data = b""
-        while part := sock.recv(1 << 16):
+        while b"\r\n\r\n" not in data:
+            part = sock.recv(1 << 16)
+            if not part:
+                raise WrongAnswer(f"port {port}: GET {path} ends in {data!r}")
             data += part
-    head, _, body = data.partition(b"\r\n\r\n")
-    first, *rest = head.decode("latin-1").split("\r\n")
-    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
-    return int(first.split()[1]), fields, body
+        head, _, body = data.partition(b"\r\n\r\n")
+        first, *rest = head.decode("latin-1").split("\r\n")
+        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
+        status = int(first.split()[1])
+        while status != 304 and len(body) < int(fields["content-length"]) and (part := sock.recv(1 << 16)):
+            body += part
+    return status, fields, body
 
 
 def check_answers(server, scenario, scratch, headers):
@@ -122,6 +128,7 @@ def run_scenario(scenario, everyone, scratch, rounds, seconds, core, progress):
     headers = {}
     turns = {s.name: [] for s in playing}
     for server in playing:
+        server.prepare(scenario)
         headers[server.name] = list(scenario.headers)
         if scenario.validator:
             headers[server.name].append(f"If-None-Match: {get(server.port, scenario.path)[1]['etag']}")

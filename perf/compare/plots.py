@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 import report
 
-COLOURS = {"penstock": "#1f6f8b", "penstock-epoll": "#62b6d1", "floor": "#8b8578", "h2o": "#c98a1b", "nginx": "#3d8b45"}
+COLOURS = {"penstock": "#1f6f8b", "penstock-epoll": "#62b6d1", "floor": "#6f6a5f", "floor-epoll": "#b3ad9f", "h2o": "#c98a1b", "nginx": "#3d8b45"}
 STYLE = {"svg.hashsalt": "penstock", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10,
          "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False}
 

@@ -15,7 +15,8 @@ REPORT = TREE / "perf/report"
 README = TREE / "README.md"
 MARKS = ("<!-- comparison: made by perf/compare/report.py -->", "<!-- /comparison -->")
 COUNTERS = ("requests", "syscalls", "wakeups", "bytes_copied", "allocations", "sends", "cache_hits", "turns")
-ORDER = ("penstock", "penstock-epoll", "floor", "h2o", "nginx")
+ORDER = ("penstock", "penstock-epoll", "floor", "floor-epoll", "h2o", "nginx")
+FLOORS = ("floor", "floor-epoll")
 PEER = "nginx"
 
 # name, scenario, numerator, denominator, at least
@@ -109,10 +110,16 @@ def counter_table(data):
     return "\n".join(lines) if len(lines) > 2 else "No server told its counters."
 
 
+def best_floor(turns):
+    """The floor that is harder to reach."""
+    return max((f for f in FLOORS if f in turns), key=lambda f: median(values(turns[f])), default="floor")
+
+
 def goal_table(data):
     lines = ["| goal | wanted | measured | |", "|---|--:|--:|---|"]
     for name, scenario, server, peer, least in GOALS:
-        own = ratios(data["scenarios"].get(scenario, {}).get("turns", {}), server, peer)
+        turns = data["scenarios"].get(scenario, {}).get("turns", {})
+        own = ratios(turns, server, best_floor(turns) if peer == "floor" else peer)
         if own:
             lines.append(f"| {name} | ≥ {least} | {spread(own)} | {'met' if median(own) >= least else 'missed'} |")
     saturated = data["scenarios"].get("1k-c512", {}).get("turns", {}).get("penstock")

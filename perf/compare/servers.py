@@ -93,6 +93,9 @@ class Server:
         self.process.wait()
         self.process = None
 
+    def prepare(self, scenario):
+        """Before a scenario: brings the server into the state that the scenario wants."""
+
     def counters(self):
         """The server's own counters, for those that have any."""
         return {}
@@ -177,17 +180,31 @@ class Floor(Server):
     """The canned answer on a bare event loop: no parsing, no files. What no server can beat."""
     name = "floor"
     serves_files = False
-    mechanism = "uring"
+    mode = "uring"
+    options = ()
 
     def binary(self):
         path = TREE / "build/perf/load/floor"
         return path if path.exists() else None
 
     def command(self):
-        return [self.binary(), "--port", self.port, "--transport", self.mechanism]
+        return [self.binary(), f"--mode={self.mode}", f"--port={self.port}", *self.options]
 
     def version(self):
-        return self.mechanism
+        return f"on {self.mode}"
+
+    def prepare(self, scenario):
+        """It cannot read that the client wants the connection closed, so it is told at its start."""
+        options = ("--close",) if scenario.closes else ()
+        if options != self.options:
+            self.stop()
+            self.options = options
+            self.start()
 
 
-KINDS = {"penstock": Penstock, "penstock-epoll": PenstockEpoll, "nginx": Nginx, "h2o": H2o, "floor": Floor}
+class FloorEpoll(Floor):
+    name = "floor-epoll"
+    mode = "epoll"
+
+
+KINDS = {"penstock": Penstock, "penstock-epoll": PenstockEpoll, "nginx": Nginx, "h2o": H2o, "floor": Floor, "floor-epoll": FloorEpoll}

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Every header compiles alone (and those of pool/abi as C11 too)."""
+"""Every header compiles alone (and those of pool/abi as C11 too).
+
+x.cc includes x.h before anything else, so the build has shown it of x.h; the others are compiled here.
+"""
 import os
 import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-from tree import ALL_CODE_FOLDERS, Finding, files, main
+from tree import ALL_CODE_FOLDERS, Finding, files, includes, main
 
 FLAGS = ["-fsyntax-only", "-D_GNU_SOURCE", "-I.", "-Wall", "-Wextra", "-Werror"]
 CXX_FLAGS = ["-x", "c++", "-std=c++2b", "-fno-rtti"]
@@ -29,16 +32,30 @@ def compile_alone(root, path, language):
     return Finding(path, line, f"does not compile alone: {error['text']}" + ("" if line > 1 else f" ({error['file']})"))
 
 
+def first_include(root, source):
+    return next(((line, spelling[1:-1]) for line, spelling in includes(root, source)), (1, ""))
+
+
 def check(root):
-    jobs = [(h, CXX_FLAGS) for h in files(root, (".h",), ALL_CODE_FOLDERS)]
-    jobs += [(h, C_FLAGS) for h, _ in jobs if h.startswith("pool/abi/")]
+    headers = files(root, (".h",), ALL_CODE_FOLDERS)
+    found, shown = [], set()
+    for source in files(root, (".cc",), ALL_CODE_FOLDERS):
+        line, first = first_include(root, source)
+        shown.add(first)
+        own = source.removesuffix(".cc") + ".h"
+        if own in headers and first != own:
+            found.append(Finding(source, line, f"includes {first} before {own}: its own header comes first"))
+    jobs = [(h, CXX_FLAGS) for h in headers if h not in shown]
+    jobs += [(h, C_FLAGS) for h in headers if h.startswith("pool/abi/")]
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 2)) as pool:
-        return [f for f in pool.map(lambda job: compile_alone(root, *job), jobs) if f]
+        return found + [f for f in pool.map(lambda job: compile_alone(root, *job), jobs) if f]
 
 
 CASES = [
     ("complete", {"src/base/a.h": "#pragma once\n#include <cstdint>\ninline uint64_t f() { return 1; }\n"}, []),
     ("uses what it does not include", {"src/base/a.h": "#pragma once\ninline std::string f();\n"}, ["src/base/a.h:2: "]),
+    ("its own header comes first", {"src/base/a.h": "#pragma once\n", "src/base/b.h": "#pragma once\n", "src/base/a.cc": '#include "src/base/b.h"\n#include "src/base/a.h"\n'},
+     ["src/base/a.cc:1: "]),
     ("an ABI header must be C", {"pool/abi/a.h": "#pragma once\n\nnamespace n {}\n"}, ["pool/abi/a.h:3: "]),
 ]
 
