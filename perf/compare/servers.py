@@ -152,24 +152,8 @@ class Penstock(Server):
         return done.stdout.strip()
 
     def counters(self):
-        done = subprocess.run([self.binary(), "status", "--json", "--control", self.control], capture_output=True, text=True)
-        if done.returncode != 0:
-            return {}
-        found = {}
-
-        def walk(value):
-            if isinstance(value, dict):
-                for key, inner in value.items():
-                    if isinstance(inner, (int, float)) and not isinstance(inner, bool):
-                        found.setdefault(key, inner)
-                    else:
-                        walk(inner)
-            elif isinstance(value, list):
-                for inner in value:
-                    walk(inner)
-        status = json.loads(done.stdout)
-        walk(status.get("counters", status))
-        return found
+        done = subprocess.run([self.binary(), "stats", "--json", "--control", self.control], capture_output=True, text=True)
+        return json.loads(done.stdout)["counters"] if done.returncode == 0 else {}
 
 
 class PenstockEpoll(Penstock):
