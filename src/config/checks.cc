@@ -79,16 +79,19 @@ class Checker {
   // Files are served where no route says otherwise, and by static routes without a root of their own.
   void check_site_root(const SiteSettings& site, const std::string& prefix) {
     if (!site.root.empty()) return;
-    bool covered = false;
+    const auto needs_root = [](const RouteSettings& route) {
+      return route.handler == HandlerSetting::STATIC && route.root.empty();
+    };
+    const bool covered = std::any_of(site.routes.begin(), site.routes.end(), [&](const RouteSettings& route) {
+      return route.prefix == "/" && !needs_root(route);
+    });
+    if (!covered) {
+      return add(prefix + "root", "expected a directory, or a route with prefix / that needs none", {prefix});
+    }
     for (const RouteSettings& route : site.routes) {
-      const bool own = route.handler != HandlerSetting::STATIC || !route.root.empty();
-      covered = covered || (own && route.prefix == "/");
-      if (own) continue;
+      if (!needs_root(route)) continue;
       add(fmt::format("{}route.{}.root", prefix, route.name),
           "expected a directory here or in the site's root: a static route needs files", {prefix});
-    }
-    if (!covered) {
-      add(prefix + "root", "expected a directory, or a route with prefix / that needs none", {prefix});
     }
   }
 

@@ -24,7 +24,7 @@ using ConfigErrors = std::vector<ConfigError>;
 template <class T>
 using ConfigResult = std::expected<T, ConfigErrors>;
 
-// At most this many errors are kept of one text; a last one then counts the rest.
+// At most this many errors are looked for in one text; a last one then says that there may be more.
 inline constexpr size_t CONFIG_ERRORS_MAX = 1000;
 
 // "site.conf:3: limits.head_bytes: expected …, got …" without newline; control characters are escaped.

@@ -42,12 +42,9 @@ class Reader {
     read_assignment(line);
   }
 
-  ParseResult take() {
-    if (errors_left_out_ > 0) {
-      result_.errors.push_back({source_, 0, {}, fmt::format("{} more errors are not shown", errors_left_out_)});
-    }
-    return std::move(result_);
-  }
+  [[nodiscard]] bool full() const { return result_.errors.size() >= CONFIG_ERRORS_MAX; }
+
+  ParseResult take() { return std::move(result_); }
 
  private:
   void read_assignment(std::string_view line) {
@@ -68,18 +65,14 @@ class Reader {
   }
 
   void add_error(std::string_view key, std::string message) {
-    if (result_.errors.size() >= CONFIG_ERRORS_MAX) {
-      ++errors_left_out_;
-    } else {
-      result_.errors.push_back({source_, line_, std::string(key), std::move(message)});
-    }
+    result_.errors.push_back({source_, line_, std::string(key), std::move(message)});
+    if (full()) result_.errors.push_back({source_, 0, {}, "expected fewer errors: what follows was not looked at"});
   }
 
   const std::string source_;
   uint32_t line_ = 0;
   std::unordered_map<std::string_view, uint32_t> lines_;  // key (a view into the text) to its line
   ParseResult result_;
-  size_t errors_left_out_ = 0;
 };
 
 }  // namespace
@@ -90,7 +83,7 @@ ParseResult parse_text(std::string_view text, std::string_view source) {
   }
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   Reader reader(source);
-  while (!text.empty()) {
+  while (!text.empty() && !reader.full()) {
     const size_t end = std::min(text.find('\n'), text.size());
     reader.read_line(text.substr(0, end));
     text.remove_prefix(std::min(end + 1, text.size()));

@@ -1,3 +1,4 @@
+// Fuzzed by src/config/parse_fuzz.cc
 #include "src/config/schema.h"
 
 #include "src/base/assert.h"
@@ -131,6 +132,9 @@ size_t edit_distance(std::string_view a, std::string_view b, size_t limit) {
       const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
       if (swapped) row[j] = std::min(row[j], older[j - 2] + 1);
     }
+    // No later row gets below the least of two neighbours.
+    const size_t least = std::min(*std::min_element(row.begin(), row.end()), *std::min_element(old.begin(), old.end()));
+    if (least > limit) return limit + 1;
     std::swap(older, old);
     std::swap(old, row);
   }

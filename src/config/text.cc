@@ -1,3 +1,4 @@
+// Fuzzed by src/config/parse_fuzz.cc
 #include "src/config/text.h"
 
 #include "src/base/bytes.h"

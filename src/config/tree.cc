@@ -1,3 +1,4 @@
+// Fuzzed by src/config/parse_fuzz.cc
 #include "src/config/tree.h"
 
 #include "src/base/assert.h"
@@ -6,6 +7,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <iterator>
 
 namespace penstock {
 namespace {
@@ -23,6 +25,17 @@ bool is_below(std::string_view key, std::string_view prefix) {
   return prefix.empty() || (key.starts_with(prefix) && (key.size() == prefix.size() || key[prefix.size()] == '.'));
 }
 
+// Both lists as a reader of the file meets them; what has no line comes last.
+ConfigErrors merge_by_line(ConfigErrors first, ConfigErrors second) {
+  std::move(second.begin(), second.end(), std::back_inserter(first));
+  std::vector<std::pair<uint32_t, size_t>> order;  // line, place in `first`
+  for (size_t i = 0; i < first.size(); ++i) order.emplace_back(first[i].line == 0 ? UINT32_MAX : first[i].line, i);
+  std::sort(order.begin(), order.end());
+  ConfigErrors out;
+  for (const auto& [line, place] : order) out.push_back(std::move(first[place]));
+  return out;
+}
+
 }  // namespace
 
 ConfigResult<Tree> Tree::from(std::span<const Assignment> assignments, uint64_t generation) {
@@ -35,11 +48,8 @@ ConfigResult<Tree> Tree::from_text(std::string_view text, std::string_view sourc
   ParseResult parsed = parse_text(text, source);
   auto tree = from(parsed.assignments, generation);
   if (parsed.errors.empty()) return tree;
-  if (!tree) parsed.errors.insert(parsed.errors.end(), tree.error().begin(), tree.error().end());
-  std::stable_sort(parsed.errors.begin(), parsed.errors.end(), [](const ConfigError& a, const ConfigError& b) {
-    return a.line != 0 && b.line != 0 && a.line < b.line;
-  });
-  return std::unexpected(std::move(parsed.errors));
+  if (tree) return std::unexpected(std::move(parsed.errors));
+  return std::unexpected(merge_by_line(std::move(parsed.errors), std::move(tree.error())));
 }
 
 ConfigResult<Tree> Tree::apply(std::span<const Assignment> changes, std::optional<uint64_t> if_generation) const {

@@ -49,7 +49,7 @@ Named& last_named(std::vector<Named>& list, std::string_view name, const Named& 
 Tree::Editor::Editor(const Tree& base, Mode mode) : mode_(mode), tree_(base) {}
 
 void Tree::Editor::edit(std::span<const Assignment> assignments) {
-  while (!assignments.empty()) {
+  while (!assignments.empty() && !full()) {
     size_t count = 1;
     while (count < assignments.size() && assignments[count].source == assignments[0].source) ++count;
     edit_source(assignments.first(count));
@@ -61,6 +61,7 @@ void Tree::Editor::edit_source(std::span<const Assignment> assignments) {
   std::unordered_set<std::string_view> seen;
   std::vector<const Assignment*> values;
   for (const Assignment& assignment : assignments) {
+    if (full()) return;
     if (!seen.insert(assignment.key).second) {
       add_error(assignment, "expected each key once in a change");
     } else if (const auto prefix = instance_prefix(assignment.key)) {
@@ -69,7 +70,10 @@ void Tree::Editor::edit_source(std::span<const Assignment> assignments) {
       values.push_back(&assignment);
     }
   }
-  for (const Assignment* assignment : values) assign(*assignment);
+  for (const Assignment* assignment : values) {
+    if (full()) return;
+    assign(*assignment);
+  }
 }
 
 void Tree::Editor::remove_instance(const Assignment& assignment, const std::string& prefix) {
@@ -151,9 +155,7 @@ ConfigErrors Tree::Editor::hold_boot_keys(const Tree& running) {
 ConfigResult<Tree> Tree::Editor::finish(uint64_t generation) {
   build_settings();
   add_failures();
-  if (errors_left_out_ > 0) {
-    errors_.push_back({{}, 0, {}, fmt::format("{} more errors are not shown", errors_left_out_)});
-  }
+  if (full()) errors_.push_back({{}, 0, {}, "expected fewer errors: what follows was not looked at"});
   if (!errors_.empty()) return std::unexpected(std::move(errors_));
   tree_.settings_.generation = generation;
   drop_unused_sources();
@@ -162,6 +164,7 @@ ConfigResult<Tree> Tree::Editor::finish(uint64_t generation) {
 
 void Tree::Editor::add_failures() {
   for (CheckFailure& failure : cross_check(tree_.settings_)) {
+    if (full()) return;
     const bool follows = std::any_of(failure.rests_on.begin(), failure.rests_on.end(),
                                      [&](const std::string& what) { return poisoned_.contains(what); });
     if (follows) continue;
@@ -170,21 +173,13 @@ void Tree::Editor::add_failures() {
       error.source = tree_.sources_[set->second.source];
       error.line = set->second.line;
     }
-    push_error(std::move(error));
+    errors_.push_back(std::move(error));
   }
 }
 
 void Tree::Editor::add_error(const Assignment& assignment, std::string message) {
   poisoned_.insert(doubt_of(assignment.key));
-  push_error({assignment.source, assignment.line, assignment.key, std::move(message)});
-}
-
-void Tree::Editor::push_error(ConfigError error) {
-  if (errors_.size() >= CONFIG_ERRORS_MAX) {
-    ++errors_left_out_;
-  } else {
-    errors_.push_back(std::move(error));
-  }
+  errors_.push_back({assignment.source, assignment.line, assignment.key, std::move(message)});
 }
 
 void Tree::Editor::build_settings() {

@@ -30,13 +30,14 @@ class Tree::Editor {
   ConfigResult<Tree> finish(uint64_t generation);
 
  private:
+  // Each error costs a guess at what was meant, so their number bounds the work.
+  [[nodiscard]] bool full() const { return errors_.size() >= CONFIG_ERRORS_MAX; }
   void edit_source(std::span<const Assignment> assignments);
   void remove_instance(const Assignment& assignment, const std::string& prefix);
   void assign(const Assignment& assignment);
   void reset(const Assignment& assignment, const SettingPath& path);
   [[nodiscard]] bool boot_allows(const Assignment& assignment, const SettingPath& path, std::string_view wanted);
   void add_error(const Assignment& assignment, std::string message);
-  void push_error(ConfigError error);
   void add_failures();
   void build_settings();
   uint32_t source_index(const std::string& source);
@@ -46,7 +47,6 @@ class Tree::Editor {
   Tree tree_;
   std::set<std::string, std::less<>> poisoned_;  // instances ("site.blog.") and root keys with a wrong assignment
   ConfigErrors errors_;
-  size_t errors_left_out_ = 0;
 };
 
 }  // namespace penstock

@@ -1,3 +1,4 @@
+// Fuzzed by src/config/parse_fuzz.cc
 // Item types of lists, and CPU lists.
 #include "src/base/bytes.h"
 #include "src/config/types.h"

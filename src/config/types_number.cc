@@ -1,3 +1,4 @@
+// Fuzzed by src/config/parse_fuzz.cc
 // Switches, numbers, sizes, times.
 #include "src/base/bytes.h"
 #include "src/config/types.h"

@@ -1,3 +1,4 @@
+// Fuzzed by src/config/parse_fuzz.cc
 // Types whose value is one text, and the names of map entries.
 #include "src/base/bytes.h"
 #include "src/config/schema.h"

@@ -37,6 +37,7 @@ std::string resolve(const std::string& path) {
 Result<ConfigWatch> ConfigWatch::open(const std::string& path) {
   ConfigWatch watch;
   watch.path_ = path;
+  if (split_path(path).base.empty()) return fail("watch " + path + ": not the path of a file");
   watch.fd_.reset(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   if (!watch.fd_.valid()) return fail_errno("inotify_init1");
   if (auto armed = watch.rearm(); !armed) return std::unexpected(std::move(armed.error()));
@@ -67,30 +68,39 @@ Status ConfigWatch::rearm() {
 }
 
 Result<bool> ConfigWatch::changed() {
+  auto seen = drain();
+  if (!seen) return std::unexpected(std::move(seen.error()));
+  // A link on the way was swapped: no event names our file, but the path leads to another one.
+  const std::string target = resolve(path_);
+  const bool swapped = target != target_;
+  bool changed = seen->changed || seen->gone || (swapped && is_symlink());
+  if (seen->gone || swapped) {
+    if (auto armed = rearm(); !armed) return std::unexpected(std::move(armed.error()));
+    // What came of dropping the old watches, and perhaps news of the new ones.
+    seen = drain();
+    if (!seen) return std::unexpected(std::move(seen.error()));
+    changed = changed || seen->changed;
+  }
+  return changed && !target.empty();
+}
+
+Result<ConfigWatch::Drained> ConfigWatch::drain() {
   alignas(inotify_event) char buffer[size_t{16} << 10];
-  bool changed = false;
-  bool gone = false;
+  Drained out;
   while (true) {
     const ssize_t got = ::read(fd_.get(), buffer, sizeof buffer);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EAGAIN) break;
+    if (got < 0 && errno == EAGAIN) return out;
     if (got <= 0) return fail_errno("read inotify");
     for (ssize_t at = 0; at < got;) {
       inotify_event event;
       std::memcpy(&event, buffer + at, sizeof event);
       const char* name = event.len > 0 ? buffer + at + sizeof event : "";
-      changed = looks_changed(event.wd, event.mask, name) || changed;
-      gone = gone || is_gone(event.wd, event.mask);
+      out.changed = looks_changed(event.wd, event.mask, name) || out.changed;
+      out.gone = out.gone || is_gone(event.wd, event.mask);
       at += static_cast<ssize_t>(sizeof event + event.len);
     }
   }
-  // A link on the way was swapped: no event names our file, but the path leads to another one.
-  const std::string target = resolve(path_);
-  const bool swapped = target != target_;
-  if (gone || swapped) {
-    if (auto armed = rearm(); !armed) return std::unexpected(std::move(armed.error()));
-  }
-  return (changed || gone || (swapped && is_symlink())) && !target.empty();
 }
 
 bool ConfigWatch::looks_changed(int wd, uint32_t mask, const char* name) const {

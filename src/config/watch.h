@@ -34,6 +34,11 @@ class ConfigWatch {
   Status rearm();
 
  private:
+  struct Drained {
+    bool changed = false;  // our file was closed after writing, renamed or linked into place
+    bool gone = false;     // a watched directory is no longer where it was
+  };
+  Result<Drained> drain();
   bool looks_changed(int wd, uint32_t mask, const char* name) const;
   [[nodiscard]] bool is_gone(int wd, uint32_t mask) const;
   [[nodiscard]] bool is_symlink() const;

@@ -1,0 +1,94 @@
+#include "src/config/checks.h"
+
+#include "tests/unit/config/build_tree.h"
+
+#include <gtest/gtest.h>
+
+namespace penstock {
+namespace {
+
+using test::errors_of;
+using test::tree_of;
+
+constexpr std::string_view SITE = "site.a.hosts = a\nsite.a.root = /a\n";
+
+void expect_error(const std::string& text, std::string_view key, std::string_view words) {
+  const std::string errors = errors_of(text);
+  EXPECT_NE(errors.find(std::string(key) + ": "), std::string::npos) << errors;
+  EXPECT_NE(errors.find(words), std::string::npos) << errors;
+  EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 1) << errors;
+}
+
+std::string with_site(std::string_view text) { return std::string(SITE) + std::string(text); }
+
+TEST(ConfigChecks, a_plain_site_is_right) { tree_of(SITE); }
+
+TEST(ConfigChecks, default_site_must_exist) {
+  expect_error("server.default_site = x\n", "server.default_site", "name of a site");
+}
+
+TEST(ConfigChecks, a_site_must_be_reachable) {
+  expect_error("site.a.root = /a\n", "site.a.hosts", "at least one host");
+  tree_of("site.a.root = /a\nserver.default_site = a\n");
+}
+
+TEST(ConfigChecks, a_host_belongs_to_one_site) {
+  expect_error(with_site("site.b.hosts = b A\nsite.b.root = /b\n"), "t.conf:3: site.b.hosts", "which site a has");
+}
+
+TEST(ConfigChecks, static_files_need_a_root) {
+  expect_error("site.a.hosts = a\n", "site.a.root", "expected a directory");
+  tree_of("site.a.hosts = a\nsite.a.route.r.prefix = /\nsite.a.route.r.handler = redirect\nsite.a.route.r.to = /x\n");
+  tree_of("site.a.hosts = a\nsite.a.route.r.prefix = /\nsite.a.route.r.root = /srv\n");
+  expect_error("site.a.hosts = a\nsite.a.route.r.prefix = /\nsite.a.route.r.root = /srv\nsite.a.route.s.prefix = /s\n",
+               "site.a.route.s.root", "a static route needs files");
+}
+
+TEST(ConfigChecks, a_route_needs_a_prefix_of_its_own) {
+  expect_error(with_site("site.a.route.r.listing = 1\n"), "site.a.route.r.prefix", "a route needs one");
+  expect_error(with_site("site.a.route.r.prefix = /x\nsite.a.route.s.prefix = /x\n"), "t.conf:4: site.a.route.s.prefix",
+               "which route r has");
+  tree_of(with_site("site.a.route.r.prefix = /x\nsite.a.route.s.prefix = /x/\nsite.a.route.t.prefix = /x/y\n"));
+}
+
+TEST(ConfigChecks, handlers_have_what_they_need) {
+  const std::string route = with_site("site.a.route.r.prefix = /x\n");
+  expect_error(route + "site.a.route.r.handler = redirect\n", "site.a.route.r.to", "expected a target");
+  expect_error(route + "site.a.route.r.handler = redirect\nsite.a.route.r.to = /y\nsite.a.route.r.status = 200\n",
+               "site.a.route.r.status", "301");
+  expect_error(route + "site.a.route.r.handler = status\n", "site.a.route.r.status", "from 200 to 599");
+  expect_error(route + "site.a.route.r.handler = status\nsite.a.route.r.status = 199\n", "site.a.route.r.status",
+               "got 199");
+  expect_error(route + "site.a.route.r.handler = pool\nsite.a.route.r.pool = p\n", "site.a.route.r.pool", "got \"p\"");
+  tree_of(route + "site.a.route.r.handler = status\nsite.a.route.r.status = 410\n");
+  tree_of(route + "site.a.route.r.handler = redirect\nsite.a.route.r.to = /y\nsite.a.route.r.status = 308\n");
+  tree_of(route + "site.a.route.r.handler = pool\nsite.a.route.r.pool = p\npool.p.app = x\n");
+}
+
+TEST(ConfigChecks, headers_of_the_server_are_not_set_by_hand) {
+  expect_error(with_site("site.a.header.content-length = 5\n"), "site.a.header.content-length",
+               "does not write itself");
+  expect_error(with_site("site.a.header.Transfer-Encoding = chunked\n"), "site.a.header.Transfer-Encoding",
+               "does not write itself");
+  expect_error(with_site("site.a.header.Cache-Control = no-store\n"), "site.a.header.Cache-Control", "cache_control");
+  expect_error(with_site("site.a.header.X-A = 1\nsite.a.header.x-a = 2\n"), "site.a.header.x-a",
+               "differs only in case");
+  expect_error(with_site("site.a.route.r.prefix = /x\nsite.a.route.r.header.Date = 1\n"), "site.a.route.r.header.Date",
+               "does not write itself");
+}
+
+TEST(ConfigChecks, pools_are_whole) {
+  expect_error("pool.p.workers_max = 2\n", "pool.p.app", "the application");
+  expect_error("pool.p.app = x\npool.p.workers_min = 3\npool.p.workers_max = 2\n", "pool.p.workers_min",
+               "at most workers_max (2), got 3");
+  expect_error("pool.p.app = x\npool.p.identity = i\n", "pool.p.identity", "got \"i\"");
+  tree_of("pool.p.app = x\npool.p.identity = i\nidentity.i.user = www\n");
+}
+
+TEST(ConfigChecks, compression_bounds_are_in_order) {
+  expect_error("compress.min_bytes = 8m\n", "t.conf:1: compress.min_bytes", "at most compress.max_bytes");
+  expect_error("compress.max_bytes = 1t\ncompress.min_bytes = 8m\n", "t.conf:1: compress.max_bytes", "expected a size");
+}
+
+}  // namespace
+}  // namespace penstock
