@@ -154,7 +154,7 @@ BENCHMARK(read_range);
 void compose_head(benchmark::State& state) {
   char out[1024];
   for (auto _ : state) {
-    ResponseHeadWriter head(out, 200, 1'700'000'000, ServerHeader::PRODUCT);
+    ResponseHeadWriter head(out, 200, 1'700'000'000, ServerHeaderMode::PRODUCT);
     head.field("Content-Type", "text/html; charset=utf-8");
     head.field("Content-Length", uint64_t{1024});
     head.field("ETag", "\"66681b2c-1f40\"");
