@@ -29,7 +29,7 @@ struct CompressQueue::State {
         results(wake_fds_in.size()) {}
 
   CompressResult run(const CompressJob& job);
-  [[nodiscard]] int level(Coding coding) const;
+  [[nodiscard]] int level(Coding coding);
   void wake(uint32_t reactor) const {
     const uint64_t one = 1;
     // Fails only when the counter is full: then it is readable anyway.
@@ -38,7 +38,7 @@ struct CompressQueue::State {
 
   BodyStore& bodies;
   const ValidityTable& cells;
-  const CompressOptions options;
+  CompressOptions options;  // its levels: under the mutex
   const std::vector<int> wake_fds;
   mutable std::mutex mutex;  // all below
   std::condition_variable added;
@@ -99,7 +99,13 @@ size_t CompressQueue::results(uint32_t reactor, std::span<CompressResult> out) {
   return count;
 }
 
-int CompressQueue::State::level(Coding coding) const {
+void CompressQueue::set_levels(const CompressLevels& levels) {
+  const std::lock_guard lock(state_->mutex);
+  state_->options.levels = levels;
+}
+
+int CompressQueue::State::level(Coding coding) {
+  const std::lock_guard lock(mutex);
   switch (coding) {
     case Coding::GZIP:
       return options.levels.gzip;

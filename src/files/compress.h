@@ -65,6 +65,9 @@ class CompressQueue {
   CompressQueue& operator=(const CompressQueue&) = delete;
   ~CompressQueue();  // stops; REQUIRES: run() has returned
 
+  // Live: holds for jobs begun from now on. Any thread.
+  void set_levels(const CompressLevels& levels);
+
   // False at a bound, or while the compressor is at the queue: ask again at a later hit. Any thread,
   // never waits.
   [[nodiscard]] bool submit(const CompressJob& job);

@@ -41,7 +41,7 @@ void FileCompletionQueue::wait() {
   filled_.wait(lock, [this] { return !done_.empty(); });
 }
 
-FileWorker::FileWorker(uint32_t threads, uint32_t jobs_max) : jobs_max_(jobs_max) {
+void FileWorker::start(uint32_t threads) {
   threads_.reserve(threads);
   for (uint32_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
 }

@@ -40,10 +40,14 @@ class FileCompletionQueue {
 
 class FileWorker {
  public:
-  explicit FileWorker(uint32_t threads = 2, uint32_t jobs_max = 1024);
+  explicit FileWorker(uint32_t jobs_max = 1024) : jobs_max_(jobs_max) {}
   FileWorker(const FileWorker&) = delete;
   FileWorker& operator=(const FileWorker&) = delete;
   ~FileWorker();  // REQUIRES: no reader is left
+
+  // Makes the threads; jobs handed in before wait for it. Once. Apart from the constructor, because a role enters
+  // its sandbox after it has made its parts and before it has threads.
+  void start(uint32_t threads = 2);
 
   // False at the bound. What `op` names, and `to`, must stay until the completion. Any thread.
   [[nodiscard]] bool submit(const FileOp& op, uint64_t token, FileCompletionQueue& to);

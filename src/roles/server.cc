@@ -1,9 +1,202 @@
+// The server role: receive the start message, make the parts, enter the sandbox, serve, obey.
+//
+// This thread is the control thread: it talks to the supervisor and does the regular work. Requests are
+// served by the reactor threads (src/server/), which never wait for it.
+
 #include "src/roles/server.h"
 
-#include "src/roles/role_idle.h"
+#include "pool/sandbox/sandbox.h"
+#include "src/admin/role_messages.h"
+#include "src/admin/role_paths.h"
+#include "src/config/tree.h"
+#include "src/roles/server_queries.h"
+#include "src/server/process.h"
+
+#include <csignal>
+#include <cstdio>
+#include <poll.h>
+#include <sys/prctl.h>
 
 namespace penstock {
+namespace {
 
-int run_server(int channel_fd) { return run_idle_role(channel_fd); }
+constexpr Duration HELLO_PATIENCE = seconds(10);
+constexpr Duration SEND_PATIENCE = seconds(5);
+constexpr int TICK_MS = 100;
+
+class ServerRole {
+ public:
+  explicit ServerRole(int channel_fd) : channel_(UniqueFd(channel_fd), ChannelSide::ROLE) {}
+
+  int run() {
+    if (Status started = start(); !started) {
+      tell("server: " + started.error().message);
+      return 1;
+    }
+    while (!done_) turn();
+    process_.stop();
+    return exit_code_;
+  }
+
+ private:
+  Status start();
+  Status enter(const RoleStart& start);
+  void turn();
+  void obey(ChannelMessage message);
+  void obey_config(ChannelMessage message);
+  void begin_drain(const ChannelMessage& message);
+  void watch_drain();
+  void tell(const std::string& line) { (void)channel_.send_wait(MessageKind::LOG, 0, line, SEND_PATIENCE); }
+  void tell_all() {
+    for (const std::string& note : notes_) tell(note);
+    notes_.clear();
+  }
+  void lose_supervisor() {
+    done_ = true;
+    exit_code_ = 1;
+  }
+
+  Channel channel_;
+  ServerProcess process_;
+  UniqueFd doorbell_;
+  std::vector<std::string> notes_;
+  ReadyReport report_;
+  std::vector<std::string> reach_;  // what Landlock lets us read
+  bool draining_ = false;
+  bool done_ = false;
+  int exit_code_ = 0;
+  MonoTime drain_until_;
+};
+
+std::vector<ServerListener> take_listeners(std::vector<RoleListener>& from) {
+  std::vector<ServerListener> listeners;
+  for (RoleListener& listener : from) {
+    listeners.push_back(
+        {.id = listener.id,
+         .reactor = listener.reactor == RoleListener::ANY_REACTOR ? ServerListener::ANY_REACTOR : listener.reactor,
+         .fd = std::move(listener.fd)});
+  }
+  return listeners;
+}
+
+Result<Tree> tree_of(const std::string& text, uint64_t generation) {
+  ConfigResult<Tree> tree = Tree::from_text(text, "supervisor", generation);
+  if (tree) return std::move(*tree);
+  return fail("the supervisor's configuration is not valid: " + to_text(tree.error().front()));
+}
+
+Status ServerRole::start() {
+  Result<ChannelMessage> hello = channel_.receive_wait(HELLO_PATIENCE);
+  if (!hello) return std::unexpected(hello.error());
+  if (hello->kind != MessageKind::HELLO) return fail("the first message was not HELLO");
+  Result<RoleStart> start = decode_start(std::move(*hello));
+  if (!start) return std::unexpected(start.error());
+  Result<Tree> tree = tree_of(start->config_text, start->generation);
+  if (!tree) return std::unexpected(tree.error());
+
+  doorbell_ = std::move(start->doorbell);
+  reach_ = server_read_paths(tree->settings());
+  ServerOptions options{
+      .reactors = start->reactors, .journals = std::move(start->journals), .doorbell_fd = doorbell_.get()};
+  if (Status prepared = process_.prepare(*tree, options, notes_); !prepared) return prepared;
+  if (Status entered = enter(*start); !entered) return entered;
+  if (Status started = process_.start(notes_); !started) return started;
+  process_.set_listeners(take_listeners(start->listeners));
+  tell_all();
+  return channel_.send_wait(MessageKind::READY, 0, encode_ready(report_), SEND_PATIENCE);
+}
+
+Status ServerRole::enter(const RoleStart& start) {
+  SandboxProfile profile;
+  if (start.as_root) profile.identity = SandboxIdentity{.uid = start.uid, .gid = start.gid};
+  profile.syscalls = SyscallProfile::SERVER;
+  profile.read_only_paths = reach_;
+  profile.parent_death_signal = SIGKILL;
+  Result<SandboxReport> entered = enter_sandbox(profile);
+  if (!entered) return std::unexpected(entered.error());
+  report_.transport = process_.transport_name();
+  for (SandboxStep& step : entered->steps) {
+    report_.sandbox.push_back({.name = std::move(step.name), .holds = step.holds, .detail = std::move(step.detail)});
+  }
+  return {};
+}
+
+void ServerRole::turn() {
+  pollfd wait{.fd = channel_.fd(), .events = POLLIN, .revents = 0};
+  (void)::poll(&wait, 1, draining_ ? TICK_MS / 10 : TICK_MS);  // an interrupted wait is a short one
+  while (!done_) {
+    Result<std::optional<ChannelMessage>> message = channel_.receive();
+    if (!message) {
+      lose_supervisor();
+      return;
+    }
+    if (!*message) break;
+    obey(std::move(**message));
+  }
+  process_.maintain();
+  if (draining_) watch_drain();
+}
+
+void ServerRole::obey(ChannelMessage message) {
+  switch (message.kind) {
+    case MessageKind::CONFIG:
+      obey_config(std::move(message));
+      break;
+    case MessageKind::QUERY:
+      (void)channel_.send_wait(MessageKind::REPLY, message.id, answer_query(process_, message.payload), SEND_PATIENCE);
+      break;
+    case MessageKind::DRAIN:
+      begin_drain(message);
+      break;
+    case MessageKind::PING:
+      if (process_.turn_over()) (void)channel_.send_wait(MessageKind::PONG, message.id, {}, SEND_PATIENCE);
+      break;
+    default:
+      break;  // the channel lets nothing else through to a server
+  }
+}
+
+void ServerRole::obey_config(ChannelMessage message) {
+  const uint32_t id = message.id;
+  const auto refuse = [&](const std::string& why) {
+    (void)channel_.send_wait(MessageKind::CONFIG_FAILED, id, why, SEND_PATIENCE);
+  };
+  Result<RoleConfig> config = decode_config(std::move(message));
+  if (!config) return refuse(config.error().message);
+  Result<Tree> tree = tree_of(config->config_text, config->generation);
+  if (!tree) return refuse(tree.error().message);
+  if (!paths_covered(reach_, server_read_paths(tree->settings()))) {
+    return refuse("this process cannot reach the new roots; its sandbox cannot be widened");
+  }
+  if (!process_.apply(*tree, notes_)) return refuse("a reactor does not take over the new configuration");
+  process_.set_listeners(take_listeners(config->listeners));
+  tell_all();
+  (void)channel_.send_wait(MessageKind::CONFIG_OK, id, {}, SEND_PATIENCE);
+}
+
+void ServerRole::begin_drain(const ChannelMessage& message) {
+  const std::optional<uint64_t> wanted_ms = parse_decimal(message.payload);
+  draining_ = true;
+  drain_until_ = process_.now() + milliseconds(static_cast<int64_t>(wanted_ms.value_or(0)));
+  process_.drain();
+}
+
+void ServerRole::watch_drain() {
+  if (!process_.finished() && process_.now() < drain_until_) return;
+  process_.stop();
+  (void)channel_.send_wait(MessageKind::DRAINED, 0, {}, SEND_PATIENCE);
+  done_ = true;
+}
+
+}  // namespace
+
+int run_server(int channel_fd) {
+  ::signal(SIGPIPE, SIG_IGN);
+  // Ctrl-C in a terminal reaches every process of the group: what it means is for the supervisor to say.
+  ::signal(SIGINT, SIG_IGN);
+  ::signal(SIGTERM, SIG_IGN);
+  ::signal(SIGHUP, SIG_IGN);
+  return ServerRole(channel_fd).run();
+}
 
 }  // namespace penstock

@@ -1,9 +1,10 @@
-// The server role: exposed to the internet, without privilege. Started by the supervisor, never by hand.
+// The server role: the process that the internet reaches. See DESIGN: no privilege, no application code.
 #pragma once
 
 namespace penstock {
 
-// Runs until it has drained or its channel is closed. Returns the exit code.
+// The whole life of a server process, on the supervisor's channel `channel_fd` (taken over). Returns the
+// exit code: 0 after a drain, 1 when it could not start or lost the supervisor.
 [[nodiscard]] int run_server(int channel_fd);
 
 }  // namespace penstock

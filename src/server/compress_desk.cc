@@ -35,14 +35,13 @@ void CompressDesk::hit(Core& core, const Entry& entry) {
   if (tally.hash != entry.hash()) tally = {.hash = entry.hash(), .hits = 0};
   if (tally.hits == std::numeric_limits<uint32_t>::max()) return;  // handed in already
   if (++tally.hits < core.config->settings.compress_hits) return;
-  tally.hits = std::numeric_limits<uint32_t>::max();
-  submit(core, entry);
+  tally.hits = submit(core, entry) ? std::numeric_limits<uint32_t>::max() : 0;
 }
 
-void CompressDesk::submit(Core& core, const Entry& entry) {
-  if (under_way_.size() >= JOBS_MAX) return;
+bool CompressDesk::submit(Core& core, const Entry& entry) {
+  if (under_way_.size() >= JOBS_MAX) return false;
   const Variant* identity = entry.variant(Coding::IDENTITY);
-  if (identity == nullptr) return;
+  if (identity == nullptr) return false;
   Job job{.token = ++tokens_, .entry = &entry};
   for (const Coding coding : core.config->settings.compress_codings) {
     const CompressJob order{.identity = identity->body,
@@ -52,9 +51,10 @@ void CompressDesk::submit(Core& core, const Entry& entry) {
                             .token = job.token};
     if (core.shared.compress.submit(order)) ++job.waiting;
   }
-  if (job.waiting == 0) return;  // the queue is full: a later hit on a new entry tries again
+  if (job.waiting == 0) return false;
   entry.pin();
   under_way_.push_back(std::move(job));
+  return true;
 }
 
 void CompressDesk::results(Core& core) {

@@ -42,7 +42,8 @@ class CompressDesk {
     std::vector<CompressResult> done;
   };
 
-  void submit(Core& core, const Entry& entry);
+  // False: the queue is full; the count begins anew.
+  [[nodiscard]] bool submit(Core& core, const Entry& entry);
   static void publish(Core& core, Job& job);
 
   std::array<Tally, 256> tallies_{};

@@ -22,6 +22,7 @@ struct ReactorMessage {
     FILL_DONE,        // for `exchange`: `entry` (a pin comes with it) or, without one, try for yourself
     DRAIN,            // stop accepting, finish what is in flight, close what is idle
     STOP,             // leave run() now
+    LOOK,             // there is a new config: adopted at the turn that this message begins
     ADD_LISTENER,     // `listener`, `fd`: the fd stays the control thread's
     REMOVE_LISTENER,  // `listener`
   };

@@ -21,7 +21,7 @@ Reactor::Reactor(const ReactorParts& parts)
     : core_(parts.index, parts.transport, parts.reader, parts.loader, parts.journal, parts.counters, parts.clock,
             parts.shared, parts.limits),
       compress_wake_fd_(parts.compress_wake_fd) {
-  core_.config = core_.shared.snapshots.adopt(core_.index);
+  adopt_config();
   take_time();
 }
 
@@ -58,6 +58,15 @@ void Reactor::take_time() {
   }
 }
 
+void Reactor::adopt_config() {
+  const Snapshot* before = core_.config;
+  core_.config = core_.shared.snapshots.adopt(core_.index);
+  if (core_.config == before) return;
+  const Settings& settings = core_.config->settings;
+  core_.journal.set_recording(settings.log_access_format != LogFormatSetting::NONE &&
+                              !settings.log_access_path.empty());
+}
+
 MonoTime Reactor::wait_until(MonoTime deadline) const {
   deadline = std::min(deadline, core_.now + REST_MAX);
   deadline = std::min(deadline, core_.wheel.next_due());
@@ -72,7 +81,7 @@ void Reactor::turn(MonoTime deadline) {
   const size_t count = core_.transport.poll(core_.now, deadline, events_);
   if (may_wait) core_.shared.cache.online(core_.index);
   take_time();
-  core_.config = core_.shared.snapshots.adopt(core_.index);
+  adopt_config();
 
   for (size_t i = 0; i < count; ++i) handle(events_[i]);
   take_messages();
@@ -148,6 +157,8 @@ void Reactor::obey(const ReactorMessage& message) {
     case ReactorMessage::Kind::STOP:
       stopped_ = true;
       break;
+    case ReactorMessage::Kind::LOOK:
+      break;
     case ReactorMessage::Kind::ADD_LISTENER:
       // The control thread holds the socket and knows that it listens; what can fail is our table.
       if (Status added = core_.transport.add_listener(message.fd, message.listener); !added) {
@@ -202,7 +213,19 @@ bool Reactor::pools_are_full() const {
 void Reactor::run() {
   core_.shared.cache.online(core_.index);
   while (!stopped_ && !drained()) turn(MonoTime::never());
+  leave();
   core_.shared.cache.offline(core_.index);
+}
+
+// The drain time is over: what is still open is ended, and told to the journal.
+void Reactor::leave() {
+  core_.connections.for_each([this](Connection& connection) {
+    if (connection.state == ConnectionState::CLOSED) return;
+    const bool busy = connection.exchange != nullptr || connection.slot.valid();
+    end_connection(core_, connection, EndKind::CLOSE, busy ? Reason::TIMER_DRAIN : Reason::NONE);
+  });
+  const MonoTime patience = core_.now + seconds(1);  // for the kernel to let go of what was being sent
+  while (core_.transport.connection_count() > 0 && core_.now < patience) turn(core_.now + milliseconds(10));
 }
 
 }  // namespace penstock

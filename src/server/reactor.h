@@ -50,6 +50,8 @@ class Reactor {
 
  private:
   void take_time();
+  void adopt_config();
+  void leave();
   [[nodiscard]] MonoTime wait_until(MonoTime deadline) const;
   void handle(const TransportEvent& event);
   void take_messages();

@@ -9,8 +9,6 @@
 #include "cache/table.h"
 #include "cache/validity.h"
 #include "src/files/compress.h"
-#include "src/files/mime.h"
-#include "src/files/file_watch.h"
 #include "src/server/connection_limiter.h"
 #include "src/server/inbox.h"
 #include "src/server/snapshot.h"
@@ -28,7 +26,6 @@ struct ServerShared {
   CacheTable& cache;
   Admission& admission;
   FillTable& fills;
-  FileWatch& watch;
   CompressQueue& compress;
   ConnectionLimiter& limiter;
   std::vector<std::unique_ptr<Inbox>>& inboxes;  // by reactor

@@ -120,7 +120,7 @@ std::vector<std::string> open_roots(Snapshot& snapshot) {
   }
   for (const Route* route : snapshot.routes.routes()) {
     snapshot.serving[route->number].root = {.fd = snapshot.root_fds[route->root_index].get(),
-                                           .path = snapshot.routes.roots()[route->root_index].c_str()};
+                                            .path = snapshot.routes.roots()[route->root_index].c_str()};
   }
   return complaints;
 }
@@ -146,6 +146,11 @@ void SnapshotStore::publish(std::unique_ptr<Snapshot> next) {
   const Snapshot* raw = next.get();
   all_.push_back(std::move(next));
   current_.store(raw, std::memory_order_release);
+}
+
+bool SnapshotStore::adopted_by_all() const {
+  return std::all_of(seen_.begin(), seen_.end(),
+                     [this](const Seen& seen) { return seen.snapshot.load(std::memory_order_acquire) == current(); });
 }
 
 size_t SnapshotStore::collect() {

@@ -76,6 +76,8 @@ class SnapshotStore {
     return newest;
   }
 
+  // Every reactor works with the current one.
+  [[nodiscard]] bool adopted_by_all() const;
   // Destroys what nobody uses any more. Returns how many old snapshots remain.
   size_t collect();
 

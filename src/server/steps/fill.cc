@@ -148,8 +148,9 @@ void take_result(Core& core, Exchange& ex, LoadResult& result) {
       if (ex.page && ex.entry == nullptr) give_up_page(ex);
       break;
     case LoadKind::STREAM:
-      ex.stream = std::exchange(result.fd, -1);
-      ex.stream_info = result.info;
+      // Variants of a stream by coding are left: what is too large for the cache is sent as it is.
+      ex.stream = std::exchange(result.variants[0].fd, -1);
+      ex.stream_info = result.variants[0].info;
       ex.content_type = result.content_type;
       ex.verdict = Verdict::STREAMED;
       break;

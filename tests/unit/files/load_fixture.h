@@ -21,6 +21,7 @@ namespace penstock {
 class LoadFixture : public testing::Test {
  protected:
   LoadFixture() {
+    worker.start(1);
     reader = make_file_reader(worker);
     policy.mime = &mime;
     policy.index_names = {"index.html", "index.htm"};
@@ -93,7 +94,7 @@ class LoadFixture : public testing::Test {
   MimeTable mime{types, {}, "", "utf-8"};
   WatchOptions watch_options;
   LoadPolicy policy;
-  FileWorker worker{1};
+  FileWorker worker;
   std::unique_ptr<FileReader> reader;
   std::unique_ptr<InotifyWatch> watch;
   std::unique_ptr<Loader> loader;

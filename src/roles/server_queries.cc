@@ -1,0 +1,116 @@
+#include "src/roles/server_queries.h"
+
+#include "src/admin/json.h"
+#include "src/server/process.h"
+
+#include <algorithm>
+
+namespace penstock {
+namespace {
+
+constexpr uint64_t TOP_MAX = 1000;
+
+std::string error(std::string_view why) { return json_line({{"ok", false}, {"error", why}}); }
+
+// A path alone is asked of this host: what a curl on the machine itself would send.
+std::string default_host(const ServerProcess& process) {
+  for (const ListenAddress& address : process.config().settings.server_listen) {
+    if (address.kind == ListenAddress::Kind::IPV4) return "127.0.0.1:" + std::to_string(address.port);
+    if (address.kind == ListenAddress::Kind::IPV6) return "[::1]:" + std::to_string(address.port);
+  }
+  return "localhost";
+}
+
+Json stats(ServerProcess& process) {
+  const CacheStats stats = process.cache().stats();
+  Json verdicts = Json::object();
+  for (size_t i = 0; i < VERDICT_COUNT; ++i) {
+    if (stats.lookups[i] > 0) verdicts[std::string(verdict_code(static_cast<Verdict>(i)))] = stats.lookups[i];
+  }
+  return {{"ok", true},
+          {"entries", stats.entries},
+          {"bytes_max", stats.bytes_max},
+          {"bytes_cached", stats.bytes_cached},
+          {"bytes_index", stats.bytes_index},
+          {"bytes_transient", stats.bytes_transient},
+          {"hits", stats.hits()},
+          {"inserted", stats.inserted},
+          {"replaced", stats.replaced},
+          {"evicted", stats.evicted},
+          {"purged", stats.purged},
+          {"scavenged", stats.scavenged},
+          {"stale_removed", stats.stale_removed},
+          {"refused", stats.refused},
+          {"purges", stats.purges},
+          {"lookups", std::move(verdicts)}};
+}
+
+Json top(ServerProcess& process, const Json& query) {
+  const auto count = static_cast<uint32_t>(std::min(json_number(query, "count", 20), TOP_MAX));
+  Json rows = Json::array();
+  for (const CacheTopRow& row : process.cache().top(count)) {
+    rows.push_back({{"url", row.canonical},
+                    {"hits", row.hits},
+                    {"bytes", row.bytes},
+                    {"status", row.status},
+                    {"variants", row.variants}});
+  }
+  return {{"ok", true}, {"top", std::move(rows)}};
+}
+
+Json why(ServerProcess& process, const Json& query) {
+  const ServerProcess::UrlWhy why = process.why(json_text(query, "url"), default_host(process));
+  if (why.refused != Reason::NONE) {
+    const ReasonInfo& info = reason_info(why.refused);
+    return {{"ok", true},
+            {"verdict", verdict_code(why.refused == Reason::SITE_UNKNOWN ? Verdict::NO_SITE : Verdict::BAD_REQUEST)},
+            {"sentence", info.text},
+            {"status", info.status},
+            {"sub_status", info.sub_status}};
+  }
+  return {{"ok", true},
+          {"url", why.canonical},
+          {"verdict", verdict_code(why.cache.verdict)},
+          {"sentence", verdict_sentence(why.cache.verdict)},
+          {"bytes", why.cache.bytes},
+          {"hits", why.cache.hits},
+          {"age_ms", why.cache.age.ms()},
+          {"codings", why.cache.codings},
+          {"misses_in_window", why.seen_lately},
+          {"admit_hits", process.config().settings.cache_admit_hits}};
+}
+
+// "all", a prefix ending in '*', or one URL.
+std::string purge(ServerProcess& process, const Json& query) {
+  std::string what = json_text(query, "url");
+  if (what.empty()) return error("name a URL, a prefix ending in *, or all");
+  if (what == "all") {
+    process.cache().purge_all();
+    return json_line({{"ok", true}, {"purged", "all"}});
+  }
+  const bool prefix = what.back() == '*';
+  if (prefix) what.pop_back();
+  const std::string name = process.canonical_name(what, default_host(process));
+  if (name.empty()) return error("no site of this server has the URL " + what);
+  if (prefix) {
+    process.cache().purge_prefix(name);
+  } else {
+    process.cache().purge_url(name);
+  }
+  return json_line({{"ok", true}, {"purged", prefix ? name + "*" : name}});
+}
+
+}  // namespace
+
+std::string answer_query(ServerProcess& process, std::string_view text) {
+  const std::optional<Json> query = parse_json(text);
+  if (!query) return error("the question is not JSON");
+  const std::string action = json_text(*query, "action");
+  if (action == "stats") return json_line(stats(process));
+  if (action == "top") return json_line(top(process, *query));
+  if (action == "why") return json_line(why(process, *query));
+  if (action == "purge") return purge(process, *query);
+  return error("unknown action " + action);
+}
+
+}  // namespace penstock

@@ -1,0 +1,308 @@
+#include "src/server/process.h"
+
+#include "src/server/process_parts.h"
+#include "src/transport/select.h"
+
+#include <algorithm>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+namespace penstock {
+namespace {
+
+constexpr uint32_t LOADS_MAX = 1024;  // of one reactor: descriptors and buffers are bounded by it
+constexpr uint32_t FILLS_MAX = 4096;  // of all reactors
+constexpr uint32_t WAITERS_MAX = 65'536;
+constexpr uint32_t CELLS_MAX = 1 << 18;  // files watched: one cell each
+constexpr Duration ADOPT_PATIENCE = seconds(5);
+
+uint64_t random_seed() {
+  uint64_t seed = 0;
+  // 8 bytes come whole or not at all (getrandom(2)); at boot it may wait for entropy, once.
+  while (::getrandom(&seed, sizeof seed, 0) != sizeof seed) {
+  }
+  return seed;
+}
+
+CacheLimits cache_limits(const Settings& settings) {
+  return {.bytes_max = settings.cache_enable ? settings.cache_size : 0,
+          .entry_bytes_max = settings.cache_entry_max,
+          .scavenge_period = settings.cache_scavenge_period};
+}
+
+BodyLimits body_limits(const Settings& settings) {
+  // In flight to slow clients and in fills: as much again as the cache, and never less than a few of the largest.
+  return {.sendfile_min = settings.cache_sendfile_min,
+          .transient_max = std::max<uint64_t>(settings.cache_size, 8 * settings.cache_entry_max)};
+}
+
+Admission::Policy admission_policy(const Settings& settings) {
+  switch (settings.cache_admit) {
+    case AdmitSetting::ALWAYS:
+      return {.hits = 1, .window = settings.cache_admit_window};
+    case AdmitSetting::NEVER:
+      return {.hits = 0, .window = settings.cache_admit_window};
+    case AdmitSetting::FREQUENT:
+      break;
+  }
+  return {.hits = std::min<uint32_t>(settings.cache_admit_hits, 255), .window = settings.cache_admit_window};
+}
+
+WatchOptions watch_options(const Settings& settings) {
+  WatchOptions options;
+  options.settle = settings.cache_settle;
+  options.write_hold = settings.cache_write_hold;
+  return options;
+}
+
+void name_thread(const char* name) { ::pthread_setname_np(::pthread_self(), name); }
+
+}  // namespace
+
+ServerProcess::Parts::Parts(const Settings& settings, uint32_t reactor_count, uint64_t seed)
+    : snapshots(reactor_count),
+      validity(CELLS_MAX),
+      bodies(ledger, body_limits(settings)),
+      cache({.reactors = reactor_count, .hash_seed = seed, .limits = cache_limits(settings)}, ledger, validity),
+      fills(FILLS_MAX, WAITERS_MAX),
+      limiter(seed) {}
+
+void ServerProcess::Parts::publish(const Tree& tree, std::vector<std::string>& notes) {
+  auto next = std::make_unique<Snapshot>(tree, static_cast<uint32_t>(inboxes.size()), types);
+  for (std::string& complaint : open_roots(*next)) notes.push_back(std::move(complaint));
+  const uint64_t print = serving_fingerprint(tree);
+  if (serving_generation == 0 || print != fingerprint) serving_generation = tree.generation() + 1;
+  fingerprint = print;
+  next->serving_generation = serving_generation;
+  const Settings& settings = next->settings;
+  cache.set_limits(cache_limits(settings));
+  bodies.set_limits(body_limits(settings));
+  admission.set_policy(admission_policy(settings));
+  if (watch != nullptr) watch->set_options(watch_options(settings));
+  if (compress != nullptr) {
+    compress->set_levels({.gzip = static_cast<int>(settings.compress_level_gzip),
+                          .br = static_cast<int>(settings.compress_level_br),
+                          .zstd = static_cast<int>(settings.compress_level_zstd)});
+  }
+  snapshots.publish(std::move(next));
+}
+
+Status ServerProcess::Parts::prepare_reactor(uint32_t index, const Settings& settings, const ServerOptions& options,
+                                             std::vector<std::string>& notes) {
+  ReactorSet& set = *reactors.emplace_back(std::make_unique<ReactorSet>());
+  Result<JournalMap> map =
+      JournalMap::map(options.journals[2 * index].get(), options.journals[2 * index + 1].get(), JournalAccess::REACTOR);
+  if (!map) return std::unexpected(map.error());
+  set.map = std::make_unique<JournalMap>(std::move(*map));
+  set.journal = std::make_unique<Journal>(*set.map, options.doorbell_fd);
+
+  TransportOptions wanted;
+  const auto share = static_cast<uint32_t>((settings.server_connections_max + options.reactors - 1) / options.reactors);
+  wanted.connections_max = share;
+  wanted.receive_buffers = settings.server_recv_buffers;
+  wanted.receive_buffer_bytes = static_cast<uint32_t>(settings.server_recv_buffer_bytes);
+  wanted.zerocopy_min = static_cast<uint32_t>(std::min<uint64_t>(settings.send_zerocopy_min, UINT32_MAX));
+  const bool epoll = settings.server_transport == TransportSetting::EPOLL;
+  Result<OpenedTransport> opened = open_transport(epoll ? TransportKind::EPOLL : TransportKind::URING, wanted);
+  if (!opened) return std::unexpected(opened.error());
+  set.transport = std::move(opened->transport);
+  if (!opened->note.empty() && index == 0) notes.push_back(opened->note);
+
+  Status why_threads;
+  set.reader = make_file_reader(*worker, &why_threads);
+  if (!why_threads && opened->note.empty() && !epoll && index == 0) {
+    notes.push_back("files: threads instead of io_uring: " + why_threads.error().message);
+  }
+  set.loader = std::make_unique<Loader>(*set.reader, bodies, watch.get(), LOADS_MAX);
+  return {};
+}
+
+ServerProcess::ServerProcess() = default;
+ServerProcess::~ServerProcess() = default;
+
+Status ServerProcess::prepare(const Tree& tree, const ServerOptions& options, std::vector<std::string>& notes) {
+  ASSERT(options.journals.size() == 2 * size_t{options.reactors});
+  const Settings& settings = tree.settings();
+  parts_ = std::make_unique<Parts>(settings, options.reactors, random_seed());
+  Parts& parts = *parts_;
+  for (uint32_t i = 0; i < options.reactors; ++i) {
+    Result<std::unique_ptr<Inbox>> inbox = Inbox::create();
+    if (!inbox) return std::unexpected(inbox.error());
+    parts.inboxes.push_back(std::move(*inbox));
+  }
+  Result<std::unique_ptr<InotifyWatch>> watch =
+      InotifyWatch::create(parts.validity, parts.clock, watch_options(settings));
+  if (watch) {
+    parts.watch = std::move(*watch);
+  } else {
+    notes.push_back("files cannot be watched, so none is cached: " + watch.error().message);
+  }
+  parts.worker = std::make_unique<FileWorker>();
+  for (uint32_t i = 0; i < options.reactors; ++i) {
+    if (Status made = parts.prepare_reactor(i, settings, options, notes); !made) return made;
+  }
+  std::vector<int> wakes;
+  for (auto& set : parts.reactors) {
+    set->compress_wake.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+    if (!set->compress_wake.valid()) return fail_errno("eventfd for compressed variants");
+    wakes.push_back(set->compress_wake.get());
+  }
+  parts.compress = std::make_unique<CompressQueue>(parts.bodies, parts.validity, CompressOptions{}, wakes);
+  parts.watch_stop.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!parts.watch_stop.valid()) return fail_errno("eventfd for the file watch");
+  parts.shared = std::make_unique<ServerShared>(ServerShared{parts.snapshots, parts.ledger, parts.validity,
+                                                             parts.bodies, parts.cache, parts.admission, parts.fills,
+                                                             *parts.compress, parts.limiter, parts.inboxes});
+  parts.publish(tree, notes);
+  return {};
+}
+
+std::string ServerProcess::transport_name() const { return parts_->reactors.front()->transport->name(); }
+
+void ServerProcess::Parts::run_reactor(ReactorSet& set, const std::vector<uint32_t>& cpus, uint32_t index) {
+  name_thread("reactor");
+  if (!cpus.empty()) {
+    cpu_set_t mask;
+    CPU_ZERO(&mask);
+    CPU_SET(cpus[index % cpus.size()], &mask);
+    (void)::sched_setaffinity(0, sizeof mask, &mask);  // a core that is gone leaves the choice to the kernel
+  }
+  const Status started = set.reactor->start();
+  if (started) {
+    set.reactor->run();
+  } else {
+    set.start_error.push_back(started);
+  }
+  set.running.store(false, std::memory_order_release);
+}
+
+Status ServerProcess::start(std::vector<std::string>& notes) {
+  Parts& parts = *parts_;
+  parts.worker->start();
+  const uint32_t share = static_cast<uint32_t>((config().settings.server_connections_max + parts.reactors.size() - 1) /
+                                               parts.reactors.size());
+  for (uint32_t i = 0; i < parts.reactors.size(); ++i) {
+    ReactorSet& set = *parts.reactors[i];
+    const uint32_t abandoned =
+        set.journal->close_abandoned(parts.clock.now(), static_cast<uint16_t>(Reason::CONNECTION_DROPPED));
+    if (abandoned > 0) notes.push_back("journal: " + std::to_string(abandoned) + " requests of the last server closed");
+    set.reactor = std::make_unique<Reactor>(ReactorParts{.index = i,
+                                                         .transport = *set.transport,
+                                                         .reader = *set.reader,
+                                                         .loader = *set.loader,
+                                                         .journal = *set.journal,
+                                                         .counters = set.map->counters(),
+                                                         .clock = parts.clock,
+                                                         .shared = *parts.shared,
+                                                         .compress_wake_fd = set.compress_wake.get(),
+                                                         .limits = {.connections_max = share}});
+    set.running.store(true, std::memory_order_relaxed);
+    set.thread =
+        std::thread([&parts, &set, cpus = config().settings.server_cpus, i] { parts.run_reactor(set, cpus, i); });
+  }
+  if (parts.watch != nullptr) {
+    parts.watch_thread = std::thread([&parts] {
+      name_thread("watch");
+      parts.watch->run(parts.watch_stop.get());
+    });
+  }
+  parts.compress_thread = std::thread([&parts] {
+    name_thread("compress");
+    parts.compress->run();
+  });
+  return {};
+}
+
+void ServerProcess::set_listeners(std::vector<ServerListener> wanted) {
+  Parts& parts = *parts_;
+  const auto for_reactors = [&](const ServerListener& listener, ReactorMessage message) {
+    for (uint32_t i = 0; i < parts.inboxes.size(); ++i) {
+      if (listener.reactor == ServerListener::ANY_REACTOR || listener.reactor == static_cast<int32_t>(i)) {
+        parts.inboxes[i]->post(message);
+      }
+    }
+  };
+  for (auto old = parts.listeners.begin(); old != parts.listeners.end();) {
+    if (std::any_of(wanted.begin(), wanted.end(), [&](const auto& other) { return other.id == old->id; })) {
+      ++old;
+      continue;
+    }
+    for_reactors(*old, {.kind = ReactorMessage::Kind::REMOVE_LISTENER, .listener = old->id});
+    // Its descriptor stays open until the reactors have let go of it: as long as this process, at most a few.
+    parts.retired_listeners.push_back(std::move(old->fd));
+    old = parts.listeners.erase(old);
+  }
+  for (ServerListener& listener : wanted) {
+    if (!listener.fd.valid()) continue;  // we have it
+    for_reactors(listener,
+                 {.kind = ReactorMessage::Kind::ADD_LISTENER, .listener = listener.id, .fd = listener.fd.get()});
+    parts.listeners.push_back(std::move(listener));
+  }
+}
+
+bool ServerProcess::apply(const Tree& tree, std::vector<std::string>& notes) {
+  Parts& parts = *parts_;
+  parts.publish(tree, notes);
+  parts.post_all(ReactorMessage::Kind::LOOK);
+  const MonoTime patience = parts.clock.now() + ADOPT_PATIENCE;
+  while (!parts.snapshots.adopted_by_all()) {
+    if (parts.clock.now() > patience) return false;
+    ::usleep(500);  // the control thread has nothing better to do; reactors adopt between two turns
+  }
+  return true;
+}
+
+bool ServerProcess::turn_over() {
+  Parts& parts = *parts_;
+  std::vector<uint64_t> before;
+  for (auto& set : parts.reactors) before.push_back(set->map->counters().turns.get());
+  parts.post_all(ReactorMessage::Kind::LOOK);
+  const MonoTime patience = parts.clock.now() + seconds(1);
+  for (size_t i = 0; i < parts.reactors.size(); ++i) {
+    const ReactorSet& set = *parts.reactors[i];
+    while (set.running.load(std::memory_order_acquire) && set.map->counters().turns.get() == before[i]) {
+      if (parts.clock.now() > patience) return false;
+      ::usleep(500);
+    }
+  }
+  return true;
+}
+
+void ServerProcess::maintain() {
+  Parts& parts = *parts_;
+  for (int slice = 0; slice < 64 && parts.cache.maintain(parts.clock.now()); ++slice) {
+  }
+  (void)parts.snapshots.collect();
+}
+
+void ServerProcess::drain() {
+  set_listeners({});
+  parts_->post_all(ReactorMessage::Kind::DRAIN);
+}
+
+bool ServerProcess::finished() const {
+  return std::all_of(parts_->reactors.begin(), parts_->reactors.end(),
+                     [](const auto& set) { return !set->running.load(std::memory_order_acquire); });
+}
+
+void ServerProcess::stop() {
+  Parts& parts = *parts_;
+  parts.post_all(ReactorMessage::Kind::STOP);
+  for (auto& set : parts.reactors) {
+    if (set->thread.joinable()) set->thread.join();
+  }
+  parts.compress->stop();
+  if (parts.compress_thread.joinable()) parts.compress_thread.join();
+  const uint64_t one = 1;
+  [[maybe_unused]] const auto written = ::write(parts.watch_stop.get(), &one, sizeof one);
+  if (parts.watch_thread.joinable()) parts.watch_thread.join();
+}
+
+CacheTable& ServerProcess::cache() { return parts_->cache; }
+const Snapshot& ServerProcess::config() const { return *parts_->snapshots.current(); }
+MonoTime ServerProcess::now() { return parts_->clock.now(); }
+
+}  // namespace penstock

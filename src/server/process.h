@@ -1,0 +1,90 @@
+// ServerProcess: everything one server process is made of, wired; the reactors' owner.
+//
+// Used by the role's control thread only (src/roles/server.cc). prepare() runs while the process still
+// has one thread and its privileges: it makes every ring, map and pool. Then the role enters its
+// sandbox, and start() makes the threads: one for each reactor, one that watches files, one that compresses,
+// and the file workers. It knows no channel, no JSON and no policy of its own.
+#pragma once
+
+#include "cache/table.h"
+#include "src/base/clock.h"
+#include "src/base/result.h"
+#include "src/base/unique_fd.h"
+#include "src/config/tree.h"
+#include "src/server/reactor.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace penstock {
+
+// A listening socket by the number that the supervisor gave it.
+struct ServerListener {
+  static constexpr int32_t ANY_REACTOR = -1;
+  uint32_t id = 0;
+  int32_t reactor = ANY_REACTOR;
+  UniqueFd fd;
+};
+
+struct ServerOptions {
+  uint32_t reactors = 1;
+  std::vector<UniqueFd> journals;  // data 0, ack 0, data 1, ack 1, ... (journal_memory.h)
+  int doorbell_fd = -1;            // logd's; not owned
+};
+
+class ServerProcess {
+ public:
+  ServerProcess();
+  ~ServerProcess();  // REQUIRES: not started, or stopped
+  ServerProcess(const ServerProcess&) = delete;
+  ServerProcess& operator=(const ServerProcess&) = delete;
+
+  // Single-threaded. Lines for the operator are appended to `notes`.
+  [[nodiscard]] Status prepare(const Tree& tree, const ServerOptions& options, std::vector<std::string>& notes);
+  // "uring" or "epoll". REQUIRES: prepared.
+  [[nodiscard]] std::string transport_name() const;
+
+  // Makes the threads. Nothing is accepted before set_listeners().
+  [[nodiscard]] Status start(std::vector<std::string>& notes);
+  // The whole wanted table: opens what is new (takes over its descriptor), lets go of what is missing.
+  void set_listeners(std::vector<ServerListener> wanted);
+
+  // A new generation, in force on every reactor when it returns true. False: a reactor does not turn.
+  [[nodiscard]] bool apply(const Tree& tree, std::vector<std::string>& notes);
+
+  // Every reactor has turned since the call: false if one does not within a second.
+  [[nodiscard]] bool turn_over();
+
+  // Regular work; about ten times a second.
+  void maintain();
+
+  // Stops accepting; finished() turns true when nothing is in flight any more.
+  void drain();
+  [[nodiscard]] bool finished() const;
+  // Ends what is left and joins the threads.
+  void stop();
+
+  // For questions.
+  [[nodiscard]] CacheTable& cache();
+  [[nodiscard]] const Snapshot& config() const;
+  [[nodiscard]] MonoTime now();
+  // What a request for this URL would meet in the cache.
+  struct UrlWhy {
+    CacheWhy cache;
+    std::string canonical;  // "host/path", or empty where the URL is refused or no site answers
+    Reason refused = Reason::NONE;
+    uint32_t seen_lately = 0;  // misses counted towards its admission
+  };
+  // `url`: "http://host/path?query", or "/path" for the given default host.
+  [[nodiscard]] UrlWhy why(std::string_view url, std::string_view default_host);
+  // The canonical name under which entries of this URL are purged; empty where it is refused.
+  [[nodiscard]] std::string canonical_name(std::string_view url, std::string_view default_host);
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,68 @@
+// The parts of a ServerProcess, for its own .cc files only.
+//
+// Invariant: a member uses only members above it, so destruction in reverse order is right.
+#pragma once
+
+#include "src/files/inotify_watch.h"
+#include "src/files/thread_file_reader.h"
+#include "src/server/process.h"
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace penstock {
+
+// What belongs to one reactor.
+struct ReactorSet {
+  std::unique_ptr<JournalMap> map;
+  std::unique_ptr<Journal> journal;
+  std::unique_ptr<Transport> transport;
+  std::unique_ptr<FileReader> reader;
+  std::unique_ptr<Loader> loader;
+  UniqueFd compress_wake;
+  std::unique_ptr<Reactor> reactor;
+  std::vector<Status> start_error;  // at most one
+  std::atomic<bool> running{false};
+  std::thread thread;
+};
+
+struct ServerProcess::Parts {
+  Parts(const Settings& settings, uint32_t reactor_count, uint64_t seed);
+
+  RealClock clock;
+  MimeTypes types = MimeTypes::load();
+  SnapshotStore snapshots;
+  MemoryLedger ledger;
+  ValidityTable validity;
+  BodyStore bodies;
+  CacheTable cache;
+  Admission admission;
+  FillTable fills;
+  ConnectionLimiter limiter;
+  std::vector<std::unique_ptr<Inbox>> inboxes;
+  std::unique_ptr<InotifyWatch> watch;
+  std::unique_ptr<CompressQueue> compress;
+  std::unique_ptr<FileWorker> worker;
+  std::unique_ptr<ServerShared> shared;
+  std::vector<std::unique_ptr<ReactorSet>> reactors;
+  std::vector<ServerListener> listeners;
+  std::vector<UniqueFd> retired_listeners;
+  UniqueFd watch_stop;
+  std::thread watch_thread;
+  std::thread compress_thread;
+  uint64_t fingerprint = 0;
+  uint64_t serving_generation = 0;
+
+  void publish(const Tree& tree, std::vector<std::string>& notes);
+  Status prepare_reactor(uint32_t index, const Settings& settings, const ServerOptions& options,
+                         std::vector<std::string>& notes);
+  void post_all(ReactorMessage::Kind kind) {
+    for (auto& inbox : inboxes) inbox->post({.kind = kind});
+  }
+  void run_reactor(ReactorSet& set, const std::vector<uint32_t>& cpus, uint32_t index);
+};
+
+}  // namespace penstock

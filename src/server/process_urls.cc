@@ -1,0 +1,64 @@
+// What ServerProcess says of a URL: the questions behind `penstock cache why` and `cache purge`.
+
+#include "src/http/host.h"
+#include "src/server/process.h"
+#include "src/server/process_parts.h"
+
+#include <array>
+
+namespace penstock {
+namespace {
+
+struct UrlParts {
+  std::string_view host;
+  std::string_view target;  // path and query
+  std::string_view path;
+};
+
+UrlParts split_url(std::string_view url, std::string_view default_host) {
+  UrlParts parts{.host = default_host, .target = url};
+  if (const size_t scheme = url.find("://"); scheme != std::string_view::npos) {
+    url.remove_prefix(scheme + 3);
+    const size_t slash = url.find('/');
+    parts.host = url.substr(0, slash);
+    parts.target = slash == std::string_view::npos ? "/" : url.substr(slash);
+  }
+  parts.path = parts.target.substr(0, parts.target.find('?'));
+  return parts;
+}
+
+// "host/path" as entries carry it (make_entry), or the reason why the path is refused.
+Reason canonical(const Snapshot& config, const UrlParts& url, std::string& out) {
+  std::array<char, HOST_NAME_BYTES_MAX> room;
+  const HostName host = normalise_host(url.host, room);
+  const Site* site = config.routes.find_site(host.name);
+  if (site == nullptr) return Reason::SITE_UNKNOWN;
+  DecodeRules rules = config.decode_rules;
+  rules.segment_bytes = site->segment_bytes;
+  rules.segments = site->segments;
+  std::string path(canonical_bytes_max(url.path.size(), rules), '\0');
+  const CanonicalPath result = canonicalise(url.path, rules, path);
+  if (result.reason == Reason::NONE) out = std::string(url.host).append(result.path);
+  return result.reason;
+}
+
+}  // namespace
+
+ServerProcess::UrlWhy ServerProcess::why(std::string_view url, std::string_view default_host) {
+  UrlWhy answer;
+  const UrlParts parts = split_url(url, default_host);
+  answer.refused = canonical(config(), parts, answer.canonical);
+  const KeyView key{.secure = false, .host = parts.host, .target = parts.target};
+  const uint64_t hash = hash_key(key, parts_->cache.hash_seed());
+  answer.cache = parts_->cache.why(key, hash, config().serving_generation, now());
+  answer.seen_lately = parts_->admission.peek(hash, now()).seen;
+  return answer;
+}
+
+std::string ServerProcess::canonical_name(std::string_view url, std::string_view default_host) {
+  std::string name;
+  (void)canonical(config(), split_url(url, default_host), name);
+  return name;
+}
+
+}  // namespace penstock
