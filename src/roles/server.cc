@@ -8,6 +8,7 @@
 #include "pool/sandbox/sandbox.h"
 #include "src/admin/role_messages.h"
 #include "src/admin/role_paths.h"
+#include "src/base/bytes.h"
 #include "src/config/tree.h"
 #include "src/roles/server_queries.h"
 #include "src/server/process.h"

@@ -46,7 +46,7 @@ Json stats(ServerProcess& process) {
 }
 
 Json top(ServerProcess& process, const Json& query) {
-  const auto count = static_cast<uint32_t>(std::min(json_number(query, "count", 20), TOP_MAX));
+  const auto count = static_cast<uint32_t>(std::min(json_number(query, "n", 20), TOP_MAX));
   Json rows = Json::array();
   for (const CacheTopRow& row : process.cache().top(count)) {
     rows.push_back({{"url", row.canonical},
@@ -82,7 +82,7 @@ Json why(ServerProcess& process, const Json& query) {
 
 // "all", a prefix ending in '*', or one URL.
 std::string purge(ServerProcess& process, const Json& query) {
-  std::string what = json_text(query, "url");
+  std::string what = json_text(query, "what");
   if (what.empty()) return error("name a URL, a prefix ending in *, or all");
   if (what == "all") {
     process.cache().purge_all();
@@ -105,12 +105,12 @@ std::string purge(ServerProcess& process, const Json& query) {
 std::string answer_query(ServerProcess& process, std::string_view text) {
   const std::optional<Json> query = parse_json(text);
   if (!query) return error("the question is not JSON");
-  const std::string action = json_text(*query, "action");
-  if (action == "stats") return json_line(stats(process));
-  if (action == "top") return json_line(top(process, *query));
-  if (action == "why") return json_line(why(process, *query));
-  if (action == "purge") return purge(process, *query);
-  return error("unknown action " + action);
+  const std::string command = json_text(*query, "cmd");
+  if (command == "cache.stats") return json_line(stats(process));
+  if (command == "cache.top") return json_line(top(process, *query));
+  if (command == "cache.why") return json_line(why(process, *query));
+  if (command == "cache.purge") return purge(process, *query);
+  return error("unknown question " + command);
 }
 
 }  // namespace penstock

@@ -8,7 +8,7 @@ namespace penstock {
 
 class ServerProcess;
 
-// {"query": "cache-stats" | "cache-top" | "cache-why" | "cache-purge", ...} to {...} or {"error": "..."}.
+// {"cmd": "cache.stats" | "cache.top" (n) | "cache.why" (url) | "cache.purge" (what: URL, prefix*, all)}.
 [[nodiscard]] std::string answer_query(ServerProcess& process, std::string_view query);
 
 }  // namespace penstock

@@ -55,9 +55,9 @@ RouteTable::RouteTable(const Settings& settings) {
 }
 
 uint32_t RouteTable::root_index(const std::string& root) {
-  const auto found = std::find(roots_.begin(), roots_.end(), root);
-  if (found == roots_.end()) roots_.push_back(root);
-  return static_cast<uint32_t>(found - roots_.begin());
+  const auto found = static_cast<uint32_t>(std::find(roots_.begin(), roots_.end(), root) - roots_.begin());
+  if (found == roots_.size()) roots_.push_back(root);
+  return found;
 }
 
 Route& RouteTable::add_route(Site& site, const Route& route) {

@@ -242,7 +242,9 @@ void connection_accepted(Core& core, const TransportEvent& event) {
              .accepted = core.now,
              .client = journal_address_of(event.peer),
              .server = journal_address_of(core.transport.local_address(event.conn))};
-  core.transport.set_context(event.conn, &c);
+  core.transport.set_context(event.conn, &c);  // for CLOSED, when the handle is dead
+  if (core.by_handle.size() <= event.conn.index) core.by_handle.resize(event.conn.index + 1);
+  core.by_handle[event.conn.index] = &c;
   core.counters.connections_open.add();
   set_deadline(core, c, DeadlineKind::HEADER, core.config->settings.limits_header_timeout);
 

@@ -54,6 +54,7 @@ struct Core {
   FixedPool<Exchange> exchanges;  // one for each connection, one spare, and those that outlive theirs
   FixedPool<Outgoing> outgoings;
   Exchange* spare = nullptr;            // the next exchange, whose head a parser may be filling
+  std::vector<Connection*> by_handle;   // open connections by Handle::index of the transport
   std::vector<Connection*> flush_list;  // connections with answers of this turn
   CompressDesk compress;                // hot entries that wait for their compressed variants
   WallTime wall;                        // of this turn

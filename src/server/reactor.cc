@@ -105,13 +105,14 @@ void Reactor::handle(const TransportEvent& event) {
     if (event.id == WAKE_COMPRESS) compress_woken_ = true;
     return;
   }
-  auto* connection = static_cast<Connection*>(event.context);
   if (event.kind == TransportEventKind::CLOSED) {
-    connection_released(core_, *connection);
+    connection_released(core_, *static_cast<Connection*>(event.context));
     return;
   }
-  // An earlier event of this batch may have ended the connection; its buffer must go back all the same.
+  // Not by context: it is not yet set on an event that came in one batch with its ACCEPTED. And an earlier event of
+  // this batch may have ended the connection; its buffer must go back all the same.
   const bool open = core_.transport.is_open(event.conn);
+  Connection* connection = open ? core_.by_handle[event.conn.index] : nullptr;
   switch (event.kind) {
     case TransportEventKind::RECEIVED:
       if (open) connection_received(core_, *connection, {event.data, event.size});

@@ -110,7 +110,11 @@ TEST(RouteTable, numbers_every_route_and_names_every_root_once) {
   const Routed routed(ROUTES);
   const auto& routes = routed.table->routes();
   ASSERT_EQ(routes.size(), 3u);
-  for (uint32_t i = 0; i < routes.size(); ++i) EXPECT_EQ(routes[i]->number, i);
+  for (uint32_t i = 0; i < routes.size(); ++i) {
+    EXPECT_EQ(routes[i]->number, i);
+    ASSERT_LT(routes[i]->root_index, routed.table->roots().size());
+    EXPECT_EQ(routed.table->roots()[routes[i]->root_index], routes[i]->root);
+  }
   EXPECT_EQ(routed.table->roots(), (std::vector<std::string>{"/srv/s", "/srv/pictures"}));
 }
 
