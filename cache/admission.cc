@@ -30,7 +30,7 @@ struct Record {
 };
 
 constexpr uint64_t pack(const Admission::Policy& policy) {
-  const uint64_t ticks = std::clamp<int64_t>(policy.window.ns / TICK_NS, 1, START_MASK / 2);
+  const auto ticks = static_cast<uint64_t>(std::clamp<int64_t>(policy.window.ns / TICK_NS, 1, START_MASK / 2));
   return uint64_t{std::min(policy.hits, COUNT_MAX)} << 32 | ticks;
 }
 

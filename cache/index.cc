@@ -71,6 +71,7 @@ Entry* CacheIndex::find(const KeyView& key, uint64_t hash) const {
         const uint64_t word = slot.load(std::memory_order_acquire);
         if (((word ^ hash) & ~POINTER_MASK) != 0 || word == 0) continue;
         Entry* entry = entry_of(word);
+        prefetch(entry);
         if (entry->hash_ == hash && entry->has_key(key)) return entry;
       }
     }
@@ -99,7 +100,8 @@ std::atomic<uint64_t>& CacheIndex::slot_of(const Entry* entry) const {
       if (word != 0 && entry_of(word) == entry) return slot;
     }
   }
-  ASSERT(!"an entry of the table is in its index");
+  constexpr bool ENTRY_IS_IN_ITS_INDEX = false;
+  ASSERT(ENTRY_IS_IN_ITS_INDEX);
   __builtin_unreachable();
 }
 

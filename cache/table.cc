@@ -298,7 +298,9 @@ CacheWhy CacheTable::why(const KeyView& key, uint64_t hash, uint64_t generation,
   const std::lock_guard lock(mutex_);
   const Entry* entry = index_.find(key, hash);
   if (entry == nullptr) {
-    return {.verdict = limits_.bytes_max == 0 ? Verdict::DISABLED : Verdict::MISS_FIRST};
+    CacheWhy nothing;
+    if (limits_.bytes_max == 0) nothing.verdict = Verdict::DISABLED;
+    return nothing;
   }
   CacheWhy why{.verdict = judge(*entry, generation, now),
                .bytes = entry->charge_with_bodies(),

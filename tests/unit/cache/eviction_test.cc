@@ -175,7 +175,7 @@ TEST(Eviction, misses_less_than_lru_under_zipf_and_scans) {
   std::vector<double> cumulative;
   double sum = 0;
   for (uint32_t i = 0; i < OBJECTS; ++i) cumulative.push_back(sum += 1.0 / (i + 1));
-  for (const uint64_t capacity : {50, 500, 2000}) {
+  for (const uint64_t capacity : {50u, 500u, 2000u}) {
     Prng prng(7);
     Cache ours(capacity);
     Lru lru(capacity);
