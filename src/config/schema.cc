@@ -121,20 +121,24 @@ std::unexpected<std::string> bad_name(std::string_view of, std::string_view got)
 // --- nearest key ----------------------------------------------------------------------------
 
 // Edits (insert, delete, replace, swap of neighbours) from `a` to `b`; more than `limit` counts as limit + 1.
+// Cells further than `limit` from the diagonal cannot be part of a shorter way and are not looked at.
 size_t edit_distance(std::string_view a, std::string_view b, size_t limit) {
   if (std::max(a.size(), b.size()) - std::min(a.size(), b.size()) > limit) return limit + 1;
-  std::vector<size_t> older(b.size() + 1), old(b.size() + 1), row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) old[j] = j;
+  const std::vector<size_t> far(b.size() + 1, limit + 1);
+  std::vector<size_t> older = far, old = far, row = far;
+  for (size_t j = 0; j <= std::min(b.size(), limit); ++j) old[j] = j;
   for (size_t i = 1; i <= a.size(); ++i) {
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      row[j] = std::min({old[j] + 1, row[j - 1] + 1, old[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+    row = far;
+    if (i <= limit) row[0] = i;
+    size_t least = row[0];
+    for (size_t j = i > limit ? i - limit : 1; j <= std::min(b.size(), i + limit); ++j) {
+      row[j] = std::min({old[j] + 1, row[j - 1] + 1, old[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1), limit + 1});
       const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
       if (swapped) row[j] = std::min(row[j], older[j - 2] + 1);
+      least = std::min(least, row[j]);
     }
-    // No later row gets below the least of two neighbours.
-    const size_t least = std::min(*std::min_element(row.begin(), row.end()), *std::min_element(old.begin(), old.end()));
-    if (least > limit) return limit + 1;
+    // A swap reaches back two rows.
+    if (least > limit && *std::min_element(old.begin(), old.end()) > limit) return limit + 1;
     std::swap(older, old);
     std::swap(old, row);
   }

@@ -36,6 +36,13 @@ ConfigErrors merge_by_line(ConfigErrors first, ConfigErrors second) {
   return out;
 }
 
+// What came of the assignments of a text that had these errors of grammar.
+template <class Made>
+ConfigResult<Made> with_parse_errors(ConfigResult<Made> made, ConfigErrors errors) {
+  if (errors.empty()) return made;
+  return std::unexpected(made ? std::move(errors) : merge_by_line(std::move(errors), std::move(made.error())));
+}
+
 }  // namespace
 
 ConfigResult<Tree> Tree::from(std::span<const Assignment> assignments, uint64_t generation) {
@@ -44,12 +51,12 @@ ConfigResult<Tree> Tree::from(std::span<const Assignment> assignments, uint64_t 
   return editor.finish(generation);
 }
 
+ConfigResult<Tree> Tree::from(ParseResult parsed, uint64_t generation) {
+  return with_parse_errors(from(parsed.assignments, generation), std::move(parsed.errors));
+}
+
 ConfigResult<Tree> Tree::from_text(std::string_view text, std::string_view source, uint64_t generation) {
-  ParseResult parsed = parse_text(text, source);
-  auto tree = from(parsed.assignments, generation);
-  if (parsed.errors.empty()) return tree;
-  if (tree) return std::unexpected(std::move(parsed.errors));
-  return std::unexpected(merge_by_line(std::move(parsed.errors), std::move(tree.error())));
+  return from(parse_text(text, source), generation);
 }
 
 ConfigResult<Tree> Tree::apply(std::span<const Assignment> changes, std::optional<uint64_t> if_generation) const {
@@ -73,6 +80,10 @@ ConfigResult<Tree::Replacement> Tree::replace(std::span<const Assignment> assign
   auto tree = editor.finish(generation() + 1);
   if (!tree) return std::unexpected(std::move(tree.error()));
   return Replacement{std::move(*tree), std::move(notes)};
+}
+
+ConfigResult<Tree::Replacement> Tree::replace(ParseResult parsed) const {
+  return with_parse_errors(replace(parsed.assignments), std::move(parsed.errors));
 }
 
 bool Tree::has_instance(const SettingPath& path) const {

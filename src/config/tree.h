@@ -38,7 +38,10 @@ class Tree {
   // A whole configuration. Later sources override earlier ones (file, then --set); within one source a key
   // may stand once. Errors: every assignment that is wrong, then every cross check that fails.
   static ConfigResult<Tree> from(std::span<const Assignment> assignments, uint64_t generation = 1);
-  // The same of one text, grammar errors included.
+  // The same of a file as it was parsed (and what was appended to its assignments): its errors of grammar come in one
+  // list with the rest, in the order of its lines.
+  static ConfigResult<Tree> from(ParseResult parsed, uint64_t generation = 1);
+  // The same of one text.
   static ConfigResult<Tree> from_text(std::string_view text, std::string_view source, uint64_t generation = 1);
 
   // This tree with `changes` on top (sysctl -w, -p), as generation()+1.
@@ -54,6 +57,7 @@ class Tree {
   // A whole new configuration in place of this one (the watched file was saved), as generation()+1. Boot keys keep
   // the value they run with; each that the file wants otherwise is a note, not an error.
   [[nodiscard]] ConfigResult<Replacement> replace(std::span<const Assignment> assignments) const;
+  [[nodiscard]] ConfigResult<Replacement> replace(ParseResult parsed) const;
 
   [[nodiscard]] uint64_t generation() const { return settings_.generation; }
   [[nodiscard]] const Settings& settings() const { return settings_; }

@@ -46,7 +46,11 @@ Named& last_named(std::vector<Named>& list, std::string_view name, const Named& 
 
 }  // namespace
 
-Tree::Editor::Editor(const Tree& base, Mode mode) : mode_(mode), tree_(base) {}
+// Not the settings: finish() builds them anew.
+Tree::Editor::Editor(const Tree& base, Mode mode) : mode_(mode) {
+  tree_.values_ = base.values_;
+  tree_.sources_ = base.sources_;
+}
 
 void Tree::Editor::edit(std::span<const Assignment> assignments) {
   while (!assignments.empty() && !full()) {

@@ -240,6 +240,18 @@ TEST(TreeReplace, a_wrong_file_changes_nothing) {
   EXPECT_EQ(tree.settings().cache_size, 1048576U);
 }
 
+TEST(TreeReplace, errors_of_grammar_and_of_values_come_in_one_list) {
+  ParseResult file = parse_text("limits.fields = 0\nfoo\nlimits.segments = 0\n", "f");
+  for (Assignment& a : changes({"cache.size=x"}, "--set")) file.assignments.push_back(std::move(a));
+  const auto next = tree_of(SITES).replace(std::move(file));
+  ASSERT_FALSE(next.has_value());
+  EXPECT_EQ(to_text(next.error()),
+            "f:1: limits.fields: expected a whole number from 1 to 128, got \"0\"\n"
+            "f:2: expected key = value, got \"foo\"\n"
+            "f:3: limits.segments: expected a whole number from 1 to 16383, got \"0\"\n"
+            "--set: cache.size: expected a size from 1m to 1048576g, in bytes or with k, m, g, got \"x\"\n");
+}
+
 TEST(Tree, entries_keep_to_a_prefix) {
   const Tree tree = tree_of(SITES);
   EXPECT_EQ(tree.entries("cache.size"), (Tree::Entries{{"cache.size", "1m"}}));
