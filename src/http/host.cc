@@ -181,9 +181,10 @@ std::string_view inside_brackets(std::string_view literal) { return literal.subs
 
 #if defined(__SSE2__)
 
-// Where letters, digits, '-' and '_' stand, and where dots: bit n is byte n.
+// Where letters, digits, '-' and '_' stand, where digits alone, and where dots: bit n is byte n.
 struct HostMasks {
   uint64_t name = 0;
+  uint64_t digit = 0;
   uint64_t dot = 0;
 };
 
@@ -197,6 +198,7 @@ void add_vector(__m128i v, size_t at, HostMasks& masks) {
   const __m128i name = _mm_or_si128(_mm_or_si128(letter, digit), dash);
   const __m128i dot = _mm_cmpeq_epi8(v, _mm_set1_epi8('.'));
   masks.name |= static_cast<uint64_t>(_mm_movemask_epi8(name)) << at;
+  masks.digit |= static_cast<uint64_t>(_mm_movemask_epi8(digit)) << at;
   masks.dot |= static_cast<uint64_t>(_mm_movemask_epi8(dot)) << at;
 }
 
@@ -239,12 +241,10 @@ bool is_ordinary(std::string_view text) {
   // No empty label: no dot first, none behind another. No label is too long: all of it is 63 bytes.
   if (host_bytes == 0 || (dots & 1) != 0 || (dots & (dots << 1)) != 0) return false;
   if (host_bytes == text.size()) return true;
-  const std::string_view port = text.substr(host_bytes + 1);
-  if (text[host_bytes] != ':' || port.empty() || port.size() > 4) return false;
-  for (const char c : port) {
-    if (!is_digit(c)) return false;
-  }
-  return true;
+  // One to four digits: no port is out of range.
+  const size_t port_bytes = text.size() - host_bytes - 1;
+  const uint64_t port = ((uint64_t{1} << port_bytes) - 1) << (host_bytes + 1);
+  return text[host_bytes] == ':' && port_bytes >= 1 && port_bytes <= 4 && (masks.digit & port) == port;
 }
 
 #else

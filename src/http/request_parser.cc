@@ -285,6 +285,23 @@ struct HeadScanner {
   }
 };
 
+constexpr size_t DRIBBLE_BYTES_MAX = 16;
+
+// The bytes of which an element of each stage may have many.
+constexpr uint8_t STAGE_CLASSES[] = {0, SYNTAX_TOKEN, SYNTAX_PATH, SYNTAX_QUERY, 0, 0, SYNTAX_TOKEN, SYNTAX_VALUE};
+
+// The position up to which the element that the scanner stands in may grow.
+template <typename Scanner>
+uint32_t element_limit(const Scanner& scanner) {
+  const ParseLimits& limits = scanner.limits;
+  const char* start = scanner.stage == PATH || scanner.stage == QUERY ? scanner.token : scanner.line;
+  uint64_t bytes = limits.field_bytes;
+  if (scanner.stage == METHOD) bytes = limits.verb_bytes;
+  if (scanner.stage == PATH) bytes = limits.url_bytes;
+  if (scanner.stage == QUERY) bytes = limits.query_bytes;
+  return static_cast<uint32_t>(std::min<uint64_t>(bytes + static_cast<uint64_t>(start - scanner.begin), UINT32_MAX));
+}
+
 void clear(RequestHead& out) {
   out.method = Method::OTHER;
   out.has_query = false;
@@ -329,16 +346,27 @@ ParseState RequestParser::run(std::string_view bytes, const ParseLimits& limits,
     empty_lines_ = static_cast<uint8_t>(scanner.empty_lines);
     field_lines_ = static_cast<uint16_t>(scanner.field_lines);
     stage_ = scanner.stage;
+    calm_class_ = STAGE_CLASSES[stage_];
+    calm_until_ = std::min(limits.head_bytes, element_limit(scanner));
     return ParseState::NEED_MORE;
   }
   error_ = step == Step::BAD ? scanner.error : Reason::HEAD_LENGTH;
   return ParseState::BAD;
 }
 
+// A few bytes that only lengthen the element they come in need no scanner set up for them: this makes a head that
+// dribbles in cheap. True if all of `bytes` was that.
+bool RequestParser::dribble(std::string_view bytes) {
+  if (calm_class_ == 0 || bytes.size() > calm_until_ || bytes.size() - position_ > DRIBBLE_BYTES_MAX) return false;
+  while (position_ < bytes.size() && is_syntax(bytes[position_], calm_class_)) ++position_;
+  return position_ == bytes.size();
+}
+
 template <typename Scan>
 ParseState RequestParser::resume(std::string_view bytes, const ParseLimits& limits, RequestHead& out) {
   if (position_ == 0) [[likely]]
     return run<Scan, true>(bytes, limits, out);
+  if (dribble(bytes)) return ParseState::NEED_MORE;
   const ParseState state = run<Scan, false>(bytes, limits, out);
   if (state == ParseState::NEED_MORE) return state;
   reset();

@@ -1,6 +1,6 @@
 // RequestParser: bytes of a connection to a RequestHead, strictly after RFC 9112.
 //
-// Owned by a connection (20 bytes), used by its reactor thread. Pure: no socket, no clock, no
+// Owned by a connection (24 bytes), used by its reactor thread. Pure: no socket, no clock, no
 // allocation, no memory of its own beyond a position. Three answers: complete, need more, bad.
 //
 // Incremental: the caller appends bytes and calls again from the same start. What was looked at is
@@ -66,16 +66,20 @@ class RequestParser {
  private:
   template <typename Scan>
   ParseState resume(std::string_view bytes, const ParseLimits& limits, RequestHead& out);
+  bool dribble(std::string_view bytes);
   template <typename Scan, bool STORE>
   ParseState run(std::string_view bytes, const ParseLimits& limits, RequestHead& out);
 
   uint32_t position_ = 0;     // next byte to look at
   uint32_t token_start_ = 0;  // where the element that holds position_ begins
   uint32_t line_start_ = 0;   // where its line begins
+  uint32_t calm_until_ = 0;   // no limit is reached by further bytes of the same element before this position
   uint16_t field_lines_ = 0;
   uint8_t stage_ = 0;
   uint8_t empty_lines_ = 0;
+  uint8_t calm_class_ = 0;  // the bytes of that element (syntax.h); 0: it is not one of many bytes
   Reason error_ = Reason::NONE;
 };
+static_assert(sizeof(RequestParser) == 24);
 
 }  // namespace penstock
