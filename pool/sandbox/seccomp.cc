@@ -19,6 +19,14 @@
 #define PR_SET_VMA 0x53564d41
 #endif
 
+// Younger than libseccomp 2.5 (Linux 6.5); the number is the same on every architecture.
+#ifndef __NR_cachestat
+#define __NR_cachestat 451
+#endif
+#ifndef __SNR_cachestat
+#define __SNR_cachestat __NR_cachestat
+#endif
+
 namespace penstock {
 namespace {
 

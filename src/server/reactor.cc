@@ -173,7 +173,8 @@ void Reactor::obey(const ReactorMessage& message) {
 }
 
 void Reactor::take_loads() {
-  if (core_.loader.loads() == 0) return;
+  // A load may be done, with its result waiting, before it ever needed the reader.
+  if (core_.loader.loads() == 0 && core_.loader.next_due() == MonoTime::never()) return;
   std::array<LoadResult, 32> results;
   while (const size_t count = core_.loader.poll(core_.now, core_.wall, results)) {
     for (size_t i = 0; i < count; ++i) {
