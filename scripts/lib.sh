@@ -19,9 +19,12 @@ werror() {
   [ "$(c++ -dumpversion 2>/dev/null)" = 12 ] && echo true || echo false
 }
 
-# use_ccache — lets a build that follows use ccache where it is installed.
+# use_ccache — lets a build that follows use ccache where it is installed, across clones of the tree.
 use_ccache() {
-  if [ -d /usr/lib/ccache ]; then export PATH=/usr/lib/ccache:$PATH; fi
+  if [ -d /usr/lib/ccache ]; then
+    export PATH=/usr/lib/ccache:$PATH CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$tree
+    export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+  fi
 }
 
 # configure DIR OPTION… — meson setup, or nothing where DIR already has exactly these options.

@@ -25,7 +25,7 @@ def check(root):
             continue
         for number, line in enumerate(read(root, path).splitlines(), 1):
             found += [Finding(path, number, f"{host}: not a public host (scripts/checks/names.py, HOSTS)")
-                      for host in URL.findall(line) if not public(host)]
+                      for host in URL.findall(line) if not public(host) and not public(host.lower())]
             found += [Finding(path, number, f"{match.group(0)}: a path of one machine") for match in PRIVATE_PATH.finditer(line)]
     return found
 

@@ -1,21 +1,22 @@
 """The builds that tests run in, each configured once with exactly its options, and the programs found in them."""
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
 
+import prebuilt
 from outcome import TREE, Outcome, command_case, gtest_outcome, run, side_by_side
 
-NO_SYSTEM_ALLOCATOR = ["-Dmimalloc=disabled"]  # a sanitizer brings its own
 RELEASE = "build"
-BUILDS = {  # name: (compiler, meson options)
-    "build-asan": (None, ["-Dbuildtype=debug", "-Doptimization=1", "-Db_sanitize=address,undefined", "-Dwerror=true", "-Dperf=disabled",
-                          *NO_SYSTEM_ALLOCATOR]),
-    "build-tsan": ("clang++-19", ["-Dbuildtype=debug", "-Doptimization=1", "-Db_sanitize=thread", "-Db_lundef=false", "-Dwerror=true",
-                                  *NO_SYSTEM_ALLOCATOR]),
-    "build-fuzz": ("clang++-19", ["-Dbuildtype=debug", "-Doptimization=1", "-Db_sanitize=address,undefined", "-Db_lundef=false",
-                                  "-Dfuzz=enabled", "-Dtests=disabled", "-Dperf=disabled", *NO_SYSTEM_ALLOCATOR]),
+RELEASE_TARGETS = ["penstock", "perf/load/floor"]
+COMMON = ["-Doptimization=1", "-Ddebug=false", "-Dwerror=true", "-Db_lundef=false",
+          "-Dcpp_args=['-gline-tables-only', '-pthread']",
+          "-Dmimalloc=disabled"]  # a sanitizer brings its own allocator
+BUILDS = {  # the fuzzers ride along in the first: its sanitizers are theirs
+    "build-asan": ["-Db_sanitize=address,undefined", "-Dfuzz=enabled", *COMMON],
+    "build-tsan": ["-Db_sanitize=thread", *COMMON],
 }
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=1:disable_coredump=1",
@@ -33,16 +34,45 @@ def shell(function_and_arguments, compiler):
 
 def build(name, targets=()):
     """Configures and compiles; one case, whose name says what it shows."""
-    compiler, options = BUILDS.get(name, (None, None))
-    configure = ["configure_release"] if options is None else ["configure", name, *options]
+    outcome = Outcome()
+    compiler = None if name == RELEASE else prebuilt.compiler(name)
+    configure = ["configure_release"] if name == RELEASE else ["configure", name, *BUILDS[name]]
+    before = configured_at(name)
     command, env = shell(configure, compiler)
     code, words = run(command, env)
-    outcome = Outcome()
+    if code == 0 and compiler:
+        if configured_at(name) != before:
+            prebuilt.clear(name)
+        words = prebuilt.make(name)
+        code = 1 if words else 0
     if code != 0:
         outcome.add(f"configure {name}", False, words)
         return outcome
     command, env = shell(["compile", name, *targets], compiler)
     return command_case(f"{name} compiles without a warning", command, env, timeout=900)
+
+
+def configured_at(name):
+    stamp = TREE / name / ".options"
+    return stamp.stat().st_mtime_ns if stamp.exists() else None
+
+
+def check_tests_with_gcc():
+    """The sources that the release build leaves out (tests, benchmarks) are compiled by g++ as well, without making code."""
+    commands = [c for c in json.loads((TREE / RELEASE / "compile_commands.json").read_text()) if c["file"].startswith(("../tests/", "../perf/"))]
+
+    def one(entry):
+        words = [w for w in shlex.split(entry["command"]) if not w.endswith("ccache")]
+        words[words.index("-o") + 1] = "/dev/null"
+        code, said = run([*words, "-fsyntax-only"], cwd=entry["directory"])
+        outcome = Outcome()
+        if code != 0:
+            outcome.add(entry["file"].removeprefix("../"), False, said)
+        return outcome
+
+    outcome = side_by_side([lambda c=c: one(c) for c in commands])
+    outcome.add(f"g++ compiles {len(commands)} sources of tests and benchmarks without a warning", not outcome.failed)
+    return outcome
 
 
 def introspect(name, what):
@@ -53,14 +83,14 @@ def introspect(name, what):
 
 
 def without_aslr():
-    """g++ 12's sanitizers cannot place their shadow on kernels with much address randomisation."""
+    """Sanitizers cannot always place their shadow on kernels with much address randomisation."""
     prefix = ["setarch", "-R"]
     return prefix if shutil.which("setarch") and run([*prefix, "true"])[0] == 0 else []
 
 
-def run_tests(name, suites=("unit", "sim"), sanitized=False):
+def run_tests(name, suites=("unit", "sim")):
     """Every program of the suites, two at a time; one case per GoogleTest case."""
-    prefix = without_aslr() if sanitized else []
+    prefix = without_aslr()
     wanted = {f"penstock:{suite}" for suite in suites} | set(suites)
     tests = [t for t in introspect(name, "--tests") if wanted & set(t["suite"])]
 
@@ -77,7 +107,7 @@ def run_tests(name, suites=("unit", "sim"), sanitized=False):
     return outcome
 
 
-def run_fuzzers(name="build-fuzz", seconds=FUZZ_SECONDS):
+def run_fuzzers(name="build-asan", seconds=FUZZ_SECONDS):
     """Each fuzzer over its corpus, then on for a few seconds; finds go to a scratch folder."""
     prefix = without_aslr()
     targets = [t for t in introspect(name, "--targets") if t["name"].startswith("fuzz_") and t["type"] == "executable"]

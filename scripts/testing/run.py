@@ -61,15 +61,14 @@ def e2e(quick):
 def steps(quick):
     checks = [check_step(path) for path in sorted((TREE / "scripts/checks").glob("*.py")) if path.name != "tree.py"]
     return checks + [
-        Step("release", "g++ release build", lambda: builds.build(builds.RELEASE), quick=True),
-        Step("unit", "unit and simulator tests", lambda: builds.run_tests(builds.RELEASE), quick=True, needs=("release",)),
+        Step("release", "g++ release build", lambda: builds.build(builds.RELEASE, builds.RELEASE_TARGETS), quick=True),
+        Step("gcc-tests", "g++ over tests and benchmarks", builds.check_tests_with_gcc, needs=("release",)),
         *([Step("e2e", "the real binary, end to end", lambda: e2e(quick), quick=True, needs=("release",))] if E2E.is_dir() else []),
-        Step("asan-build", "g++ with ASan and UBSan", lambda: builds.build("build-asan")),
-        Step("asan", "unit and simulator tests", lambda: builds.run_tests("build-asan", sanitized=True), needs=("asan-build",)),
+        Step("asan-build", "clang-19 with ASan, UBSan, fuzzers", lambda: builds.build("build-asan"), quick=True),
+        Step("unit", "unit and simulator tests, ASan", lambda: builds.run_tests("build-asan"), quick=True, needs=("asan-build",)),
+        Step("fuzz", "each fuzzer for a few seconds", builds.run_fuzzers, needs=("asan-build",)),
         Step("tsan-build", "clang-19 with TSan", lambda: builds.build("build-tsan")),
-        Step("tsan", "unit and simulator tests", lambda: builds.run_tests("build-tsan", sanitized=True), needs=("tsan-build",)),
-        Step("fuzz-build", "clang-19 with libFuzzer", lambda: builds.build("build-fuzz")),
-        Step("fuzz", "each fuzzer for a few seconds", builds.run_fuzzers, needs=("fuzz-build",)),
+        Step("tsan", "unit and simulator tests, TSan", lambda: builds.run_tests("build-tsan"), needs=("tsan-build",)),
     ]
 
 
