@@ -9,8 +9,9 @@
 // It never parses, never allocates after start on the hot path, and knows no HTTP, no TLS, no limits
 // but its own table sizes.
 //
-// Life of a connection. A Handle is born in an ACCEPTED event and dies in close() or reset(); using
-// a dead handle is a bug (asserted). Between the two:
+// Life of a connection. A Handle is born in an ACCEPTED event, the only one of its connection in that
+// batch (so that set_context() is in time for all others), and dies in close() or reset(); using a
+// dead handle is a bug (asserted). Between the two:
 //  - every RECEIVED event lends one buffer, which release() gives back, in any order, in any later
 //    turn, also after the connection died;
 //  - at most one send() is outstanding; it ends in exactly one of SENT, FAILED or CLOSED, and until

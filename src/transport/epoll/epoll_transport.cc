@@ -71,8 +71,8 @@ size_t EpollTransport::poll(MonoTime now, MonoTime deadline, std::span<Transport
   wait(deadline);
   size_t count = hand_out_wakes(out);
   count += hand_out_deferred(out.subspan(count));
-  count += accept_all(out.subspan(count));
   count += receive_all(out.subspan(count));
+  count += accept_all(out.subspan(count));  // last: ACCEPTED is alone in its batch
   counters_.events += count;
   return count;
 }

@@ -115,6 +115,7 @@ bool UringTransport::on_peer_name(Conn& conn, Handle handle, int result, Transpo
 
 void UringTransport::announce(Conn& conn, Handle handle, const PeerAddress& peer, TransportEvent& event) {
   conn.set(ANNOUNCED);
+  conn.announced_turn = static_cast<uint16_t>(counters_.polls);
   conn.send = Conn().send;
   event.kind = TransportEventKind::ACCEPTED;
   event.conn = handle;

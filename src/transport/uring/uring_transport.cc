@@ -99,11 +99,7 @@ size_t UringTransport::poll(MonoTime now, MonoTime deadline, std::span<Transport
   before_wait(now);
   if (ring_->ready() == 0 || ring_->queued() > 0 || ring_->overflowed()) wait(now, deadline);
   size_t count = deferred_.empty() ? 0 : hand_out_deferred(out);
-  while (!early_.empty() && count < out.size()) [[unlikely]] {
-      Completion completion{};
-      if (!take_early(completion)) break;
-      count += on_completion(completion, out[count]) ? 1 : 0;
-    }
+  if (!early_.empty()) count += hand_out_early(out.subspan(count));
   const uint32_t ready = ring_->ready();
   uint32_t seen = 0;
   for (; seen < ready && count < out.size(); ++seen) {
@@ -159,17 +155,23 @@ size_t UringTransport::hand_out_deferred(std::span<TransportEvent> out) {
   return count;
 }
 
-// A receive that overtook its connection's announcement, once that is done.
-bool UringTransport::take_early(Completion& completion) {
-  for (size_t i = 0; i < early_.size(); ++i) {
-    const Handle handle = handle_of(early_[i].user_data);
-    const Conn* conn = conns_.find(handle);
-    if (conn != nullptr && !conn->has(ANNOUNCED)) continue;
-    completion = early_[i];
-    early_.erase(early_.begin() + static_cast<ptrdiff_t>(i));
-    return true;
+// Receives that came with, or before, the announcement of their connection.
+size_t UringTransport::hand_out_early(std::span<TransportEvent> out) {
+  size_t count = 0;
+  size_t kept = 0;
+  size_t i = 0;
+  for (; i < early_.size() && count < out.size(); ++i) {
+    const Completion completion = early_[i];
+    Conn* conn = conns_.find(handle_of(completion.user_data));
+    ASSERT(conn != nullptr);
+    if (!conn->has(ANNOUNCED)) {
+      early_[kept++] = completion;
+      continue;
+    }
+    count += on_completion(completion, out[count]) ? 1 : 0;
   }
-  return false;
+  early_.erase(early_.begin() + static_cast<ptrdiff_t>(kept), early_.begin() + static_cast<ptrdiff_t>(i));
+  return count;
 }
 
 // Returns true when `event` was filled.
@@ -210,7 +212,7 @@ void UringTransport::arm_receive(Conn& conn, Handle handle) {
 }
 
 bool UringTransport::on_receive(Conn& conn, Handle handle, const Completion& completion, TransportEvent& event) {
-  if (!conn.has(ANNOUNCED)) [[unlikely]] {
+  if (!conn.has(ANNOUNCED) || conn.announced_turn == static_cast<uint16_t>(counters_.polls)) [[unlikely]] {
     early_.push_back(completion);
     return false;
   }

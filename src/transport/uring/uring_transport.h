@@ -92,6 +92,7 @@ class UringTransport final : public Transport {
     int32_t fd = -1;        // an ordinary descriptor, where there is one
     uint32_t listener = 0;  // its place in listeners_
     uint16_t flags = RECEIVING;
+    uint16_t announced_turn = 0;  // low bits of the count of polls
     Conn() : send{nullptr, nullptr, 0, 0, 0, Op::IGNORED} {}
     [[nodiscard]] bool has(uint16_t flag) const { return (flags & flag) != 0; }
     void set(uint16_t flag) { flags = static_cast<uint16_t>(flags | flag); }
@@ -135,7 +136,7 @@ class UringTransport final : public Transport {
   [[nodiscard]] bool tell_failure(Conn& conn, Handle handle, TransportEvent& event);
   [[nodiscard]] bool after_end(Conn& conn, Handle handle, TransportEvent& event);
   void free_if_done(Conn& conn);
-  [[nodiscard]] bool take_early(Completion& completion);
+  [[nodiscard]] size_t hand_out_early(std::span<TransportEvent> out);
   void cancel(uint64_t user_data);
   void close_file(int file);
   void abort_on_close(const Conn& conn);
@@ -216,7 +217,7 @@ class UringTransport final : public Transport {
   std::vector<Handle> starved_;
   std::vector<Handle> continue_;   // file sends that used up their share of a turn
   std::vector<Handle> deferred_;   // sends that came to rest without a completion: their end is to be told
-  std::vector<Completion> early_;  // receives that came before their connection was announced
+  std::vector<Completion> early_;  // receives to be told after the batch that announces their connection
   TransportCounters counters_;
 };
 
