@@ -196,7 +196,7 @@ class UringFloor {
         const uint32_t requests = count_requests(event.data, event.size);
         transport.release(event.buffer);
         if (requests > 0 && transport.is_open(event.conn)) {
-          transport.send(event.conn, floor.answers.data(), requests * floor.answer_bytes);
+          transport.send_bytes(event.conn, floor.answers.data(), requests * floor.answer_bytes);
         }
       } else if (event.kind == TransportEventKind::SENT) {
         if (floor.close_after) transport.close(event.conn);

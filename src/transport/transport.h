@@ -155,7 +155,7 @@ class Transport {
   // REQUIRES: no send outstanding, no FAILED delivered, no shutdown_send() before,
   // 1 ≤ parts.size() ≤ SEND_PARTS_MAX. The single memory part is the fast path.
   virtual void send(Handle conn, std::span<const SendPart> parts, bool more) = 0;
-  void send(Handle conn, const void* data, uint64_t size) {
+  void send_bytes(Handle conn, const void* data, uint64_t size) {
     const SendPart part = SendPart::memory(data, size);
     send(conn, {&part, 1}, false);
   }

@@ -57,7 +57,6 @@ class SimTransport final : public Transport {
   [[nodiscard]] uint32_t connection_count() const override;
   void set_context(Handle conn, void* context) override;
   void release(uint32_t buffer) override;
-  using Transport::send;
   void send(Handle conn, std::span<const SendPart> parts, bool more) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override;
   void set_receiving(Handle conn, bool on) override;

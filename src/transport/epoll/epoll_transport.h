@@ -31,7 +31,6 @@ class EpollTransport final : public Transport {
   [[nodiscard]] uint32_t connection_count() const override { return conns_.count(); }
   void set_context(Handle conn, void* context) override { live(conn).context = context; }
   void release(uint32_t buffer) override;
-  using Transport::send;
   void send(Handle conn, std::span<const SendPart> parts, bool more) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override { return live(conn).bytes_sent; }
   void set_receiving(Handle conn, bool on) override;

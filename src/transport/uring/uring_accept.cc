@@ -1,4 +1,8 @@
 // Accepting: one multishot accept a listener, its limit, its back-off, and the peer's address.
+//
+// A multishot accept takes all that is in the backlog before we hear of the first, so it could run over the
+// limit on connections. When the free slots become scarce it gives way to single accepts, no more than there
+// are free slots; then what we have no room for stays in the backlog.
 #include "src/transport/socket_address.h"
 #include "src/transport/uring/uring_transport.h"
 
@@ -8,6 +12,10 @@
 namespace penstock {
 
 namespace {
+
+// Fewer free slots than this are scarce: the backlog that one listener usually may have (net.core.somaxconn).
+constexpr uint32_t SCARCE_SLOTS = 4'096;
+constexpr uint32_t SINGLE_ACCEPTS_MAX = 32;
 
 // After an error that time alone may heal (EMFILE, ENOMEM …).
 constexpr Duration ACCEPT_RETRY = milliseconds(100);
@@ -40,20 +48,44 @@ void UringTransport::update_accepting() {
   for (Listener& listener : listeners_) update_accepting(listener);
 }
 
+uint32_t UringTransport::free_slots() const {
+  return conns_.count() < options_.connections_max ? options_.connections_max - conns_.count() : 0;
+}
+
+void UringTransport::note_slots() {
+  const uint32_t free = free_slots();
+  if (free == 0 && !at_limit_) ++counters_.accept_limit_pauses;
+  at_limit_ = free == 0;
+  const bool was_scarce = scarce_;
+  scarce_ = free < SCARCE_SLOTS + (was_scarce ? SCARCE_SLOTS / 8 : 0);
+  if (scarce_ || was_scarce) update_accepting();
+}
+
 void UringTransport::update_accepting(Listener& listener) {
-  const bool wanted = !listener.removed && !accept_paused_ && !at_limit_ && now_ >= listener.retry_at;
-  if (wanted == listener.armed) return;
-  const uint64_t user_data = tag(Op::ACCEPT, {static_cast<uint32_t>(&listener - listeners_.data()), 0});
-  if (!wanted) {
-    if (!listener.cancelled) cancel(user_data);
-    listener.cancelled = true;
+  const uint32_t free = free_slots();
+  const bool wanted = !listener.removed && !accept_paused_ && free > 0 && now_ >= listener.retry_at;
+  if (!wanted || (listener.multishot && scarce_)) {
+    const bool armed = listener.multishot || listener.singles > 0;
+    if (armed && !listener.cancelled) {
+      cancel(accept_tag(listener), IORING_ASYNC_CANCEL_ALL);
+      listener.cancelled = true;
+    }
     return;
   }
+  if (listener.multishot || listener.cancelled) return;  // the end of what is cancelled brings us here again
+  if (scarce_) {
+    while (listener.singles < std::min(free, SINGLE_ACCEPTS_MAX)) arm_accept(listener, false);
+  } else if (listener.singles == 0) {
+    arm_accept(listener, true);
+  }
+}
+
+void UringTransport::arm_accept(Listener& listener, bool multishot) {
   io_uring_sqe* sqe = ring_->sqe();
   sqe->opcode = IORING_OP_ACCEPT;
   sqe->fd = listener.fd;
-  sqe->ioprio = IORING_ACCEPT_MULTISHOT;
-  sqe->user_data = user_data;
+  sqe->ioprio = multishot ? uint16_t{IORING_ACCEPT_MULTISHOT} : uint16_t{0};
+  sqe->user_data = accept_tag(listener);
   // sendfile(2) asks the socket, not the call, whether it may wait.
   sqe->accept_flags = SOCK_NONBLOCK;
   if (direct_) {
@@ -61,24 +93,22 @@ void UringTransport::update_accepting(Listener& listener) {
   } else {
     sqe->accept_flags |= SOCK_CLOEXEC;
   }
-  listener.armed = true;
+  multishot ? void(listener.multishot = true) : void(++listener.singles);
 }
 
 bool UringTransport::on_accept(Listener& listener, const Completion& completion, TransportEvent& event) {
-  if ((completion.flags & IORING_CQE_F_MORE) == 0) listener.armed = listener.cancelled = false;
+  if ((completion.flags & IORING_CQE_F_MORE) == 0) {
+    listener.multishot ? void(listener.multishot = false) : void(--listener.singles);
+    if (!listener.multishot && listener.singles == 0) listener.cancelled = false;
+  }
   if (completion.res < 0) accept_failed(listener, -completion.res);
   Conn* conn = completion.res >= 0 ? conns_.take() : nullptr;
   if (completion.res >= 0 && conn == nullptr) {
     ++counters_.accept_errors;
     close_file(completion.res);
   }
-  if (conns_.count() >= options_.connections_max && !at_limit_) {
-    at_limit_ = true;
-    ++counters_.accept_limit_pauses;
-    update_accepting();
-  } else if (!listener.armed) {
-    update_accepting(listener);
-  }
+  note_slots();
+  if (!listener.multishot && !scarce_) update_accepting(listener);
   if (conn == nullptr) return false;
 
   ++counters_.accepts;

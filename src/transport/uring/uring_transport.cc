@@ -17,8 +17,8 @@ namespace penstock {
 
 namespace {
 
-// Connections that are gone for the reactor may still wait for the kernel; and a multishot accept may
-// bring a few more between reaching the limit and being cancelled.
+// Connections that are gone for the reactor may still wait for the kernel; and several listeners together may
+// bring a few more than there are free slots.
 constexpr uint32_t SLOT_MARGIN = 1'024;
 constexpr uint16_t RECEIVE_GROUP = 0;
 
@@ -60,6 +60,7 @@ Status UringTransport::set_up(const UringOptions& uring) {
       BufferRing::open(*ring_, RECEIVE_GROUP, options_.receive_buffers, options_.receive_buffer_bytes);
   if (!buffers) return std::unexpected(std::move(buffers.error()));
   buffers_ = std::move(*buffers);
+  note_slots();
   return restrict_ring();
 }
 
@@ -341,11 +342,12 @@ bool UringTransport::is_open(Handle handle) const {
   return conn != nullptr && conn->has(ANNOUNCED) && !conn->has(ENDED);
 }
 
-void UringTransport::cancel(uint64_t user_data) {
+void UringTransport::cancel(uint64_t user_data, uint32_t flags) {
   io_uring_sqe* sqe = ring_->sqe();
   sqe->opcode = IORING_OP_ASYNC_CANCEL;
   sqe->fd = -1;
   sqe->addr = user_data;
+  sqe->cancel_flags = flags;
   sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
 }
 
@@ -436,10 +438,7 @@ bool UringTransport::after_end(Conn& conn, Handle handle, TransportEvent& event)
 void UringTransport::free_if_done(Conn& conn) {
   if (conn.has(RECV_ARMED | SENDING) || conn.send_in_kernel()) return;
   conns_.give(&conn);
-  if (at_limit_ && conns_.count() < options_.connections_max) {
-    at_limit_ = false;
-    update_accepting();
-  }
+  if (scarce_) note_slots();
 }
 
 Status UringTransport::add_wake_source(int fd, uint32_t id) {

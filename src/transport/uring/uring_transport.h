@@ -44,7 +44,6 @@ class UringTransport final : public Transport {
   [[nodiscard]] uint32_t connection_count() const override { return conns_.count(); }
   void set_context(Handle conn, void* context) override { live(conn).context = context; }
   void release(uint32_t buffer) override;
-  using Transport::send;
   void send(Handle conn, std::span<const SendPart> parts, bool more) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override { return live(conn).bytes_sent; }
   void set_receiving(Handle conn, bool on) override;
@@ -105,8 +104,9 @@ class UringTransport final : public Transport {
   struct Listener {
     int fd = -1;
     uint32_t id = 0;
-    bool armed = false;
-    bool cancelled = false;
+    bool multishot = false;  // a multishot accept is in the kernel
+    uint32_t singles = 0;    // … or so many single ones; never both
+    bool cancelled = false;  // … and was asked to end
     bool removed = false;
     PeerAddress bound;  // AF_UNIX for unix sockets
     MonoTime retry_at{};
@@ -137,7 +137,7 @@ class UringTransport final : public Transport {
   [[nodiscard]] bool after_end(Conn& conn, Handle handle, TransportEvent& event);
   void free_if_done(Conn& conn);
   [[nodiscard]] size_t hand_out_early(std::span<TransportEvent> out);
-  void cancel(uint64_t user_data);
+  void cancel(uint64_t user_data, uint32_t flags = 0);
   void close_file(int file);
   void abort_on_close(const Conn& conn);
   [[nodiscard]] io_uring_sqe* socket_option_sqe(const Conn& conn, uint32_t command, int option, const void* value,
@@ -146,7 +146,13 @@ class UringTransport final : public Transport {
   [[nodiscard]] bool on_wake(const WakeSource& source, const Completion& completion, TransportEvent& event);
 
   // uring_accept.cc
+  [[nodiscard]] uint32_t free_slots() const;
+  void note_slots();
   void update_accepting();
+  void arm_accept(Listener& listener, bool multishot);
+  [[nodiscard]] uint64_t accept_tag(const Listener& listener) const {
+    return tag(Op::ACCEPT, {static_cast<uint32_t>(&listener - listeners_.data()), 0});
+  }
   void update_accepting(Listener& listener);
   [[nodiscard]] bool on_accept(Listener& listener, const Completion& completion, TransportEvent& event);
   [[nodiscard]] bool on_peer_name(Conn& conn, Handle handle, int result, TransportEvent& event);
@@ -208,6 +214,7 @@ class UringTransport final : public Transport {
   bool started_ = false;
   bool accept_paused_ = false;
   bool at_limit_ = false;
+  bool scarce_ = false;  // free slots are few: see uring_accept.cc
   uint32_t buffers_lent_ = 0;
   MonoTime now_{};
   MonoTime accept_retry_at_ = MonoTime::never();

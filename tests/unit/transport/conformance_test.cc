@@ -1,0 +1,579 @@
+// One suite for every transport: what transport.h promises holds for all of them.
+#include "src/base/prng.h"
+#include "src/base/unique_fd.h"
+#include "tests/unit/transport/world.h"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <thread>
+
+namespace penstock::test {
+namespace {
+
+class Conformance : public testing::TestWithParam<Kind> {
+ protected:
+  void open(const TransportOptions& options = {.connections_max = 256, .receive_buffers = 64}) {
+    world_ = World::make(GetParam(), options);
+    if (world_ == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
+    server_ = std::make_unique<Server>(*world_);
+  }
+  void TearDown() override {
+    if (world_ == nullptr || HasFailure() || IsSkipped()) return;
+    // Whatever a test did: afterwards everything can be given back.
+    for (const uint32_t buffer : server_->held_buffers) world_->transport().release(buffer);
+    server_->echo = server_->hold_buffers = false;
+    server_->close_all();
+    EXPECT_TRUE(server_->until([&] { return world_->transport().connection_count() == 0; }));
+    EXPECT_EQ(world_->violations(), std::vector<std::string>{});
+  }
+
+  // Connects, and turns until the server has accepted it.
+  std::unique_ptr<Peer> connect(uint32_t listener = 1, bool slow = false) {
+    const size_t before = server_->conns().size();
+    std::unique_ptr<Peer> peer = world_->connect(listener, slow);
+    EXPECT_NE(peer, nullptr);
+    EXPECT_TRUE(server_->until([&] { return server_->conns().size() > before; }));
+    return peer;
+  }
+  // Turns until the peer has read `size` bytes or the end.
+  std::string read(Peer& peer, size_t size) {
+    std::string got;
+    EXPECT_TRUE(server_->until([&] {
+      got += peer.read(size - got.size());
+      return got.size() == size || peer.end() != Peer::End::OPEN;
+    })) << "after "
+        << got.size() << " of " << size;
+    return got;
+  }
+
+  std::unique_ptr<World> world_;
+  std::unique_ptr<Server> server_;
+};
+
+#define OPEN(...)                          \
+  open(__VA_ARGS__);                       \
+  if (IsSkipped()) return;                 \
+  [[maybe_unused]] World& world = *world_; \
+  [[maybe_unused]] Server& server = *server_
+
+TEST_P(Conformance, echoes_random_sizes_on_many_connections_whole_and_in_order) {
+  OPEN();
+  server.echo = true;
+  Prng prng(7);
+  struct Client {
+    std::unique_ptr<Peer> peer;
+    std::string to_send, expected, got;
+  };
+  std::vector<Client> clients(40);
+  for (size_t i = 0; i < clients.size(); ++i) {
+    clients[i].peer = world.connect();
+    clients[i].expected = clients[i].to_send = pattern(1 + prng.below(i % 8 == 0 ? 300'000 : 9'000), i);
+  }
+  EXPECT_TRUE(server.until([&] {
+    bool done = true;
+    for (Client& client : clients) {
+      const size_t take = std::min<size_t>(client.to_send.size(), 1 + prng.below(20'000));
+      client.to_send.erase(0, client.peer->write(std::string_view(client.to_send).substr(0, take)));
+      client.got += client.peer->read(1 + prng.below(20'000));
+      done = done && client.got.size() >= client.expected.size();
+    }
+    return done;
+  }));
+  for (const Client& client : clients) EXPECT_EQ(client.got, client.expected);
+}
+
+TEST_P(Conformance, accepted_names_listener_and_peer_over_ipv4_ipv6_and_unix) {
+  OPEN();
+  constexpr World::Family FAMILIES[] = {World::Family::IPV4, World::Family::IPV6, World::Family::UNIX};
+  uint32_t id = 10;
+  for (const World::Family family : FAMILIES) {
+    ++id;
+    if (!world.listen(family, id)) {
+      EXPECT_EQ(family, World::Family::IPV6) << "only IPv6 may be missing";
+      continue;
+    }
+    const std::unique_ptr<Peer> peer = connect(id);
+    EXPECT_EQ(server.conns().back()->listener, id);
+    EXPECT_EQ(server.conns().back()->peer, peer->address());
+    EXPECT_NE(server.conns().back()->peer.family, 0);
+  }
+}
+
+TEST_P(Conformance, accepted_is_alone_in_its_batch_although_bytes_are_there) {
+  OPEN();
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (int i = 0; i < 20; ++i) {
+    peers.push_back(world.connect());
+    ASSERT_EQ(peers.back()->write("hello"), 5U);
+    peers.back()->half_close();
+  }
+  std::vector<Handle> told;
+  size_t received = 0;
+  for (int turns = 0; turns < 1'000 && received < 20 * 5; ++turns) {
+    std::vector<Handle> accepted;
+    for (const TransportEvent& event : world.turn()) {
+      if (event.kind == TransportEventKind::ACCEPTED) {
+        accepted.push_back(event.conn);
+        continue;
+      }
+      EXPECT_EQ(std::ranges::count(accepted, event.conn), 0);
+      if (event.kind != TransportEventKind::RECEIVED) continue;
+      received += event.size;
+      world.transport().release(event.buffer);
+    }
+    for (const Handle handle : accepted) told.push_back(handle);
+  }
+  EXPECT_EQ(told.size(), 20U);
+  for (const Handle handle : told) world.transport().close(handle);
+}
+
+TEST_P(Conformance, half_close_is_told_once_and_the_answer_still_arrives) {
+  OPEN();
+  const auto peer = connect();
+  peer->write("request");
+  peer->half_close();
+  ASSERT_TRUE(server.until([&] { return server.conn(0).peer_closed; }));
+  EXPECT_EQ(server.conn(0).received, "request");
+  server.send_text(server.conn(0), "answer");
+  EXPECT_EQ(read(*peer, 6), "answer");
+  ASSERT_TRUE(server.until([&] { return server.conn(0).sent == 1; }));
+  server.close(server.conn(0));
+  (void)read(*peer, 1);
+  EXPECT_EQ(peer->end(), Peer::End::FIN);
+}
+
+TEST_P(Conformance, shutdown_send_brings_fin_and_receiving_goes_on) {
+  OPEN();
+  const auto peer = connect();
+  server.send_text(server.conn(0), "last words");
+  ASSERT_TRUE(server.until([&] { return server.conn(0).sent == 1; }));
+  world.transport().shutdown_send(server.conn(0).handle);
+  EXPECT_EQ(read(*peer, 11), "last words");
+  EXPECT_EQ(peer->end(), Peer::End::FIN);
+  peer->write("still here");
+  EXPECT_TRUE(server.until([&] { return server.conn(0).received == "still here"; }));
+}
+
+TEST_P(Conformance, close_brings_fin_and_reset_brings_rst) {
+  OPEN();
+  const auto closed = connect();
+  const auto broken = connect();
+  EXPECT_FALSE(server.close(server.conn(0)));
+  EXPECT_FALSE(server.reset(server.conn(1)));
+  (void)read(*closed, 1);
+  (void)read(*broken, 1);
+  EXPECT_EQ(closed->end(), Peer::End::FIN);
+  EXPECT_EQ(broken->end(), Peer::End::RESET);
+  EXPECT_EQ(world.transport().counters().closes, 1U);
+  EXPECT_EQ(world.transport().counters().resets, 1U);
+}
+
+TEST_P(Conformance, reset_by_the_peer_is_told_as_failed_once) {
+  OPEN();
+  const auto peer = connect();
+  peer->reset();
+  ASSERT_TRUE(server.until([&] { return server.conn(0).failed == 1; }));
+  EXPECT_EQ(server.conn(0).error, ECONNRESET);
+  server.turn(milliseconds(5));
+  EXPECT_EQ(server.conn(0).failed, 1);
+  EXPECT_TRUE(world.transport().is_open(server.conn(0).handle));
+  EXPECT_FALSE(server.close(server.conn(0)));
+  EXPECT_FALSE(world.transport().is_open(server.conn(0).handle));
+}
+
+TEST_P(Conformance, reset_during_a_send_ends_it_by_failed_and_not_by_sent) {
+  OPEN();
+  const auto peer = connect(1, true);
+  server.send_text(server.conn(0), pattern(8'000'000, 1));
+  server.turn(milliseconds(1));
+  server.turn(milliseconds(1));
+  peer->reset();
+  ASSERT_TRUE(server.until([&] { return server.conn(0).failed == 1; }));
+  EXPECT_EQ(server.conn(0).sent, 0);
+  EXPECT_FALSE(server.close(server.conn(0))) << "FAILED has freed the parts";
+}
+
+TEST_P(Conformance, close_during_a_send_tells_when_the_parts_are_free) {
+  OPEN();
+  for (const bool with_reset : {false, true}) {
+    const auto peer = connect(1, true);
+    Server::Conn& conn = *server.conns().back();
+    server.send_text(conn, pattern(8'000'000, 1));
+    server.turn(milliseconds(1));
+    const bool lent = with_reset ? server.reset(conn) : server.close(conn);
+    EXPECT_FALSE(world.transport().is_open(conn.handle));
+    if (lent) {
+      EXPECT_TRUE(server.until([&] { return conn.closed == 1; }));
+    }
+    conn.sending.assign(conn.sending.size(), 'x');
+    // What arrives was sent before: nothing of the new contents.
+    std::string got;
+    EXPECT_TRUE(server.until([&] {
+      got += peer->read(1'000'000);
+      return peer->end() != Peer::End::OPEN;
+    }));
+    EXPECT_EQ(got, pattern(8'000'000, 1).substr(0, got.size()));
+    EXPECT_LT(got.size(), 8'000'000U);
+    EXPECT_EQ(conn.sent, 0);
+  }
+  EXPECT_TRUE(server.until([&] { return world.transport().connection_count() == 0; }));
+}
+
+TEST_P(Conformance, a_stale_handle_is_not_open_when_its_slot_is_used_again) {
+  OPEN();
+  const auto first = connect();
+  const Handle old = server.conn(0).handle;
+  server.close(server.conn(0));
+  ASSERT_TRUE(server.until([&] { return world.transport().connection_count() == 0; }));
+  const auto second = connect();
+  EXPECT_FALSE(world.transport().is_open(old));
+  EXPECT_TRUE(world.transport().is_open(server.conn(1).handle));
+}
+
+TEST_P(Conformance, without_receiving_nothing_is_read_and_nothing_is_lost) {
+  OPEN();
+  const auto peer = connect();
+  world.transport().set_receiving(server.conn(0).handle, false);
+  server.turn(milliseconds(1));
+  server.turn(milliseconds(1));
+  const std::string text = pattern(50'000, 3);
+  size_t written = peer->write(text);
+  for (int i = 0; i < 5; ++i) server.turn(milliseconds(1));
+  EXPECT_EQ(server.conn(0).received, "");
+  world.transport().set_receiving(server.conn(0).handle, true);
+  EXPECT_TRUE(server.until([&] {
+    if (written < text.size()) written += peer->write(std::string_view(text).substr(written));
+    return server.conn(0).received.size() == text.size();
+  }));
+  EXPECT_EQ(server.conn(0).received, text);
+}
+
+TEST_P(Conformance, receiving_may_be_switched_in_one_turn) {
+  OPEN();
+  const auto peer = connect();
+  for (int i = 0; i < 10; ++i) {
+    world.transport().set_receiving(server.conn(0).handle, false);
+    world.transport().set_receiving(server.conn(0).handle, true);
+    peer->write("x");
+    server.turn(milliseconds(1));
+  }
+  EXPECT_TRUE(server.until([&] { return server.conn(0).received.size() == 10; }));
+}
+
+TEST_P(Conformance, parts_of_memory_and_files_arrive_in_order) {
+  OPEN();
+  const auto peer = connect();
+  const std::string big = pattern(700'000, 5);
+  const std::string file_bytes = pattern(1'500'000, 6);
+  const UniqueFd file(memory_file(file_bytes));
+  const SendPart parts[] = {
+      SendPart::memory("head", 4),      SendPart::file(file.get(), 1'000, 1'400'000),
+      SendPart::memory(big.data(), 1),  SendPart::memory(big.data() + 1, big.size() - 1),
+      SendPart::file(file.get(), 0, 1), SendPart::file(file.get(), 1'499'999, 1),
+      SendPart::memory("tail", 4),
+  };
+  const std::string expected =
+      "head" + file_bytes.substr(1'000, 1'400'000) + big + file_bytes[0] + file_bytes.back() + "tail";
+  for (int round = 1; round <= 2; ++round) {
+    world.transport().send(server.conn(0).handle, parts, false);
+    EXPECT_TRUE(read(*peer, expected.size()) == expected);
+    ASSERT_TRUE(server.until([&] { return server.conn(0).sent == round; }));
+    EXPECT_EQ(world.transport().bytes_sent(server.conn(0).handle), expected.size() * static_cast<size_t>(round));
+  }
+  EXPECT_EQ(world.transport().counters().bytes_from_files, 2 * 1'400'002U);
+}
+
+TEST_P(Conformance, the_largest_number_of_parts_goes_in_one_send) {
+  OPEN();
+  const auto peer = connect();
+  std::vector<std::string> texts;
+  std::vector<SendPart> parts;
+  std::string expected;
+  for (size_t i = 0; i < Transport::SEND_PARTS_MAX; ++i) texts.push_back(pattern(1 + i * 977, i));
+  for (const std::string& text : texts) {
+    parts.push_back(SendPart::memory(text.data(), text.size()));
+    expected += text;
+  }
+  world.transport().send(server.conn(0).handle, parts, false);
+  EXPECT_TRUE(read(*peer, expected.size()) == expected);
+  EXPECT_TRUE(server.until([&] { return server.conn(0).sent == 1; }));
+}
+
+TEST_P(Conformance, a_cold_file_arrives_whole) {
+  OPEN();
+  const auto peer = connect();
+  char path[] = "/var/tmp/penstock-cold-XXXXXX";
+  const UniqueFd file(::mkstemp(path));
+  ASSERT_TRUE(file.valid());
+  ::unlink(path);
+  const std::string bytes = pattern(1'100'000, 8);
+  ASSERT_EQ(::write(file.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  ::fsync(file.get());
+  ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
+  const SendPart parts[] = {SendPart::memory("head", 4), SendPart::file(file.get(), 100, 1'000'000, true),
+                            SendPart::memory("tail", 4)};
+  world.transport().send(server.conn(0).handle, parts, false);
+  std::string got;
+  EXPECT_TRUE(server.until([&] {
+    world.advance(milliseconds(1));
+    got += peer->read(1'000'008 - got.size());
+    return got.size() == 1'000'008;
+  }));
+  EXPECT_TRUE(got == "head" + bytes.substr(100, 1'000'000) + "tail");
+  EXPECT_TRUE(server.until([&] { return server.conn(0).sent == 1; }));
+}
+
+TEST_P(Conformance, a_file_shorter_than_its_part_fails_with_enodata) {
+  OPEN();
+  for (const bool cold : {false, true}) {
+    const auto peer = connect();
+    const UniqueFd file(memory_file("short"));
+    const SendPart part = SendPart::file(file.get(), 0, 100, cold);
+    world.transport().send(server.conns().back()->handle, {&part, 1}, false);
+    ASSERT_TRUE(server.until([&] {
+      world.advance(milliseconds(1));
+      return server.conns().back()->failed == 1;
+    }));
+    EXPECT_EQ(server.conns().back()->error, ENODATA);
+    EXPECT_FALSE(server.close(*server.conns().back()));
+  }
+}
+
+TEST_P(Conformance, close_during_a_file_send_lets_go_of_the_file) {
+  OPEN();
+  const auto peer = connect(1, true);
+  const UniqueFd file(memory_file(pattern(8'000'000, 9)));
+  const SendPart part = SendPart::file(file.get(), 0, 8'000'000);
+  world.transport().send(server.conn(0).handle, {&part, 1}, false);
+  for (int i = 0; i < 5; ++i) server.turn(milliseconds(1));
+  const bool lent = server.close(server.conn(0));
+  EXPECT_TRUE(server.until([&] { return world.transport().connection_count() == 0; }));
+  EXPECT_EQ(server.conn(0).closed, lent ? 1 : 0);
+}
+
+TEST_P(Conformance, bytes_sent_shows_the_progress_of_a_slow_send) {
+  OPEN();
+  const auto peer = connect(1, true);
+  const Handle handle = server.conn(0).handle;
+  const std::string text = pattern(8'000'000, 2);
+  server.send_text(server.conn(0), text);
+  for (int i = 0; i < 5; ++i) server.turn(milliseconds(1));
+  const uint64_t before = world.transport().bytes_sent(handle);
+  EXPECT_GT(before, 0U);
+  EXPECT_LT(before, text.size());
+  std::string got;
+  EXPECT_TRUE(server.until([&] {
+    got += peer->read(100'000);
+    return world.transport().bytes_sent(handle) > before;
+  }));
+  EXPECT_GE(world.transport().bytes_sent(handle), got.size());
+  EXPECT_TRUE(got == text.substr(0, got.size()));
+  EXPECT_EQ(server.conn(0).sent, 0);
+}
+
+TEST_P(Conformance, receives_wait_for_buffers_and_go_on_when_they_come_back) {
+  OPEN({.connections_max = 256, .receive_buffers = 4, .receive_buffer_bytes = 128});
+  server.hold_buffers = true;
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (int i = 0; i < 12; ++i) {
+    peers.push_back(connect());
+    peers.back()->write(pattern(100, static_cast<uint64_t>(i)));
+  }
+  ASSERT_TRUE(server.until([&] { return server.held_buffers.size() == 4; }));
+  for (int i = 0; i < 10; ++i) server.turn(milliseconds(1));
+  EXPECT_EQ(server.held_buffers.size(), 4U);
+  // One at a time: each buffer given back brings further bytes.
+  EXPECT_TRUE(server.until([&] {
+    if (!server.held_buffers.empty()) {
+      world.transport().release(server.held_buffers.back());
+      server.held_buffers.pop_back();
+    }
+    return std::ranges::all_of(server.conns(), [](const auto& conn) { return conn->received.size() == 100; });
+  }));
+  for (size_t i = 0; i < 12; ++i) {
+    const std::string& got = server.conn(i).received;
+    EXPECT_TRUE(std::ranges::any_of(std::vector<uint64_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11},
+                                    [&](uint64_t seed) { return got == pattern(100, seed); }));
+  }
+  if (GetParam() != Kind::SIM) {
+    EXPECT_GT(world.transport().counters().receive_starved, 0U);
+  }
+}
+
+TEST_P(Conformance, buffers_can_be_released_after_their_connection_died) {
+  OPEN({.connections_max = 256, .receive_buffers = 2, .receive_buffer_bytes = 128});
+  server.hold_buffers = true;
+  for (int round = 0; round < 6; ++round) {
+    const auto peer = connect();
+    peer->write("bytes");
+    ASSERT_TRUE(server.until([&] { return !server.held_buffers.empty(); }));
+    server.close(*server.conns().back());
+    server.turn(milliseconds(1));
+    for (const uint32_t buffer : server.held_buffers) world.transport().release(buffer);
+    server.held_buffers.clear();
+  }
+}
+
+TEST_P(Conformance, every_write_to_a_wake_source_ends_a_wait_without_reading_it) {
+  OPEN();
+  world.add_wake(7);
+  world.add_wake(8);
+  ASSERT_EQ(server.turn(milliseconds(1)), 0U);
+  for (int i = 0; i < 5; ++i) {
+    server.wakes.clear();
+    if (GetParam() == Kind::SIM) {
+      world.wake(i % 2 == 0 ? 7 : 8);
+      server.turn(seconds(20));
+    } else {
+      std::thread other([&] { world.wake(i % 2 == 0 ? 7 : 8); });
+      server.turn(seconds(20));
+      other.join();
+    }
+    ASSERT_EQ(server.wakes.size(), 1U);
+    EXPECT_EQ(server.wakes[0], i % 2 == 0 ? 7U : 8U);
+  }
+}
+
+TEST_P(Conformance, listeners_come_and_go_while_connections_stay) {
+  OPEN();
+  server.echo = true;
+  const auto on_first = connect();
+  ASSERT_TRUE(world.listen(World::Family::IPV4, 2));
+  const auto on_second = connect(2);
+  EXPECT_EQ(server.conn(1).listener, 2U);
+  world.unlisten(2);
+  for (int i = 0; i < 3; ++i) server.turn(milliseconds(1));
+  EXPECT_EQ(world.connect(2), nullptr);
+  for (const auto& peer : {&on_first, &on_second}) {
+    (*peer)->write("ping");
+    EXPECT_EQ(read(**peer, 4), "ping");
+  }
+  const auto late = connect(1);
+  late->write("ping");
+  EXPECT_EQ(read(*late, 4), "ping");
+  ASSERT_TRUE(world.listen(World::Family::IPV4, 2));
+  const auto again = connect(2);
+  EXPECT_EQ(server.conns().back()->listener, 2U);
+}
+
+TEST_P(Conformance, paused_accepting_leaves_connections_in_the_backlog) {
+  OPEN();
+  world.transport().pause_accept(true);
+  server.turn(milliseconds(1));
+  server.turn(milliseconds(1));
+  const auto peer = world.connect();
+  ASSERT_NE(peer, nullptr);
+  for (int i = 0; i < 5; ++i) server.turn(milliseconds(1));
+  EXPECT_EQ(server.conns().size(), 0U);
+  world.transport().pause_accept(false);
+  EXPECT_TRUE(server.until([&] { return server.conns().size() == 1; }));
+}
+
+TEST_P(Conformance, at_the_limit_accepting_pauses_until_a_slot_is_free) {
+  OPEN({.connections_max = 4, .receive_buffers = 8});
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (int i = 0; i < 4; ++i) peers.push_back(connect());
+  for (int i = 0; i < 3; ++i) server.turn(milliseconds(1));
+  for (int i = 0; i < 4; ++i) peers.push_back(world.connect());
+  for (int i = 0; i < 5; ++i) server.turn(milliseconds(1));
+  EXPECT_EQ(server.conns().size(), 4U);
+  for (size_t i = 0; i < 4; ++i) {
+    server.close(server.conn(i));
+    EXPECT_TRUE(server.until([&] { return server.conns().size() >= 5 + i; }));
+  }
+  EXPECT_LE(world.transport().connection_count(), 4U);
+}
+
+TEST_P(Conformance, a_small_batch_leaves_the_rest_for_the_next_without_waiting) {
+  OPEN();
+  server.echo = true;
+  server.events_max = 1;
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (int i = 0; i < 10; ++i) {
+    peers.push_back(world.connect());
+    peers.back()->write("ping");
+  }
+  EXPECT_TRUE(server.until([&] {
+    return server.conns().size() == 10 &&
+           std::ranges::all_of(server.conns(), [](const auto& conn) { return conn->sent == 1; });
+  }));
+  for (const auto& peer : peers) EXPECT_EQ(read(*peer, 4), "ping");
+}
+
+TEST_P(Conformance, poll_without_events_comes_back_at_its_deadline) {
+  OPEN();
+  EXPECT_EQ(server.turn(milliseconds(2)), 0U);
+  EXPECT_EQ(server.turn(milliseconds(0)), 0U);
+  EXPECT_EQ(server.turn(milliseconds(-5)), 0U);
+}
+
+TEST_P(Conformance, counters_tell_what_was_done) {
+  OPEN();
+  server.echo = true;
+  const auto peer = connect();
+  peer->write("12345678");
+  EXPECT_EQ(read(*peer, 8), "12345678");
+  ASSERT_TRUE(server.until([&] { return server.conn(0).sent == 1; }));
+  const TransportCounters& counters = world.transport().counters();
+  EXPECT_EQ(counters.accepts, 1U);
+  EXPECT_GE(counters.receives, 1U);
+  EXPECT_EQ(counters.bytes_received, 8U);
+  EXPECT_GE(counters.sends, 1U);
+  EXPECT_EQ(counters.bytes_sent, 8U);
+  EXPECT_EQ(counters.bytes_copied, 8U);
+  EXPECT_GT(counters.polls, 0U);
+  if (GetParam() != Kind::SIM) {
+    EXPECT_GT(counters.syscalls, 0U);
+  }
+}
+
+// The point of the ring: however many connections have something to do, a turn is one system call.
+TEST_P(Conformance, a_turn_over_io_uring_is_one_system_call) {
+  if (GetParam() != Kind::URING) GTEST_SKIP();
+  OPEN();
+  server.echo = true;
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (int i = 0; i < 50; ++i) peers.push_back(connect());
+  const TransportCounters before = world.transport().counters();
+  for (int round = 0; round < 10; ++round) {
+    for (const auto& peer : peers) peer->write("request");
+    for (const auto& peer : peers) EXPECT_EQ(read(*peer, 7), "request");
+  }
+  const TransportCounters& after = world.transport().counters();
+  EXPECT_EQ(after.sends - before.sends, 500U);
+  EXPECT_LE(after.syscalls - before.syscalls, after.polls - before.polls);
+  EXPECT_LE((after.syscalls - before.syscalls) * 8, after.sends - before.sends) << "at most one enter per 8 requests";
+}
+
+TEST_P(Conformance, accepting_out_of_descriptors_backs_off_and_recovers) {
+  if (GetParam() != Kind::EPOLL && GetParam() != Kind::URING_PLAIN) GTEST_SKIP() << "direct descriptors use none";
+  OPEN();
+  const auto first = connect();
+  world.transport().pause_accept(true);
+  for (int i = 0; i < 3; ++i) server.turn(milliseconds(1));
+  const auto peer = world.connect();
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit none{.rlim_cur = 3, .rlim_max = limit.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  // io_uring looks at the limit when an accept is armed.
+  world.transport().pause_accept(false);
+  for (int i = 0; i < 5; ++i) server.turn(milliseconds(1));
+  const uint64_t errors = world.transport().counters().accept_errors;
+  for (int i = 0; i < 50; ++i) server.turn(milliseconds(0));
+  EXPECT_EQ(world.transport().counters().accept_errors, errors) << "no retry before the back-off has passed";
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  world.advance(milliseconds(200));
+  EXPECT_TRUE(server.until([&] { return server.conns().size() == 2; }));
+  EXPECT_GE(errors, 1U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, Conformance,
+                         testing::Values(Kind::URING, Kind::URING_PLAIN, Kind::EPOLL, Kind::SIM),
+                         [](const auto& one) { return kind_name(one.param); });
+
+}  // namespace
+}  // namespace penstock::test
