@@ -380,7 +380,10 @@ void end_connection(Core& core, Connection& c, EndKind kind, Reason why) {
   c.filling = nullptr;
   c.state = ConnectionState::CLOSED;
   const bool parts_are_lent = kind == EndKind::RESET ? core.transport.reset(c.handle) : core.transport.close(c.handle);
-  if (!parts_are_lent) core.connections.give(&c);
+  if (parts_are_lent) return;  // CLOSED will follow
+  // A send cut off by the close, or whose SENT is further down in this batch: its parts are free already.
+  if (c.sending != nullptr) core.outgoings.give(c.sending);
+  core.connections.give(&c);
 }
 
 void connection_answered(Core& core, Connection& c, const Exchange& exchange) {
