@@ -4,6 +4,7 @@
 #include "src/transport/select.h"
 
 #include <algorithm>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
@@ -153,9 +154,11 @@ Status ServerProcess::prepare(const Tree& tree, const ServerOptions& options, st
   parts.compress = std::make_unique<CompressQueue>(parts.bodies, parts.validity, CompressOptions{}, wakes);
   parts.watch_stop.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!parts.watch_stop.valid()) return fail_errno("eventfd for the file watch");
-  parts.shared = std::make_unique<ServerShared>(ServerShared{parts.snapshots, parts.ledger, parts.validity,
-                                                             parts.bodies, parts.cache, parts.admission, parts.fills,
-                                                             *parts.compress, parts.limiter, parts.inboxes});
+  parts.control_wake.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!parts.control_wake.valid()) return fail_errno("eventfd for the control thread");
+  parts.shared = std::make_unique<ServerShared>(
+      ServerShared{parts.snapshots, parts.ledger, parts.validity, parts.bodies, parts.cache, parts.admission,
+                   parts.fills, *parts.compress, parts.limiter, parts.inboxes, parts.control_wake.get()});
   parts.publish(tree, notes);
   return {};
 }
@@ -249,9 +252,18 @@ bool ServerProcess::apply(const Tree& tree, std::vector<std::string>& notes) {
   parts.post_all(ReactorMessage::Kind::LOOK);
   const MonoTime patience = parts.clock.now() + ADOPT_PATIENCE;
   while (!parts.snapshots.adopted_by_all()) {
-    if (parts.clock.now() > patience) return false;
-    ::usleep(500);  // the control thread has nothing better to do; reactors adopt between two turns
+    if (!parts.await_reactor(patience)) return false;
   }
+  return true;
+}
+
+bool ServerProcess::Parts::await_reactor(MonoTime patience) {
+  const int64_t left_ms = (patience - clock.now()).ms();
+  if (left_ms <= 0) return false;
+  pollfd wait{.fd = control_wake.get(), .events = POLLIN, .revents = 0};
+  (void)::poll(&wait, 1, static_cast<int>(left_ms));
+  uint64_t count = 0;
+  [[maybe_unused]] const auto taken = ::read(control_wake.get(), &count, sizeof count);
   return true;
 }
 
@@ -264,8 +276,7 @@ bool ServerProcess::turn_over() {
   for (size_t i = 0; i < parts.reactors.size(); ++i) {
     const ReactorSet& set = *parts.reactors[i];
     while (set.running.load(std::memory_order_acquire) && set.map->counters().turns.get() == before[i]) {
-      if (parts.clock.now() > patience) return false;
-      ::usleep(500);
+      if (!parts.await_reactor(patience)) return false;
     }
   }
   return true;

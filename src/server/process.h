@@ -77,7 +77,7 @@ class ServerProcess {
     Reason refused = Reason::NONE;
     uint32_t seen_lately = 0;  // misses counted towards its admission
   };
-  // `url`: "http://host/path?query", or "/path" for the given default host.
+  // `url`: "http://www.example.com/path?query", or "/path" for the given default host.
   [[nodiscard]] UrlWhy why(std::string_view url, std::string_view default_host);
   // The canonical name under which entries of this URL are purged; empty where it is refused.
   [[nodiscard]] std::string canonical_name(std::string_view url, std::string_view default_host);

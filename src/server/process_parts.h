@@ -51,6 +51,7 @@ struct ServerProcess::Parts {
   std::vector<ServerListener> listeners;
   std::vector<UniqueFd> retired_listeners;
   UniqueFd watch_stop;
+  UniqueFd control_wake;  // eventfd: a reactor has looked
   std::thread watch_thread;
   std::thread compress_thread;
   uint64_t fingerprint = 0;
@@ -62,6 +63,8 @@ struct ServerProcess::Parts {
   void post_all(ReactorMessage::Kind kind) {
     for (auto& inbox : inboxes) inbox->post({.kind = kind});
   }
+  // Waits until a reactor has looked, or until `patience`; false when that is over.
+  bool await_reactor(MonoTime patience);
   void run_reactor(ReactorSet& set, const std::vector<uint32_t>& cpus, uint32_t index);
 };
 

@@ -6,6 +6,7 @@
 #include "src/server/walk.h"
 
 #include <algorithm>
+#include <unistd.h>
 
 namespace penstock {
 namespace {
@@ -93,6 +94,15 @@ void Reactor::turn(MonoTime deadline) {
   core_.counters.turns.add();
   if (count > 0) core_.counters.turns_busy.add();
   count_transport();
+  if (looked_) tell_control();
+}
+
+// Wakes the control thread, which waits for this reactor to have turned.
+void Reactor::tell_control() {
+  looked_ = false;
+  if (core_.shared.control_wake_fd < 0) return;
+  const uint64_t one = 1;
+  [[maybe_unused]] const auto written = ::write(core_.shared.control_wake_fd, &one, sizeof one);
 }
 
 void Reactor::handle(const TransportEvent& event) {
@@ -159,6 +169,7 @@ void Reactor::obey(const ReactorMessage& message) {
       stopped_ = true;
       break;
     case ReactorMessage::Kind::LOOK:
+      looked_ = true;  // the config was adopted when this turn began
       break;
     case ReactorMessage::Kind::ADD_LISTENER:
       // The control thread holds the socket and knows that it listens; what can fail is our table.

@@ -59,10 +59,12 @@ class Reactor {
   void take_loads();
   void take_timers();
   void count_transport();
+  void tell_control();
 
   Core core_;
   int compress_wake_fd_;
   bool stopped_ = false;
+  bool looked_ = false;  // a LOOK is to be answered when this turn is over
   bool inbox_woken_ = false;
   bool compress_woken_ = false;
   int64_t date_second_ = INT64_MIN;

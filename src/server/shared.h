@@ -29,6 +29,7 @@ struct ServerShared {
   CompressQueue& compress;
   ConnectionLimiter& limiter;
   std::vector<std::unique_ptr<Inbox>>& inboxes;  // by reactor
+  int control_wake_fd = -1;                      // an eventfd: written when a reactor has done as LOOK told it
 };
 
 }  // namespace penstock

@@ -36,7 +36,7 @@ SymlinkPolicy symlink_policy(SymlinkSetting setting) {
 uint32_t clamp32(uint64_t value) { return static_cast<uint32_t>(std::min<uint64_t>(value, UINT32_MAX)); }
 
 // The parser refuses what no site would take; sites with tighter limits of their own refuse later.
-ParseLimits parse_limits(const Settings& settings) {
+ParseLimits limits_of_heads(const Settings& settings) {
   uint64_t url = settings.limits_url_bytes;
   uint64_t query = settings.limits_query_bytes;
   for (const SiteSettings& site : settings.sites) {
@@ -51,7 +51,7 @@ ParseLimits parse_limits(const Settings& settings) {
           .verb_bytes = settings.limits_verb_bytes};
 }
 
-DecodeRules decode_rules(const Settings& settings) {
+DecodeRules rules_of_paths(const Settings& settings) {
   DecodeRules rules;
   rules.non_utf8 = settings.decode_non_utf8;
   rules.percent_u = settings.decode_percent_u;
@@ -102,8 +102,8 @@ Snapshot::Snapshot(const Tree& tree, uint32_t reactors, const MimeTypes& types)
     : settings(tree.settings()),
       routes(settings),
       generation(tree.generation()),
-      parse_limits(penstock::parse_limits(settings)),
-      decode_rules(penstock::decode_rules(settings)),
+      parse_limits(limits_of_heads(settings)),
+      decode_rules(rules_of_paths(settings)),
       server_header(header_mode(settings.server_header)),
       refusal(make_refusal(server_header)),
       pins(reactors) {
