@@ -285,8 +285,6 @@ struct HeadScanner {
   }
 };
 
-constexpr size_t DRIBBLE_BYTES_MAX = 16;
-
 // The bytes of which an element of each stage may have many.
 constexpr uint8_t STAGE_CLASSES[] = {0, SYNTAX_TOKEN, SYNTAX_PATH, SYNTAX_QUERY, 0, 0, SYNTAX_TOKEN, SYNTAX_VALUE};
 
@@ -354,30 +352,21 @@ ParseState RequestParser::run(std::string_view bytes, const ParseLimits& limits,
   return ParseState::BAD;
 }
 
-// A few bytes that only lengthen the element they come in need no scanner set up for them: this makes a head that
-// dribbles in cheap. True if all of `bytes` was that.
-bool RequestParser::dribble(std::string_view bytes) {
-  if (calm_class_ == 0 || bytes.size() > calm_until_ || bytes.size() - position_ > DRIBBLE_BYTES_MAX) return false;
-  while (position_ < bytes.size() && is_syntax(bytes[position_], calm_class_)) ++position_;
-  return position_ == bytes.size();
-}
-
 template <typename Scan>
 ParseState RequestParser::resume(std::string_view bytes, const ParseLimits& limits, RequestHead& out) {
   if (position_ == 0) [[likely]]
     return run<Scan, true>(bytes, limits, out);
-  if (dribble(bytes)) return ParseState::NEED_MORE;
   const ParseState state = run<Scan, false>(bytes, limits, out);
   if (state == ParseState::NEED_MORE) return state;
   reset();
   return run<Scan, true>(bytes, limits, out);
 }
 
-ParseState RequestParser::parse(std::string_view bytes, const ParseLimits& limits, RequestHead& out) {
+ParseState RequestParser::parse_fast(std::string_view bytes, const ParseLimits& limits, RequestHead& out) {
   return resume<ScanFast>(bytes, limits, out);
 }
 
-ParseState RequestParser::parse_plain(std::string_view bytes, const ParseLimits& limits, RequestHead& out) {
+ParseState RequestParser::parse_scalar(std::string_view bytes, const ParseLimits& limits, RequestHead& out) {
   return resume<ScanPlain>(bytes, limits, out);
 }
 

@@ -15,6 +15,7 @@
 
 #include "src/http/request_head.h"
 #include "src/http/status.h"
+#include "src/http/syntax.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -49,10 +50,14 @@ class RequestParser {
   //            read before the offence (else they are empty), for the log; nothing else is to be relied on.
   //
   // `limits` may change between requests, not within one.
-  [[nodiscard]] ParseState parse(std::string_view bytes, const ParseLimits& limits, RequestHead& out);
+  [[nodiscard]] ParseState parse(std::string_view bytes, const ParseLimits& limits, RequestHead& out) {
+    return dribble(bytes) ? ParseState::NEED_MORE : parse_fast(bytes, limits, out);
+  }
 
   // The same answers without SIMD: what the differential fuzzer holds parse() to.
-  [[nodiscard]] ParseState parse_plain(std::string_view bytes, const ParseLimits& limits, RequestHead& out);
+  [[nodiscard]] ParseState parse_plain(std::string_view bytes, const ParseLimits& limits, RequestHead& out) {
+    return dribble(bytes) ? ParseState::NEED_MORE : parse_scalar(bytes, limits, out);
+  }
 
   // Bytes of the head, with empty lines before it. REQUIRES: the last answer was COMPLETE.
   [[nodiscard]] size_t consumed() const { return position_; }
@@ -66,7 +71,18 @@ class RequestParser {
  private:
   template <typename Scan>
   ParseState resume(std::string_view bytes, const ParseLimits& limits, RequestHead& out);
-  bool dribble(std::string_view bytes);
+
+  // A few bytes that only lengthen the element they come in need no scanner set up for them: this makes a head that
+  // dribbles in cheap. True if all that is new in `bytes` was that.
+  bool dribble(std::string_view bytes) {
+    constexpr size_t DRIBBLE_BYTES_MAX = 16;
+    if (calm_class_ == 0 || bytes.size() > calm_until_ || bytes.size() - position_ > DRIBBLE_BYTES_MAX) return false;
+    while (position_ < bytes.size() && is_syntax(bytes[position_], calm_class_)) ++position_;
+    return position_ == bytes.size();
+  }
+
+  ParseState parse_fast(std::string_view bytes, const ParseLimits& limits, RequestHead& out);
+  ParseState parse_scalar(std::string_view bytes, const ParseLimits& limits, RequestHead& out);
   template <typename Scan, bool STORE>
   ParseState run(std::string_view bytes, const ParseLimits& limits, RequestHead& out);
 

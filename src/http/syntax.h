@@ -12,6 +12,7 @@ inline constexpr uint8_t SYNTAX_VALUE = 2;       // a byte of a field value: HTA
 inline constexpr uint8_t SYNTAX_PATH = 4;        // a byte of a target before '?': all but controls, SP, '#', '?'
 inline constexpr uint8_t SYNTAX_QUERY = 8;       // the same with '?'
 inline constexpr uint8_t SYNTAX_HOST = 16;       // letter, digit, '-', '_'
+inline constexpr uint8_t SYNTAX_VERBATIM = 64;   // ASCII that decoding a path leaves alone: no control, '%', backslash
 inline constexpr uint8_t SYNTAX_UNESCAPED = 32;  // pchar (but '%') and '/': may stand unescaped in a path
 
 consteval std::array<uint8_t, 256> make_syntax_table() {
@@ -29,6 +30,7 @@ consteval std::array<uint8_t, 256> make_syntax_table() {
     if (alnum || (c < 128 && std::string_view("-._~!$&'()*+,;=:@/").find(ch) != std::string_view::npos)) {
       bits |= SYNTAX_UNESCAPED;
     }
+    if (c >= 0x20 && c < 0x7f && c != '%' && c != '\\') bits |= SYNTAX_VERBATIM;
     table[c] = static_cast<uint8_t>(bits);
   }
   return table;

@@ -1,7 +1,7 @@
 // Four passes, each over its predecessor's result in `out`, so that each rule is one short function and none can be
 // dodged by spelling: (1) escapes are decoded, once; what an escape may not name is refused here; (2) the bytes are
 // checked to be UTF-8, or read in the legacy set; (3) what still reads as an escape is refused; (4) "." and ".." are
-// resolved and "//" merged. A path without any of that is recognised first, and copied.
+// resolved and "//" merged. In a path without any of that, pass 1 is a copy and pass 4 a walk over the slashes.
 
 #include "src/http/target.h"
 
@@ -99,6 +99,8 @@ Reason decode_escape(std::string_view raw, size_t& at, const DecodeRules& rules,
 Decoded decode(std::string_view raw, const DecodeRules& rules, char* out) {
   Decoded into;
   for (size_t at = 0; at < raw.size() && into.reason == Reason::NONE;) {
+    while (at < raw.size() && is_syntax(raw[at], SYNTAX_VERBATIM)) out[into.size++] = raw[at++];
+    if (at == raw.size()) break;
     const auto c = static_cast<unsigned char>(raw[at]);
     if (c == '%') {
       into.reason = decode_escape(raw, at, rules, out, into);
@@ -186,7 +188,7 @@ Reason resolve(const DecodeRules& rules, char* path, size_t& size) {
       while (path[written - 1] != '/') --written;
     } else if (!segment.empty() && segment != ".") {
       if (rules.segment_bytes != 0 && segment_bytes > rules.segment_bytes) return Reason::SEGMENT_LENGTH;
-      std::memmove(path + written, path + at, next - at);
+      if (written != at) std::memmove(path + written, path + at, next - at);
       written += next - at;
       ++segments;
     }
