@@ -13,12 +13,7 @@ std::string print_apply(const SettingApply& apply) {
   return apply.live ? std::string("live") : fmt::format("boot: {}", apply.boot_reason);
 }
 
-std::string print_default(const SettingInfo& setting) {
-  if (setting.is_map) return "none";
-  const auto text = setting.canonical(setting.default_text, setting.range);
-  ASSERT(text);
-  return *text;
-}
+std::string print_default(const SettingInfo& setting) { return setting.is_map ? "none" : canonical_default(setting); }
 
 void describe(std::string& out, const SettingInfo& setting) {
   out += fmt::format("# {}\n", setting.help);
@@ -136,11 +131,11 @@ std::string reference_markdown() {
   for (const Section& section : SECTIONS) {
     out += fmt::format("\n## {}\n\n", section.title);
     if (!section.text.empty()) out += fmt::format("{}\n\n", section.text);
-    out += "| key | what it is | type, range | default | unit | takes effect |\n|---|---|---|---|---|---|\n";
+    out += "| key | what it is | expects | default | unit | takes effect |\n|---|---|---|---|---|---|\n";
     for (const SettingInfo& setting : schema()) {
       if (!belongs(setting, section)) continue;
-      out += fmt::format("| `{}` | {} | {}: {} | `{}` | {} | {} |\n", setting.pattern, cell(setting.help),
-                         setting.type(), cell(setting.expects(setting.range)), print_default(setting), setting.unit,
+      out += fmt::format("| `{}` | {} | {} | `{}` | {} | {} |\n", setting.pattern, cell(setting.help),
+                         cell(setting.expects(setting.range)), print_default(setting), setting.unit,
                          cell(print_apply(setting.apply)));
     }
   }

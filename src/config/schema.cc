@@ -164,6 +164,13 @@ std::string fill_pattern(const SettingInfo& info, std::string_view key) {
 
 std::span<const SettingInfo> schema() { return SCHEMA; }
 
+std::string canonical_default(const SettingInfo& setting) {
+  ASSERT(!setting.is_map);
+  const auto text = setting.canonical(setting.default_text, setting.range);
+  ASSERT(text);  // a unit test holds schema.def to it
+  return *text;
+}
+
 bool is_instance_name(std::string_view name) {
   return !name.empty() && name.size() <= INSTANCE_NAME_BYTES_MAX &&
          std::all_of(name.begin(), name.end(), [](char c) { return is_alnum(c) || c == '_' || c == '-'; });

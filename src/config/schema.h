@@ -42,6 +42,9 @@ struct SettingInfo {
 // All settings in the order of schema.def: root, site, route, pool, identity.
 std::span<const SettingInfo> schema();
 
+// The default as canonical text. REQUIRES: not a map, whose default is absence.
+std::string canonical_default(const SettingInfo& setting);
+
 // A key taken apart: "site.blog.route.img.header.X-A" is setting `header` of scope route, site "blog", inner "img",
 // name "X-A". The views point into the key.
 struct SettingPath {

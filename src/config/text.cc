@@ -3,6 +3,7 @@
 
 #include "src/base/bytes.h"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace penstock {
@@ -65,6 +66,8 @@ std::string quoted(std::string_view text) {
 }
 
 }  // namespace
+
+bool is_token(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char); }
 
 bool is_clean_text(std::string_view text, bool tabs) {
   for (size_t i = 0; i < text.size();) {

@@ -12,12 +12,6 @@
 namespace penstock {
 namespace {
 
-std::string canonical_default(const SettingInfo& setting) {
-  const auto text = setting.canonical(setting.default_text, setting.range);
-  ASSERT(text);
-  return *text;
-}
-
 // Whether `key` is `prefix` or below it.
 bool is_below(std::string_view key, std::string_view prefix) {
   if (prefix.ends_with(".*")) prefix.remove_suffix(2);

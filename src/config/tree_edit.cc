@@ -23,12 +23,6 @@ std::string doubt_of(std::string_view key) {
   return std::string(key.substr(0, second)) + ".";
 }
 
-std::string canonical_default(const SettingInfo& setting) {
-  const auto text = setting.canonical(setting.default_text, setting.range);
-  ASSERT(text);  // a unit test holds schema.def to it
-  return *text;
-}
-
 template <class Named>
 void sort_by_name(std::vector<Named>& list) {
   std::sort(list.begin(), list.end(), [](const Named& a, const Named& b) { return a.name < b.name; });

@@ -32,8 +32,6 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-bool is_token(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char); }
-
 // Labels of letters, digits, '-', '_': RFC 1123 names and the underscores that are seen in the wild.
 bool is_host_name(std::string_view host) {
   if (host.empty() || host.size() > 253) return false;

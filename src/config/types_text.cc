@@ -27,8 +27,6 @@ std::string bounds(SettingRange range) {
   return fmt::format("{} of at most {} bytes", range.min == 0 ? ", or \"\"," : "", range.max);
 }
 
-bool is_token(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char); }
-
 bool is_mime_type(std::string_view text) {
   const size_t slash = text.find('/');
   return slash != std::string_view::npos && is_token(text.substr(0, slash)) && is_token(text.substr(slash + 1)) &&

@@ -145,6 +145,7 @@ TEST(SchemaKeys, suggests_the_nearest_key_with_the_users_own_names) {
   EXPECT_EQ(nearest_key("cache.sise"), "cache.size");
   EXPECT_EQ(nearest_key("cache_size"), "cache.size");
   EXPECT_EQ(nearest_key("limits.haed_bytes"), "limits.head_bytes");
+  EXPECT_EQ(nearest_key("limits.haed_bytse"), "limits.head_bytes");  // two swaps, not four edits
   EXPECT_EQ(nearest_key("site.blog.rooot"), "site.blog.root");
   EXPECT_EQ(nearest_key("sites.blog.hosts"), "site.blog.hosts");
   EXPECT_EQ(nearest_key("site.blog.route.img.prefx"), "site.blog.route.img.prefix");

@@ -46,6 +46,20 @@ TEST(Tree, makes_typed_settings_from_text) {
   EXPECT_EQ(s.pools[0].app, "/bin/app");
 }
 
+// The keys' own order is another: '-' stands before '.'.
+TEST(Tree, instances_ascend_by_name) {
+  const Tree tree = tree_of(
+      "site.a.hosts = a\nsite.a.root = /a\nsite.a.route.r.prefix = /r\nsite.a.route.r-2.prefix = /r2\npool.p.app = x\n"
+      "pool.p-2.app = x\nidentity.i.user = u\nidentity.i-2.user = u\n");
+  const Settings& s = tree.settings();
+  ASSERT_EQ(s.sites.size(), 1U);
+  ASSERT_EQ(s.sites[0].routes.size(), 2U);
+  EXPECT_EQ(s.sites[0].routes[0].name, "r");
+  EXPECT_EQ(s.sites[0].routes[0].prefix, "/r");
+  EXPECT_EQ(s.pools[0].name, "p");
+  EXPECT_EQ(s.identities[0].name, "i");
+}
+
 TEST(Tree, canonical_text_round_trips) {
   const Tree tree = tree_of(SITES);
   const Tree again = tree_of(tree.canonical_text());
