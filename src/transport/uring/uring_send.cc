@@ -111,6 +111,7 @@ void UringTransport::count_sent(Conn& conn, uint32_t bytes, bool zerocopy) {
 
 bool UringTransport::finish_send(Conn& conn, Handle handle, TransportEvent& event) {
   conn.clear(SENDING | SEND_MORE);
+  if (conn.has(LATER)) later_.push_back(handle);
   drop_job(conn);
   event.kind = TransportEventKind::SENT;
   event.conn = handle;

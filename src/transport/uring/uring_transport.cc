@@ -118,6 +118,7 @@ void UringTransport::before_wait(MonoTime now) {
   }
   if (!starved_.empty()) [[unlikely]]
     rearm_starved();
+  if (!later_.empty()) arm_second_receives();
   if (!continue_.empty()) continue_files();
   buffers_->publish();
 }
@@ -204,12 +205,25 @@ bool UringTransport::on_completion(const Completion& completion, TransportEvent&
   return false;
 }
 
+// The first receive of a connection is a single one, the second and last a multishot. Many a connection is closed
+// after its first request: then there is no multishot to be armed behind the bytes, cancelled, and waited for. The
+// second is armed when the reactor has seen the first bytes and, if it answered at once, when the answer is sent.
 void UringTransport::arm_receive(Conn& conn, Handle handle) {
   io_uring_sqe* sqe = conn_sqe(conn, IORING_OP_RECV, tag(Op::RECEIVE, handle));
   sqe->flags |= IOSQE_BUFFER_SELECT;
-  sqe->ioprio = IORING_RECV_MULTISHOT;
+  sqe->ioprio = conn.has(FIRST) ? uint16_t{0} : uint16_t{IORING_RECV_MULTISHOT};
   sqe->buf_group = RECEIVE_GROUP;
   conn.set(RECV_ARMED);
+  conn.clear(LATER);
+}
+
+void UringTransport::arm_second_receives() {
+  for (const Handle handle : later_) {
+    Conn* conn = conns_.find(handle);
+    if (conn == nullptr || !conn->has(LATER) || conn->has(SENDING | ENDED | FAILED | RECV_ARMED)) continue;
+    if (conn->has(RECEIVING)) arm_receive(*conn, handle);
+  }
+  later_.clear();
 }
 
 bool UringTransport::on_receive(Conn& conn, Handle handle, const Completion& completion, TransportEvent& event) {
@@ -221,7 +235,11 @@ bool UringTransport::on_receive(Conn& conn, Handle handle, const Completion& com
   const uint32_t buffer = completion.flags >> IORING_CQE_BUFFER_SHIFT;
   if ((completion.flags & IORING_CQE_F_MORE) == 0) [[unlikely]] {
     conn.clear(RECV_ARMED | RECV_CANCELLED);
-    if (completion.res > 0 && conn.has(RECEIVING) && !conn.has(ENDED | FAILED)) {
+    if (completion.res > 0 && conn.has(FIRST)) {
+      conn.clear(FIRST);
+      conn.set(LATER);
+      later_.push_back(handle);
+    } else if (completion.res > 0 && conn.has(RECEIVING) && !conn.has(ENDED | FAILED)) {
       ++counters_.receive_rearms;
       arm_receive(conn, handle);
     }

@@ -71,6 +71,8 @@ class UringTransport final : public Transport {
     FAIL_TOLD = 512,  // …and was handed out
     SHUT = 1024,      // shutdown_send() called
     ENDED = 2048,     // close() or reset() called
+    FIRST = 4096,     // nothing was received yet: see arm_receive()
+    LATER = 8192,     // the second receive is still to be armed
   };
   // One cache line. Freed when it ENDED and the kernel has nothing of it in hand.
   struct Conn {
@@ -90,7 +92,7 @@ class UringTransport final : public Transport {
     int32_t file = -1;      // index of the direct descriptor, or the descriptor
     int32_t fd = -1;        // an ordinary descriptor, where there is one
     uint32_t listener = 0;  // its place in listeners_
-    uint16_t flags = RECEIVING;
+    uint16_t flags = RECEIVING | FIRST;
     uint16_t announced_turn = 0;  // low bits of the count of polls
     Conn() : send{nullptr, nullptr, 0, 0, 0, Op::IGNORED} {}
     [[nodiscard]] bool has(uint16_t flag) const { return (flags & flag) != 0; }
@@ -131,6 +133,7 @@ class UringTransport final : public Transport {
   [[nodiscard]] bool on_receive_end(Conn& conn, Handle handle, int result, TransportEvent& event);
   void arm_receive(Conn& conn, Handle handle);
   void rearm_starved();
+  void arm_second_receives();
   [[nodiscard]] bool fail(Conn& conn, Handle handle, int error, TransportEvent& event);
   bool end(Handle handle, bool with_reset);
   [[nodiscard]] bool tell_failure(Conn& conn, Handle handle, TransportEvent& event);
@@ -222,6 +225,7 @@ class UringTransport final : public Transport {
   std::vector<Listener> listeners_;
   std::vector<WakeSource> wake_sources_;
   std::vector<Handle> starved_;
+  std::vector<Handle> later_;      // connections whose second receive is to be armed unless they are closed first
   std::vector<Handle> continue_;   // file sends that used up their share of a turn
   std::vector<Handle> deferred_;   // sends that came to rest without a completion: their end is to be told
   std::vector<Completion> early_;  // receives to be told after the batch that announces their connection
