@@ -93,8 +93,7 @@ struct Appender {
   void text(std::string_view piece) {
     ok = ok && out.size() - size >= piece.size();
     if (!ok) return;
-    std::memcpy(out.data() + size, piece.data(), piece.size());
-    size += piece.size();
+    size += piece.copy(out.data() + size, piece.size());
   }
   void number(uint64_t value) {
     char digits[20] = {};
