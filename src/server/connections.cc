@@ -301,7 +301,13 @@ void connection_peer_closed(Core& core, Connection& c) {
     case ConnectionState::SERVING:
       return;  // a half-closed client still wants its answer (RFC 9112 section 9.6)
     case ConnectionState::READING:
-      end_connection(core, c, EndKind::CLOSE, c.slot.valid() ? Reason::CONNECTION_DROPPED : Reason::NONE);
+      if (c.sending != nullptr || c.filling != nullptr) {  // it still wants what it asked for
+        c.state = ConnectionState::CLOSING;
+        c.close_after_send = true;
+        mark_for_flush(core, c);
+        return;
+      }
+      end_connection(core, c, EndKind::CLOSE, Reason::NONE);
       return;
     case ConnectionState::DRAINING:
       record_connection(core, c, Reason::BODY_CUT_SHORT);
@@ -346,8 +352,7 @@ void connection_failed(Core& core, Connection& c, int error) {
     core.outgoings.give(c.sending);  // FAILED ends the send: its parts are free
     c.sending = nullptr;
   }
-  const bool in_request = c.exchange != nullptr || c.slot.valid();
-  end_connection(core, c, EndKind::CLOSE, in_request ? Reason::CONNECTION_DROPPED : Reason::NONE);
+  end_connection(core, c, EndKind::CLOSE, Reason::NONE);
 }
 
 void connection_released(Core& core, Connection& c) {
@@ -357,8 +362,10 @@ void connection_released(Core& core, Connection& c) {
 }
 
 void end_connection(Core& core, Connection& c, EndKind kind, Reason why) {
+  const bool in_request = c.exchange != nullptr || c.slot.valid();
+  if (in_request && why == Reason::NONE) why = Reason::CONNECTION_DROPPED;
   if (c.exchange != nullptr) {
-    abandon_exchange(core, *c.exchange, why == Reason::NONE ? Reason::CONNECTION_DROPPED : why);
+    abandon_exchange(core, *c.exchange, why);
   } else if (c.slot.valid()) {
     Outcome outcome;
     outcome.status = 0;

@@ -1,0 +1,90 @@
+// SimWorld: a whole server on one thread: reactors, cache, journal and files, over fakes of the seams.
+//
+// Real: everything in src/server, http, cache, route, config, log. Fake: transport, clock, files.
+// One seed decides everything; step() lets one reactor turn and moves the clock.
+#pragma once
+
+#include "src/files/compress.h"
+#include "src/log/journal_memory.h"
+#include "src/server/reactor.h"
+#include "tests/support/hand_clock.h"
+#include "tests/support/memory_file_reader.h"
+#include "tests/support/sim_transport.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace penstock {
+
+struct SimOptions {
+  uint64_t seed = 0;
+  uint32_t reactors = 1;
+  SimFaults transport;
+  FileFaults files;
+  std::string config;  // whole text
+};
+
+class SimWorld {
+ public:
+  static constexpr uint32_t LISTENER = 1;
+
+  explicit SimWorld(const SimOptions& options);
+  ~SimWorld();
+  SimWorld(const SimWorld&) = delete;
+  SimWorld& operator=(const SimWorld&) = delete;
+
+  // Every reactor turns once, in an order of the seed's; the clock moves a little.
+  void step();
+  void advance(Duration by) { clock_.advance(by); }
+  // A new generation of the config, for all reactors.
+  void apply(const std::string& config);
+  void stop_faults();
+  void drain();
+
+  [[nodiscard]] SimTransport& transport(uint32_t reactor) { return *nodes_[reactor]->transport; }
+  [[nodiscard]] uint32_t reactors() const { return static_cast<uint32_t>(nodes_.size()); }
+  [[nodiscard]] MemoryTree& tree() { return tree_; }
+  [[nodiscard]] HandClock& clock() { return clock_; }
+  [[nodiscard]] CacheTable& cache() { return *cache_; }
+  [[nodiscard]] uint64_t file_errors() const;
+
+  // What is wrong once every client is done: breaches of seams, things still lent, records missing. Empty: nothing.
+  [[nodiscard]] std::vector<std::string> faults_at_end(uint64_t requests_at_least);
+
+ private:
+  struct Node {
+    JournalMemory memory;
+    std::unique_ptr<JournalMap> map;
+    std::unique_ptr<Journal> journal;
+    std::unique_ptr<SimTransport> transport;
+    std::unique_ptr<MemoryFileReader> reader;
+    std::unique_ptr<Loader> loader;
+    UniqueFd compress_wake;
+    std::unique_ptr<Reactor> reactor;
+  };
+  void make_node(uint32_t index, const SimOptions& options);
+  void publish(const std::string& config);
+  void wake_who_was_called();
+
+  Prng prng_;
+  HandClock clock_;
+  MemoryTree tree_;
+  MimeTypes types_{"text/html html\ntext/plain txt\nimage/png png\n"};
+  uint64_t generation_ = 0;
+  std::unique_ptr<SnapshotStore> snapshots_;
+  MemoryLedger ledger_;
+  ValidityTable validity_{4096};
+  std::unique_ptr<BodyStore> bodies_;
+  std::unique_ptr<CacheTable> cache_;
+  Admission admission_;
+  FillTable fills_{256, 1024};
+  ConnectionLimiter limiter_{7};
+  std::vector<std::unique_ptr<Inbox>> inboxes_;
+  MemoryWatch watch_{tree_, validity_};
+  std::unique_ptr<CompressQueue> compress_;
+  std::unique_ptr<ServerShared> shared_;
+  std::vector<std::unique_ptr<Node>> nodes_;
+};
+
+}  // namespace penstock
