@@ -56,7 +56,7 @@ Spec read_spec(std::string_view spec, uint64_t size, ByteRange& out) {
 
 bool touch(ByteRange a, ByteRange b) {
   if (a.first > b.first) std::swap(a, b);
-  return b.first <= a.last || b.first - a.last - 1 < RANGE_GAP_BYTES;
+  return b.first <= a.last || b.first == a.last + 1;
 }
 
 // Merges what touches until nothing does; returns how many are left.
