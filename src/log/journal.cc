@@ -204,7 +204,8 @@ void Journal::extend(JournalSlot handle, std::string_view raw) {
   slot.excerpt_bytes = static_cast<uint16_t>(kept);
 }
 
-void Journal::keep_text(Slot& slot, uint32_t index, size_t text_index, std::string_view text, std::string_view raw) {
+void Journal::keep_text(Slot& slot, uint32_t index, size_t text_index, std::string_view text, std::string_view raw,
+                        size_t& area_used) {
   if (text.empty()) return;
   if (text.size() > TEXT_BYTES_MAX[text_index]) {
     text = text.substr(0, TEXT_BYTES_MAX[text_index]);
@@ -214,6 +215,12 @@ void Journal::keep_text(Slot& slot, uint32_t index, size_t text_index, std::stri
   const uintptr_t offset = address_of(text.data()) - address_of(raw.data());
   if (offset + text.size() <= slot.excerpt_bytes && offset < slot.excerpt_bytes) {
     slot.texts[text_index] = {static_cast<uint16_t>(offset), static_cast<uint16_t>(text.size())};
+    return;
+  }
+  if (area_used + text.size() <= Slot::TEXT_AREA) {
+    std::memcpy(slot.text.data() + area_used, text.data(), text.size());
+    slot.texts[text_index] = {static_cast<uint16_t>(area_used), static_cast<uint16_t>(text.size())};
+    area_used += text.size();
     return;
   }
   LongTexts*& longer = longer_[index];
@@ -233,7 +240,8 @@ void Journal::head(JournalSlot handle, std::string_view raw, const HeadTexts& te
   const SlotWrite write(slot);
   const std::string_view list[HEAD_TEXT_COUNT] = {texts.method, texts.target, texts.host, texts.user_agent,
                                                   texts.referer};
-  for (size_t i = 0; i < HEAD_TEXT_COUNT; ++i) keep_text(slot, handle.index, i, list[i], raw);
+  size_t area_used = slot.excerpt_bytes;
+  for (size_t i = 0; i < HEAD_TEXT_COUNT; ++i) keep_text(slot, handle.index, i, list[i], raw, area_used);
 }
 
 void Journal::stage(JournalSlot handle, Stage stage, MonoTime now) {

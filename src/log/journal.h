@@ -136,7 +136,8 @@ class Journal {
   };
   using Texts = std::array<std::string_view, TEXT_COUNT>;
 
-  void keep_text(Slot& slot, uint32_t index, size_t text_index, std::string_view text, std::string_view raw);
+  void keep_text(Slot& slot, uint32_t index, size_t text_index, std::string_view text, std::string_view raw,
+                 size_t& area_used);
   Texts texts_of(const Slot& slot, uint32_t index, const Outcome& outcome) const;
   bool already_finished(uint64_t seq_start) const;
   void count_response(uint16_t status);

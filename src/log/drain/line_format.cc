@@ -1,0 +1,317 @@
+#include "src/log/drain/line_format.h"
+
+#include "cache/verdict.h"
+#include "src/base/assert.h"
+#include "src/base/bytes.h"
+#include "src/http/status.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace penstock {
+namespace {
+
+constexpr size_t NUMBER_BOUND = 64;  // any field that is not a text: number, date, name of a table
+
+char* put(char* out, std::string_view text) {
+  std::memcpy(out, text.data(), text.size());
+  return out + text.size();
+}
+char* put(char* out, char c) {
+  *out++ = c;
+  return out;
+}
+char* put_number(char* out, uint64_t value) { return out + write_decimal(out, value); }
+
+char* put_padded(char* out, uint64_t value, int digits) {
+  for (int i = digits - 1; i >= 0; --i, value /= 10) out[i] = static_cast<char>('0' + value % 10);
+  return out + digits;
+}
+
+// Codes of a compromised or newer server may name no row.
+std::string_view reason_phrase_of(uint16_t code) {
+  return code < REASON_COUNT ? REASONS[code].phrase : std::string_view("?");
+}
+std::string_view reason_name_of(uint16_t code) {
+  return code < REASON_COUNT ? REASONS[code].name : std::string_view("?");
+}
+std::string_view verdict_of(uint16_t code) {
+  return code < VERDICT_COUNT ? verdict_code(static_cast<Verdict>(code)) : std::string_view("?");
+}
+
+char* put_flags(char* out, uint16_t flags) {
+  constexpr std::pair<RecordFlag, char> LETTERS[] = {{RECORD_TRUNCATED, 'T'},
+                                                     {RECORD_KEEP_ALIVE, 'K'},
+                                                     {RECORD_ABORTED, 'A'},
+                                                     {RECORD_TRACED, 'R'},
+                                                     {RECORD_ABANDONED, 'X'}};
+  for (const auto& [flag, letter] : LETTERS) {
+    if ((flags & flag) != 0) *out++ = letter;
+  }
+  return out;
+}
+
+// The texts that a field copies, as an index into AccessEntry::texts, or ENTRY_TEXT_COUNT.
+size_t text_index(LogField field) {
+  switch (field) {
+    case LogField::C_IP:
+      return ENTRY_CLIENT_IP;
+    case LogField::S_IP:
+      return ENTRY_SERVER_IP;
+    case LogField::S_SITENAME:
+      return static_cast<size_t>(Text::site);
+    case LogField::CS_USERNAME:
+      return static_cast<size_t>(Text::user);
+    case LogField::CS_METHOD:
+      return static_cast<size_t>(Text::method);
+    case LogField::CS_URI:
+    case LogField::CS_URI_STEM:
+    case LogField::CS_URI_QUERY:
+      return static_cast<size_t>(Text::target);
+    case LogField::CS_HOST:
+      return static_cast<size_t>(Text::host);
+    case LogField::CS_USER_AGENT:
+      return static_cast<size_t>(Text::user_agent);
+    case LogField::CS_REFERER:
+      return static_cast<size_t>(Text::referer);
+    default:
+      return ENTRY_TEXT_COUNT;
+  }
+}
+
+}  // namespace
+
+Escape escape_of(LogFormat format) {
+  switch (format) {
+    case LogFormat::NCSA:
+      return Escape::NCSA;
+    case LogFormat::JSON:
+      return Escape::JSON;
+    default:
+      return Escape::W3C;
+  }
+}
+
+char* LineBuffer::room(size_t bytes) {
+  if (bytes_.size() - size_ < bytes) bytes_.resize(std::max(bytes_.size() * 2, size_ + bytes));
+  return bytes_.data() + size_;
+}
+
+void LineBuffer::append(std::string_view text) {
+  char* out = room(text.size());
+  commit(put(out, text));
+}
+
+LineFormat::LineFormat(LineFormatOptions options)
+    : options_(std::move(options)), escape_(escape_of(options_.format)), time_(options_.utc) {
+  ASSERT(options_.format == LogFormat::W3C || options_.format == LogFormat::NCSA || options_.format == LogFormat::JSON);
+  computer_name_.resize(options_.computer_name.size() * ESCAPE_GROWTH_MAX);
+  computer_name_.resize(escape_text(escape_, options_.computer_name, computer_name_.data()));
+  if (options_.format == LogFormat::NCSA) {
+    for (const size_t i : {ENTRY_CLIENT_IP, static_cast<size_t>(Text::user), static_cast<size_t>(Text::method),
+                           static_cast<size_t>(Text::target), static_cast<size_t>(Text::referer),
+                           static_cast<size_t>(Text::user_agent)}) {
+      text_uses_[i] = 1;
+    }
+    fixed_bound_ = 4 * NUMBER_BOUND;
+    // The user stands outside quotes: its spaces are escaped on the way out, four bytes for one.
+    text_uses_[static_cast<size_t>(Text::user)] = 4;
+    return;
+  }
+  for (const LogField field : options_.fields) {
+    const LogFieldInfo& info = LOG_FIELD_INFO[static_cast<size_t>(field)];
+    std::string key = json_keys_.empty() ? "{\"" : ",\"";
+    key += info.json;
+    key += "\":";
+    json_keys_.push_back(key);
+    json_quoted_.push_back(info.type != LogFieldType::NUMBER);
+    fixed_bound_ += NUMBER_BOUND + key.size() + 8;
+    if (field == LogField::S_COMPUTERNAME) fixed_bound_ += computer_name_.size();
+    if (const size_t index = text_index(field); index < ENTRY_TEXT_COUNT) ++text_uses_[index];
+  }
+  fixed_bound_ += 8;
+}
+
+void LineFormat::header(LineBuffer& out, WallTime now) {
+  if (options_.format != LogFormat::W3C) return;
+  time_.set(now.unix_seconds());
+  std::string text = "#Software: penstock\n#Version: 1.0\n#Date: ";
+  text.append(time_.date()).append(" ").append(time_.time()).append("\n#Fields:");
+  for (const LogField field : options_.fields) text.append(" ").append(LOG_FIELD_INFO[static_cast<size_t>(field)].w3c);
+  text += '\n';
+  out.append(text);
+}
+
+void LineFormat::gap(LineBuffer& out, uint32_t reactor, uint64_t dropped) {
+  if (options_.format == LogFormat::W3C) {
+    out.append("#Remark: " + std::to_string(dropped) + " records of reactor " + std::to_string(reactor) +
+               " were dropped here\n");
+  } else if (options_.format == LogFormat::JSON) {
+    out.append("{\"kind\":\"gap\",\"reactor\":" + std::to_string(reactor) + ",\"dropped\":" + std::to_string(dropped) +
+               "}\n");
+  }
+}
+
+// No line is longer: the fixed parts and each text as often as it is used.
+size_t LineFormat::bound(const AccessEntry& entry) const {
+  size_t bytes = fixed_bound_;
+  for (size_t i = 0; i < ENTRY_TEXT_COUNT; ++i) bytes += entry.texts[i].size() * text_uses_[i];
+  return bytes;
+}
+
+void LineFormat::line(LineBuffer& out, const AccessEntry& entry) {
+  const WallTime begin{entry.begin_wall};
+  time_.set(begin.unix_seconds());
+  char* at = out.room(bound(entry));
+  switch (options_.format) {
+    case LogFormat::NCSA:
+      at = ncsa(at, entry);
+      break;
+    case LogFormat::JSON:
+      at = json(at, entry);
+      break;
+    default:
+      at = w3c(at, entry);
+      break;
+  }
+  *at++ = '\n';
+  out.commit(at);
+}
+
+char* LineFormat::stage_time(char* out, int64_t us) const {
+  if (us >= 0) return put_number(out, static_cast<uint64_t>(us));
+  return options_.format == LogFormat::JSON ? put(out, "null") : out;
+}
+
+// A field's value alone; nothing where it has none. NUMBERs of JSON are never empty.
+char* LineFormat::value(char* out, LogField field, const AccessEntry& entry) {
+  const uint64_t sub_ns = static_cast<uint64_t>(((entry.begin_wall % 1'000'000'000) + 1'000'000'000) % 1'000'000'000);
+  const std::string_view target = entry.text(Text::target);
+  switch (field) {
+    case LogField::DATE:
+      return put(out, time_.date());
+    case LogField::TIME:
+      return put_padded(put(put(out, time_.time()), '.'), sub_ns / 1'000'000, 3);
+    case LogField::TIMESTAMP:
+      out = put(put(put(out, time_.date()), 'T'), time_.time());
+      return put(put_padded(put(out, '.'), sub_ns / 1000, 6), time_.zone());
+    case LogField::C_PORT:
+      return put_number(out, entry.client_port);
+    case LogField::S_PORT:
+      return put_number(out, entry.server_port);
+    case LogField::S_COMPUTERNAME:
+      return put(out, computer_name_);
+    case LogField::CS_URI_STEM:
+      return put(out, target.substr(0, target.find('?')));
+    case LogField::CS_URI_QUERY: {
+      const size_t mark = target.find('?');
+      return mark == target.npos ? out : put(out, target.substr(mark + 1));
+    }
+    case LogField::CS_VERSION:
+      return put(out, version_text(entry.version));
+    case LogField::SC_STATUS:
+      return put_number(out, entry.status);
+    case LogField::SC_SUBSTATUS:
+      return put_number(out, entry.sub_status);
+    case LogField::X_REASON:
+      return put(out, reason_phrase_of(entry.reason));
+    case LogField::X_REASON_NAME:
+      return put(out, reason_name_of(entry.reason));
+    case LogField::X_CACHE:
+      return put(out, verdict_of(entry.verdict));
+    case LogField::SC_BYTES:
+      return put_number(out, entry.head_bytes_out + entry.body_bytes_out);
+    case LogField::X_HEAD_BYTES:
+      return put_number(out, entry.head_bytes_out);
+    case LogField::X_BODY_BYTES:
+      return put_number(out, entry.body_bytes_out);
+    case LogField::CS_BYTES:
+      return put_number(out, entry.bytes_in);
+    case LogField::TIME_TAKEN:
+      out = put_number(out, static_cast<uint64_t>(entry.duration_us) / 1000);
+      return put_padded(put(out, '.'), static_cast<uint64_t>(entry.duration_us) % 1000, 3);
+    case LogField::X_TIME_RECEIVE:
+      return stage_time(out, entry.receive_us);
+    case LogField::X_TIME_QUEUE:
+      return stage_time(out, entry.queue_us);
+    case LogField::X_TIME_WORKER:
+      return stage_time(out, entry.worker_us);
+    case LogField::X_TIME_FIRST_BYTE:
+      return stage_time(out, entry.first_byte_us);
+    case LogField::X_TIME_SEND:
+      return stage_time(out, entry.send_us);
+    case LogField::X_TIME_ACK:
+      return stage_time(out, entry.ack_us);
+    case LogField::X_CODING:
+      return put(out, coding_text(entry.coding));
+    case LogField::X_CONNECTION:
+      return put_number(out, entry.connection);
+    case LogField::X_REQUEST:
+      return put_number(out, entry.request_number);
+    case LogField::X_REACTOR:
+      return put_number(out, entry.reactor);
+    case LogField::X_SEQ_START:
+      return put_number(out, entry.seq_start);
+    case LogField::X_SEQ_FINISH:
+      return put_number(out, entry.seq_finish);
+    case LogField::X_GENERATION:
+      return put_number(out, entry.generation);
+    case LogField::X_KIND:
+      return put(out, entry.kind == RecordKind::CONNECTION ? "connection" : "request");
+    case LogField::X_FLAGS:
+      return put_flags(out, entry.flags);
+    default:
+      return put(out, entry.texts[text_index(field)]);
+  }
+}
+
+char* LineFormat::w3c(char* out, const AccessEntry& entry) {
+  char* const start = out;
+  for (const LogField field : options_.fields) {
+    if (out != start) *out++ = ' ';
+    char* const before = out;
+    out = value(out, field, entry);
+    if (out == before) *out++ = '-';
+  }
+  // A line that begins with '#' would be a directive.
+  if (out != start && *start == '#') {
+    std::memmove(start + 3, start + 1, static_cast<size_t>(out - start - 1));
+    std::memcpy(start, "%23", 3);
+    out += 2;
+  }
+  return out;
+}
+
+char* LineFormat::json(char* out, const AccessEntry& entry) {
+  for (size_t i = 0; i < options_.fields.size(); ++i) {
+    out = put(out, json_keys_[i]);
+    if (json_quoted_[i]) *out++ = '"';
+    out = value(out, options_.fields[i], entry);
+    if (json_quoted_[i]) *out++ = '"';
+  }
+  return put(out, '}');
+}
+
+// host - user [time] "request" status bytes "referer" "user agent"
+char* LineFormat::ncsa(char* out, const AccessEntry& entry) {
+  const auto or_dash = [](std::string_view text) { return text.empty() ? std::string_view("-") : text; };
+  out = put(put(out, entry.texts[ENTRY_CLIENT_IP]), " - ");
+  for (const char c : or_dash(entry.text(Text::user))) out = c == ' ' ? put(out, "\\x20") : put(out, c);
+  out = put(put(put(out, " ["), time_.ncsa()), "] \"");
+  if (entry.text(Text::method).empty()) {
+    out = put(out, '-');
+  } else {
+    out = put(put(put(out, entry.text(Text::method)), ' '), entry.text(Text::target));
+    if (const std::string_view version = version_text(entry.version); !version.empty()) {
+      out = put(put(out, ' '), version);
+    }
+  }
+  out = put_padded(put(out, "\" "), entry.status, 3);
+  out = put(out, ' ');
+  out = entry.body_bytes_out == 0 ? put(out, '-') : put_number(out, entry.body_bytes_out);
+  out = put(put(out, " \""), or_dash(entry.text(Text::referer)));
+  return put(put(put(out, "\" \""), or_dash(entry.text(Text::user_agent))), '"');
+}
+
+}  // namespace penstock

@@ -1,0 +1,28 @@
+// AccessLogSettings: the keys log.access.* as logd uses them. A value; made by the role from the configuration.
+#pragma once
+
+#include "src/log/drain/fields.h"
+#include "src/log/drain/line_format.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace penstock {
+
+enum class RotatePeriod : uint8_t { NONE, HOUR, DAY };
+
+struct AccessLogSettings {
+  LogFormat format = LogFormat::NONE;
+  std::string path;  // empty: no log, whatever the format
+  std::vector<LogField> fields = default_log_fields();
+  uint64_t rotate_bytes = 0;  // 0: not by size
+  RotatePeriod rotate_period = RotatePeriod::NONE;
+  uint32_t keep = 0;  // rotated files; 0: all
+  bool utc = true;
+  bool operator==(const AccessLogSettings&) const = default;
+
+  [[nodiscard]] bool wanted() const { return format != LogFormat::NONE && !path.empty(); }
+};
+
+}  // namespace penstock
