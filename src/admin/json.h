@@ -51,5 +51,6 @@ using Json = nlohmann::json;
   const auto it = object.find(key);
   return it != object.end() && it->is_array() ? *it : empty;
 }
+const Json& json_array(Json&& object, const char* key) = delete;  // the answer would outlive the object
 
 }  // namespace penstock

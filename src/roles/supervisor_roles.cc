@@ -311,7 +311,8 @@ void Supervisor::account_end(const RoleProcess& role, const RoleExit& end) {
 void Supervisor::report_open_requests(const RoleProcess& role) {
   const std::vector<InFlightRequest> open = journals_->in_flight(role.journal_set);
   if (open.empty()) return;
-  log_.error(std::to_string(open.size()) + " requests were open in pid " + std::to_string(role.pid()) + ":");
+  log_.error(std::to_string(open.size()) + (open.size() == 1 ? " request was" : " requests were") + " open in pid " +
+             std::to_string(role.pid()) + ":");
   for (size_t i = 0; i < open.size() && i < OPEN_REQUEST_LINES; ++i) {
     const InFlightRequest& request = open[i];
     std::string line = "open request: client " + address_text(request.client) + " stage " +
