@@ -162,6 +162,7 @@ bool ListenerSet::take_activated(const ListenAddress& address, ListenerGroup& gr
     const int flags = ::fcntl(it->fd.get(), F_GETFL);
     ::fcntl(it->fd.get(), F_SETFL, flags | O_NONBLOCK);
     group.activated = true;
+    group.port = bound->port;
     group.sockets.push_back({next_id_++, RoleListener::ANY_REACTOR, std::move(it->fd)});
     activated_.erase(it);
     return true;
@@ -170,9 +171,8 @@ bool ListenerSet::take_activated(const ListenAddress& address, ListenerGroup& gr
 }
 
 bool ListenerSet::own_port(uint16_t port) const {
-  return std::any_of(groups_.begin(), groups_.end(), [port](const ListenerGroup& group) {
-    return !group.is_unix && (group.address.port == port || group.address.port == 0);
-  });
+  return std::any_of(groups_.begin(), groups_.end(),
+                     [port](const ListenerGroup& group) { return !group.is_unix && group.port == port; });
 }
 
 Result<ListenerGroup> ListenerSet::open_tcp(const ListenAddress& address, int backlog) {
@@ -199,6 +199,7 @@ Result<ListenerGroup> ListenerSet::open_tcp(const ListenAddress& address, int ba
   for (const ListenerGroup::Socket& socket : group.sockets) {
     if (::listen(socket.fd.get(), backlog) != 0) return fail_errno("listen on " + to_text(address));
   }
+  group.port = actual.port;
   group.bound = to_text(actual);
   return group;
 }

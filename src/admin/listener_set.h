@@ -21,7 +21,8 @@ namespace penstock {
 // The sockets of one address of server.listen.
 struct ListenerGroup {
   ListenAddress address;  // as configured
-  std::string bound;      // as text, with the port that the kernel chose where the configured one is 0
+  uint16_t port = 0;      // of TCP, as bound: the kernel chose it where the configured one is 0
+  std::string bound;      // the address with that port, as text
   bool is_unix = false;
   bool activated = false;  // came from the service manager
   struct Socket {

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <csignal>
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <utility>
 
 namespace penstock {
@@ -23,6 +25,14 @@ constexpr Duration DRAIN_GRACE = seconds(1);
 constexpr Duration ROOM_AGAIN = milliseconds(20);
 constexpr Duration RENEW_EVERY = seconds(1);  // a server younger than this is not replaced at its own wish
 constexpr size_t OPEN_REQUEST_LINES = 1000;   // of a crashed server, to the operator; the journal has them all
+
+// A log directory that is missing is made for logd, which could not make it itself. One that exists is the operator's:
+// logd says so if it may not write there.
+void make_log_directory(const std::string& dir, const RoleStart& start) {
+  if (::mkdir(dir.c_str(), 0750) != 0 || !start.as_root) return;
+  const UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (fd.valid()) (void)::fchown(fd.get(), start.uid, start.gid);
+}
 
 }  // namespace
 
@@ -127,6 +137,7 @@ Status Supervisor::spawn_logd() {
   start.journals = std::move(*journals);
   start.doorbell.reset(::fcntl(doorbell_.get(), F_DUPFD_CLOEXEC, 3));
 
+  for (const std::string& dir : logd_write_paths(tree_.settings())) make_log_directory(dir, start);
   auto process = RoleProcess::spawn(environment_.executable, "logd", next_serial_++, now_);
   if (!process) return std::unexpected(process.error());
   process->paths = logd_write_paths(tree_.settings());
@@ -247,18 +258,18 @@ void Supervisor::watch_role(RoleProcess& role, MonoTime now) {
   }
   if (role.state != State::READY || role.ping.next > now || !role.channel.open()) return;
   role.ping.next = now + PING_EVERY;
-  if (role.ping.waiting) {
-    const Duration limit = role.role == "server" ? SERVER_ANSWER : LOGD_ANSWER;
-    if (role.ping.answered_ever && now - role.ping.sent >= limit) {
-      kill_role(role, "it had not answered for " + duration_text(now - role.ping.sent));
-    }
-    return;
+  const Duration limit = role.role == "server" ? SERVER_ANSWER : LOGD_ANSWER;
+  if (role.ping.waiting && role.ping.answered_ever && now - role.ping.sent >= limit) {
+    return kill_role(role, "it had not answered for " + duration_text(now - role.ping.sent));
   }
-  role.ping.id = next_message_++;
-  role.ping.sent = now;
-  // A channel that is full counts as a question without an answer.
+  if (!role.ping.waiting) {
+    role.ping.id = next_message_++;
+    role.ping.sent = now;
+    role.ping.waiting = true;
+  }
+  // Asked again while there is no answer: a reactor that was slow for one question may be well for the next. A channel
+  // that is full counts as a question without an answer.
   (void)role.channel.send(MessageKind::PING, role.ping.id, {});
-  role.ping.waiting = true;
 }
 
 void Supervisor::role_ended(uint32_t serial) {

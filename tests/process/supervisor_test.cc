@@ -115,7 +115,7 @@ TEST(Supervisor, reports_the_requests_that_a_crash_left_open) {
   ASSERT_TRUE(Instance::eventually([&] { return instance.open_requests() == 1; }));
   ::kill(instance.role_pid("server"), SIGKILL);
   ASSERT_TRUE(Instance::eventually([&] { return contains(instance.log(), "open request:"); }));
-  EXPECT_TRUE(contains(instance.log(), "GET /hold host held.example")) << instance.log();
+  EXPECT_TRUE(contains(instance.log(), "GET /hold host test")) << instance.log();
   EXPECT_TRUE(contains(instance.log(), "was killed by SIGKILL")) << instance.log();
 }
 

@@ -151,7 +151,7 @@ class FakeRole {
     if (path != "/hold") return answer(fd.get(), std::to_string(::getpid()));
     ConnectionFacts facts;
     Held held{std::move(fd), journal_->begin(clock_.now(), facts, 1, 1, head)};
-    journal_->head(held.slot, head, {"GET", path, "held.example", "", ""});
+    journal_->head(held.slot, head, {head.substr(0, 3), path, head.substr(head.find("test"), 4), "", ""});
     held_.push_back(std::move(held));
   }
 
