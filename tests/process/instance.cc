@@ -1,6 +1,7 @@
 #include "tests/process/instance.h"
 
 #include "src/admin/control_client.h"
+#include "src/base/bytes.h"
 #include "src/config/parse.h"
 
 #include <arpa/inet.h>
@@ -121,7 +122,7 @@ uint16_t Instance::port() {
   for (const Json& listener : json_array(now, "listeners")) {
     const std::string address = json_text(listener, "address");
     if (address.starts_with("unix:")) continue;
-    return static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
+    return static_cast<uint16_t>(parse_decimal(address.substr(address.rfind(':') + 1)).value_or(0));
   }
   return 0;
 }
