@@ -1,4 +1,4 @@
-// A running supervisor for a test: the real one in a child process, its roles played by tests/support/fake_role.
+// A running supervisor for a test: the real one in a child process, its roles played by tests/process/fake_role.
 #pragma once
 
 #include "src/admin/json.h"

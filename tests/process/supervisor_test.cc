@@ -1,5 +1,5 @@
 // The supervisor as its operator sees it: real processes, real signals, real time. What needs the real server is in
-// tests/e2e; here the server is tests/support/fake_role, which fails on demand.
+// tests/e2e; here the server is tests/process/fake_role, which fails on demand.
 #include "src/base/clock.h"
 #include "tests/process/instance.h"
 
