@@ -76,6 +76,12 @@ constexpr scmp_datum_t OPEN_FORBIDDEN = O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFI
 
 using Context = std::unique_ptr<void, decltype(&seccomp_release)>;
 
+// What SCMP_CMP64 and its kin make, without their compound literals, which are C's.
+constexpr scmp_arg_cmp equals(unsigned arg, scmp_datum_t value) { return {arg, SCMP_CMP_EQ, value, 0}; }
+constexpr scmp_arg_cmp masked(unsigned arg, scmp_datum_t mask, scmp_datum_t value) {
+  return {arg, SCMP_CMP_MASKED_EQ, mask, value};
+}
+
 int allow(scmp_filter_ctx ctx, int number, std::initializer_list<scmp_arg_cmp> args) {
   return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, number, static_cast<unsigned>(args.size()), args.begin());
 }
@@ -84,7 +90,7 @@ template <size_t N>
 int allow_values(scmp_filter_ctx ctx, int number, unsigned arg, const scmp_datum_t (&values)[N]) {
   int rc = 0;
   for (const scmp_datum_t value : values) {
-    if (rc == 0) rc = allow(ctx, number, {SCMP_CMP32(arg, SCMP_CMP_EQ, static_cast<uint32_t>(value))});
+    if (rc == 0) rc = allow(ctx, number, {equals(arg, static_cast<uint32_t>(value))});
   }
   return rc;
 }
@@ -95,16 +101,15 @@ int add_row(scmp_filter_ctx ctx, const SyscallRow& row) {
     case Rule::ANY:
       return allow(ctx, row.number, {});
     case Rule::NO_EXEC:
-      return allow(ctx, row.number, {SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)});
+      return allow(ctx, row.number, {masked(2, PROT_EXEC, 0)});
     case Rule::READ_ONLY_OPEN:
-      return allow(ctx, row.number, {SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, OPEN_FORBIDDEN, 0)});
+      return allow(ctx, row.number, {masked(2, OPEN_FORBIDDEN, 0)});
     case Rule::READ_ONLY_OPEN_LEGACY:
-      return allow(ctx, row.number, {SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, OPEN_FORBIDDEN, 0)});
+      return allow(ctx, row.number, {masked(1, OPEN_FORBIDDEN, 0)});
     case Rule::THREAD_ONLY:
-      return allow(ctx, row.number,
-                   {SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM)});
+      return allow(ctx, row.number, {masked(0, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM)});
     case Rule::SELF:
-      return allow(ctx, row.number, {SCMP_CMP32(0, SCMP_CMP_EQ, static_cast<uint32_t>(pid))});
+      return allow(ctx, row.number, {equals(0, static_cast<uint32_t>(pid))});
     case Rule::SELF_OR_ZERO:
       return allow(ctx, row.number, {});  // reads one mask; thread ids are not known ahead
     case Rule::PRCTL:
@@ -116,9 +121,9 @@ int add_row(scmp_filter_ctx ctx, const SyscallRow& row) {
     case Rule::URING_REGISTER:
       return allow_values(ctx, row.number, 1, URING_REGISTER_OPCODES);
     case Rule::LIMITS_READ: {
-      const int rc = allow(ctx, row.number, {SCMP_A0_32(SCMP_CMP_EQ, 0), SCMP_A2_64(SCMP_CMP_EQ, 0)});
+      const int rc = allow(ctx, row.number, {equals(0, 0), equals(2, 0)});
       if (rc != 0) return rc;
-      return allow(ctx, row.number, {SCMP_A0_32(SCMP_CMP_EQ, static_cast<uint32_t>(pid)), SCMP_A2_64(SCMP_CMP_EQ, 0)});
+      return allow(ctx, row.number, {equals(0, static_cast<uint32_t>(pid)), equals(2, 0)});
     }
     case Rule::REFUSE_NOSYS:
       return seccomp_rule_add_array(ctx, SCMP_ACT_ERRNO(ENOSYS), row.number, 0, nullptr);

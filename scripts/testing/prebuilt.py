@@ -42,6 +42,11 @@ def make(build):
     commands = [entry["command"] for entry in json.loads((TREE / build / "compile_commands.json").read_text())]
     plain = next((c for c in commands if " -fPIC " not in c and "-fsanitize=fuzzer " not in c), None)
     pic = next((c for c in commands if " -fPIC " in c), None)
+    copy = folder(build) / HEADER.name
+    if not copy.exists() or copy.read_bytes() != HEADER.read_bytes():
+        clear(build)
+        folder(build).mkdir(parents=True)
+        shutil.copyfile(HEADER, copy)
     for name, command in (("plain", plain), ("pic", pic)):
         made = folder(build) / f"{name}.pch"
         if command is None:
@@ -49,8 +54,7 @@ def make(build):
         flags = options(command)
         if made.exists() and run([CLANG, *flags, "-fsyntax-only", "-include-pch", made, "-x", "c++", "/dev/null"])[0] == 0:
             continue
-        made.parent.mkdir(parents=True, exist_ok=True)
-        code, words = run([CLANG, *flags, "-fpch-instantiate-templates", "-x", "c++-header", HEADER, "-o", made.with_suffix(".new")])
+        code, words = run([CLANG, *flags, "-Xclang", "-fno-pch-timestamp", "-fpch-instantiate-templates", "-x", "c++-header", copy, "-o", made.with_suffix(".new")])
         if code != 0:
             return words
         made.with_suffix(".new").rename(made)

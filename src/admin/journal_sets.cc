@@ -68,8 +68,10 @@ std::vector<InFlightRequest> JournalSets::in_flight(uint32_t set) const {
     std::vector<InFlightRequest> some = JournalReader(member(set, reactor).map).in_flight();
     out.insert(out.end(), std::make_move_iterator(some.begin()), std::make_move_iterator(some.end()));
   }
-  std::stable_sort(out.begin(), out.end(),
-                   [](const InFlightRequest& a, const InFlightRequest& b) { return a.begin < b.begin; });
+  // Ties go by number: clang sees a deprecated call inside libstdc++ 12's stable_sort.
+  std::sort(out.begin(), out.end(), [](const InFlightRequest& a, const InFlightRequest& b) {
+    return a.begin == b.begin ? a.seq_start < b.seq_start : a.begin < b.begin;
+  });
   return out;
 }
 

@@ -200,7 +200,7 @@ bool UringTransport::on_completion(const Completion& completion, TransportEvent&
     case Op::COLD_READ:
       return on_cold_read(*conn, handle, completion.res, event);
     default:
-      ASSERT(!"unknown operation");
+      ASSERT(false);  // every operation is above
   }
   return false;
 }

@@ -74,19 +74,20 @@ class UringTransport final : public Transport {
     FIRST = 4096,     // nothing was received yet: see arm_receive()
     LATER = 8192,     // the second receive is still to be armed
   };
+  struct Sending {
+    const char* data;  // what is left of the single memory part
+    SendJob* job;      // or, for all other sends, this
+    uint32_t left;
+    uint32_t zerocopy_notices;  // zero-copy sends whose pages the kernel still holds
+    int32_t error;              // of the FAILED event to come
+    Op armed;                   // the operation in the kernel; IGNORED: none
+  };
   // One cache line. Freed when it ENDED and the kernel has nothing of it in hand.
   struct Conn {
     void* context = nullptr;
     uint64_t bytes_sent = 0;
     union {
-      struct {
-        const char* data;  // what is left of the single memory part
-        SendJob* job;      // or, for all other sends, this
-        uint32_t left;
-        uint32_t zerocopy_notices;  // zero-copy sends whose pages the kernel still holds
-        int32_t error;              // of the FAILED event to come
-        Op armed;                   // the operation in the kernel; IGNORED: none
-      } send;
+      Sending send;
       sockaddr_in6 peer;  // before ACCEPTED
     };
     int32_t file = -1;      // index of the direct descriptor, or the descriptor
