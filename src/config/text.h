@@ -17,7 +17,7 @@ constexpr bool is_token_char(char c) {
 }
 
 // token of RFC 9110 section 5.6.2: at least one tchar.
-bool is_token(std::string_view text);
+bool is_token_text(std::string_view text);
 
 // UTF-8 (no overlong forms, no surrogates) without control characters: U+0000-1F, U+007F-9F. Tabs as `tabs` says.
 bool is_clean_text(std::string_view text, bool tabs);

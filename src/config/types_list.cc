@@ -110,7 +110,7 @@ std::string ConfigFileNameItem::print_item(const std::string& item) { return ite
 std::string ConfigMethodItem::what() { return "a method such as GET"; }
 
 Parsed<std::string> ConfigMethodItem::parse_item(const std::string& text) {
-  if (!is_token(text) || text.size() > 32) return none();
+  if (!is_token_text(text) || text.size() > 32) return none();
   return text;
 }
 
@@ -123,7 +123,7 @@ Parsed<std::string> ConfigMimeGlobItem::parse_item(const std::string& text) {
   if (slash == std::string::npos || text.size() > 255) return none();
   const std::string_view type = std::string_view(text).substr(0, slash);
   const std::string_view subtype = std::string_view(text).substr(slash + 1);
-  const bool plain = type.find('*') == std::string_view::npos && is_token(type) && is_token(subtype) &&
+  const bool plain = type.find('*') == std::string_view::npos && is_token_text(type) && is_token_text(subtype) &&
                      (subtype == "*" || subtype.find('*') == std::string_view::npos);
   if (!plain) return none();
   return lower(text);
@@ -143,7 +143,7 @@ Parsed<std::string> ConfigLogFieldItem::parse_item(const std::string& text) {
   if (open == std::string::npos) return text;
   if (text.back() != ')') return none();
   const std::string_view header = std::string_view(text).substr(open + 1, text.size() - open - 2);
-  if (!is_token(header) || header.size() > 64) return none();
+  if (!is_token_text(header) || header.size() > 64) return none();
   return text;
 }
 

@@ -29,7 +29,7 @@ std::string bounds(SettingRange range) {
 
 bool is_mime_type(std::string_view text) {
   const size_t slash = text.find('/');
-  return slash != std::string_view::npos && is_token(text.substr(0, slash)) && is_token(text.substr(slash + 1)) &&
+  return slash != std::string_view::npos && is_token_text(text.substr(0, slash)) && is_token_text(text.substr(slash + 1)) &&
          text.find('*') == std::string_view::npos;
 }
 
@@ -115,7 +115,7 @@ Text ConfigHeaderValue::parse(std::string_view text, SettingRange range) {
 
 std::string ConfigToken::expects(SettingRange range) { return "a token (RFC 9110)" + bounds(range); }
 Text ConfigToken::parse(std::string_view text, SettingRange range) {
-  return parse_text_value(text, range, expects(range), is_token);
+  return parse_text_value(text, range, expects(range), is_token_text);
 }
 
 std::string ConfigMimeType::expects(SettingRange range) { return "a MIME type as TYPE/SUBTYPE" + bounds(range); }

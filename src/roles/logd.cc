@@ -1,9 +1,230 @@
+// The log role: map the rings, enter the sandbox, drain; obey the supervisor in between.
+
 #include "src/roles/logd.h"
 
-#include "src/roles/role_idle.h"
+#include "src/admin/role_sandbox.h"
+#include "src/base/clock.h"
+#include "src/config/tree.h"
+#include "src/log/drain/drain.h"
+#include "src/log/journal_memory.h"
+#include "src/log/ring_reader.h"
+
+#include <algorithm>
+#include <csignal>
+#include <memory>
+#include <poll.h>
+#include <sys/random.h>
+#include <unistd.h>
 
 namespace penstock {
+namespace {
 
-int run_logd(int channel_fd) { return run_idle_role(channel_fd); }
+constexpr Duration SEND_PATIENCE = seconds(5);
+constexpr Duration WAIT_MAX = seconds(1);
+constexpr Duration DRAIN_PATIENCE = seconds(10);  // for a disk that fails while everything stops
+
+Result<AccessLogSettings> log_settings(const Settings& from) {
+  AccessLogSettings to;
+  switch (from.log_access_format) {
+    case LogFormatSetting::NONE:
+      to.format = LogFormat::NONE;
+      break;
+    case LogFormatSetting::W3C:
+      to.format = LogFormat::W3C;
+      break;
+    case LogFormatSetting::NCSA:
+      to.format = LogFormat::NCSA;
+      break;
+    case LogFormatSetting::JSON:
+      to.format = LogFormat::JSON;
+      break;
+    case LogFormatSetting::BINARY:
+      to.format = LogFormat::BINARY;
+      break;
+  }
+  switch (from.log_access_rotate_period) {
+    case RotatePeriodSetting::NONE:
+      to.rotate_period = RotatePeriod::NONE;
+      break;
+    case RotatePeriodSetting::HOURLY:
+      to.rotate_period = RotatePeriod::HOUR;
+      break;
+    case RotatePeriodSetting::DAILY:
+      to.rotate_period = RotatePeriod::DAY;
+      break;
+  }
+  Result<std::vector<LogField>> fields = log_fields(from.log_access_fields);
+  if (!fields) return std::unexpected(fields.error());
+  to.fields = std::move(*fields);
+  to.path = from.log_access_path;
+  to.rotate_bytes = from.log_access_rotate_bytes;
+  to.keep = from.log_access_keep;
+  to.utc = from.log_access_utc;
+  return to;
+}
+
+class LogRole {
+ public:
+  explicit LogRole(int channel_fd) : channel_(UniqueFd(channel_fd), ChannelSide::ROLE) {}
+
+  int run() {
+    if (Status started = start(); !started) {
+      tell("logd: " + started.error().message);
+      return 1;
+    }
+    while (!done_) turn();
+    return exit_code_;
+  }
+
+ private:
+  Status start();
+  Status map_rings(const std::vector<UniqueFd>& journals);
+  Status apply(const Settings& settings);
+  void turn();
+  void wait(Duration at_most);
+  void obey(ChannelMessage message);
+  void obey_config(ChannelMessage message);
+  void drain_rest();
+  void tell(const std::string& line) { (void)channel_.send_wait(MessageKind::LOG, 0, line, SEND_PATIENCE); }
+  void answer(MessageKind kind, uint32_t id, std::string_view text) {
+    (void)channel_.send_wait(kind, id, text, SEND_PATIENCE);
+  }
+
+  RealClock clock_;
+  Channel channel_;
+  UniqueFd doorbell_;
+  std::vector<std::unique_ptr<JournalMap>> maps_;
+  std::vector<std::unique_ptr<RingReader>> rings_;
+  std::unique_ptr<Drain> drain_;
+  bool done_ = false;
+  int exit_code_ = 0;
+};
+
+Status LogRole::map_rings(const std::vector<UniqueFd>& journals) {
+  for (size_t i = 0; i + 1 < journals.size(); i += 2) {
+    Result<JournalMap> map = JournalMap::map(journals[i].get(), journals[i + 1].get(), JournalAccess::DRAIN);
+    if (!map) return std::unexpected(map.error());
+    maps_.push_back(std::make_unique<JournalMap>(std::move(*map)));
+    rings_.push_back(std::make_unique<RingReader>(*maps_.back()));
+  }
+  return {};
+}
+
+Status LogRole::apply(const Settings& settings) {
+  Result<AccessLogSettings> wanted = log_settings(settings);
+  if (!wanted) return std::unexpected(wanted.error());
+  return drain_->apply(*wanted, clock_.now(), clock_.wall());
+}
+
+Status LogRole::start() {
+  Result<RoleStart> start = receive_start(channel_);
+  if (!start) return std::unexpected(start.error());
+  const ConfigResult<Tree> tree = Tree::from_text(start->config_text, "supervisor", start->generation);
+  if (!tree) return fail("the supervisor's configuration is not valid: " + to_text(tree.error().front()));
+  doorbell_ = std::move(start->doorbell);
+  if (Status mapped = map_rings(start->journals); !mapped) return mapped;
+  char host[256] = "";
+  (void)::gethostname(host, sizeof host - 1);  // no name is written as none
+  uint64_t seed = 0;
+  while (::getrandom(&seed, sizeof seed, 0) != sizeof seed) {
+  }
+  const Result<SandboxReport> report = enter_sandbox(role_sandbox(*start, tree->settings()));
+  if (!report) return std::unexpected(report.error());
+
+  std::vector<RingReader*> rings;
+  for (auto& ring : rings_) rings.push_back(ring.get());
+  drain_ = std::make_unique<Drain>(std::move(rings), host, seed);
+  // A log that cannot be opened now is tried again by pass(); the server does not wait for it.
+  if (Status applied = apply(tree->settings()); !applied) tell("logd: " + applied.error().message);
+  return channel_.send_wait(MessageKind::READY, 0, encode_ready(ready_report(*report, "")), SEND_PATIENCE);
+}
+
+void LogRole::wait(Duration at_most) {
+  const bool until_bell = at_most == Drain::UNTIL_BELL;
+  const Duration bounded = until_bell ? WAIT_MAX : std::min(at_most, WAIT_MAX);
+  pollfd fds[] = {{.fd = channel_.fd(), .events = POLLIN, .revents = 0},
+                  {.fd = doorbell_.get(), .events = POLLIN, .revents = 0}};
+  const auto ms = static_cast<int>((bounded.ns + 999'999) / 1'000'000);
+  if (::poll(fds, 2, ms) <= 0) return;
+  uint64_t rings = 0;
+  if ((fds[1].revents & POLLIN) != 0) {
+    [[maybe_unused]] const auto taken = ::read(doorbell_.get(), &rings, sizeof rings);
+  }
+}
+
+void LogRole::turn() {
+  const Duration may_wait = drain_->pass(clock_.now(), clock_.wall());
+  if (const std::optional<std::string> message = drain_->take_message()) tell("logd: " + *message);
+  if (may_wait.ns != 0) wait(may_wait);
+  while (!done_) {
+    Result<std::optional<ChannelMessage>> message = channel_.receive();
+    if (!message) {  // the supervisor has gone: what is in the rings is written, then there is nobody to serve
+      drain_rest();
+      done_ = true;
+      exit_code_ = 1;
+      return;
+    }
+    if (!*message) return;
+    obey(std::move(**message));
+  }
+}
+
+void LogRole::obey(ChannelMessage message) {
+  switch (message.kind) {
+    case MessageKind::CONFIG:
+      obey_config(std::move(message));
+      break;
+    case MessageKind::ROTATE: {
+      const Status rotated = drain_->rotate(clock_.wall());
+      answer(MessageKind::REPLY, message.id,
+             rotated ? R"({"rotated":true})" : R"({"error":"the log could not be rotated; see the log of penstock"})");
+      if (!rotated) tell("logd: " + rotated.error().message);
+      break;
+    }
+    case MessageKind::QUERY:
+      answer(MessageKind::REPLY, message.id, R"({"error":"logd has no questions"})");
+      break;
+    case MessageKind::PING:
+      answer(MessageKind::PONG, message.id, {});
+      break;
+    case MessageKind::DRAIN:
+      drain_rest();
+      answer(MessageKind::DRAINED, 0, {});
+      done_ = true;
+      break;
+    default:
+      break;  // the channel lets nothing else through to logd
+  }
+}
+
+void LogRole::obey_config(ChannelMessage message) {
+  const uint32_t id = message.id;
+  Result<RoleConfig> config = decode_config(std::move(message));
+  if (!config) return answer(MessageKind::CONFIG_FAILED, id, config.error().message);
+  const ConfigResult<Tree> tree = Tree::from_text(config->config_text, "supervisor", config->generation);
+  if (!tree) return answer(MessageKind::CONFIG_FAILED, id, to_text(tree.error().front()));
+  if (Status applied = apply(tree->settings()); !applied) {
+    return answer(MessageKind::CONFIG_FAILED, id, applied.error().message);
+  }
+  answer(MessageKind::CONFIG_OK, id, {});
+}
+
+void LogRole::drain_rest() {
+  const MonoTime patience = clock_.now() + DRAIN_PATIENCE;
+  while (!drain_->drained() && clock_.now() < patience) {
+    const Duration may_wait = drain_->pass(clock_.now(), clock_.wall());
+    if (may_wait.ns > 0) wait(std::min(may_wait, milliseconds(20)));
+  }
+}
+
+}  // namespace
+
+int run_logd(int channel_fd) {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGINT, SIG_IGN);
+  ::signal(SIGTERM, SIG_IGN);
+  ::signal(SIGHUP, SIG_IGN);
+  return LogRole(channel_fd).run();
+}
 
 }  // namespace penstock
