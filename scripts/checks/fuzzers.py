@@ -38,7 +38,9 @@ def judge_fuzzer(root, path):
     name = Path(path).stem.removesuffix("_fuzz")
     meson = root / Path(path).parent / "meson.build"
     found = []
-    if not meson.is_file() or f"fuzz_{name}" not in meson.read_text():
+    text = meson.read_text() if meson.is_file() else ""
+    by_list = "'fuzz_' + name" in text and f"'{name}'" in text  # foreach over names
+    if f"fuzz_{name}" not in text and not by_list:
         found.append(Finding(path, 1, f"no target fuzz_{name} in {Path(path).parent}/meson.build"))
     corpus = root / "tests/corpus" / name
     if not corpus.is_dir() or not any(corpus.iterdir()):
@@ -60,6 +62,7 @@ CASES = [
     ("a call is no parser", {"src/http/a.cc": "void f() {\n  parse_target(x);\n  if (parse_target(y)) {\n  }\n}\n"}, []),
     ("no fuzzer", {"src/http/target.cc": "\n" + GOOD["src/http/target.cc"]}, ["src/http/target.cc:2: "]),
     ("a parser by its name", {"src/http/request_parser.cc": "void f() {}\n"}, ["src/http/request_parser.cc:1: "]),
+    ("by a list", GOOD | {"src/http/meson.build": "foreach name : ['target']\n  executable('fuzz_' + name)\n"}, []),
     ("fuzzed by another", GOOD | {"src/http/b.cc": "// Fuzzed by src/http/target_fuzz.cc\nint parse_b(int x) { }\n"}, []),
     ("fuzzed by nobody", GOOD | {"src/http/b.cc": "// Fuzzed by src/http/c_fuzz.cc\nint parse_b(int x) { }\n"}, ["src/http/b.cc:2: "]),
     ("no target, no corpus", {"src/http/target_fuzz.cc": "", "src/http/meson.build": ""},

@@ -67,7 +67,9 @@ std::string quoted(std::string_view text) {
 
 }  // namespace
 
-bool is_token_text(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char); }
+bool is_token_text(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char);
+}
 
 bool is_clean_text(std::string_view text, bool tabs) {
   for (size_t i = 0; i < text.size();) {

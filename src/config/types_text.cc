@@ -29,8 +29,8 @@ std::string bounds(SettingRange range) {
 
 bool is_mime_type(std::string_view text) {
   const size_t slash = text.find('/');
-  return slash != std::string_view::npos && is_token_text(text.substr(0, slash)) && is_token_text(text.substr(slash + 1)) &&
-         text.find('*') == std::string_view::npos;
+  return slash != std::string_view::npos && is_token_text(text.substr(0, slash)) &&
+         is_token_text(text.substr(slash + 1)) && text.find('*') == std::string_view::npos;
 }
 
 bool has_escape(std::string_view text) {

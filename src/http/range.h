@@ -30,9 +30,9 @@ struct RangeVerdict {
 };
 
 // Reads one Range value against a representation of `size` bytes. Unsatisfiable ranges among others are dropped;
-// overlapping and adjacent ranges are coalesced, in the order of their first appearance; others stay apart, as every client expects. More than `ranges_max` ranges before that → IGNORE.
-// An empty representation has no ranges: "-5" of it is IGNORE, "0-" is UNSATISFIABLE.
-// REQUIRES: 1 <= ranges_max <= out.size().
+// overlapping and adjacent ranges are coalesced, in the order of their first appearance; others stay apart, as every
+// client expects. More than `ranges_max` ranges before that → IGNORE. An empty representation has no ranges: "-5" of it
+// is IGNORE, "0-" is UNSATISFIABLE. REQUIRES: 1 <= ranges_max <= out.size().
 [[nodiscard]] RangeVerdict parse_range(std::string_view value, uint64_t size, size_t ranges_max,
                                        std::span<ByteRange> out);
 

@@ -138,7 +138,7 @@ size_t read_head(Core& core, Connection& c, std::string_view bytes) {
   }
   if (core.spare == nullptr) core.spare = core.exchanges.take();
   ASSERT(core.spare != nullptr);  // one for each connection and one more: ReactorLimits
-  switch (c.parser.parse(bytes, core.config->parse_limits, core.spare->head)) {
+  switch (c.parser.parse(bytes, core.config->head_limits, core.spare->head)) {
     case ParseState::NEED_MORE:
       if (c.deadline_kind != DeadlineKind::HEADER) {
         set_deadline(core, c, DeadlineKind::HEADER, core.config->settings.limits_header_timeout);

@@ -102,7 +102,7 @@ Snapshot::Snapshot(const Tree& tree, uint32_t reactors, const MimeTypes& types)
     : settings(tree.settings()),
       routes(settings),
       generation(tree.generation()),
-      parse_limits(limits_of_heads(settings)),
+      head_limits(limits_of_heads(settings)),
       decode_rules(rules_of_paths(settings)),
       server_header(header_mode(settings.server_header)),
       refusal(make_refusal(server_header)),

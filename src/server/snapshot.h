@@ -38,7 +38,7 @@ struct Snapshot {
   // What a cached entry depends on: moves only when a key changed that can change an answer, so
   // that tuning a timeout does not empty the cache.
   uint64_t serving_generation = 0;
-  ParseLimits parse_limits;
+  ParseLimits head_limits;
   DecodeRules decode_rules;
   ServerHeaderMode server_header;  // server.header
   std::string refusal;             // the whole 503 for a connection over a limit

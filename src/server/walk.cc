@@ -165,7 +165,7 @@ void keep_head(Core& core, Exchange& ex) {
   ex.kept_head.assign(ex.raw_head);
   // Views into the receive buffer are dead once the turn is over: the same bytes give the same head again.
   RequestParser parser;
-  const ParseState state = parser.parse(ex.kept_head, ex.config->parse_limits, ex.head);
+  const ParseState state = parser.parse(ex.kept_head, ex.config->head_limits, ex.head);
   ASSERT(state == ParseState::COMPLETE);
 }
 

@@ -1,5 +1,6 @@
 #include "src/http/date.h"
 
+#include "src/base/bytes.h"
 #include "src/base/prng.h"
 #include "tests/support/guard_page.h"
 
@@ -46,7 +47,7 @@ TEST(HttpDate, agrees_with_the_c_library_and_with_itself) {
     ASSERT_NE(std::strftime(expected, sizeof expected, "%a, %d %b ", &parts), 0U);
     const std::string text = written(seconds);
     EXPECT_TRUE(text.starts_with(expected)) << text << " is not " << expected;
-    EXPECT_EQ(std::stoi(text.substr(12, 4)), parts.tm_year + 1900);
+    EXPECT_EQ(parse_decimal(text.substr(12, 4)), static_cast<uint64_t>(parts.tm_year + 1900));
     EXPECT_EQ(read(text), seconds) << text;
   }
 }

@@ -1,7 +1,8 @@
-// One suite for every transport: what transport.h promises holds for all of them.
+// One suite for every transport: connections, bytes and files.
+#include "tests/unit/transport/conformance.h"
+
 #include "src/base/prng.h"
 #include "src/base/unique_fd.h"
-#include "tests/unit/transport/world.h"
 
 #include <algorithm>
 #include <fcntl.h>
@@ -12,52 +13,6 @@
 
 namespace penstock::test {
 namespace {
-
-class Conformance : public testing::TestWithParam<Kind> {
- protected:
-  void open(const TransportOptions& options = {.connections_max = 256, .receive_buffers = 64}) {
-    world_ = World::make(GetParam(), options);
-    if (world_ == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
-    server_ = std::make_unique<Server>(*world_);
-  }
-  void TearDown() override {
-    if (world_ == nullptr || HasFailure() || IsSkipped()) return;
-    // Whatever a test did: afterwards everything can be given back.
-    for (const uint32_t buffer : server_->held_buffers) world_->transport().release(buffer);
-    server_->echo = server_->hold_buffers = false;
-    server_->close_all();
-    EXPECT_TRUE(server_->until([&] { return world_->transport().connection_count() == 0; }));
-    EXPECT_EQ(world_->violations(), std::vector<std::string>{});
-  }
-
-  // Connects, and turns until the server has accepted it.
-  std::unique_ptr<Peer> connect(uint32_t listener = 1, bool slow = false) {
-    const size_t before = server_->conns().size();
-    std::unique_ptr<Peer> peer = world_->connect(listener, slow);
-    EXPECT_NE(peer, nullptr);
-    EXPECT_TRUE(server_->until([&] { return server_->conns().size() > before; }));
-    return peer;
-  }
-  // Turns until the peer has read `size` bytes or the end.
-  std::string read(Peer& peer, size_t size) {
-    std::string got;
-    EXPECT_TRUE(server_->until([&] {
-      got += peer.read(size - got.size());
-      return got.size() == size || peer.end() != Peer::End::OPEN;
-    })) << "after "
-        << got.size() << " of " << size;
-    return got;
-  }
-
-  std::unique_ptr<World> world_;
-  std::unique_ptr<Server> server_;
-};
-
-#define OPEN(...)                          \
-  open(__VA_ARGS__);                       \
-  if (IsSkipped()) return;                 \
-  [[maybe_unused]] World& world = *world_; \
-  [[maybe_unused]] Server& server = *server_
 
 TEST_P(Conformance, echoes_random_sizes_on_many_connections_whole_and_in_order) {
   OPEN();
@@ -417,163 +372,8 @@ TEST_P(Conformance, buffers_can_be_released_after_their_connection_died) {
   }
 }
 
-TEST_P(Conformance, every_write_to_a_wake_source_ends_a_wait_without_reading_it) {
-  OPEN();
-  world.add_wake(7);
-  world.add_wake(8);
-  ASSERT_EQ(server.turn(milliseconds(1)), 0U);
-  for (int i = 0; i < 5; ++i) {
-    server.wakes.clear();
-    if (GetParam() == Kind::SIM) {
-      world.wake(i % 2 == 0 ? 7 : 8);
-      server.turn(seconds(20));
-    } else {
-      std::thread other([&] { world.wake(i % 2 == 0 ? 7 : 8); });
-      server.turn(seconds(20));
-      other.join();
-    }
-    ASSERT_EQ(server.wakes.size(), 1U);
-    EXPECT_EQ(server.wakes[0], i % 2 == 0 ? 7U : 8U);
-  }
-}
-
-TEST_P(Conformance, listeners_come_and_go_while_connections_stay) {
-  OPEN();
-  server.echo = true;
-  const auto on_first = connect();
-  ASSERT_TRUE(world.listen(World::Family::IPV4, 2));
-  const auto on_second = connect(2);
-  EXPECT_EQ(server.conn(1).listener, 2U);
-  world.unlisten(2);
-  for (int i = 0; i < 3; ++i) server.turn(milliseconds(1));
-  EXPECT_EQ(world.connect(2), nullptr);
-  for (const auto& peer : {&on_first, &on_second}) {
-    (*peer)->write("ping");
-    EXPECT_EQ(read(**peer, 4), "ping");
-  }
-  const auto late = connect(1);
-  late->write("ping");
-  EXPECT_EQ(read(*late, 4), "ping");
-  ASSERT_TRUE(world.listen(World::Family::IPV4, 2));
-  const auto again = connect(2);
-  EXPECT_EQ(server.conns().back()->listener, 2U);
-}
-
-TEST_P(Conformance, paused_accepting_leaves_connections_in_the_backlog) {
-  OPEN();
-  world.transport().pause_accept(true);
-  server.turn(milliseconds(1));
-  server.turn(milliseconds(1));
-  const auto peer = world.connect();
-  ASSERT_NE(peer, nullptr);
-  for (int i = 0; i < 5; ++i) server.turn(milliseconds(1));
-  EXPECT_EQ(server.conns().size(), 0U);
-  world.transport().pause_accept(false);
-  EXPECT_TRUE(server.until([&] { return server.conns().size() == 1; }));
-}
-
-TEST_P(Conformance, at_the_limit_accepting_pauses_until_a_slot_is_free) {
-  OPEN({.connections_max = 4, .receive_buffers = 8});
-  std::vector<std::unique_ptr<Peer>> peers;
-  for (int i = 0; i < 4; ++i) peers.push_back(connect());
-  for (int i = 0; i < 3; ++i) server.turn(milliseconds(1));
-  for (int i = 0; i < 4; ++i) peers.push_back(world.connect());
-  for (int i = 0; i < 5; ++i) server.turn(milliseconds(1));
-  EXPECT_EQ(server.conns().size(), 4U);
-  for (size_t i = 0; i < 4; ++i) {
-    server.close(server.conn(i));
-    EXPECT_TRUE(server.until([&] { return server.conns().size() >= 5 + i; }));
-  }
-  EXPECT_LE(world.transport().connection_count(), 4U);
-}
-
-TEST_P(Conformance, a_small_batch_leaves_the_rest_for_the_next_without_waiting) {
-  OPEN();
-  server.echo = true;
-  server.events_max = 1;
-  std::vector<std::unique_ptr<Peer>> peers;
-  for (int i = 0; i < 10; ++i) {
-    peers.push_back(world.connect());
-    peers.back()->write("ping");
-  }
-  EXPECT_TRUE(server.until([&] {
-    return server.conns().size() == 10 &&
-           std::ranges::all_of(server.conns(), [](const auto& conn) { return conn->sent == 1; });
-  }));
-  for (const auto& peer : peers) EXPECT_EQ(read(*peer, 4), "ping");
-}
-
-TEST_P(Conformance, poll_without_events_comes_back_at_its_deadline) {
-  OPEN();
-  EXPECT_EQ(server.turn(milliseconds(2)), 0U);
-  EXPECT_EQ(server.turn(milliseconds(0)), 0U);
-  EXPECT_EQ(server.turn(milliseconds(-5)), 0U);
-}
-
-TEST_P(Conformance, counters_tell_what_was_done) {
-  OPEN();
-  server.echo = true;
-  const auto peer = connect();
-  peer->write("12345678");
-  EXPECT_EQ(read(*peer, 8), "12345678");
-  ASSERT_TRUE(server.until([&] { return server.conn(0).sent == 1; }));
-  const TransportCounters& counters = world.transport().counters();
-  EXPECT_EQ(counters.accepts, 1U);
-  EXPECT_GE(counters.receives, 1U);
-  EXPECT_EQ(counters.bytes_received, 8U);
-  EXPECT_GE(counters.sends, 1U);
-  EXPECT_EQ(counters.bytes_sent, 8U);
-  EXPECT_EQ(counters.bytes_copied, 8U);
-  EXPECT_GT(counters.polls, 0U);
-  if (GetParam() != Kind::SIM) {
-    EXPECT_GT(counters.syscalls, 0U);
-  }
-}
-
-// The point of the ring: however many connections have something to do, a turn is one system call.
-TEST_P(Conformance, a_turn_over_io_uring_is_one_system_call) {
-  if (GetParam() != Kind::URING) GTEST_SKIP();
-  OPEN();
-  server.echo = true;
-  std::vector<std::unique_ptr<Peer>> peers;
-  for (int i = 0; i < 50; ++i) peers.push_back(connect());
-  const TransportCounters before = world.transport().counters();
-  for (int round = 0; round < 10; ++round) {
-    for (const auto& peer : peers) peer->write("request");
-    for (const auto& peer : peers) EXPECT_EQ(read(*peer, 7), "request");
-  }
-  const TransportCounters& after = world.transport().counters();
-  EXPECT_EQ(after.sends - before.sends, 500U);
-  EXPECT_LE(after.syscalls - before.syscalls, after.polls - before.polls);
-  EXPECT_LE((after.syscalls - before.syscalls) * 8, after.sends - before.sends) << "at most one enter per 8 requests";
-}
-
-TEST_P(Conformance, accepting_out_of_descriptors_backs_off_and_recovers) {
-  if (GetParam() != Kind::EPOLL && GetParam() != Kind::URING_PLAIN) GTEST_SKIP() << "direct descriptors use none";
-  OPEN();
-  const auto first = connect();
-  world.transport().pause_accept(true);
-  for (int i = 0; i < 3; ++i) server.turn(milliseconds(1));
-  const auto peer = world.connect();
-  rlimit limit{};
-  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
-  const rlimit none{.rlim_cur = 3, .rlim_max = limit.rlim_max};
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
-  // io_uring looks at the limit when an accept is armed.
-  world.transport().pause_accept(false);
-  for (int i = 0; i < 5; ++i) server.turn(milliseconds(1));
-  const uint64_t errors = world.transport().counters().accept_errors;
-  for (int i = 0; i < 50; ++i) server.turn(milliseconds(0));
-  EXPECT_EQ(world.transport().counters().accept_errors, errors) << "no retry before the back-off has passed";
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
-  world.advance(milliseconds(200));
-  EXPECT_TRUE(server.until([&] { return server.conns().size() == 2; }));
-  EXPECT_GE(errors, 1U);
-}
-
 INSTANTIATE_TEST_SUITE_P(Transports, Conformance,
-                         testing::Values(Kind::URING, Kind::URING_PLAIN, Kind::EPOLL, Kind::SIM),
-                         [](const auto& one) { return kind_name(one.param); });
+                         testing::Values(Kind::URING, Kind::URING_PLAIN, Kind::EPOLL, Kind::SIM), conformance_name);
 
 }  // namespace
 }  // namespace penstock::test
