@@ -61,7 +61,9 @@ struct ServerProcess::Parts {
   Status prepare_reactor(uint32_t index, const Settings& settings, const ServerOptions& options,
                          std::vector<std::string>& notes);
   void post_all(ReactorMessage::Kind kind) {
-    for (auto& inbox : inboxes) inbox->post({.kind = kind});
+    ReactorMessage message;
+    message.kind = kind;
+    for (auto& inbox : inboxes) inbox->post(message);
   }
   // Waits until a reactor has looked, or until `patience`; false when that is over.
   bool await_reactor(MonoTime patience);
