@@ -59,6 +59,7 @@ class Outgoing {
   // REQUIRES: fits(text.size(), 0).
   void copy(std::string_view text) {
     ASSERT(text.size() <= room());
+    if (text.empty()) return;
     std::memcpy(bytes_ + used_, text.data(), text.size());
     commit(text.size());
   }

@@ -79,7 +79,7 @@ StepResult wait_for_sent(Exchange& ex) {
 
 size_t copy_head(Outgoing& out, std::string_view head, size_t date_at, const Core& core, const Exchange& ex) {
   // A stored head ends in the blank line; what this connection adds goes in front of it.
-  std::string_view ending;
+  std::string_view ending = "";  // not null: memcpy may not be given that even for no bytes
   if (!ex.keep_alive) {
     ending = CONNECTION_CLOSE;
   } else if (ex.http_1_0) {
