@@ -63,7 +63,7 @@ def steps(quick):
     return checks + [
         Step("release", "g++ release build", lambda: builds.build(builds.RELEASE, builds.RELEASE_TARGETS), quick=True),
         Step("gcc-tests", "g++ over tests and benchmarks", builds.check_tests_with_gcc, needs=("release",)),
-        *([Step("e2e", "the real binary, end to end", lambda: e2e(quick), quick=True, needs=("release",))] if E2E.is_dir() else []),
+        *([Step("e2e", "the real binary, end to end", lambda: e2e(quick), needs=("release",))] if E2E.is_dir() else []),
         Step("asan-build", "clang-19 with ASan, UBSan, fuzzers", lambda: builds.build("build-asan"), quick=True),
         Step("unit", "unit and simulator tests, ASan", lambda: builds.run_tests("build-asan"), quick=True, needs=("asan-build",)),
         Step("fuzz", "each fuzzer for a few seconds", builds.run_fuzzers, needs=("asan-build",)),

@@ -1,0 +1,72 @@
+"""Fixtures: every instance a test makes is ended after it; a shared one per module for tests that only ask."""
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from instance import BINARY, JSON_LOG, ONE_SITE, UNPRIVILEGED, Instance  # noqa: E402
+
+TRANSPORTS = ("uring", "epoll")
+
+
+def pytest_sessionstart(session):
+    if not BINARY.exists():
+        pytest.exit(f"{BINARY} is not built (scripts/test --only release)", returncode=4)
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request):
+    return request.param
+
+
+@pytest.fixture(params=["root", "unprivileged"])
+def user(request):
+    """None (as root) or the name of an unprivileged user; without root only what we are."""
+    if os.geteuid() != 0:
+        if request.param == "root":
+            pytest.skip("needs root")
+        return None
+    return UNPRIVILEGED if request.param == "unprivileged" else None
+
+
+@pytest.fixture
+def make():
+    """make(config, …) → an Instance that is removed after the test. `start=False` leaves it to the test."""
+    made = []
+
+    def build(config=ONE_SITE, *, files=None, start=True, **options):
+        instance = Instance(config, **options)
+        made.append(instance)
+        for path, body in (files or {}).items():
+            instance.put(path, body)
+        return instance.start() if start else instance
+
+    yield build
+    for instance in made:
+        instance.remove()
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def site(request):
+    """A shared instance on each transport with one site and a JSON log. Tests only ask it."""
+    instance = Instance(ONE_SITE + JSON_LOG + getattr(request.module, "CONFIG", ""), transport=request.param)
+    instance.put("index.html", "<!doctype html><title>home</title>home\n")
+    instance.put("hello.txt", "hello, world\n")
+    for path, body in getattr(request.module, "FILES", {}).items():
+        instance.put(path, body)
+    prepare = getattr(request.module, "prepare", None)
+    if prepare:
+        prepare(instance)
+    instance.start()
+    yield instance
+    instance.remove()
+
+
+def needs(program):
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

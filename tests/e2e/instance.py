@@ -1,0 +1,224 @@
+"""A running penstock: started with its own config, port, control socket and folders; asked; ended."""
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from http_client import Connection, fetch, wait_until
+
+TREE = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("PENSTOCK", TREE / "build/penstock"))
+QUICK = bool(os.environ.get("PENSTOCK_TEST_QUICK"))
+START_S = 10
+STOP_S = 15
+READY_PATH = "/.ready"  # asked for until it is answered; `records` leaves it out
+UNPRIVILEGED = "daemon"  # a user every Debian has; not the one that roles drop to
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def stat_fields(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def children(parent):
+    """Living children (zombies are not) of a process."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                fields = stat_fields(entry)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[1]) == parent and fields[0] != "Z":
+                found.append(int(entry))
+    return found
+
+
+def family(root):
+    found = [root]
+    for child in children(root):
+        found += family(child)
+    return found
+
+
+def command_line(pid):
+    """The words of a process; empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+class Instance:
+    """`penstock run` with a config text; {PORT}, {DIR}, {WWW} and {LOGS} in it are filled in."""
+
+    def __init__(self, config="", *, transport=None, user=None, wrapper=(), listen=True, command=None):
+        self.dir = Path(tempfile.mkdtemp(prefix="penstock-e2e-"))
+        self.dir.chmod(0o755)
+        self.www, self.logs, self.run = self.dir / "www", self.dir / "logs", self.dir / "run"
+        for folder in (self.www, self.logs, self.run):
+            folder.mkdir(mode=0o755)
+        self.logs.chmod(0o777)  # the log writer has a user of its own
+        self.port = free_port()
+        self.control = self.run / "control"
+        self.file = self.dir / "penstock.conf"
+        self.user, self.wrapper, self.command = user, list(wrapper), command
+        self.transport = transport
+        lines = [f"server.listen = 127.0.0.1:{self.port}"] if listen else []
+        lines += [f"server.transport = {transport}"] if transport else []
+        self.base = "\n".join(lines) + "\n"
+        self.write_config(config)
+        if user:
+            entry = pwd.getpwnam(user)
+            for path in (self.dir, self.www, self.run):
+                os.chown(path, entry.pw_uid, entry.pw_gid)
+        self.process = None
+        self.words = self.dir / "output"
+
+    # --- files -----------------------------------------------------------------------------
+
+    def fill(self, text):
+        for key, value in {"PORT": self.port, "DIR": self.dir, "WWW": self.www, "LOGS": self.logs}.items():
+            text = text.replace("{" + key + "}", str(value))
+        return text
+
+    def write_config(self, text):
+        """Saves the config as an editor does: a new file renamed over the old one."""
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(self.base + self.fill(text))
+        fresh.chmod(0o644)
+        fresh.rename(self.file)
+
+    def put(self, path, body, mode=0o644):
+        target = self.www / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(body if isinstance(body, bytes) else body.encode())
+        target.chmod(mode)
+        return target
+
+    # --- the process -----------------------------------------------------------------------
+
+    def as_user(self):
+        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups", "--"] if self.user else []
+
+    def start(self, wait=True, env=None, pass_fds=()):
+        command = self.command or [BINARY, "run", "-c", self.file]
+        full = [*self.as_user(), *self.wrapper, *map(str, command), "--control", str(self.control)]
+        with open(self.words, "ab") as words:
+            self.process = subprocess.Popen(full, stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd=self.dir, env=env,
+                                            start_new_session=True, pass_fds=pass_fds)
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self):
+        deadline = time.monotonic() + START_S
+        while True:
+            assert self.process.poll() is None, f"exited with {self.process.returncode}: {self.output()}"
+            try:
+                with Connection(self.port, timeout=1) as probe:
+                    probe.request(READY_PATH)
+                return
+            except (OSError, Exception) as error:  # not there yet, whatever the reason
+                assert time.monotonic() < deadline, f"no answer within {START_S} s ({error!r}): {self.output()}"
+                time.sleep(0.02)
+
+    def stop(self, how=signal.SIGTERM):
+        """Ends it and gives its exit code."""
+        if self.process is None:
+            return None
+        pids = family(self.process.pid) if self.process.poll() is None else []
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            try:
+                self.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        code = self.process.wait()
+        for pid in pids:
+            if BINARY.name in command_line(pid):
+                os.kill(pid, signal.SIGKILL)
+        self.process = None
+        return code
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def output(self):
+        return self.words.read_text(errors="replace")[-4000:]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.remove()
+
+    # --- asking it -------------------------------------------------------------------------
+
+    def cli(self, *arguments, check=True, user=None):
+        """A command of penstock against this instance: CompletedProcess with text."""
+        prefix = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"] if user else self.as_user()
+        done = subprocess.run([*prefix, str(BINARY), *map(str, arguments), "--control", str(self.control)], capture_output=True,
+                              text=True, timeout=20, stdin=subprocess.DEVNULL)
+        assert not check or done.returncode == 0, f"{arguments}: {done.returncode} {done.stdout}{done.stderr}"
+        return done
+
+    def sysctl(self, **settings):
+        """Live changes: keys with '.' written as '__'."""
+        return self.cli("sysctl", "-w", *[f"{key.replace('__', '.')}={value}" for key, value in settings.items()])
+
+    def status(self):
+        return json.loads(self.cli("status", "--json").stdout)
+
+    def generation(self):
+        """The number of the configuration in force."""
+        return self.status()["config"]["generation"]
+
+    def counter(self, name):
+        return json.loads(self.cli("stats", "--json").stdout)["counters"][name]
+
+    def fetch(self, target="/", **options):
+        return fetch(self.port, target, **options)
+
+    def connect(self, **options):
+        return Connection(self.port, **options)
+
+    def role(self, name):
+        """The process id of a role: server or logd."""
+        def find():
+            pids = [pid for pid in family(self.process.pid)[1:] if re.search(rf"--role {name}\b", command_line(pid))]
+            return pids[0] if len(pids) == 1 else None  # two while one replaces the other
+        return wait_until(find, what=f"one process of role {name}")
+
+    # --- its log ---------------------------------------------------------------------------
+
+    def log_lines(self, name="access.log"):
+        path = self.logs / name
+        return path.read_text(errors="surrogateescape").splitlines() if path.exists() else []
+
+    def records(self, name="access.log"):
+        """The records of a log in JSON."""
+        records = [json.loads(line) for line in self.log_lines(name)]
+        return [r for r in records if r.get("cs-uri-stem") != READY_PATH]
+
+    def wait_records(self, count, name="access.log", seconds=5):
+        return wait_until(lambda: (lambda r: r if len(r) >= count else None)(self.records(name)), seconds,
+                          what=f"{count} log records; there are {len(self.records(name))}")
+
+
+JSON_LOG = "log.access.format = json\nlog.access.path = {LOGS}/access.log\n"
+ONE_SITE = "site.main.hosts = *\nsite.main.root = {WWW}\n"

@@ -1,0 +1,239 @@
+"""Issue §7: what is cached, why not, how it is shown and emptied."""
+import os
+import re
+import threading
+import time
+
+import pytest
+from http_client import Connection, wait_until
+from instance import JSON_LOG, ONE_SITE
+
+SETTLED = time.time() - 3600
+
+
+@pytest.fixture
+def server(make, transport):
+    server = make(ONE_SITE + JSON_LOG, transport=transport, start=False)
+    for name, body in {"index.html": "home", "a.txt": "a" * 500, "b.txt": "b", "dir/index.html": "dir", "dir/c.txt": "c", "big.bin": b"x" * (5 << 20)}.items():
+        os.utime(server.put(name, body), (SETTLED, SETTLED))
+    return server.start()
+
+
+def verdicts(server, count):
+    return [r["x-cache"] for r in server.wait_records(count)]
+
+
+def is_hit(verdict):
+    return verdict.startswith("hit")
+
+
+def test_the_second_request_fills_and_the_third_hits(server):
+    for _ in range(4):
+        assert server.fetch("/a.txt").body == b"a" * 500
+    seen = verdicts(server, 4)
+    assert not is_hit(seen[0]) and not is_hit(seen[1]) and is_hit(seen[2]) and is_hit(seen[3]), seen
+    assert seen[0] != seen[1]
+
+
+def test_two_requests_too_far_apart_do_not_fill(make, transport):
+    server = make(ONE_SITE + JSON_LOG + "cache.admit_window = 300ms\n", transport=transport)
+    os.utime(server.put("a.txt", "a"), (SETTLED, SETTLED))
+    for _ in range(3):
+        server.fetch("/a.txt")
+        time.sleep(0.8)
+    assert not any(map(is_hit, verdicts(server, 3)))
+
+
+@pytest.mark.parametrize("admit, hits", [("always", [False, True, True]), ("never", [False, False, False])])
+def test_admission_is_a_live_key(server, admit, hits):
+    server.sysctl(cache__admit=admit)
+    for _ in hits:
+        server.fetch("/b.txt")
+    assert list(map(is_hit, verdicts(server, len(hits)))) == hits
+
+
+def warmed(server, target, times=3):
+    for _ in range(times):
+        server.fetch(target)
+    server.wait_records(times)
+    return len(server.records())
+
+
+@pytest.mark.parametrize("how", [
+    dict(target="/", ), dict(target="/dir/"), dict(target="/a.txt", method="HEAD"), dict(target="/a.txt", fields=["Range: bytes=1-5"]),
+    dict(target="/a.txt", fields=["Range: bytes=900-"]), dict(target="/a.txt", fields=["If-None-Match: *"]), dict(target="/a.txt", fields=["If-Match: \"x\""]),
+    dict(target="/a.txt", fields=["If-Modified-Since: Sun, 06 Nov 2094 08:49:37 GMT"]), dict(target="/a.txt", version="HTTP/1.0"),
+    dict(target="/a.txt", fields=["X-Long: " + "y" * 3000]), dict(target="/a.txt", fields=["Cookie: a=b", "User-Agent: x", "Accept: */*", "Referer: http://x/"]),
+], ids=str)
+def test_what_http_sys_would_not_cache_is_a_hit_here(server, how):
+    """SC4: index documents, ranges, HEAD, conditional requests, long heads."""
+    how = dict(how)
+    target = how.pop("target")
+    before = warmed(server, target)
+    server.fetch(target, **how)
+    assert is_hit(server.wait_records(before + 1)[-1]["x-cache"]), server.records()[-1]
+
+
+def test_a_long_response_head_is_cached(make):
+    server = make(ONE_SITE + JSON_LOG + f"site.main.header.X-Long = {'z' * 2000}\n")
+    os.utime(server.put("a.txt", "a"), (SETTLED, SETTLED))
+    before = warmed(server, "/a.txt")
+    assert server.fetch("/a.txt")["x-long"] == "z" * 2000
+    assert is_hit(server.wait_records(before + 1)[-1]["x-cache"])
+
+
+def test_every_request_has_a_verdict(server):
+    requests = [("/a.txt", {}), ("/none", {}), ("/dir", {}), ("/dir/nothing/", {}), ("/a.txt", dict(method="POST")), ("/big.bin", {}), ("/%zz", {}),
+                ("/a.txt", dict(fields=["Content-Length: 3"], body=b"abc")), ("/a.txt?x=1", {}), ("/a.txt", dict(fields=["Authorization: Basic eDp5"]))]
+    for target, options in requests:
+        for _ in range(3):
+            server.fetch(target, **options)
+    seen = verdicts(server, 3 * len(requests))
+    assert all(re.fullmatch(r"[a-z0-9-]{3,}", v) for v in seen), set(seen)
+    assert "unknown" not in seen and len(set(seen)) >= 6, set(seen)
+
+
+def test_the_cache_explains_itself(server):
+    url = f"http://127.0.0.1:{server.port}/a.txt"
+    assert server.cli("cache", "why", url).stdout.strip()
+    before = server.cli("cache", "why", url).stdout
+    warmed(server, "/a.txt", 4)
+    after = server.cli("cache", "why", url).stdout
+    assert after != before
+    assert server.cli("cache", "why", f"http://127.0.0.1:{server.port}/big.bin").stdout.strip()
+
+
+def test_statistics_and_the_most_used(server):
+    warmed(server, "/a.txt", 10)
+    warmed(server, "/b.txt", 4)
+    text = server.cli("cache", "top", "5").stdout
+    assert "/a.txt" in text and "/b.txt" in text and text.index("/a.txt") < text.index("/b.txt")
+    stats = server.cli("cache", "stats").stdout.lower()
+    for word in ("entries", "bytes", "hits", "misses"):
+        assert word in stats, stats
+
+
+def entries(server):
+    return int(re.search(r"entries\D+(\d+)", server.cli("cache", "stats").stdout.lower())[1])
+
+
+def test_purging(server):
+    for target in ("/a.txt", "/b.txt", "/dir/", "/dir/c.txt"):
+        warmed(server, target)
+    assert entries(server) >= 4
+    base = f"http://127.0.0.1:{server.port}"
+
+    def hits_after(target):
+        count = len(server.records())
+        server.fetch(target)
+        return is_hit(server.wait_records(count + 1)[-1]["x-cache"])
+
+    server.cli("cache", "purge", base + "/a.txt")
+    assert not hits_after("/a.txt") and hits_after("/b.txt") and hits_after("/dir/c.txt")
+    server.cli("cache", "purge", base + "/dir/*")
+    assert not hits_after("/dir/") and not hits_after("/dir/c.txt") and hits_after("/b.txt")
+    server.cli("cache", "purge", "all")
+    assert not hits_after("/b.txt")
+
+
+def test_a_change_of_configuration_is_seen_in_cached_answers(server):
+    warmed(server, "/a.txt", 4)
+    server.cli("sysctl", "-w", "site.main.header.X-New=1")
+    assert server.fetch("/a.txt")["x-new"] == "1"
+    server.cli("sysctl", "-w", "site.main.root=/usr/share")
+    assert server.fetch("/a.txt").status == 404
+
+
+def test_sites_do_not_share_entries(make, transport):
+    server = make("site.a.hosts = a.example\nsite.a.root = {WWW}/a\nsite.b.hosts = b.example\nsite.b.root = {WWW}/b\ncache.admit = always\n",
+                  files={"a/x.txt": "of a", "b/x.txt": "of b"}, transport=transport)
+    for _ in range(5):
+        assert server.fetch("/x.txt", host="a.example").body == b"of a"
+        assert server.fetch("/x.txt", host="b.example").body == b"of b"
+
+
+def test_what_is_not_in_the_key_does_not_change_the_answer(server):
+    """SC14: a stranger's fields must not end in an answer for others."""
+    for field in ("X-Forwarded-Host: evil.example", "X-Original-URL: /b.txt", "X-Rewrite-URL: /b.txt", "X-Forwarded-Proto: ftp", "X-HTTP-Method-Override: POST",
+                  "Accept-Language: xx", "Origin: http://evil.example"):
+        for _ in range(3):
+            assert server.fetch("/a.txt", fields=[field]).body == b"a" * 500
+    clean = server.fetch("/a.txt")
+    assert clean.body == b"a" * 500 and "evil" not in str(clean.fields)
+
+
+def test_the_cap_holds(make, transport):
+    server = make(ONE_SITE + "cache.size = 4m\ncache.admit = always\ncache.settle = 0ms\n", transport=transport)
+    for number in range(300):
+        os.utime(server.put(f"f/{number}.bin", os.urandom(40_000)), (SETTLED, SETTLED))
+    with server.connect() as connection:
+        for number in range(300):
+            connection.request(f"/f/{number}.bin")
+    assert 0 < cached_bytes(server) <= 4 << 20
+    server.cli("sysctl", "-w", "cache.size=1m")
+    wait_until(lambda: cached_bytes(server) <= 1 << 20, what="a smaller cap is kept")
+
+
+def cached_bytes(server):
+    return int(re.search(r"bytes\D+(\d+)", server.cli("cache", "stats").stdout.lower())[1])
+
+
+def test_an_entry_that_is_too_large_is_not_cached(server):
+    server.sysctl(cache__entry_max="1k")
+    server.put("two.bin", b"x" * 2000)
+    os.utime(server.www / "two.bin", (SETTLED, SETTLED))
+    before = warmed(server, "/two.bin", 5)
+    assert not is_hit(server.records()[before - 1]["x-cache"])
+
+
+def test_a_scavenged_entry_is_gone(make):
+    server = make(ONE_SITE + "cache.scavenge_period = 1s\n")
+    os.utime(server.put("a.txt", "a"), (SETTLED, SETTLED))
+    for _ in range(4):
+        server.fetch("/a.txt")
+    assert entries(server) == 1
+    wait_until(lambda: entries(server) == 0, seconds=5)
+
+
+def test_one_fill_for_many_who_wait(make, transport):
+    """SC9: 200 clients ask for a cold file at once; it is read for all of them together."""
+    server = make(ONE_SITE + "cache.admit = always\n", transport=transport)
+    os.utime(server.put("cold.bin", os.urandom(600_000)), (SETTLED, SETTLED))
+    body = (server.www / "cold.bin").read_bytes()
+    opened = server.counter("files_opened")
+    connections = [Connection(server.port) for _ in range(200)]
+    for connection in connections:
+        connection.send("GET /cold.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+    answers = [connection.read_response().body for connection in connections]
+    assert all(answer == body for answer in answers)
+    assert server.counter("files_opened") - opened <= 8
+    for connection in connections:
+        connection.close()
+
+
+def test_a_hit_makes_no_file_operation(server):
+    warmed(server, "/a.txt", 4)
+    opened = server.counter("files_opened")
+    for _ in range(200):
+        server.fetch("/a.txt")
+    assert server.counter("files_opened") == opened
+
+
+def test_purging_under_load_serves_only_whole_answers(server):
+    stop, wrong = threading.Event(), []
+
+    def ask():
+        with Connection(server.port) as connection:
+            while not stop.is_set():
+                if connection.request("/a.txt").body != b"a" * 500:
+                    wrong.append(1)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for _ in range(40):
+        server.cli("cache", "purge", "all")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong

@@ -1,0 +1,230 @@
+"""Issue §2: config errors all at once, live changes as whole generations, files that are watched, round trips."""
+import re
+import subprocess
+import threading
+
+import pytest
+from conftest import needs_root
+from http_client import Connection, wait_until
+from instance import BINARY, ONE_SITE, UNPRIVILEGED, Instance
+
+
+def run_to_its_end(*arguments, timeout=20):
+    return subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+
+
+def test_a_wrong_file_reports_every_error_at_once_and_starts_nothing(tmp_path):
+    file = tmp_path / "bad.conf"
+    file.write_text("server.listen = 127.0.0.1:1\n"
+                    "cache.sizes = 1m\n"            # 2: unknown key
+                    "# a comment\n"
+                    "cache.admit_hits = many\n"     # 4: not a number
+                    "limits.idle_timeout = 3parsecs\n"  # 5: unknown unit
+                    "limits.segments = 0\n"         # 6: below the range
+                    "server.transport = carrier-pigeon\n"  # 7: not a choice
+                    "no equals sign here\n")        # 8: not a setting
+    control = tmp_path / "control"
+    done = run_to_its_end("run", "-c", file, "--control", control)
+    assert done.returncode == 2
+    for line, key in {2: "cache.sizes", 4: "cache.admit_hits", 5: "limits.idle_timeout", 6: "limits.segments", 7: "server.transport", 8: ""}.items():
+        assert re.search(rf"{re.escape(str(file))}:{line}: .*{re.escape(key)}", done.stderr), f"line {line}: {done.stderr}"
+    assert f"{file}:1:" not in done.stderr and f"{file}:3:" not in done.stderr
+    assert not control.exists()
+
+
+@pytest.mark.parametrize("line, expected", [
+    ("limits.segments = 16384", "16383"),              # the range is told
+    ("server.transport = tcp", "epoll"),               # the choices are told
+    ("cache.size = -1", "cache.size"),
+    ("cache.size = 10x", "cache.size"),
+    ("cache.size = 99999999999999999999", "cache.size"),
+    ("limits.idle_timeout = 75", "limits.idle_timeout"),  # a time needs a unit
+    ("server.listen = 127.0.0.1:99999", "server.listen"),
+    ("server.listen = 127.0.0.1", "server.listen"),
+    ("site.a.root = relative/path", "site.a.root"),
+    ("site.a.hosts = bad_host!", "site.a.hosts"),
+    ("site..root = /tmp", "site"),
+    ("mime.css = not a type", "mime.css"),
+])
+def test_what_was_expected_is_told(tmp_path, line, expected):
+    file = tmp_path / "bad.conf"
+    file.write_text(line + "\n")
+    done = run_to_its_end("run", "-c", file, "--control", tmp_path / "control")
+    assert done.returncode == 2
+    assert re.search(rf"{re.escape(str(file))}:1: ", done.stderr) and expected in done.stderr, done.stderr
+
+
+def test_a_wrong_setting_on_the_command_line_is_exit_code_2(tmp_path):
+    done = run_to_its_end("serve", tmp_path, "--set", "cache.admit_hits=many", "--control", tmp_path / "control")
+    assert done.returncode == 2 and "cache.admit_hits" in done.stderr
+
+
+def test_a_missing_file_is_exit_code_2(tmp_path):
+    done = run_to_its_end("run", "-c", tmp_path / "none.conf", "--control", tmp_path / "control")
+    assert done.returncode == 2 and "none.conf" in done.stderr
+
+
+def test_a_live_key_is_read_and_written(make):
+    server = make()
+    assert server.cli("sysctl", "cache.admit_hits").stdout == "cache.admit_hits = 2\n"
+    server.cli("sysctl", "-w", "cache.admit_hits=3")
+    assert server.cli("sysctl", "cache.admit_hits").stdout == "cache.admit_hits = 3\n"
+
+
+def test_an_unknown_key_is_refused(make):
+    done = make().cli("sysctl", "cache.nothing", check=False)
+    assert done.returncode != 0 and "cache.nothing" in done.stderr
+
+
+def test_a_write_is_applied_as_a_whole_or_not_at_all(make):
+    server = make()
+    before = server.cli("sysctl", "-a").stdout
+    done = server.cli("sysctl", "-w", "cache.admit_hits=5", "limits.segments=nonsense", check=False)
+    assert done.returncode == 2 and "limits.segments" in done.stderr
+    assert server.cli("sysctl", "-a").stdout == before
+
+
+def test_a_file_of_settings_is_applied_as_a_whole_or_not_at_all(make):
+    server = make()
+    good = server.dir / "good.conf"
+    good.write_text("cache.admit_hits = 7\nlimits.segments = 9\n")
+    server.cli("sysctl", "-p", good)
+    assert server.cli("sysctl", "cache.admit_hits", "limits.segments").stdout == "cache.admit_hits = 7\nlimits.segments = 9\n"
+    bad = server.dir / "bad.conf"
+    bad.write_text("cache.admit_hits = 8\n\nlimits.segments = x\n")
+    done = server.cli("sysctl", "-p", bad, check=False)
+    assert done.returncode == 2 and f"{bad}:3:" in done.stderr
+    assert server.cli("sysctl", "cache.admit_hits").stdout == "cache.admit_hits = 7\n"
+
+
+def test_a_boot_key_says_why_it_must_wait(make):
+    server = make()
+    done = server.cli("sysctl", "-w", "server.reactors=1", check=False)
+    assert done.returncode != 0 and "server.reactors" in done.stderr and "start" in done.stderr
+
+
+def test_each_change_is_a_new_generation(make):
+    server = make()
+    first = server.generation()
+    server.sysctl(cache__admit_hits=3)
+    assert server.generation() == first + 1
+    server.cli("sysctl", "-w", "cache.admit_hits=0", check=False)
+    assert server.generation() == first + 1
+
+
+def test_a_change_reaches_the_next_request(make):
+    server = make(files={"a/b/c/d.txt": "deep"})
+    with server.connect() as connection:
+        assert connection.request("/a/b/c/d.txt").status == 200
+        server.sysctl(limits__segments=2)
+        assert connection.request("/a/b/c/d.txt").status == 404
+    server.sysctl(limits__segments=255)
+    assert server.fetch("/a/b/c/d.txt").status == 200
+
+
+def test_every_key_is_described(make):
+    text = make().cli("sysctl", "-a", "-v").stdout
+    assert len(re.findall(r"^\S+ = ", text, re.M)) > 60
+    for word in ("cache.admit_hits", "Requests that make a response frequent", "1000"):
+        assert word in text
+
+
+def test_all_settings_make_a_file_that_gives_the_same_settings(make):
+    first = make(ONE_SITE + "cache.admit_hits = 9\nlimits.header_timeout = 1500ms\ncache.size = 3m\nsite.main.header.X-A = one two  three\n"
+                 "site.b.hosts = b.example *.b.example\nsite.b.root = {WWW}\nsite.b.route.old.prefix = /old/\nsite.b.route.old.handler = redirect\n"
+                 "site.b.route.old.to = /new/$path$query\n")
+    text = first.cli("sysctl", "-a").stdout
+    first.stop()
+    second = make(text, listen=False)
+    assert second.cli("sysctl", "-a").stdout == text
+
+
+def test_verbose_settings_make_a_file_too(make):
+    first = make()
+    text = first.cli("sysctl", "-a", "-v").stdout
+    plain = first.cli("sysctl", "-a").stdout
+    first.stop()
+    assert make(text, listen=False).cli("sysctl", "-a").stdout == plain
+
+
+def test_a_saved_file_is_applied(make):
+    server = make(files={"a.txt": "a"})
+    assert server.fetch("/a.txt", host="one.example").status == 200
+    server.write_config("site.only.hosts = two.example\nsite.only.root = {WWW}\n")
+    wait_until(lambda: server.fetch("/a.txt", host="one.example").status == 400, what="the new file is in effect")
+    assert server.fetch("/a.txt", host="two.example").status == 200
+
+
+def test_a_file_written_in_place_is_applied(make):
+    server = make()
+    with open(server.file, "a") as file:
+        file.write("cache.admit_hits = 4\n")
+    wait_until(lambda: server.cli("sysctl", "cache.admit_hits").stdout == "cache.admit_hits = 4\n", what="the new line is in effect")
+
+
+def test_an_invalid_file_changes_nothing_and_says_why(make):
+    server = make(files={"a.txt": "a"})
+    generation = server.generation()
+    server.write_config(ONE_SITE + "cache.admit_hits = soon\n")
+    bad_line = server.file.read_text().count("\n")
+    wait_until(lambda: f"penstock.conf:{bad_line}" in server.output(), what="the error is in the log")
+    assert f"penstock.conf:{bad_line}" in server.cli("status").stdout
+    assert server.generation() == generation and server.fetch("/a.txt").status == 200
+    server.write_config(ONE_SITE + "cache.admit_hits = 6\n")
+    wait_until(lambda: server.cli("sysctl", "cache.admit_hits").stdout == "cache.admit_hits = 6\n", what="the mended file is in effect")
+    assert f"penstock.conf:{bad_line}" not in server.cli("status").stdout
+
+
+def test_live_changes_lose_no_connection(make, transport):
+    server = make(ONE_SITE, files={"a.txt": "a" * 2000}, transport=transport)
+    failures, stop, answers = [], threading.Event(), [0]
+
+    def ask():
+        try:
+            with Connection(server.port) as connection:
+                while not stop.is_set():
+                    response = connection.request("/a.txt")
+                    assert response.status == 200 and len(response.body) == 2000
+                    answers[0] += 1
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for number in range(40):
+        server.sysctl(cache__admit_hits=1 + number % 5, limits__segments=100 + number)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures[:3]
+    assert answers[0] > 100
+
+
+def test_addresses_change_live(make):
+    server = make(files={"a.txt": "a"})
+    other = Instance("")  # only for its free port
+    try:
+        server.cli("sysctl", "-w", f"server.listen=127.0.0.1:{server.port} 127.0.0.1:{other.port}")
+        wait_until(lambda: reachable(other.port), what="the new address answers")
+        server.cli("sysctl", "-w", f"server.listen=127.0.0.1:{other.port}")
+        wait_until(lambda: not reachable(server.port), what="the old address is closed")
+        assert reachable(other.port)
+    finally:
+        other.remove()
+
+
+def reachable(port):
+    try:
+        with Connection(port, timeout=1) as connection:
+            return connection.request("/a.txt").status == 200
+    except OSError:
+        return False
+
+
+@needs_root
+def test_another_user_may_not_change_settings(make):
+    server = make()
+    done = server.cli("sysctl", "-w", "cache.admit_hits=9", user=UNPRIVILEGED, check=False)
+    assert done.returncode != 0
+    assert server.cli("sysctl", "cache.admit_hits").stdout == "cache.admit_hits = 2\n"

@@ -1,0 +1,275 @@
+"""Issue §5, RD3, RD4, QS1, QS5: each limit is exact at N and N+1, each timeout has its own reason."""
+import socket
+import threading
+import time
+
+from http_client import Closed, Connection, wait_until
+from instance import JSON_LOG, ONE_SITE
+
+SLACK_S = 1.0
+
+
+def get(server, target="/a.txt", *lines):
+    with server.connect() as connection:
+        connection.send("\r\n".join([f"GET {target} HTTP/1.1", "Host: x", *lines, "", ""]))
+        return connection.read_response().status
+
+
+def last_record(server):
+    return server.wait_records(1)[-1]
+
+
+def test_the_length_of_a_head(make, transport):
+    server = make(ONE_SITE + "limits.head_bytes = 1k\n", files={"a.txt": "a"}, transport=transport)
+    fixed = len("GET /a.txt HTTP/1.1\r\nHost: x\r\nA: \r\n\r\n")
+    assert get(server, "/a.txt", "A: " + "b" * (1024 - fixed)) == 200
+    assert get(server, "/a.txt", "A: " + "b" * (1025 - fixed)) == 431
+
+
+def test_the_length_of_a_field(make, transport):
+    server = make(ONE_SITE + "limits.field_bytes = 100\n", files={"a.txt": "a"}, transport=transport)
+    line = "Abc: " + "b" * 200
+    assert get(server, "/a.txt", line[:100]) == 200
+    assert get(server, "/a.txt", line[:102]) == 431
+
+
+def test_the_number_of_fields(make, transport):
+    server = make(ONE_SITE + "limits.fields = 10\n", files={"a.txt": "a"}, transport=transport)
+    assert get(server, "/a.txt", *[f"A{n}: b" for n in range(9)]) == 200  # and Host
+    assert get(server, "/a.txt", *[f"A{n}: b" for n in range(10)]) == 431
+
+
+def test_the_length_of_the_target(make, transport):
+    server = make(ONE_SITE + "limits.url_bytes = 64\n", files={"a.txt": "a"}, transport=transport)
+    assert get(server, "/a.txt?" + "q" * 57) == 200
+    assert get(server, "/a.txt?" + "q" * 58) == 414
+
+
+def test_the_length_of_the_query(make, transport):
+    server = make(ONE_SITE + "limits.query_bytes = 10\n", files={"a.txt": "a"}, transport=transport)
+    assert get(server, "/a.txt?" + "q" * 10) == 200
+    assert get(server, "/a.txt?" + "q" * 11) == 414
+
+
+def test_the_length_and_number_of_segments(make, transport):
+    server = make(ONE_SITE + "limits.segment_bytes = 8\nlimits.segments = 3\n", files={"12345678/b/c.txt": "a"}, transport=transport)
+    assert get(server, "/12345678/b/c.txt") == 200
+    assert get(server, "/%31%32345678/b/c.txt") == 200  # it is measured decoded
+    assert get(server, "/123456789/b/c.txt") == 414
+    assert get(server, "/1/2/3/4") == 404
+
+
+def test_the_length_of_a_method(make):
+    server = make(ONE_SITE + "limits.verb_bytes = 8\n" + JSON_LOG)
+    for method, status in (("ABCDEFGH", 501), ("ABCDEFGHI", 501)):
+        with server.connect() as connection:
+            connection.send(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.read_response().status in (status, 400)
+    assert len({str(r["sc-substatus"]) for r in server.wait_records(2)}) == 2
+
+
+def test_every_limit_has_its_own_cause(make):
+    server = make(ONE_SITE + JSON_LOG + "limits.head_bytes = 2k\nlimits.field_bytes = 500\nlimits.fields = 20\nlimits.url_bytes = 100\n"
+                  "limits.query_bytes = 20\nlimits.segment_bytes = 20\nlimits.segments = 5\nlimits.body_bytes = 10\n", files={"a.txt": "a"})
+    get(server, "/a.txt", *["A: " + "b" * 400] * 6)
+    get(server, "/a.txt", "A: " + "b" * 600)
+    get(server, "/a.txt", *["A: b"] * 25)
+    get(server, "/" + "/".join(["abc"] * 40))
+    get(server, "/a.txt?" + "q" * 30)
+    get(server, "/" + "s" * 30)
+    get(server, "/1/2/3/4/5/6")
+    get(server, "/a.txt", "Content-Length: 11")
+    records = server.wait_records(8)
+    assert len({(str(r["sc-status"]), str(r["sc-substatus"])) for r in records}) == 8, records
+    assert all(r["x-reason"] not in ("", "-") or str(r["sc-status"]) == "404" for r in records), records
+
+
+def test_requests_per_connection(make, transport):
+    server = make(ONE_SITE + "limits.requests_per_connection = 3\n", files={"a.txt": "a"}, transport=transport)
+    with server.connect() as connection:
+        assert connection.request("/a.txt").all("connection") in ([], ["keep-alive"])
+        connection.request("/a.txt")
+        assert connection.request("/a.txt")["connection"].lower() == "close"
+        assert connection.at_end()
+
+
+def test_limits_of_one_site(make):
+    server = make("site.a.hosts = a.example\nsite.a.root = {WWW}\nsite.a.limits.query_bytes = 5\nsite.b.hosts = b.example\nsite.b.root = {WWW}\n",
+                  files={"a.txt": "a"})
+    assert server.fetch("/a.txt?123456", host="a.example").status == 414
+    assert server.fetch("/a.txt?123456", host="b.example").status == 200
+
+
+# --- time ------------------------------------------------------------------------------------
+
+
+def timed_end(connection, patience=10):
+    """Seconds until the server ends the connection, and what it said before."""
+    start = time.monotonic()
+    connection.sock.settimeout(patience)
+    said = connection.buffer
+    while part := connection.sock.recv(4096):
+        said += part
+    return time.monotonic() - start, said
+
+
+def test_a_head_that_does_not_come(make, transport):
+    server = make(ONE_SITE + JSON_LOG + "limits.header_timeout = 1s\nlimits.idle_timeout = 60s\n", transport=transport)
+    with server.connect() as connection:
+        connection.send("GET /slow HTTP/1.1\r\nHost:")
+        took, said = timed_end(connection)
+        assert 0.9 < took < 1 + SLACK_S
+        assert said == b"" or said.startswith(b"HTTP/1.1 408 ")
+    assert last_record(server)["x-reason"] == "Timer_HeaderWait"
+
+
+def test_a_head_that_drips(make, transport):
+    """The clock of the head is not wound up by each byte."""
+    server = make(ONE_SITE + JSON_LOG + "limits.header_timeout = 1s\n", transport=transport)
+    start = time.monotonic()
+    with server.connect() as connection:
+        try:
+            while time.monotonic() - start < 10:
+                connection.send("G")
+                connection.sock.settimeout(0.1)
+                try:
+                    if connection.sock.recv(4096) == b"":
+                        break
+                    break
+                except TimeoutError:
+                    pass
+        except OSError:
+            pass
+    assert 0.9 < time.monotonic() - start < 1 + SLACK_S
+    assert last_record(server)["x-reason"] == "Timer_HeaderWait"
+
+
+def test_an_idle_connection(make, transport):
+    server = make(ONE_SITE + "limits.idle_timeout = 1s\nlimits.header_timeout = 60s\n", files={"a.txt": "a"}, transport=transport)
+    for asked in (0, 1):
+        with server.connect() as connection:
+            if asked:
+                assert connection.request("/a.txt").status == 200
+            took, said = timed_end(connection)
+            assert 0.9 < took < 1 + SLACK_S and said == b""
+
+
+def test_a_body_that_stops(make, transport):
+    server = make(ONE_SITE + JSON_LOG + "limits.body_timeout = 1s\n", files={"a.txt": "a"}, transport=transport)
+    with server.connect() as connection:
+        connection.send("GET /a.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+        took, _ = timed_end(connection)
+        assert took < 1 + SLACK_S
+    assert "Timer_EntityBody" in [r["x-reason"] for r in server.wait_records(1)]
+
+
+def test_a_client_that_does_not_read(make, transport):
+    server = make(ONE_SITE + JSON_LOG + "limits.send_rate_min = 100000\nlimits.send_rate_window = 1s\n", files={"big.bin": b"x" * (32 << 20)},
+                  transport=transport)
+    with server.connect() as connection:
+        connection.send("GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+        records = server.wait_records(1, seconds=8)
+        assert records[-1]["x-reason"] == "Timer_MinBytesPerSecond"
+    wait_until(lambda: server.counter("connections_open") <= 1)
+
+
+def test_a_timeout_changes_live(make):
+    server = make(ONE_SITE + "limits.idle_timeout = 60s\n", files={"a.txt": "a"})
+    with server.connect() as connection:
+        assert connection.request("/a.txt").status == 200
+        server.sysctl(limits__idle_timeout="500ms")
+        assert connection.request("/a.txt").status == 200  # armed anew with this answer
+        took, _ = timed_end(connection)
+        assert took < 0.5 + SLACK_S
+
+
+# --- connections -----------------------------------------------------------------------------
+
+
+def greet(connection):
+    """What a fresh connection is told to one request: the status, or None where it ends without an answer."""
+    try:
+        connection.send("GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n")
+        return connection.read_response().status
+    except (Closed, OSError):
+        return None
+
+
+def test_the_number_of_connections_is_exact(make, transport):
+    server = make(ONE_SITE + JSON_LOG + "limits.connections = 20\n", files={"a.txt": "a"}, transport=transport)
+    wait_until(lambda: server.counter("connections_open") == 0)
+    held = [server.connect() for _ in range(20)]
+    assert [greet(c) for c in held] == [200] * 20
+    for _ in range(5):
+        with server.connect() as extra:
+            response = extra.read_response() if extra.fill() else None
+            assert response and response.status == 503
+            assert extra.at_end()
+    assert [greet(c) for c in held] == [200] * 20
+    held.pop().close()
+    wait_until(lambda: server.counter("connections_open") == 19)
+    with server.connect() as again:
+        assert greet(again) == 200
+    for connection in held:
+        connection.close()
+    assert "ConnLimit" in [r["x-reason"] for r in server.records()]
+
+
+def test_the_number_of_connections_is_exact_under_eight_openers(make, transport):
+    server = make(ONE_SITE + "limits.connections = 50\n", files={"a.txt": "a"}, transport=transport)
+    wait_until(lambda: server.counter("connections_open") == 0)
+    held, refused, lock = [], [], threading.Lock()
+
+    def open_many():
+        for _ in range(20):
+            connection = server.connect()
+            status = greet(connection)
+            with lock:
+                (held if status == 200 else refused).append(connection)
+
+    threads = [threading.Thread(target=open_many) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(held), len(refused)) == (50, 110)
+    for connection in held + refused:
+        connection.close()
+
+
+def test_the_number_of_connections_of_one_address(make, transport):
+    server = make(ONE_SITE + "limits.connections_per_client = 5\n", files={"a.txt": "a"}, transport=transport)
+    wait_until(lambda: server.counter("connections_open") == 0)
+    held = [server.connect(source="127.0.0.2") for _ in range(5)]
+    assert [greet(c) for c in held] == [200] * 5
+    with server.connect(source="127.0.0.2") as sixth:
+        assert greet(sixth) in (503, None)
+    with server.connect(source="127.0.0.3") as other:
+        assert greet(other) == 200
+    for connection in held:
+        connection.close()
+
+
+def test_thousands_of_idle_connections(make, transport):
+    server = make(files={"a.txt": "a"}, transport=transport)
+    held = []
+    try:
+        for number in range(3000):
+            held.append(Connection(server.port, source=f"127.0.0.{2 + number % 3}"))
+        assert greet(held[0]) == 200 and greet(held[-1]) == 200
+        wait_until(lambda: server.counter("connections_open") >= 3000)
+    finally:
+        for connection in held:
+            connection.close()
+    wait_until(lambda: server.counter("connections_open") <= 1, what="all are gone")
+
+
+def test_a_reset_frees_the_connection(make, transport):
+    server = make(files={"big.bin": b"x" * (8 << 20)}, transport=transport)
+    for _ in range(50):
+        connection = server.connect()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        connection.send("GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.fill()
+        connection.close()
+    wait_until(lambda: server.counter("connections_open") == 0, what="all are gone")

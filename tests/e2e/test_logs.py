@@ -1,0 +1,287 @@
+"""Issue §8: the access log in its four forms, one line a request whatever it holds, rotation, and disks that fail."""
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import needs_root
+from http_client import Closed, Connection, wait_until
+from instance import BINARY, JSON_LOG, ONE_SITE
+
+
+def log(form, more=""):
+    return ONE_SITE + f"log.access.format = {form}\nlog.access.path = {{LOGS}}/access.log\n" + more
+
+
+def wait_lines(server, count, match="", name="access.log", seconds=5):
+    def find():
+        lines = [line for line in server.log_lines(name) if match in line and not line.startswith("#") and "/.ready" not in line]
+        return lines if len(lines) >= count else None
+    return wait_until(find, seconds, what=f"{count} lines; there are {len(server.log_lines(name))}")
+
+
+def test_w3c_extended(make, transport):
+    server = make(log("w3c"), files={"a.txt": "0123456789"}, transport=transport)
+    server.fetch("/a.txt?q=1", fields=["User-Agent: Some Agent/1.0", "Referer: http://example.org/x"])
+    line = wait_lines(server, 1, "/a.txt")[0]
+    text = server.log_lines()
+    assert any(l.startswith("#Version: 1.0") for l in text)
+    fields = next(l for l in text if l.startswith("#Fields: ")).removeprefix("#Fields: ").split(" ")
+    record = dict(zip(fields, line.split(" "), strict=True))
+    assert record["c-ip"] == "127.0.0.1" and record["cs-method"] == "GET" and record["cs-uri-stem"] == "/a.txt" and record["cs-uri-query"] == "q=1"
+    assert record["sc-status"] == "200" and record["cs(User-Agent)"] == "Some+Agent/1.0" and record["cs(Referer)"] == "http://example.org/x"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"]) and re.match(r"\d\d:\d\d:\d\d", record["time"])
+
+
+def test_the_fields_are_a_key(make):
+    server = make(log("w3c", "log.access.fields = cs-method sc-status sc-substatus\n"), files={"a.txt": "a"})
+    server.fetch("/a.txt")
+    server.fetch("/none")
+    assert wait_lines(server, 3)[1:] == ["GET 200 0", "GET 404 0"]  # the first is the fixture's own
+    server.cli("sysctl", "-w", "log.access.fields=sc-status cs-uri-stem")
+    server.fetch("/a.txt")
+    wait_lines(server, 1, "200 /a.txt")
+    assert [l for l in server.log_lines() if l.startswith("#Fields:")] == ["#Fields: cs-method sc-status sc-substatus", "#Fields: sc-status cs-uri-stem"]
+
+
+NCSA = re.compile(r'(?P<host>\S+) - (?P<user>\S+) \[(?P<time>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "(?P<request>(?:[^"\\]|\\.)*)" '
+                  r'(?P<status>\d{3}) (?P<bytes>\d+|-) "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)"')
+
+
+def test_ncsa_combined(make):
+    server = make(log("ncsa"), files={"a.txt": "0123456789"})
+    server.fetch("/a.txt?q=1", fields=['User-Agent: A "quoted" agent', "Referer: http://example.org/x"])
+    record = NCSA.fullmatch(wait_lines(server, 1, "/a.txt")[0])
+    assert record and record["request"] == "GET /a.txt?q=1 HTTP/1.1" and record["status"] == "200" and record["referer"] == "http://example.org/x"
+    assert record["host"] == "127.0.0.1" and "quoted" in record["agent"]
+
+
+def test_json_lines(make, transport):
+    server = make(log("json"), files={"a.txt": "0123456789"}, transport=transport)
+    server.fetch("/a.txt?q=1", fields=["User-Agent: Agent", "Referer: http://example.org/x"])
+    server.fetch("/none")
+    first, second = server.wait_records(2)[-2:]
+    assert (first["cs-method"], first["cs-uri-stem"], str(first["sc-status"]), first["c-ip"]) == ("GET", "/a.txt", "200", "127.0.0.1")
+    assert int(first["sc-bytes"]) >= 10 and float(first["time-taken"]) >= 0 and first["cs(User-Agent)"] == "Agent"
+    assert str(second["sc-status"]) == "404"
+
+
+def test_binary_converts_to_every_form(make):
+    server = make(log("binary"), files={"a.txt": "a"})
+    for number in range(20):
+        server.fetch(f"/a.txt?number={number}")
+    path = server.logs / "access.log"
+    wait_until(lambda: path.exists() and path.stat().st_size > 20 * 60, what="records in the file")
+    time.sleep(0.5)
+
+    def convert(form):
+        done = subprocess.run([str(BINARY), "log", str(path), "--format", form], capture_output=True, text=True, timeout=20)
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stdout.splitlines() if "number=" in line]
+    records = [json.loads(line) for line in convert("json")]
+    assert [r["cs-uri-query"].lstrip("?") for r in records] == [f"number={n}" for n in range(20)]
+    assert len(convert("w3c")) == 20 and len(convert("ncsa")) == 20
+    assert all(NCSA.fullmatch(line) for line in convert("ncsa"))
+
+
+INJECTION = [b"/a%0d%0ainjected%20line", b"/a%0Ainjected", b"/\xc3\xa4-raw", b"/a%22%20quoted", b"/a%5c", b"/%E2%80%A8line-separator", b"/%1b[31mred", b"/a%09tab",
+             b"/#", b"/a?b=%0d%0ac", b"/a?\"b\\c\"", b"/a,b;c|d`e$(f)"]
+HEADERS = [b'User-Agent: a"b\\c\td e', b"User-Agent: \xff\xfe\x80", b"User-Agent: #Fields: evil", b'Referer: ","sc-status":"999"', b"User-Agent: " + b"x" * 8000,
+           b"Referer: \xe2\x80\xa8\xc2\x85", b"User-Agent: -", b"User-Agent:"]
+
+
+@pytest.mark.parametrize("form", ["w3c", "ncsa", "json"])
+def test_one_request_is_one_line_whatever_it_holds(make, form):
+    server = make(log(form), files={"a": "a"})
+    sent = 0
+    for target in INJECTION + [b"/plain"]:
+        for header in HEADERS if target == b"/plain" else HEADERS[:1]:
+            with server.connect() as connection:
+                connection.send(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n" + header + b"\r\nConnection: close\r\n\r\n")
+                try:
+                    connection.read_response()
+                except Closed:
+                    pass
+            sent += 1
+    raw = wait_until(lambda: (lambda data: data if data.count(b"\n") >= sent else None)((server.logs / "access.log").read_bytes()))
+    time.sleep(0.3)
+    raw = (server.logs / "access.log").read_bytes()
+    lines = raw.decode("utf-8").splitlines() if form != "json" else raw.decode("utf-8").split("\n")[:-1]  # it is UTF-8 whatever came in
+    lines = [line for line in lines if not line.startswith("#") and "/.ready" not in line]
+    assert len(lines) == sent, lines
+    for line in lines:
+        assert not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", line)
+        if form == "json":
+            record = json.loads(line)
+            assert str(record["sc-status"]) != "999"
+        elif form == "ncsa":
+            assert NCSA.fullmatch(line), line
+        else:
+            assert len(line.split(" ")) == len(lines[0].split(" ")), line
+
+
+def test_every_request_of_a_load_is_one_record(make, transport):
+    server = make(log("json"), files={"a.txt": "a"}, transport=transport)
+    counts = []
+
+    def ask(worker):
+        with Connection(server.port) as connection:
+            for number in range(1000):
+                connection.request(f"/a.txt?{worker}-{number}")
+        counts.append(1)
+
+    threads = [threading.Thread(target=ask, args=(w,)) for w in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(counts) == 4
+    records = server.wait_records(4000, seconds=10)
+    assert sorted(r["cs-uri-query"].lstrip("?") for r in records) == sorted(f"{w}-{n}" for w in range(4) for n in range(1000))
+
+
+def test_records_can_be_put_in_order_of_start_and_of_finish(make, transport):
+    """LG4: a long request that began first and ended last stands apart in the two orders."""
+    server = make(log("json", "log.access.fields = cs-uri-stem sc-status x-seq-start x-seq-finish\n"), files={"big.bin": b"x" * (8 << 20), "a.txt": "a"},
+                  transport=transport)
+    slow = server.connect()
+    slow.send("GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+    slow.fill()
+    for _ in range(3):
+        server.fetch("/a.txt")
+    slow.read_response()
+    slow.close()
+    records = server.wait_records(4)
+    by_start = [r["cs-uri-stem"] for r in sorted(records, key=lambda r: int(r["x-seq-start"]))]
+    by_finish = [r["cs-uri-stem"] for r in sorted(records, key=lambda r: int(r["x-seq-finish"]))]
+    assert by_start[-4:] == ["/big.bin", "/a.txt", "/a.txt", "/a.txt"] and by_finish[-4:] == ["/a.txt", "/a.txt", "/a.txt", "/big.bin"]
+
+
+# --- rotation ---------------------------------------------------------------------------------
+
+
+def all_records(server):
+    return [json.loads(line) for path in sorted(server.logs.iterdir()) for line in path.read_text().splitlines() if line.startswith("{") and "/.ready" not in line]
+
+
+def test_rotation_by_size_loses_nothing_and_keeps_what_it_should(make):
+    server = make(log("json", "log.access.rotate_bytes = 20k\n"), files={"a.txt": "a"})
+    with server.connect() as connection:
+        for number in range(600):
+            connection.request(f"/a.txt?{number}")
+    wait_until(lambda: len(all_records(server)) >= 600)
+    files = sorted(server.logs.iterdir())
+    assert len(files) >= 4 and all(f.stat().st_size <= 24 << 10 for f in files)
+    assert sorted(int(r["cs-uri-query"].lstrip("?")) for r in all_records(server)) == list(range(600))
+    server.cli("sysctl", "-w", "log.access.keep=2")
+    with server.connect() as connection:
+        for number in range(300):
+            connection.request(f"/a.txt?{number}")
+    wait_until(lambda: len(list(server.logs.iterdir())) <= 3, what="older files are gone")
+
+
+def test_rotation_by_command(make):
+    server = make(log("json"), files={"a.txt": "a"})
+    server.fetch("/a.txt?before")
+    server.wait_records(1)
+    server.cli("log", "rotate")
+    server.fetch("/a.txt?after")
+    wait_until(lambda: "after" in (server.logs / "access.log").read_text())
+    assert "before" not in (server.logs / "access.log").read_text()
+    rotated = [p for p in server.logs.iterdir() if p.name != "access.log"]
+    assert len(rotated) == 1 and "before" in rotated[0].read_text()
+
+
+def test_a_log_that_somebody_moved_away_is_made_anew_on_sighup(make):
+    server = make(log("json"), files={"a.txt": "a"})
+    server.fetch("/a.txt?before")
+    server.wait_records(1)
+    (server.logs / "access.log").rename(server.logs / "moved.log")
+    server.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    server.fetch("/a.txt?after")
+    wait_until(lambda: (server.logs / "access.log").exists() and "after" in (server.logs / "access.log").read_text())
+
+
+def test_format_and_path_change_live(make):
+    server = make(log("json"), files={"a.txt": "a"})
+    server.fetch("/a.txt?one")
+    server.wait_records(1)
+    server.cli("sysctl", "-w", "log.access.format=ncsa", f"log.access.path={server.logs}/other.log")
+    server.fetch("/a.txt?two")
+    assert NCSA.fullmatch(wait_lines(server, 1, "two", name="other.log")[0])
+    server.cli("sysctl", "-w", "log.access.format=none")
+    size = (server.logs / "other.log").stat().st_size
+    server.fetch("/a.txt?three")
+    time.sleep(0.5)
+    assert (server.logs / "other.log").stat().st_size == size
+
+
+# --- disks that fail ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    tmp_path.chmod(0o755)
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(place)], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip("cannot mount here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@needs_root
+def test_a_full_disk_slows_no_request_and_is_counted(make, small_disk, transport):
+    server = make(ONE_SITE + f"log.access.format = json\nlog.access.path = {small_disk}/access.log\n", files={"a.txt": "a"}, transport=transport)
+    took = []
+    with server.connect() as connection:
+        for number in range(3000):
+            start = time.monotonic()
+            assert connection.request(f"/a.txt?{number}").status == 200
+            took.append(time.monotonic() - start)
+    assert sorted(took)[int(len(took) * 0.99)] < 0.05
+    status = wait_until(lambda: (lambda s: s if re.search(r'"[a-z_]*(?:lost|dropped|drops)[a-z_]*": *[1-9]', s) else None)(json.dumps(server.status())),
+                        what="lost records are counted")
+    assert status
+    for line in (small_disk / "access.log").read_text().splitlines()[:-1]:
+        json.loads(line)
+    os.unlink(small_disk / "access.log")  # there is room again
+    server.cli("log", "rotate")
+    server.fetch("/a.txt?again")
+    wait_until(lambda: (small_disk / "access.log").exists() and "again" in (small_disk / "access.log").read_text(), what="the log goes on")
+
+
+def test_a_logd_that_stands_still_slows_no_request(make, transport):
+    server = make(log("json"), files={"a.txt": "a"}, transport=transport)
+    pid = server.role("logd")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        took = []
+        with server.connect() as connection:
+            for number in range(2000):
+                start = time.monotonic()
+                assert connection.request(f"/a.txt?{number}").status == 200
+                took.append(time.monotonic() - start)
+        assert sorted(took)[int(len(took) * 0.99)] < 0.05
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    server.wait_records(1)
+
+
+def test_a_path_that_cannot_be_written_is_said(make):
+    server = make(ONE_SITE + "log.access.format = json\nlog.access.path = /proc/nowhere/access.log\n", files={"a.txt": "a"}, start=False)
+    server.start(wait=False)
+    wait_until(lambda: "/proc/nowhere/access.log" in server.output(), seconds=8)
+
+
+def test_the_default_writes_no_file(make):
+    server = make(ONE_SITE + JSON_LOG.replace("json", "none"), files={"a.txt": "a"})
+    server.fetch("/a.txt")
+    time.sleep(0.3)
+    assert list(server.logs.iterdir()) == []

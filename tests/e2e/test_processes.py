@@ -1,0 +1,298 @@
+"""Issue §3: processes that die are replaced without a refused connection or a lost record; stops drain."""
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from statistics import median
+
+import pytest
+from conftest import needs_root
+from http_client import Closed, Connection, fetch, wait_until
+from instance import BINARY, JSON_LOG, ONE_SITE, Instance, free_port
+
+REPLACED_S = 0.2
+
+
+class Load:
+    """Threads that ask on new connections without a pause; refused connections are counted apart."""
+
+    def __init__(self, port, threads=4, path="/a.txt"):
+        self.port, self.path, self.answered, self.refused, self.cut = port, path, [], 0, 0
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self.work) for _ in range(threads)]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+    def work(self):
+        while not self.stopping.is_set():
+            try:
+                if fetch(self.port, self.path).status == 200:
+                    self.answered.append(time.monotonic())
+            except ConnectionRefusedError:
+                self.refused += 1
+            except (OSError, Closed):
+                self.cut += 1  # it was inside the process that died
+            time.sleep(0.002)
+
+
+def test_a_killed_server_is_replaced_and_no_connect_is_refused(make, transport, user):
+    server = make(files={"a.txt": "a"}, transport=transport, user=user)
+    gaps = []
+    with Load(server.port) as load:
+        for _ in range(5):
+            time.sleep(0.3)
+            old = server.role("server")
+            killed = time.monotonic()
+            os.kill(old, signal.SIGKILL)
+            wait_until(lambda: any(t > killed + 0.005 for t in load.answered) and server.role("server") != old, what="answers come again")
+            gaps.append(min(t for t in load.answered if t > killed + 0.005) - killed)
+    assert load.refused == 0
+    assert median(gaps) <= REPLACED_S, gaps
+    assert load.cut <= 5 * len(load.threads)
+
+
+def test_a_killed_logd_loses_no_record(make, transport):
+    server = make(ONE_SITE + JSON_LOG, files={"a.txt": "a"}, transport=transport)
+    asked = 0
+    with server.connect() as connection:
+        for number in range(1500):
+            assert connection.request(f"/a.txt?{number}").status == 200
+            asked += 1
+            if number in (300, 700, 1100):
+                os.kill(server.role("logd"), signal.SIGKILL)
+    records = server.wait_records(asked, seconds=10)
+    queries = [r["cs-uri-query"].lstrip("?") for r in records if r["cs-uri-stem"] == "/a.txt"]
+    assert sorted(map(int, queries)) == list(range(asked))
+
+
+def test_a_server_that_keeps_dying_is_started_ever_later_and_that_is_said(make):
+    server = make()
+    pauses = []
+    for _ in range(8):
+        old = server.role("server")
+        os.kill(old, signal.SIGKILL)
+        start = time.monotonic()
+        wait_until(lambda: server.role("server") != old, seconds=30)
+        pauses.append(time.monotonic() - start)
+    assert max(pauses) > 3 * min(pauses) and max(pauses) > 0.2, pauses
+    assert re.search(r"back(s|ing)? ?off|crash|too often|again in", server.output(), re.I), server.output()
+
+
+def test_a_stop_finishes_what_is_in_flight(make, transport):
+    body = os.urandom(3 << 20)
+    server = make(ONE_SITE + "server.drain_timeout = 10s\n", files={"big.bin": body}, transport=transport)
+    connection = server.connect()
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    connection.send("GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.fill()  # it has begun
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    with pytest.raises(OSError):
+        Connection(server.port, timeout=2).request("/")  # no new connection is served
+    response = connection.read_response()
+    assert response.body == body
+    assert connection.at_end()
+    assert server.process.wait(10) == 0
+    server.process = None
+
+
+def test_a_stop_does_not_wait_for_idle_connections(make):
+    server = make()
+    with server.connect() as idle:
+        assert idle.request("/").status in (403, 404)
+        start = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - start < 3
+        assert idle.at_end()
+
+
+def test_a_stop_is_bounded_by_the_drain_timeout(make):
+    server = make(ONE_SITE + "server.drain_timeout = 1s\n", files={"big.bin": b"x" * (64 << 20)})
+    connection = server.connect()
+    connection.send("GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.fill()
+    start = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait(10)
+    assert 0.8 < time.monotonic() - start < 5
+    connection.close()
+
+
+def test_an_answer_during_the_drain_says_close(make):
+    server = make(ONE_SITE + "server.drain_timeout = 5s\n", files={"a.txt": "a", "big.bin": b"x" * (8 << 20)})
+    slow, keep = server.connect(), server.connect()
+    slow.send("GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+    slow.fill()
+    keep.send("GET /a.txt HTTP/1.1\r\nHost: x\r\n")  # a head that is not complete yet
+    time.sleep(0.1)
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    keep.send("\r\n")
+    response = keep.read_response()
+    assert response.status == 200 and response["connection"].lower() == "close" and keep.at_end()
+    slow.close()
+
+
+def test_drain_under_load_loses_no_answer(make, transport):
+    """What was accepted is answered: connections end between requests, never inside one."""
+    server = make(files={"a.txt": "a" * 5000}, transport=transport)
+    broken, answers = [], [0]
+
+    def ask():
+        try:
+            connection = Connection(server.port)
+        except OSError:
+            return
+        while True:
+            try:
+                connection.send("GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n")
+                response = connection.read_response()
+                answers[0] += 1
+                if response.get("connection", "").lower() == "close":
+                    return
+            except Closed as error:
+                if error.args[0]:
+                    broken.append(error)
+                return
+            except OSError:
+                return
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(15) == 0
+    server.process = None
+    for thread in threads:
+        thread.join(10)
+    assert answers[0] > 50 and not broken
+
+
+def test_a_crash_report_names_the_requests_that_were_open(make, transport):
+    server = make(ONE_SITE + "limits.header_timeout = 60s\n", files={"big.bin": b"x" * (32 << 20)}, transport=transport)
+    connection = server.connect()
+    connection.send("GET /big.bin?marker-4711 HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.fill()
+    os.kill(server.role("server"), signal.SIGKILL)
+    wait_until(lambda: "marker-4711" in server.output(), what="the report names the open request")
+    line = next(line for line in server.output().splitlines() if "marker-4711" in line)
+    assert "deliver" in line.lower(), line
+    connection.close()
+
+
+def test_requests_in_flight_are_listed(make, transport):
+    server = make(files={"big.bin": b"x" * (32 << 20)}, transport=transport)
+    with server.connect() as connection:
+        connection.send("GET /big.bin?marker-0815 HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.fill()
+        text = server.cli("requests").stdout
+        assert "marker-0815" in text and "127.0.0.1" in text
+    wait_until(lambda: "marker-0815" not in server.cli("requests").stdout, what="it is over")
+
+
+# --- how it is reached -----------------------------------------------------------------------
+
+
+def test_readiness_is_told_to_the_service_manager(make):
+    server = make(start=False)
+    path = server.run / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        path.chmod(0o777)
+        sock.settimeout(10)
+        server.start(env=dict(os.environ) | {"NOTIFY_SOCKET": str(path)})
+        messages = sock.recv(4096).decode()
+        assert "READY=1" in messages
+        server.process.send_signal(signal.SIGTERM)
+        while "STOPPING=1" not in messages:
+            messages = sock.recv(4096).decode()
+
+
+def test_sockets_of_the_service_manager_are_taken(make):
+    """LISTEN_FDS as systemd passes it: descriptor 3, with the process id of the one it is meant for."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = make(ONE_SITE, start=False, listen=False, files={"a.txt": "a"})
+        server.port = listener.getsockname()[1]
+        fd = listener.fileno()
+        hand_over = f"exec 3<&{fd}; " + (f"exec {fd}<&-; " if fd != 3 else "") + 'export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
+        server.wrapper = ["bash", "-c", hand_over, "sh"]
+        server.start(pass_fds=(fd,))
+    assert server.fetch("/a.txt").body == b"a"
+    os.kill(server.role("server"), signal.SIGKILL)
+    assert server.fetch("/a.txt").body == b"a"
+
+
+def test_unix_sockets_and_ipv6_answer_like_ipv4(make, transport):
+    port = free_port()
+    server = make(ONE_SITE, start=False, listen=False, files={"a.txt": "a"}, transport=transport)
+    path = server.run / "web"
+    server.port = port
+    server.base += f"server.listen = 127.0.0.1:{port} [::1]:{port} unix:{path} unix:@penstock-test-{port}\n"
+    server.write_config(ONE_SITE)
+    server.start()
+    for address in (("127.0.0.1", port), ("::1", port), str(path), f"\0penstock-test-{port}"):
+        response = fetch(address, "/a.txt")
+        assert response.status == 200 and response.body == b"a", address
+
+
+def test_a_stale_socket_file_is_taken_over(make):
+    server = make(ONE_SITE, start=False, files={"a.txt": "a"})
+    path = server.run / "web"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    server.base = server.base.replace("server.listen = ", f"server.listen = unix:{path} ")
+    server.write_config(ONE_SITE)
+    server.start()
+    assert fetch(str(path), "/a.txt").body == b"a"
+
+
+def test_an_address_in_use_is_said_in_one_line():
+    with socket.socket() as taken, Instance(ONE_SITE) as server:
+        taken.bind(("127.0.0.1", server.port))
+        taken.listen()
+        server.start(wait=False)
+        assert server.process.wait(10) not in (0, 2)
+        assert str(server.port) in server.output() and "in use" in server.output().lower()
+        server.process = None
+
+
+def test_serve_serves_a_folder(make):
+    server = make(start=False, files={"index.html": "home", "a.txt": "a"})
+    server.command = [BINARY, "serve", server.www, "--listen", f"127.0.0.1:{server.port}", "--set", "server.header=none"]
+    server.start()
+    response = server.fetch("/")
+    assert response.status == 200 and response.body == b"home" and response.all("server") == []
+
+
+def test_status_is_json(make):
+    status = make().status()
+    assert json.dumps(status) and isinstance(status, dict)
+
+
+@needs_root
+def test_the_control_socket_is_not_open_to_everybody(make):
+    server = make()
+    assert server.control.stat().st_mode & 0o002 == 0
+
+
+def test_a_second_start_on_the_same_control_socket_is_refused(make):
+    server = make()
+    done = subprocess.run([str(BINARY), "serve", str(server.www), "--listen", f"127.0.0.1:{free_port()}", "--control", str(server.control)],
+                          capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
+    assert done.returncode != 0 and str(server.control) in done.stderr
+    assert server.status()

@@ -1,0 +1,233 @@
+"""Issue §5: methods, keep-alive, pipelining, bodies, Expect, and answers that reach the client."""
+import re
+import time
+
+import pytest
+from http_client import wait_until
+from instance import QUICK
+
+FILES = {"a.txt": "a" * 10, "numbers.txt": "0123456789" * 100}
+for number in range(10):
+    FILES[f"n/{number}.txt"] = f"this is {number}\n"
+CONFIG = "limits.body_bytes = 1000000\nlimits.drain_bytes = 64k\n"
+
+
+def prepare(instance):
+    instance.put("empty.txt", b"")
+    instance.put("big.bin", bytes(range(256)) * 8192)
+
+
+def test_a_hundred_pipelined_requests_are_answered_in_order(site):
+    with site.connect() as connection:
+        connection.send(b"".join(b"GET /n/%d.txt HTTP/1.1\r\nHost: x\r\n\r\n" % (n * 7 % 10) for n in range(100)))
+        for n in range(100):
+            assert connection.read_response().body == b"this is %d\n" % (n * 7 % 10)
+
+
+def test_pipelined_requests_of_all_kinds_keep_their_order(site):
+    """Cached, uncached, absent, refused by method, with bodies: nobody overtakes."""
+    kinds = [("GET", "/n/1.txt", "", 200), ("HEAD", "/big.bin", "", 200), ("GET", "/none", "", 404), ("POST", "/n/1.txt", "abc", 405),
+             ("GET", "/big.bin", "", 200), ("GET", "/n/2.txt", "", 200), ("BREW", "/n/1.txt", "", 501)]
+    for repeat in range(5):
+        with site.connect() as connection:
+            for method, target, body, _ in kinds * 4:
+                connection.send(f"{method} {target} HTTP/1.1\r\nHost: x\r\n" + (f"Content-Length: {len(body)}\r\n" if body else "") + "\r\n" + body)
+            assert [connection.read_response(method).status for method, *_ in kinds * 4] == [status for *_, status in kinds * 4]
+
+
+def test_a_connection_serves_many_requests(site):
+    with site.connect() as connection:
+        for _ in range(300):
+            assert connection.request("/a.txt").body == b"a" * 10
+
+
+def test_connection_close_is_obeyed(site):
+    with site.connect() as connection:
+        response = connection.request("/a.txt", fields=["Connection: close"])
+        assert response.status == 200 and response["connection"].lower() == "close"
+        assert connection.at_end()
+
+
+def test_close_in_a_list_of_options_is_obeyed(site):
+    with site.connect() as connection:
+        assert connection.request("/a.txt", fields=["Connection: x, CLOSE"]).status == 200
+        assert connection.at_end()
+
+
+def test_http_1_0_closes_unless_it_asks_to_stay(site):
+    with site.connect() as connection:
+        response = connection.request("/a.txt", version="HTTP/1.0", host=None)
+        assert response.status == 200 and response.body == b"a" * 10 and connection.at_end()
+    with site.connect() as connection:
+        for _ in range(3):
+            response = connection.request("/a.txt", version="HTTP/1.0", fields=["Connection: keep-alive"])
+            assert response.status == 200 and response["connection"].lower() == "keep-alive"
+
+
+def test_head_has_the_fields_of_get_and_no_body(site):
+    for target in ("/a.txt", "/big.bin", "/empty.txt", "/none", "/n"):
+        with site.connect() as connection:
+            get, head = connection.request(target), connection.request(target, "HEAD")
+            assert head.status == get.status and head.body == b""
+            assert [f for f in head.fields if f[0] != "Date"] == [f for f in get.fields if f[0] != "Date"]
+            assert connection.request("/a.txt").body == b"a" * 10
+
+
+def allowed(response):
+    return {method.strip() for method in response["allow"].split(",")}
+
+
+def test_options_says_what_is_allowed(site):
+    for target in ("/a.txt", "*"):
+        response = site.fetch(target, method="OPTIONS")
+        assert response.status in (200, 204) and {"GET", "HEAD", "OPTIONS"} <= allowed(response)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE"])
+def test_a_known_method_that_is_not_allowed_is_405_with_allow(site, method):
+    with site.connect() as connection:
+        response = connection.request("/a.txt", method)
+        assert response.status == 405 and allowed(response) == {"GET", "HEAD", "OPTIONS"}
+        assert connection.request("/a.txt").status == 200
+
+
+@pytest.mark.parametrize("method", ["BREW", "get", "X-Y!"])
+def test_an_unknown_method_is_501(site, method):
+    assert site.fetch("/a.txt", method=method).status == 501
+
+
+def test_connect_is_refused(site):
+    assert site.fetch("x.example:443", method="CONNECT").status in (405, 501)
+
+
+def test_trace_does_not_echo(site):
+    assert b"secret-cookie" not in site.fetch("/a.txt", method="TRACE", fields=["Cookie: secret-cookie"]).body
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 60000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_is_drained_and_the_connection_lives(site, size, chunked):
+    body = b"GET /smuggled HTTP/1.1\r\n"[:size].ljust(size, b"x")
+    with site.connect() as connection:
+        if chunked:
+            pieces = [body[i:i + 777] for i in range(0, size, 777)]
+            data = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in pieces) + b"0\r\n\r\n"
+            response = connection.request("/a.txt", "POST", fields=["Transfer-Encoding: chunked"], body=data)
+        else:
+            response = connection.request("/a.txt", "POST", fields=[f"Content-Length: {size}"], body=body)
+        assert response.status == 405
+        assert connection.request("/n/3.txt").body == b"this is 3\n"
+
+
+def test_expect_100_is_answered_at_once(site):
+    """Either 100 and then the answer, or the final answer without waiting for the body (RFC 9110 §10.1.1)."""
+    with site.connect() as connection:
+        connection.send("POST /a.txt HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        response = connection.read_response()
+        if response.status == 100:
+            connection.send("abc")
+            response = connection.read_response()
+        assert response.status == 405
+
+
+def test_expect_100_on_a_request_that_is_served(site):
+    with site.connect() as connection:
+        connection.send("GET /a.txt HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n")
+        response = connection.read_response()
+        if response.status == 100:
+            connection.send("abc")
+            response = connection.read_response()
+        assert response.status == 200 and response.body == b"a" * 10
+
+
+def test_an_expectation_that_nobody_knows_is_417(site):
+    assert site.fetch("/a.txt", fields=["Expect: miracles"]).status == 417
+
+
+def test_a_body_over_the_limit_is_413(site):
+    assert site.fetch("/a.txt", fields=["Content-Length: 1000001"]).status == 413
+
+
+def test_a_chunked_body_that_grows_over_the_limit_ends_the_connection(site):
+    with site.connect() as connection:
+        connection.send("GET /a.txt HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            for _ in range(30):
+                connection.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+        except OSError:
+            pass
+        assert connection.read_response().status in (200, 413)
+        assert connection.at_end()
+
+
+def test_413_reaches_a_client_that_has_not_read_yet(site):
+    """The upload goes on for a while after the refusal: a plain close would be a reset and lose the answer."""
+    body = b"x" * (256 << 10)
+    for run in range(50 if QUICK else 500):  # on two transports: 1,000 in all
+        with site.connect() as connection:
+            connection.send("GET /a.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n")
+            connection.send(body)
+            assert connection.read_response().status == 413, run
+
+
+def test_large_files_arrive_whole(site):
+    body = bytes(range(256)) * 8192
+    with site.connect() as connection:
+        for _ in range(5):
+            assert connection.request("/big.bin").body == body
+
+
+def test_a_slow_reader_gets_every_byte(site):
+    body = bytes(range(256)) * 8192
+    with site.connect() as connection:
+        connection.send("GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.take_until(b"\r\n\r\n")
+        received = b""
+        for _ in range(40):
+            time.sleep(0.005)
+            received += connection.sock.recv(16384) if not connection.buffer else connection.take(len(connection.buffer))
+        received += connection.take(len(body) - len(received))
+        assert received == body
+
+
+def test_an_empty_file_is_an_empty_answer(site):
+    with site.connect() as connection:
+        response = connection.request("/empty.txt")
+        assert response.status == 200 and response["content-length"] == "0"
+        assert connection.request("/a.txt").status == 200
+
+
+def test_every_answer_has_the_date_and_a_length(site):
+    for target in ("/a.txt", "/none", "/n"):
+        response = site.fetch(target)
+        assert re.fullmatch(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d GMT", response["date"])
+        assert abs(time.time() - time.mktime(time.strptime(response["date"], "%a, %d %b %Y %H:%M:%S GMT")) + time.timezone) < 5
+        assert response["content-length"].isdigit()
+
+
+@pytest.mark.parametrize("mode, pattern", [("full", r"penstock/\S+"), ("product", "penstock"), ("none", None)])
+def test_the_server_field_is_controlled_on_every_answer(make, mode, pattern):
+    server = make("site.main.hosts = a.example\nsite.main.root = {WWW}\nserver.header = " + mode + "\n", files={"a.txt": "a"})
+    answers = [server.fetch(target, host=host, method=method) for target, host, method in
+               (("/a.txt", "a.example", "GET"), ("/a.txt", "a.example", "HEAD"), ("/none", "a.example", "GET"), ("/", "nobody.example", "GET"),
+                ("/a.txt", "a.example", "POST"), ("/%zz", "a.example", "GET"), ("/a.txt", "a.example", "BREW"))]
+    with server.connect() as connection:
+        connection.send("rubbish\r\n\r\n")
+        answers.append(connection.read_response())
+    for response in answers:
+        if pattern is None:
+            assert response.all("server") == [], response
+        else:
+            assert re.fullmatch(pattern, response["server"]), response
+
+
+def test_a_client_that_leaves_in_the_middle_harms_nobody(site):
+    for cut in range(1, 60, 7):
+        with site.connect() as connection:
+            connection.send(b"GET /big.bin HTTP/1.1\r\nHost: x\r\nA: bbbbbbbbbbbbbbbbbbbbbbbbb\r\n\r\n"[:cut])
+    for _ in range(20):
+        with site.connect() as connection:
+            connection.send("GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.fill()
+    assert site.fetch("/a.txt").status == 200
+    wait_until(lambda: site.counter("connections_open") <= 1, what="no connection is left over")

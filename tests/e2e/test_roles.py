@@ -1,0 +1,89 @@
+"""Issue §3, SB7: who runs as whom, behind which barriers, read from /proc and not from what the server says of itself."""
+import os
+import pwd
+from pathlib import Path
+
+from conftest import needs_root
+from http_client import wait_until
+from instance import UNPRIVILEGED, command_line, family
+
+
+def proc_status(pid):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def threads(pid):
+    return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+
+
+def test_every_role_but_the_supervisor_is_behind_its_barriers(make, user, transport):
+    server = make(user=user, transport=transport)
+    roles = {name: server.role(name) for name in ("server", "logd")}
+    for name, pid in roles.items():
+        for thread in threads(pid):
+            status = proc_status(f"{pid}/task/{thread}")
+            assert status["NoNewPrivs"] == "1", (name, thread)
+            assert status["Seccomp"] == "2", (name, thread)
+            for capability in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+                assert int(status[capability], 16) == 0, (name, thread, capability)
+
+
+@needs_root
+def test_as_root_only_the_supervisor_is_root(make):
+    server = make()
+    supervisor, *others = family(server.process.pid)
+    assert proc_status(supervisor)["Uid"].split()[0] == "0"
+    assert others
+    for pid in others:
+        status = proc_status(pid)
+        assert "0" not in status["Uid"].split(), command_line(pid)
+        assert "0" not in status["Gid"].split(), command_line(pid)
+        assert "0" not in status["Groups"].split(), command_line(pid)
+        assert int(status["CapBnd"], 16) == 0, command_line(pid)
+
+
+@needs_root
+def test_without_root_every_role_is_the_caller_and_one_line_says_what_is_weaker(make):
+    server = make(user=UNPRIVILEGED)
+    uid = str(pwd.getpwnam(UNPRIVILEGED).pw_uid)
+    for pid in family(server.process.pid):
+        assert set(proc_status(pid)["Uid"].split()) == {uid}, command_line(pid)
+    weaker = [line for line in server.output().splitlines() if "root" in line]
+    assert len(weaker) == 1, server.output()
+
+
+def test_the_status_shows_the_barriers(make):
+    text = make().cli("status").stdout.lower()
+    for word in ("seccomp", "landlock", "no_new_privs"):
+        assert word in text, text
+
+
+def test_the_server_has_no_file_of_the_system_open_for_writing(make):
+    server = make(files={"a.txt": "a"})
+    server.fetch("/a.txt")
+    pid = server.role("server")
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+            flags = int(next(l for l in Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines() if l.startswith("flags:")).split()[1], 8)
+        except FileNotFoundError:
+            continue
+        regular = target.startswith("/") and not target.startswith(("/memfd:", "/dev/", str(server.words)))
+        assert not (regular and flags & os.O_ACCMODE != os.O_RDONLY), target
+
+
+def test_no_role_inherits_the_memory_of_the_supervisor(make):
+    """Each role is a fresh execution of the binary: its command line is its own."""
+    server = make()
+    lines = {command_line(pid) for pid in family(server.process.pid)}
+    assert len(lines) == len(family(server.process.pid)), lines
+
+
+def test_no_child_is_left_when_the_supervisor_dies(make):
+    server = make()
+    pids = family(server.process.pid)
+    server.process.kill()
+    server.process.wait()
+    wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() and "penstock" in command_line(pid) for pid in pids if Path(f"/proc/{pid}").exists()),
+               what="the roles end with their supervisor")
