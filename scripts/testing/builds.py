@@ -11,6 +11,7 @@ from outcome import TREE, Outcome, command_case, gtest_outcome, run, side_by_sid
 
 RELEASE = "build"
 RELEASE_TARGETS = ["penstock", "perf/load/floor"]
+QUICK_TESTS = {"sim": "tests/sim/sim", "unit_base": "tests/unit/base/unit_base", "unit_route": "tests/unit/route/unit_route"}
 COMMON = ["-Doptimization=1", "-Ddebug=false", "-Dwerror=true", "-Db_lundef=false",
           "-Dcpp_args=['-gline-tables-only', '-pthread']",
           "-Dmimalloc=disabled"]  # a sanitizer brings its own allocator
@@ -88,11 +89,11 @@ def without_aslr():
     return prefix if shutil.which("setarch") and run([*prefix, "true"])[0] == 0 else []
 
 
-def run_tests(name, suites=("unit", "sim")):
+def run_tests(name, suites=("unit", "sim"), names=None):
     """Every program of the suites, two at a time; one case per GoogleTest case."""
     prefix = without_aslr()
     wanted = {f"penstock:{suite}" for suite in suites} | set(suites)
-    tests = [t for t in introspect(name, "--tests") if wanted & set(t["suite"])]
+    tests = [t for t in introspect(name, "--tests") if wanted & set(t["suite"]) and (names is None or t["name"] in names)]
 
     def one(test):
         with tempfile.TemporaryDirectory() as scratch:

@@ -62,10 +62,14 @@ def steps(quick):
     checks = [check_step(path) for path in sorted((TREE / "scripts/checks").glob("*.py")) if path.name != "tree.py"]
     return checks + [
         Step("release", "g++ release build", lambda: builds.build(builds.RELEASE, builds.RELEASE_TARGETS), quick=True),
+        Step("quick-build", "g++ release build of the quick tests",
+             lambda: builds.build(builds.RELEASE, builds.QUICK_TESTS.values()), quick=True, needs=("release",)),
+        Step("quick-tests", "simulator and ground floor, release",
+             lambda: builds.run_tests(builds.RELEASE, names=builds.QUICK_TESTS), quick=True, needs=("quick-build",)),
         Step("gcc-tests", "g++ over tests and benchmarks", builds.check_tests_with_gcc, needs=("release",)),
         *([Step("e2e", "the real binary, end to end", lambda: e2e(quick), needs=("release",))] if E2E.is_dir() else []),
-        Step("asan-build", "clang-19 with ASan, UBSan, fuzzers", lambda: builds.build("build-asan"), quick=True),
-        Step("unit", "unit and simulator tests, ASan", lambda: builds.run_tests("build-asan"), quick=True, needs=("asan-build",)),
+        Step("asan-build", "clang-19 with ASan, UBSan, fuzzers", lambda: builds.build("build-asan")),
+        Step("unit", "unit and simulator tests, ASan", lambda: builds.run_tests("build-asan"), needs=("asan-build",)),
         Step("fuzz", "each fuzzer for a few seconds", builds.run_fuzzers, needs=("asan-build",)),
         Step("tsan-build", "clang-19 with TSan", lambda: builds.build("build-tsan")),
         Step("tsan", "unit and simulator tests, TSan", lambda: builds.run_tests("build-tsan"), needs=("tsan-build",)),
