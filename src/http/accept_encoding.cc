@@ -47,7 +47,7 @@ struct Element {
 std::optional<Element> parse_element(std::string_view text) {
   const size_t semicolon = text.find(';');
   const std::string_view name = trim_ows(text.substr(0, semicolon));
-  if (!is_token(name)) return std::nullopt;
+  if (!is_http_token(name)) return std::nullopt;
   if (semicolon == std::string_view::npos) return Element{name, WEIGHT_MAX};
   const std::string_view parameter = trim_ows(text.substr(semicolon + 1));
   if (parameter.size() < 2 || ascii_lower(parameter[0]) != 'q' || parameter[1] != '=') return std::nullopt;
@@ -132,7 +132,7 @@ AcceptMask accept_mask_of(std::string_view value) {
   while (!value.empty()) {
     const std::string_view name = next_element(value);
     if (name.empty()) continue;
-    if (!is_token(name) || name == "*") return {false, 0};
+    if (!is_http_token(name) || name == "*") return {false, 0};
     const auto coding = coding_from_name(name);
     if (coding == Coding::IDENTITY) return {false, 0};
     if (coding) mask |= coding_bit(*coding);

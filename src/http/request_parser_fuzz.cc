@@ -5,8 +5,8 @@
 #include "src/base/prng.h"
 #include "src/http/host.h"
 #include "src/http/request_parser.h"
+#include "src/http/same_head.h"
 #include "src/http/syntax.h"
-#include "tests/support/same_head.h"
 
 #include <algorithm>
 #include <memory>
@@ -37,9 +37,9 @@ void check_same(const Answer& a, const RequestHead& a_head, std::string_view a_i
 
 void check_promises(const RequestHead& head, size_t consumed, std::string_view input) {
   ASSERT(consumed <= input.size() && input.substr(0, consumed).ends_with("\r\n\r\n"));
-  ASSERT(is_token(head.method_text) && !head.target.empty());
+  ASSERT(is_http_token(head.method_text) && !head.target.empty());
   for (const HeaderField& field : head.fields()) {
-    ASSERT(is_token(field.name));
+    ASSERT(is_http_token(field.name));
     for (const char c : field.value) ASSERT(is_syntax(c, SYNTAX_VALUE));
   }
   ASSERT(head.version_minor == 0 || host_is_valid(head.authority));

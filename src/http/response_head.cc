@@ -64,7 +64,7 @@ ResponseHeadWriter::ResponseHeadWriter(std::span<char> out, uint16_t status, int
 }
 
 void ResponseHeadWriter::field(std::string_view name, std::string_view value) {
-  ok_ = ok_ && is_token(name) && is_field_value(value);
+  ok_ = ok_ && is_http_token(name) && is_field_value(value);
   char* at = claim(name.size() + 2 + value.size() + 2);
   if (at == nullptr) return;
   at = append(at, name);

@@ -41,7 +41,7 @@ constexpr bool is_syntax(char c, uint8_t classes) {
   return (SYNTAX_TABLE[static_cast<unsigned char>(c)] & classes) != 0;
 }
 
-constexpr bool is_token(std::string_view text) {
+constexpr bool is_http_token(std::string_view text) {
   for (const char c : text) {
     if (!is_syntax(c, SYNTAX_TOKEN)) return false;
   }

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "src/http/request_parser.h"
+#include "src/http/same_head.h"
 #include "tests/support/guard_page.h"
-#include "tests/support/same_head.h"
 
 #include <memory>
 #include <ostream>

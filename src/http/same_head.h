@@ -1,4 +1,5 @@
 // same_head: whether two RequestHeads say the same, views compared by where they stand in their inputs.
+// For tests and fuzzers, which hold one way of parsing to another; the server has no use for it.
 #pragma once
 
 #include "src/http/request_head.h"
