@@ -2,10 +2,12 @@
 // no limits, no time-outs: each "\r\n\r\n" received is answered with the same 1 KiB response.
 //
 //   floor [--mode=uring|epoll|transport|transport-plain|transport-epoll] [--port=N] [--body=BYTES] [--close]
+//         [--file]
 //
 // uring and epoll are bare loops; transport runs the same answers through penstock's Transport, so that
 // the difference of the two is what that seam costs (transport-plain: with ordinary instead of direct
 // descriptors). --close ends the connection after each answer.
+// --file (transport modes only) sends the body as a part of a memfd, one request at a time.
 // The uring loop uses src/uring (set-up, entries, buffers) and nothing above it.
 #include "src/base/bytes.h"
 #include "src/base/clock.h"
@@ -20,6 +22,7 @@
 #include <string>
 #include <string_view>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 
 using namespace penstock;
 
@@ -33,8 +36,11 @@ struct Floor {
   uint16_t port = 9'000;
   size_t body_bytes = 1'024;
   bool close_after = false;
+  bool from_file = false;
   std::string answers;  // DEPTH_MAX times the same
   size_t answer_bytes = 0;
+  size_t head_bytes = 0;
+  int body_file = -1;
   int listener = -1;
 };
 
@@ -180,6 +186,16 @@ class UringFloor {
 
 // ---- through penstock's Transport
 
+void answer(const Floor& floor, Transport& transport, Handle conn, uint32_t requests) {
+  if (!floor.from_file) {
+    transport.send_bytes(conn, floor.answers.data(), requests * floor.answer_bytes);
+    return;
+  }
+  const SendPart parts[] = {SendPart::memory(floor.answers.data(), floor.head_bytes),
+                            SendPart::file(floor.body_file, 0, floor.body_bytes)};
+  transport.send(conn, parts, false);
+}
+
 [[noreturn]] void run_transport(const Floor& floor, TransportKind kind) {
   auto opened = open_transport(kind, {.connections_max = CONNECTIONS_MAX},
                                {.direct_descriptors = floor.mode != "transport-plain"});
@@ -196,7 +212,7 @@ class UringFloor {
         const uint32_t requests = count_requests(event.data, event.size);
         transport.release(event.buffer);
         if (requests > 0 && transport.is_open(event.conn)) {
-          transport.send_bytes(event.conn, floor.answers.data(), requests * floor.answer_bytes);
+          answer(floor, transport, event.conn, requests);
         }
       } else if (event.kind == TransportEventKind::SENT) {
         if (floor.close_after) transport.close(event.conn);
@@ -221,6 +237,8 @@ Floor parse(int argc, char** argv) {
       floor.body_bytes = number();
     } else if (arg == "--close") {
       floor.close_after = true;
+    } else if (arg == "--file") {
+      floor.from_file = true;
     } else {
       die("usage: see the head of floor.cc");
     }
@@ -231,9 +249,14 @@ Floor parse(int argc, char** argv) {
       std::to_string(floor.body_bytes) +
       "\r\nLast-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\nETag: \"00000000-400\"\r\nAccept-Ranges: bytes\r\n" +
       (floor.close_after ? "Connection: close\r\n\r\n" : "Connection: keep-alive\r\n\r\n");
+  floor.head_bytes = answer.size();
   answer.append(floor.body_bytes, 'x');
+  floor.body_file = ::memfd_create("body", MFD_CLOEXEC);
+  if (::write(floor.body_file, answer.data() + floor.head_bytes, floor.body_bytes) < 0) die("no memfd");
   floor.answer_bytes = answer.size();
-  for (uint32_t i = 0; i < DEPTH_MAX; ++i) floor.answers += answer;
+  // A pipeline of large answers is nobody's yardstick.
+  const uint32_t depth = floor.body_bytes <= 16'384 ? DEPTH_MAX : 1;
+  for (uint32_t i = 0; i < depth; ++i) floor.answers += answer;
   return floor;
 }
 

@@ -3,6 +3,7 @@
 #include "src/base/assert.h"
 
 #include <algorithm>
+#include <csignal>
 #include <fcntl.h>
 #include <sys/sendfile.h>
 #include <sys/syscall.h>
@@ -33,6 +34,14 @@ bool is_resident(int fd, uint64_t offset, uint64_t bytes) {
 }
 
 }  // namespace
+
+void ignore_broken_pipe_signal() {
+  struct sigaction current {};
+  if (::sigaction(SIGPIPE, nullptr, &current) != 0 || current.sa_handler != SIG_DFL) return;
+  struct sigaction ignored {};
+  ignored.sa_handler = SIG_IGN;
+  ::sigaction(SIGPIPE, &ignored, nullptr);
+}
 
 SendJob::SendJob(std::span<const SendPart> parts, bool more)
     : count_(static_cast<uint32_t>(parts.size())), more_(more) {

@@ -14,6 +14,10 @@
 
 namespace penstock {
 
+// sendfile(2) and splice(2) have no MSG_NOSIGNAL: on a connection that the peer has reset they raise SIGPIPE. Where
+// the process has left that signal to kill it, it is ignored from here on.
+void ignore_broken_pipe_signal();
+
 class SendJob {
  public:
   enum class Result : uint8_t {

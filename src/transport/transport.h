@@ -101,7 +101,7 @@ struct TransportOptions {
   uint32_t receive_buffers = 1'024;   // power of two, at most 32768
   uint32_t receive_buffer_bytes = 4'096;  // of each
   uint32_t zerocopy_min = 0;              // memory sends of at least this many bytes go without a copy; 0: never
-  uint32_t file_turn_bytes = 1'048'576;   // of file parts sent on one connection before others get their turn
+  uint32_t file_turn_bytes = 2'097'152;   // of file parts sent on one connection before others get their turn
 };
 
 class Transport {

@@ -28,6 +28,7 @@ constexpr Handle handle_of(uint64_t data) {
 }  // namespace
 
 Result<std::unique_ptr<Transport>> EpollTransport::open(const TransportOptions& options) {
+  ignore_broken_pipe_signal();
   std::unique_ptr<EpollTransport> transport(new EpollTransport(options));
   if (Status status = transport->set_up(); !status) return std::unexpected(std::move(status.error()));
   return transport;

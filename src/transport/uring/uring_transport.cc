@@ -25,6 +25,7 @@ constexpr uint16_t RECEIVE_GROUP = 0;
 }  // namespace
 
 Result<std::unique_ptr<Transport>> UringTransport::open(const TransportOptions& options, const UringOptions& uring) {
+  ignore_broken_pipe_signal();
   std::unique_ptr<UringTransport> transport(new UringTransport(options));
   if (Status status = transport->set_up(uring); !status) return std::unexpected(std::move(status.error()));
   return transport;
