@@ -23,6 +23,7 @@ void convert(const struct stat& st, FileInfo& info) {
   info.ctime_ns = to_ns(st.st_ctim);
   info.mode = st.st_mode;
   info.uid = st.st_uid;
+  info.links = static_cast<uint32_t>(st.st_nlink);
   info.type = type_of(st.st_mode);
 }
 

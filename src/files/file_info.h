@@ -25,6 +25,7 @@ struct FileInfo {
   int64_t ctime_ns = 0;  // of the last write or attribute change; cannot be forged
   uint32_t mode = 0;     // permission bits and type as in st_mode
   uint32_t uid = 0;
+  uint32_t links = 1;  // names of the inode
   FileType type = FileType::OTHER;
 };
 
@@ -33,8 +34,16 @@ struct FileInfo {
   return a.id == b.id && a.size == b.size && a.mtime_ns == b.mtime_ns && a.ctime_ns == b.ctime_ns;
 }
 
-// fstat(2) of an open descriptor: 0 or an errno. For the deliver step of a streamed file too: a
-// version that differs from the one at open means that the rest must not be sent.
+// Same bytes, as far as `now` of the same open descriptor can tell: a ctime that moved is fine where
+// something else explains it (a name less since the file was replaced by rename, another owner or
+// mode), so that a replaced file goes on being sent as the one version it is. For what is streamed.
+[[nodiscard]] constexpr bool same_content(const FileInfo& opened, const FileInfo& now) {
+  if (opened.id != now.id || opened.size != now.size || opened.mtime_ns != now.mtime_ns) return false;
+  return opened.ctime_ns == now.ctime_ns || opened.links != now.links || opened.mode != now.mode ||
+         opened.uid != now.uid;
+}
+
+// fstat(2) of an open descriptor: 0 or an errno.
 [[nodiscard]] int read_file_info(int fd, FileInfo& info);
 // The same for one name in a directory; a symbolic link is not followed.
 [[nodiscard]] int read_file_info_at(int dir_fd, const char* name, FileInfo& info);

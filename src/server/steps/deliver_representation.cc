@@ -181,7 +181,7 @@ bool put_segment(Core& core, Exchange& ex, Outgoing& out, Segment& segment) {
 // The file behind a stream is still the one that was opened.
 bool stream_is_unchanged(Core& core, const Exchange& ex) {
   FileInfo info;
-  return core.reader.stat(ex.stream, info) == 0 && same_version(info, ex.stream_info);
+  return core.reader.stat(ex.stream, info) == 0 && same_content(ex.stream_info, info);
 }
 
 }  // namespace
