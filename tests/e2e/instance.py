@@ -197,12 +197,12 @@ class Instance:
     def connect(self, **options):
         return Connection(self.port, **options)
 
-    def role(self, name):
+    def role(self, name, seconds=5):
         """The process id of a role: server or logd."""
         def find():
             pids = [pid for pid in family(self.process.pid)[1:] if re.search(rf"--role {name}\b", command_line(pid))]
             return pids[0] if len(pids) == 1 else None  # two while one replaces the other
-        return wait_until(find, what=f"one process of role {name}")
+        return wait_until(find, seconds, what=f"one process of role {name}")
 
     # --- its log ---------------------------------------------------------------------------
 

@@ -117,7 +117,10 @@ def test_a_range_that_is_none_is_not_guessed_at(ask, text):
 
 
 def parts_of(response):
-    """(first, last, bytes) of each part of a multipart/byteranges body."""
+    """(first, last, bytes) of each part; neighbours that were joined into one may come as a plain range."""
+    if response.get("content-range") is not None:
+        match = re.fullmatch(r"bytes (\d+)-(\d+)/1000", response["content-range"])
+        return [(int(match[1]), int(match[2]), response.body)]
     boundary = re.fullmatch(r'multipart/byteranges; boundary="?([^"]+)"?', response["content-type"])[1].encode()
     pieces = response.body.split(b"--" + boundary)
     assert pieces[0] in (b"", b"\r\n") and pieces[-1].rstrip(b"\r\n") == b"--"
@@ -130,11 +133,11 @@ def parts_of(response):
     return parts
 
 
-@pytest.mark.parametrize("text, wanted", [("0-0,2-2", [(0, 0), (2, 2)]), ("500-599,0-9,-10", [(500, 599), (0, 9), (990, 999)]), ("0-0, 5000-, 9-9", [(0, 0), (9, 9)]),
+@pytest.mark.parametrize("text, wanted", [("0-0,2-2", [(0, 0), (2, 2)]), ("0-0,700-702", [(0, 0), (700, 702)]), ("500-599,0-9,-10", [(500, 599), (0, 9), (990, 999)]), ("0-0, 5000-, 9-9", [(0, 0), (9, 9)]),
                                           (",".join(f"{n * 20}-{n * 20}" for n in range(16)), [(n * 20, n * 20) for n in range(16)])])
 def test_several_ranges(ask, text, wanted):
     response = ask("Range: bytes=" + text)
-    assert response.status == 206 and response.all("content-range") == []
+    assert response.status == 206
     parts = parts_of(response)
     if len(parts) == len(wanted):
         assert [(first, last) for first, last, _ in parts] == wanted

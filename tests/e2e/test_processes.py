@@ -48,19 +48,20 @@ class Load:
 
 
 def test_a_killed_server_is_replaced_and_no_connect_is_refused(make, transport, user):
-    server = make(files={"a.txt": "a"}, transport=transport, user=user)
     gaps = []
-    with Load(server.port) as load:
-        for _ in range(5):
+    for _ in range(3):  # a fresh instance each: one that keeps dying is started ever later
+        server = make(files={"a.txt": "a"}, transport=transport, user=user)
+        with Load(server.port) as load:
             time.sleep(0.3)
             old = server.role("server")
             killed = time.monotonic()
             os.kill(old, signal.SIGKILL)
             wait_until(lambda: any(t > killed + 0.005 for t in load.answered) and server.role("server") != old, what="answers come again")
-            gaps.append(min(t for t in load.answered if t > killed + 0.005) - killed)
-    assert load.refused == 0
+            time.sleep(0.2)
+        gaps.append(min(t for t in load.answered if t > killed + 0.005) - killed)
+        assert load.refused == 0
+        assert load.cut <= len(load.threads)
     assert median(gaps) <= REPLACED_S, gaps
-    assert load.cut <= 5 * len(load.threads)
 
 
 def test_a_killed_logd_loses_no_record(make, transport):
@@ -84,14 +85,14 @@ def test_a_server_that_keeps_dying_is_started_ever_later_and_that_is_said(make):
         old = server.role("server")
         os.kill(old, signal.SIGKILL)
         start = time.monotonic()
-        wait_until(lambda: server.role("server") != old, seconds=30)
+        wait_until(lambda: server.role("server", 40) != old, seconds=40)
         pauses.append(time.monotonic() - start)
     assert max(pauses) > 3 * min(pauses) and max(pauses) > 0.2, pauses
     assert re.search(r"back(s|ing)? ?off|crash|too often|again in", server.output(), re.I), server.output()
 
 
 def test_a_stop_finishes_what_is_in_flight(make, transport):
-    body = os.urandom(3 << 20)
+    body = os.urandom(600_000)
     server = make(ONE_SITE + "server.drain_timeout = 10s\n", files={"big.bin": body}, transport=transport)
     connection = server.connect()
     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)

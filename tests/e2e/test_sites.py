@@ -88,7 +88,7 @@ site.main.route.kept.header.X-Route = kept
 site.main.route.kept.cache_control = max-age=60
 site.main.route.old.prefix = /old/
 site.main.route.old.handler = redirect
-site.main.route.old.to = /new/$path$query
+site.main.route.old.to = /new$path$query
 site.main.route.out.prefix = /out
 site.main.route.out.handler = redirect
 site.main.route.out.to = https://example.org/x
@@ -245,7 +245,7 @@ class Links(html.parser.HTMLParser):
             self.found.append(dict(attributes)["href"])
 
 
-NAMES = ["plain.txt", "two words.txt", "a<b>&\"c'.txt", "<script>alert(1)</script>.txt", "ümlaut.txt", "per%cent", "q?m#h", "javascript:alert(1)", "folder/x"]
+NAMES = ["plain.txt", "two words.txt", "a<b>&\"c'.txt", "<script>alert(1)<script>.txt", "ümlaut.txt", "per%cent", "q?m#h", "javascript:alert(1)", "folder/x"]
 
 
 def test_a_listing_for_people(make):
