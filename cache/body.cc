@@ -6,9 +6,7 @@
 
 #include "src/base/assert.h"
 
-#include <cstdlib>
 #include <fcntl.h>
-#include <malloc.h>
 #include <new>
 #include <sys/mman.h>
 
@@ -16,8 +14,8 @@ namespace penstock {
 namespace {
 
 constexpr uint64_t PAGE_BYTES = 4096;
-// The allocator's header of a chunk.
-constexpr uint64_t CHUNK_OVERHEAD = sizeof(size_t);
+// No file is larger; leaves room for rounding up.
+constexpr uint64_t BYTES_MAX = INT64_MAX / 2;
 // What the kernel keeps for a memfd: inode, dentry, file, a mapping. Measured with slabinfo, rounded up.
 constexpr uint64_t MEMFD_OVERHEAD = 2048;
 // Since Linux 5.1; F_SEAL_WRITE would do as well, but it waits up to 150 ms for pages that somebody
@@ -93,27 +91,28 @@ Body* BodyStore::create(uint64_t size) {
 }
 
 Body* BodyStore::create_memory(uint64_t size) {
-  const uint64_t asked = sizeof(Body) + size + CHUNK_OVERHEAD;
-  if (asked < size || !ledger_.charge_transient(asked)) return nullptr;
-  void* memory = std::malloc(sizeof(Body) + size);
+  if (size > BYTES_MAX) return nullptr;
+  const uint64_t charge = Arena::charge(sizeof(Body) + size);
+  if (!ledger_.charge_transient(charge)) return nullptr;
+  void* memory = ledger_.arena().allocate(sizeof(Body) + size);
   if (memory == nullptr) {
-    ledger_.release_transient(asked);
+    ledger_.release_transient(charge);
     return nullptr;
   }
-  const uint64_t charge = ::malloc_usable_size(memory) + CHUNK_OVERHEAD;
-  ledger_.add_transient(charge - asked);
   bodies_.fetch_add(1, std::memory_order_relaxed);
   return new (memory) Body(*this, size, static_cast<char*>(memory) + sizeof(Body), -1, charge);
 }
 
 // Everything is reserved here, so that filling it cannot meet a SIGBUS for lack of memory.
 Body* BodyStore::create_memfd(uint64_t size) {
-  if (size > static_cast<uint64_t>(INT64_MAX) - PAGE_BYTES) return nullptr;
-  const uint64_t charge = page_round(size) + MEMFD_OVERHEAD + sizeof(Body) + CHUNK_OVERHEAD;
+  if (size > BYTES_MAX) return nullptr;
+  const uint64_t charge = page_round(size) + MEMFD_OVERHEAD + Arena::charge(sizeof(Body));
   if (!ledger_.charge_transient(charge)) return nullptr;
   UniqueFd fd(::memfd_create("penstock-body", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  void* memory =
-      fd.valid() && ::fallocate(fd.get(), 0, 0, static_cast<off_t>(size)) == 0 ? std::malloc(sizeof(Body)) : nullptr;
+  void* memory = nullptr;
+  if (fd.valid() && ::fallocate(fd.get(), 0, 0, static_cast<off_t>(size)) == 0) {
+    memory = ledger_.arena().allocate(sizeof(Body));
+  }
   if (memory == nullptr) {
     ledger_.release_transient(charge);
     return nullptr;
@@ -130,9 +129,10 @@ void BodyStore::destroy(const Body* body) {
     memfds_.fetch_sub(1, std::memory_order_relaxed);
   }
   ledger_.release_transient(body->charge_);
+  const size_t bytes = sizeof(Body) + (body->fd_.valid() ? 0 : body->size_);
   Body* dead = const_cast<Body*>(body);
   dead->~Body();
-  std::free(dead);
+  ledger_.arena().free(dead, bytes);
   bodies_.fetch_sub(1, std::memory_order_release);
 }
 

@@ -95,6 +95,7 @@ class BodyStore {
 
  private:
   friend class Body;
+  friend class CacheTable;  // copies bodies into denser memory
   [[nodiscard]] Body* create_memory(uint64_t size);
   [[nodiscard]] Body* create_memfd(uint64_t size);
   void destroy(const Body* body);

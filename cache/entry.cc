@@ -5,15 +5,12 @@
 
 #include "src/base/assert.h"
 
-#include <cstdlib>
 #include <cstring>
-#include <malloc.h>
 #include <new>
 
 namespace penstock {
 namespace {
 
-constexpr uint64_t CHUNK_OVERHEAD = sizeof(size_t);
 constexpr size_t LINE = 64;
 constexpr size_t FIELD_BYTES_MAX = 65'535;
 
@@ -57,11 +54,13 @@ void Entry::unpin() const {
   if (cold_->pins.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   ASSERT(!cold_->in_table);
   for (uint32_t i = 0; i < variant_count_; ++i) variants()[i].body->unpin();
-  cold_->ledger->release_transient(cold_->charge);
+  MemoryLedger& ledger = *cold_->ledger;
+  const size_t bytes = cold_->bytes;
+  ledger.release_transient(cold_->charge);
   Entry* dead = const_cast<Entry*>(this);
   dead->cold_->~EntryCold();
   dead->~Entry();
-  std::free(dead);
+  ledger.arena().free(dead, bytes);
 }
 
 bool EntryBuilder::add(const VariantSpec& variant) {
@@ -118,17 +117,18 @@ Entry* EntryBuilder::build(MemoryLedger& ledger) const {
   const size_t text_at = sizeof(Entry) + variant_count_ * sizeof(Variant);
   const size_t cold_at = line_round(text_at + text);
   const size_t total = cold_at + line_round(sizeof(EntryCold));
-  if (!ledger.charge_transient(total)) return nullptr;
-  char* memory = static_cast<char*>(std::aligned_alloc(LINE, total));
+  const uint64_t charge = Arena::charge(total);
+  if (!ledger.charge_transient(charge)) return nullptr;
+  char* memory = static_cast<char*>(ledger.arena().allocate(total));
   if (memory == nullptr) {
-    ledger.release_transient(total);
+    ledger.release_transient(charge);
     return nullptr;
   }
   auto* entry = new (memory) Entry;
   entry->cold_ = new (memory + cold_at) EntryCold;
   entry->cold_->ledger = &ledger;
-  entry->cold_->charge = ::malloc_usable_size(memory) + CHUNK_OVERHEAD;
-  ledger.add_transient(entry->cold_->charge - total);
+  entry->cold_->bytes = total;
+  entry->cold_->charge = charge;
   fill_fields(*entry);
   fill_variants(*entry, memory + text_at);
   return entry;

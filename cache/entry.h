@@ -59,7 +59,8 @@ struct EntryCold {
   bool in_table = false;
   uint64_t retire_epoch = 0;
   uint64_t evict_bytes = 0;  // what it weighed when it entered the queue
-  uint64_t charge = 0;       // this allocation; bodies carry their own
+  size_t bytes = 0;          // of this allocation,
+  uint64_t charge = 0;       // and what it costs; bodies carry their own
   MonoTime created;
   MemoryLedger* ledger = nullptr;
   std::string_view canonical;
@@ -182,6 +183,8 @@ struct EntryBuilder {
   [[nodiscard]] Entry* build(MemoryLedger& ledger) const;
 
   [[nodiscard]] uint32_t variant_count() const { return variant_count_; }
+  // Another body with the same bytes for the variant. REQUIRES: index < variant_count(), sealed, equal size.
+  void change_body(uint32_t index, const Body* body) { variants_[index].body = body; }
 
  private:
   void fill_fields(Entry& entry) const;

@@ -1,12 +1,9 @@
 // Invariants:
-// - An entry sits in the bucket place_of(hash, count_), or somewhere in its overflow chain, once.
-// - Growing: the new bucket is filled, then count_ is published (release), then the old places are
-//   cleared. Shrinking: the lower bucket is filled, count_ published, then the upper one cleared. So a reader
-//   that used an old count_ and found a place already cleared reads the new count_ afterwards (the clearing
-//   store is a release, its load an acquire) and looks again: a miss is only believed under an unchanged count_.
-//   (Were the table to grow and shrink by the same bucket within one find(), that find could miss an entry
-//   that is there. For a cache that is one fill too many; the distance between LOAD and shrink()'s bound
-//   makes it a theoretical one.)
+// - An entry sits in the bucket place_of(hash, count), or somewhere in its overflow chain, once.
+// - Growing: the new bucket is filled, then shape_ is published (release), then the old places are
+//   cleared. Shrinking: the lower bucket is filled, shape_ published, then the upper one cleared. So a reader
+//   that used an old shape_ and found a place already cleared reads the new shape_ afterwards (the clearing
+//   store is a release, its load an acquire) and looks again: a miss is only believed under an unchanged shape_.
 // - Between filling and clearing an entry stands in two places; both find it, which is right.
 #include "cache/index.h"
 
@@ -50,6 +47,11 @@ uint64_t CacheIndex::word_of(Entry* entry) {
   return tag_of(entry->hash_) | address;
 }
 
+void CacheIndex::publish_count(uint32_t count) {
+  const uint64_t moves = (shape_.load(std::memory_order_relaxed) >> 32) + 1;
+  shape_.store(moves << 32 | count, std::memory_order_release);
+}
+
 uint32_t CacheIndex::place_of(uint64_t hash, uint32_t count) {
   const uint32_t half = std::bit_floor(count);
   const auto place = static_cast<uint32_t>(hash) & (2 * half - 1);
@@ -63,9 +65,9 @@ CacheIndex::Bucket* CacheIndex::bucket_at(uint32_t index) const {
 }
 
 Entry* CacheIndex::find(const KeyView& key, uint64_t hash) const {
-  uint32_t count = count_.load(std::memory_order_acquire);
+  uint64_t shape = shape_.load(std::memory_order_acquire);
   while (true) {
-    for (const Bucket* at = bucket_at(place_of(hash, count)); at != nullptr;
+    for (const Bucket* at = bucket_at(place_of(hash, count_of(shape))); at != nullptr;
          at = at->next.load(std::memory_order_acquire)) {
       for (const auto& slot : at->slots) {
         const uint64_t word = slot.load(std::memory_order_acquire);
@@ -75,9 +77,9 @@ Entry* CacheIndex::find(const KeyView& key, uint64_t hash) const {
         if (entry->hash_ == hash && entry->has_key(key)) return entry;
       }
     }
-    const uint32_t again = count_.load(std::memory_order_acquire);
-    if (again == count) return nullptr;
-    count = again;
+    const uint64_t again = shape_.load(std::memory_order_acquire);
+    if (again == shape) return nullptr;
+    shape = again;
   }
 }
 
@@ -151,7 +153,7 @@ void CacheIndex::split() {
       if (word != 0 && place_of(entry_of(word)->hash_, count + 1) == count) put(upper, word);
     }
   }
-  count_.store(count + 1, std::memory_order_release);
+  publish_count(count + 1);
   for (Bucket* at = lower; at != nullptr; at = at->next.load(std::memory_order_relaxed)) {
     for (auto& slot : at->slots) {
       const uint64_t word = slot.load(std::memory_order_relaxed);
@@ -166,7 +168,7 @@ void CacheIndex::merge() {
   Bucket* upper = bucket_at(count);
   Bucket* lower = bucket_at(count - std::bit_floor(count));
   for_each_in(count, [&](Entry* entry) { put(lower, word_of(entry)); });
-  count_.store(count, std::memory_order_release);
+  publish_count(count);
   for (Bucket* at = upper; at != nullptr; at = at->next.load(std::memory_order_relaxed)) {
     for (auto& slot : at->slots) slot.store(0, std::memory_order_release);
   }

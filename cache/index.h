@@ -56,7 +56,7 @@ class CacheIndex {
   // Gives back buckets while the table is sparse, `merges` at most; true where more could be given back.
   bool shrink(uint32_t merges);
 
-  [[nodiscard]] uint32_t buckets() const { return count_.load(std::memory_order_relaxed); }
+  [[nodiscard]] uint32_t buckets() const { return count_of(shape_.load(std::memory_order_relaxed)); }
   [[nodiscard]] uint64_t entries() const { return entries_; }
   [[nodiscard]] uint64_t memory_bytes() const { return (uint64_t{buckets()} + overflow_buckets_) * sizeof(Bucket); }
 
@@ -89,6 +89,9 @@ class CacheIndex {
   }
   [[nodiscard]] static uint64_t word_of(Entry* entry);
 
+  [[nodiscard]] static uint32_t count_of(uint64_t shape) { return static_cast<uint32_t>(shape); }
+  void publish_count(uint32_t count);
+
   // Bucket of a hash when there are `count` buckets.
   [[nodiscard]] static uint32_t place_of(uint64_t hash, uint32_t count);
   [[nodiscard]] Bucket* bucket_at(uint32_t index) const;
@@ -99,7 +102,9 @@ class CacheIndex {
   void drop_empty_overflow(Bucket* bucket);
   void map_segment(uint32_t segment);
 
-  std::atomic<uint32_t> count_{BASE};
+  // Moves above the number of buckets below: changes with every split and merge, and never returns to an old
+  // value while a reader sleeps.
+  std::atomic<uint64_t> shape_{BASE};
   std::array<std::atomic<Bucket*>, SEGMENTS> segments_{};
   uint64_t entries_ = 0;
   uint64_t overflow_buckets_ = 0;

@@ -139,6 +139,7 @@ InsertOutcome CacheTable::insert(Entry* entry, MonoTime now) {
         outcome = InsertOutcome::STALE;  // a fill under an older configuration came late
       } else if (old != nullptr) {
         exchange(old, entry);
+        ++counters_.replaced;
       } else if (make_room(entry->charge_with_bodies() + INDEX_SLACK, UINT32_MAX)) {
         take_in(entry);
         index_.insert(entry);
@@ -163,6 +164,7 @@ InsertOutcome CacheTable::replace(const Entry* old, Entry* entry, MonoTime now) 
     if (old->cold_->in_table) outcome = admit(*entry, now);
     if (outcome == InsertOutcome::INSERTED) {
       exchange(const_cast<Entry*>(old), entry);
+      ++counters_.replaced;
     } else {
       ++counters_.refused;
     }
@@ -225,11 +227,9 @@ void CacheTable::exchange(Entry* old, Entry* entry) {
   take_in(entry);
   index_.swap(old, entry);
   eviction_.replace(old, entry);
-  entry->used_.store(1, std::memory_order_relaxed);
   entry->cold_->hits_sampled.store(old->cold_->hits_sampled.load(std::memory_order_relaxed), std::memory_order_relaxed);
   put_out(old);
   retire(old);
-  ++counters_.replaced;
   // The new one may be larger. Whatever leaves for it, it is admitted: admit() saw that it fits alone.
   (void)make_room(0, UINT32_MAX);
 }
@@ -285,6 +285,7 @@ CacheStats CacheTable::stats() const {
   stats.bytes_cached = ledger_.cached();
   stats.bytes_index = index_charged_;
   stats.bytes_transient = ledger_.transient();
+  stats.bytes_overhead = ledger_.arena().overhead();
   stats.retired = retired_.count;
   for (const auto& reactor : reactors_) {
     for (size_t i = 0; i < VERDICT_COUNT; ++i) {

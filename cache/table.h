@@ -32,6 +32,9 @@ struct CacheLimits {
   uint64_t bytes_max = 256 * 1024 * 1024;      // cache.size: entries, bodies and index; 0 turns it off
   uint64_t entry_bytes_max = 8 * 1024 * 1024;  // one entry with its bodies
   Duration scavenge_period = seconds(120);     // unused that long (and at most twice that): flushed; 0: never
+  // Gaps and free pages (Arena::overhead) may come to 1/20 of bytes_max and this; what is beyond counts as
+  // cached. From half of that on entries are moved together.
+  uint64_t overhead_slack = 8 * 1024 * 1024;
 };
 
 struct CacheConfig {
@@ -52,10 +55,12 @@ struct CacheStats {
   uint64_t entries = 0;
   uint64_t bytes_max = 0;
   uint64_t bytes_cached = 0;     // entries, bodies, index
-  uint64_t bytes_index = 0;      // of which the index and the eviction's memory
+  uint64_t bytes_index = 0;      // of which the index, the eviction's memory, and overhead beyond its slack
   uint64_t bytes_transient = 0;  // in flight
+  uint64_t bytes_overhead = 0;   // held by the arena beyond all charges: gaps, free pages (see Arena)
   uint64_t retired = 0;          // unlinked, not yet freed
   uint64_t inserted = 0, replaced = 0, evicted = 0, purged = 0, scavenged = 0, stale_removed = 0, refused = 0;
+  uint64_t relocated = 0;                         // entries moved so that sparse memory could be given back
   uint64_t purges = 0;                            // purge calls
   std::array<uint64_t, VERDICT_COUNT> lookups{};  // lookup() outcomes by verdict (HIT, MISS_FIRST, STALE_* …)
   [[nodiscard]] uint64_t hits() const { return lookups[static_cast<size_t>(Verdict::HIT)]; }
@@ -164,6 +169,7 @@ class CacheTable {
   struct Sweep {
     bool active = false;
     bool scavenge = false;
+    bool relocate = false;  // the arena is being evacuated
     uint32_t bucket = 0;
     uint64_t purge_number = 0;  // what was ordered up to here will be swept out when it ends
   };
@@ -189,6 +195,8 @@ class CacheTable {
   void take_in(Entry* entry);
   void put_out(Entry* entry);
   void exchange(Entry* old, Entry* entry);
+  void relocate(Entry* entry);
+  [[nodiscard]] uint64_t overhead_allowed() const { return limits_.bytes_max / 20 + limits_.overhead_slack; }
   void remove(Entry* entry);
   void retire(Entry* entry);
   void finish_writing();
@@ -223,6 +231,7 @@ class CacheTable {
   size_t garbage_stamped_ = 0;
   Sweep sweep_;
   MonoTime next_scavenge_;
+  MonoTime next_relocation_;
   uint64_t generation_seen_ = 0;
   uint64_t generation_swept_ = 0;
   uint64_t index_charged_ = 0;

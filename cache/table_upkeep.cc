@@ -7,6 +7,8 @@
 #include "src/base/assert.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 namespace penstock {
 namespace {
@@ -16,6 +18,7 @@ constexpr uint32_t SLICES_PER_MAINTAIN = 32;  // about 1 ms of one call
 constexpr uint32_t EVICT_TO_SETTLE = 4096;
 constexpr uint32_t MERGES_PER_SLICE = 256;
 constexpr uint32_t RECLAIM_PER_MAINTAIN = 8192;
+constexpr Duration RELOCATION_INTERVAL = seconds(2);
 
 }  // namespace
 
@@ -64,13 +67,16 @@ bool CacheTable::maintain(MonoTime now) {
     if (!sweep_.active) {
       const bool scavenge = scavenge_due && next_scavenge_ != MonoTime{};
       if (scavenge_due) next_scavenge_ = now + limits_.scavenge_period;
-      if (!scavenge && log.records.empty() && generation_swept_ == generation_seen_) {
+      const bool relocation = now >= next_relocation_ && ledger_.arena().overhead() > overhead_allowed() / 2 &&
+                              ledger_.arena().begin_evacuation();
+      if (relocation) next_relocation_ = now + RELOCATION_INTERVAL;
+      if (!scavenge && !relocation && log.records.empty() && generation_swept_ == generation_seen_) {
         more = index_.shrink(MERGES_PER_SLICE);
         finish_writing();
         if (!more) break;
         continue;
       }
-      sweep_ = {.active = true, .scavenge = scavenge, .purge_number = log.number};
+      sweep_ = {.active = true, .scavenge = scavenge, .relocate = relocation, .purge_number = log.number};
       generation_swept_ = generation_seen_;
     }
     sweep_slice(now);
@@ -96,13 +102,48 @@ void CacheTable::sweep_entry(Entry* entry, MonoTime now) {
     ++(verdict == Verdict::PURGED ? counters_.purged : counters_.stale_removed);
     return;
   }
-  if (!sweep_.scavenge) return;
-  if (entry->used_.load(std::memory_order_relaxed) == 0) {
-    remove(entry);
-    ++counters_.scavenged;
-    return;
+  if (sweep_.scavenge) {
+    if (entry->used_.load(std::memory_order_relaxed) == 0) {
+      remove(entry);
+      ++counters_.scavenged;
+      return;
+    }
+    entry->used_.store(0, std::memory_order_relaxed);
   }
-  entry->used_.store(0, std::memory_order_relaxed);
+  if (sweep_.relocate) relocate(entry);
+}
+
+// Puts a copy in its place if it, or a body of it, lies where memory is to be given back. Readers and senders
+// of the old one keep it as long as they need.
+void CacheTable::relocate(Entry* entry) {
+  const Arena& arena = ledger_.arena();
+  bool moves = arena.evacuating(entry, entry->cold_->bytes);
+  EntryBuilder builder = EntryBuilder::from(*entry);
+  std::array<Body*, CODINGS> copies{};
+  bool complete = true;
+  for (uint32_t i = 0; i < entry->variant_count_; ++i) {
+    const Body& body = *entry->variants()[i].body;
+    if (body.fd() >= 0 || !arena.evacuating(&body, sizeof(Body) + body.size())) continue;
+    moves = true;
+    copies[i] = body.store_.create_memory(body.size());
+    if (copies[i] == nullptr) {
+      complete = false;  // at the bound of transient bytes: another time
+      break;
+    }
+    if (body.size() > 0) std::memcpy(copies[i]->writable(), body.data(), body.size());
+    complete = copies[i]->seal() && complete;
+    builder.change_body(i, copies[i]);
+  }
+  Entry* copy = moves && complete ? builder.build(ledger_) : nullptr;
+  if (copy != nullptr) {
+    copy->used_.store(entry->used_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    exchange(entry, copy);
+    copy->unpin();
+    ++counters_.relocated;
+  }
+  for (Body* body : copies) {
+    if (body != nullptr) body->unpin();
+  }
 }
 
 void CacheTable::end_sweep() {
@@ -113,6 +154,7 @@ void CacheTable::end_sweep() {
     std::erase_if(rest->records, [&](const PurgeRecord& record) { return record.number <= rest->base; });
     publish(std::move(rest));
   }
+  if (sweep_.relocate) ledger_.arena().end_evacuation();
   sweep_ = {};
 }
 
@@ -144,7 +186,9 @@ void CacheTable::finish_writing() {
 }
 
 void CacheTable::charge_index() {
-  const uint64_t bytes = index_.memory_bytes() + eviction_.ghost_memory_bytes();
+  const uint64_t overhead = ledger_.arena().overhead();
+  const uint64_t excess = overhead > overhead_allowed() ? overhead - overhead_allowed() : 0;
+  const uint64_t bytes = index_.memory_bytes() + eviction_.ghost_memory_bytes() + excess;
   if (bytes > index_charged_) ledger_.charge_cached(bytes - index_charged_);
   if (bytes < index_charged_) ledger_.release_cached(index_charged_ - bytes);
   index_charged_ = bytes;

@@ -277,6 +277,37 @@ TEST(CacheTable, why_tells_without_counting) {
   EXPECT_EQ(w.table->stats().hits(), 0u);
 }
 
+// The objects that stay are scattered over memory that the others left.
+TEST(CacheTable, moves_entries_together_and_gives_memory_back) {
+  World w({.bytes_max = 64 << 20, .overhead_slack = 1 << 20}, {.sendfile_min = 20'000});
+  std::vector<std::string> targets;
+  for (size_t i = 0; i < 20'000; ++i) {
+    targets.push_back("/" + std::to_string(i));
+    ASSERT_EQ(w.put(targets.back(), targets.back() + std::string(1500, 'x')), InsertOutcome::INSERTED);
+  }
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (i % 8 != 0) w.table->invalidate(key_of(targets[i]), hash_of(targets[i]));
+    if (i % 1000 == 0) w.turn();
+  }
+  const Entry* held = w.look("/8");
+  held->pin();
+  w.turn();
+  w.now = w.now + seconds(10);
+  const uint64_t before = w.ledger.arena().overhead();
+  w.upkeep();
+  EXPECT_GT(w.table->stats().relocated, 1000u);
+  EXPECT_GT(before, 20u << 20);
+  EXPECT_LT(w.ledger.arena().overhead(), 6u << 20);
+  for (size_t i = 0; i < targets.size(); i += 8) {
+    const Entry* entry = w.look(targets[i]);
+    ASSERT_NE(entry, nullptr);
+    ASSERT_TRUE(entry->pick(0)->body->view().starts_with(targets[i] + "x"));
+  }
+  EXPECT_TRUE(held->pick(0)->body->view().starts_with("/8x"));
+  held->unpin();
+  w.table->check_invariants();
+}
+
 // Random operations against a map of what may be found, with the books held against themselves.
 TEST(CacheTable, keeps_exact_accounts_through_random_work) {
   for (uint64_t seed = 1; seed <= 8; ++seed) {
