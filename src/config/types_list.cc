@@ -134,17 +134,15 @@ std::string ConfigMimeGlobItem::print_item(const std::string& item) { return ite
 std::string ConfigLogFieldItem::what() { return "a field such as sc-status or cs(User-Agent)"; }
 
 Parsed<std::string> ConfigLogFieldItem::parse_item(const std::string& text) {
-  const size_t open = text.find('(');
-  const std::string_view name = std::string_view(text).substr(0, open);
-  const bool named = !name.empty() && name.size() <= 32 && std::all_of(name.begin(), name.end(), [](char c) {
-    return (is_alnum(c) && ascii_lower(c) == c) || c == '-';
-  });
-  if (!named) return none();
-  if (open == std::string::npos) return text;
-  if (text.back() != ')') return none();
-  const std::string_view header = std::string_view(text).substr(open + 1, text.size() - open - 2);
-  if (!is_token_text(header) || header.size() > 64) return none();
-  return text;
+  constexpr std::string_view NAMES[] = {
+#define FIELD(name, w3c, json, type, help) w3c,
+#include "src/config/log_fields.def"
+  };
+  if (iequals(text, "cs(Host)")) return "cs-host";
+  for (const std::string_view name : NAMES) {
+    if (iequals(text, name)) return std::string(name);
+  }
+  return none();
 }
 
 std::string ConfigLogFieldItem::print_item(const std::string& item) { return item; }

@@ -1,4 +1,4 @@
-// The fields that a line of an access log can have, by name. From fields.def. Pure.
+// The fields that a line of an access log can have, by name. From src/config/log_fields.def. Pure.
 #pragma once
 
 #include "src/base/result.h"
@@ -14,7 +14,7 @@ namespace penstock {
 
 enum class LogField : uint8_t {
 #define FIELD(name, w3c, json, type, help) name,
-#include "src/log/drain/fields.def"
+#include "src/config/log_fields.def"
 };
 
 enum class LogFieldType : uint8_t { NUMBER, STRING, TEXT };
@@ -28,7 +28,7 @@ struct LogFieldInfo {
 
 inline constexpr auto LOG_FIELD_INFO = std::to_array<LogFieldInfo>({
 #define FIELD(name, w3c, json, type, help) {w3c, json, LogFieldType::type, help},
-#include "src/log/drain/fields.def"
+#include "src/config/log_fields.def"
 });
 
 inline constexpr size_t LOG_FIELDS_MAX = 64;  // of one line

@@ -167,7 +167,10 @@ TEST(ConfigTypes, list_counts_its_items) {
   EXPECT_EQ(canonical<ConfigList<ConfigMethodItem>>("GET get M-SEARCH", LIST), "GET get M-SEARCH");
   expect_refused<ConfigList<ConfigMethodItem>>(LIST, {"GE(T", "\"G T\""});
   EXPECT_EQ(canonical<ConfigList<ConfigLogFieldItem>>("sc-status cs(User-Agent)", LIST), "sc-status cs(User-Agent)");
-  expect_refused<ConfigList<ConfigLogFieldItem>>(LIST, {"cs(", "cs()", "cs(a", "(a)", "cs(a)b", "A"});
+  expect_refused<ConfigList<ConfigLogFieldItem>>(
+      LIST, {"cs(", "cs()", "cs(a", "(a)", "cs(a)b", "A", "cs(Cookie)", "sc-statu"});
+  EXPECT_EQ(canonical<ConfigList<ConfigLogFieldItem>>("DATE cs(user-agent) cs(Host)", LIST),
+            "date cs(User-Agent) cs-host");
 }
 
 TEST(ConfigTypes, cpu_list_prints_ranges) {
