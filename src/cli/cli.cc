@@ -34,6 +34,7 @@ struct Arguments {
   std::string cache_what;
   std::string cache_url;
   std::string stats_view;
+  LogConvertArguments log_convert;
 };
 
 // A command: its parser, and what to do if it was the one.
@@ -188,10 +189,21 @@ class CommandLine {
   }
 
   void add_log() {
-    CLI::App* log = app_.add_subcommand("log", "The access log: rotate");
+    CLI::App* log = app_.add_subcommand("log", "The access log: rotate, convert");
     log->require_subcommand(1);
     add(log, "rotate", "Close the log files, rename them, open new ones",
         std::function<int()>([this] { return command_simple(args_.control, "log.rotate", "rotated"); }));
+    LogConvertArguments& arguments = args_.log_convert;
+    CLI::App* convert = log->add_subcommand("convert", "Binary access logs to lines, on stdout");
+    commands_.push_back({convert, [this] { return CliOutcome{command_log_convert(args_.log_convert), std::nullopt}; }});
+    convert->add_option("files", arguments.files, "Files of one log, oldest first")->required();
+    convert->add_option("--to", arguments.to, "w3c (default), ncsa or json")
+        ->check(CLI::IsMember({"w3c", "ncsa", "json"}));
+    convert->add_option("--by", arguments.by, "Order of the lines: file (default), start or finish")
+        ->check(CLI::IsMember({"file", "start", "finish"}));
+    convert->add_option("--fields", arguments.fields, "Fields as in log.access.fields (default: its default)")
+        ->delimiter(',');
+    convert->add_flag("--local", arguments.local_time, "Times in local time, not UTC");
   }
 
   Arguments args_;

@@ -65,6 +65,15 @@ int command_cache_why(const std::string& control, const std::string& url, bool j
 int command_cache_purge(const std::string& control, const std::string& what, bool json);
 int command_simple(const std::string& control, const std::string& cmd, const std::string& done);
 
+struct LogConvertArguments {
+  std::vector<std::string> files;   // of one log, oldest first
+  std::string to = "w3c";           // w3c, ncsa, json
+  std::string by = "file";          // file, start, finish
+  std::vector<std::string> fields;  // as in log.access.fields; empty: its default
+  bool local_time = false;
+};
+int command_log_convert(const LogConvertArguments& arguments);
+
 int command_features(bool json);
 
 }  // namespace penstock

@@ -78,6 +78,15 @@ TEST(Cli, without_an_instance_commands_fail_with_code_1) {
   EXPECT_EQ(cli({"cache", "stats", "--control", control}).exit_code, 1);
 }
 
+TEST(Cli, log_convert_refuses_what_is_no_binary_log) {
+  const std::string file = testing::TempDir() + "penstock-cli.log";
+  std::ofstream(file) << "127.0.0.1 - - a line of text\n";
+  EXPECT_EQ(cli({"log", "convert", file}).exit_code, 1);
+  EXPECT_EQ(cli({"log", "convert", "/no/such/file"}).exit_code, 1);
+  EXPECT_EQ(cli({"log", "convert", file, "--to", "xml"}).exit_code, 2);
+  EXPECT_EQ(cli({"log", "convert", file, "--fields", "no-such-field"}).exit_code, 2);
+}
+
 TEST(Cli, check_and_offline_sysctl_need_no_instance) {
   const std::string file = testing::TempDir() + "penstock-cli.conf";
   std::ofstream(file) << "cache.size = 64m\n";
