@@ -69,7 +69,7 @@ class LogRole {
 
   int run() {
     if (Status started = start(); !started) {
-      tell("logd: " + started.error().message);
+      tell(started.error().message);
       return 1;
     }
     while (!done_) turn();
@@ -135,7 +135,7 @@ Status LogRole::start() {
   for (auto& ring : rings_) rings.push_back(ring.get());
   drain_ = std::make_unique<Drain>(std::move(rings), host, seed);
   // A log that cannot be opened now is tried again by pass(); the server does not wait for it.
-  if (Status applied = apply(tree->settings()); !applied) tell("logd: " + applied.error().message);
+  if (Status applied = apply(tree->settings()); !applied) tell(applied.error().message);
   return channel_.send_wait(MessageKind::READY, 0, encode_ready(ready_report(*report, "")), SEND_PATIENCE);
 }
 
@@ -154,7 +154,7 @@ void LogRole::wait(Duration at_most) {
 
 void LogRole::turn() {
   const Duration may_wait = drain_->pass(clock_.now(), clock_.wall());
-  if (const std::optional<std::string> message = drain_->take_message()) tell("logd: " + *message);
+  if (const std::optional<std::string> message = drain_->take_message()) tell(*message);
   if (may_wait.ns != 0) wait(may_wait);
   while (!done_) {
     Result<std::optional<ChannelMessage>> message = channel_.receive();
@@ -178,7 +178,7 @@ void LogRole::obey(ChannelMessage message) {
       const Status rotated = drain_->rotate(clock_.wall());
       answer(MessageKind::REPLY, message.id,
              rotated ? R"({"rotated":true})" : R"({"error":"the log could not be rotated; see the log of penstock"})");
-      if (!rotated) tell("logd: " + rotated.error().message);
+      if (!rotated) tell(rotated.error().message);
       break;
     }
     case MessageKind::QUERY:

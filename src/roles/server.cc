@@ -149,6 +149,9 @@ void ServerRole::obey(ChannelMessage message) {
     case MessageKind::DRAIN:
       begin_drain(message);
       break;
+    case MessageKind::TAKE_OVER:
+      process_.accept_again();
+      break;
     case MessageKind::PING:
       if (process_.turn_over()) (void)channel_.send_wait(MessageKind::PONG, message.id, {}, SEND_PATIENCE);
       break;
@@ -179,7 +182,8 @@ void ServerRole::begin_drain(const ChannelMessage& message) {
   const std::optional<uint64_t> wanted_ms = parse_decimal(message.payload);
   draining_ = true;
   drain_until_ = process_.now() + milliseconds(static_cast<int64_t>(wanted_ms.value_or(0)));
-  process_.drain();
+  // Where a reactor hangs, our end says it.
+  if (process_.drain()) (void)channel_.send_wait(MessageKind::LET_GO, 0, {}, SEND_PATIENCE);
 }
 
 void ServerRole::watch_drain() {

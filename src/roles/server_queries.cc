@@ -34,6 +34,7 @@ Json stats(ServerProcess& process) {
           {"bytes_index", stats.bytes_index},
           {"bytes_transient", stats.bytes_transient},
           {"hits", stats.hits()},
+          {"misses", stats.misses()},
           {"inserted", stats.inserted},
           {"replaced", stats.replaced},
           {"evicted", stats.evicted},

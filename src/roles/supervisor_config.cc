@@ -167,7 +167,7 @@ void Supervisor::change_refused(const std::string& why) {
   change_.reset();
   if (!change.listeners_taken) listeners_->abandon(std::move(change.listeners));
   // A new server that was started for it is of no use; an old one that answered "no" goes on as it was.
-  if (change.step == Change::Step::SERVER_START) {
+  if (change.step == Change::Step::SERVER_START || change.step == Change::Step::HANDOVER) {
     if (RoleProcess* role = find(change.serial)) kill_role(*role, "its configuration was refused");
   }
   refuse_request(change.request, {{"", 0, "", why}});
@@ -243,6 +243,7 @@ void Supervisor::answer_change(const ChangeRequest& request, uint64_t generation
 void Supervisor::change_timer(MonoTime now) {
   if (!change_ || change_->deadline > now) return;
   if (change_->step == Change::Step::LOGD) return logd_settled("it has not answered yet");
+  if (change_->step == Change::Step::HANDOVER) return change_accepted();
   // Whether the server took it is not known any more, so that server cannot stay.
   if (change_->step == Change::Step::SERVER_CONFIG) {
     if (RoleProcess* server = find(change_->serial)) kill_role(*server, "it did not answer a new configuration");

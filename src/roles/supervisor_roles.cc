@@ -22,6 +22,7 @@ constexpr Duration PING_EVERY = seconds(1);
 constexpr Duration SERVER_ANSWER = seconds(5);  // a server that says nothing for so long hangs
 constexpr Duration LOGD_ANSWER = seconds(60);   // logd may wait for a slow disk
 constexpr Duration DRAIN_GRACE = seconds(1);
+constexpr Duration HANDOVER_TIMEOUT = seconds(3);  // from one server to the next; a server whose reactor hangs
 constexpr Duration ROOM_AGAIN = milliseconds(20);
 constexpr Duration RENEW_EVERY = seconds(1);  // a server younger than this is not replaced at its own wish
 constexpr size_t OPEN_REQUEST_LINES = 1000;   // of a crashed server, to the operator; the journal has them all
@@ -194,6 +195,8 @@ void Supervisor::take_message(RoleProcess& role, ChannelMessage message) {
       if (role.state != State::READY || now_ - role.ready_at < RENEW_EVERY) return;
       return ask_change(
           {ChangeRequest::Kind::RENEW, {}, std::nullopt, "server: " + escape_line(message.payload, 200), 0});
+    case MessageKind::LET_GO:
+      return server_let_go();
     default:
       return;  // DRAINED: the end of the process says the same. Kinds of the other direction never arrive.
   }
@@ -215,10 +218,18 @@ void Supervisor::role_ready(RoleProcess& role, const ChannelMessage& message) {
   if (role.role == "logd") return sync_logd();
   if (old != nullptr) drain(*old, tree_.settings().server_drain_timeout);
   if (change_ && change_->step == Change::Step::SERVER_START && change_->serial == role.serial) {
-    change_accepted();
+    // From the answer on nobody may be served as before: the old server must have let go of the listeners.
+    change_->step = Change::Step::HANDOVER;
+    change_->deadline = now_ + HANDOVER_TIMEOUT;
+    if (old == nullptr) change_accepted();
   }
   announce(role);
   tell_status();
+}
+
+void Supervisor::server_let_go() {
+  if (RoleProcess* server = ready("server")) (void)server->channel.send(MessageKind::TAKE_OVER, 0, {});
+  if (change_ && change_->step == Change::Step::HANDOVER) change_accepted();
 }
 
 void Supervisor::announce(const RoleProcess& server) {
@@ -297,7 +308,8 @@ void Supervisor::role_ended(uint32_t serial) {
     return;
   }
   const bool expected = gone->state == State::DRAINING;
-  if (gone->role == "logd" && expected) {  // it made room for one that reaches other directories
+  if (expected && gone->role == "server") server_let_go();  // if it could not say so
+  if (gone->role == "logd" && expected) {                   // it made room for one that reaches other directories
     logd_record_.restart_at = now_;
   } else if (ready(gone->role) == nullptr && starting(gone->role) == nullptr) {
     restart_later(gone->role, gone->started);
@@ -348,7 +360,7 @@ void Supervisor::restart_later(const std::string& role, MonoTime started) {
   fate.restart_at = now_ + pause;
   if (fate.backoff.crash_loop()) {
     log_.warn(role + " has died " + std::to_string(fate.backoff.short_lives()) +
-              " times in a row soon after its start; the next try is in " + duration_text(pause));
+              " times in a row soon after its start; backing off: the next try is in " + duration_text(pause));
   }
   if (pause.ns == 0) restart_due(now_);  // at once: connections are waiting in the listeners
   tell_status();

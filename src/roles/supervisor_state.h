@@ -67,6 +67,7 @@ class Supervisor {
     enum class Step : uint8_t {
       SERVER_CONFIG,  // CONFIG sent: CONFIG_OK or CONFIG_FAILED comes
       SERVER_START,   // a new server was started with it, because the old one's sandbox cannot reach what it needs
+      HANDOVER,       // it is ready; the old one is letting go of the listeners
       LOGD,           // in force; logd is following
     } step = Step::SERVER_CONFIG;
     ChangeRequest request;
@@ -122,6 +123,7 @@ class Supervisor {
   void report_open_requests(const RoleProcess& role);
   void restart_later(const std::string& role, MonoTime started);
   void drain(RoleProcess& role, Duration timeout);
+  void server_let_go();
   void kill_role(RoleProcess& role, const std::string& reason);
   void watch_role(RoleProcess& role, MonoTime now);
   void restart_due(MonoTime now);

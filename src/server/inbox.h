@@ -25,6 +25,7 @@ struct ReactorMessage {
     LOOK,             // there is a new config: adopted at the turn that this message begins
     ADD_LISTENER,     // `listener`, `fd`: the fd stays the control thread's
     REMOVE_LISTENER,  // `listener`
+    ACCEPT_AGAIN,     // look at what waits on the listeners
   };
   Kind kind = Kind::STOP;
   Handle exchange;

@@ -289,10 +289,14 @@ void ServerProcess::maintain() {
   (void)parts.snapshots.collect();
 }
 
-void ServerProcess::drain() {
+bool ServerProcess::drain() {
   set_listeners({});
   parts_->post_all(ReactorMessage::Kind::DRAIN);
+  // The turn that obeys, and the polls that may still bring connections.
+  return turn_over() && turn_over() && turn_over();
 }
+
+void ServerProcess::accept_again() { parts_->post_all(ReactorMessage::Kind::ACCEPT_AGAIN); }
 
 bool ServerProcess::finished() const {
   return std::all_of(parts_->reactors.begin(), parts_->reactors.end(),

@@ -60,8 +60,12 @@ class ServerProcess {
   // Regular work; about ten times a second.
   void maintain();
 
-  // Stops accepting; finished() turns true when nothing is in flight any more.
-  void drain();
+  // Stops accepting; finished() turns true when nothing is in flight any more. True when it returns with every
+  // reactor having let go of its listeners: what waits on them waits for another process.
+  [[nodiscard]] bool drain();
+  // Another process has let go of our listeners: whoever it left waiting is accepted. The kernel wakes one of two
+  // that wait on a listener, and that one may have been just about to leave.
+  void accept_again();
   [[nodiscard]] bool finished() const;
   // Ends what is left and joins the threads.
   void stop();

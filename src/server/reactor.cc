@@ -69,6 +69,7 @@ void Reactor::adopt_config() {
 }
 
 MonoTime Reactor::wait_until(MonoTime deadline) const {
+  if (turns_to_accept_ > 0) return core_.now;
   deadline = std::min(deadline, core_.now + REST_MAX);
   deadline = std::min(deadline, core_.wheel.next_due());
   return std::min(deadline, core_.loader.next_due());
@@ -83,6 +84,7 @@ void Reactor::turn(MonoTime deadline) {
   if (may_wait) core_.shared.cache.online(core_.index);
   take_time();
   adopt_config();
+  if (turns_to_accept_ > 0) --turns_to_accept_;
 
   for (size_t i = 0; i < count; ++i) handle(events_[i]);
   take_messages();
@@ -163,6 +165,7 @@ void Reactor::obey(const ReactorMessage& message) {
     }
     case ReactorMessage::Kind::DRAIN:
       core_.draining = true;
+      turns_to_accept_ = ACCEPTED_LATE_TURNS;
       core_.connections.for_each([this](Connection& connection) { drain_connection(core_, connection); });
       break;
     case ReactorMessage::Kind::STOP:
@@ -179,6 +182,10 @@ void Reactor::obey(const ReactorMessage& message) {
       break;
     case ReactorMessage::Kind::REMOVE_LISTENER:
       core_.transport.remove_listener(message.listener);
+      break;
+    case ReactorMessage::Kind::ACCEPT_AGAIN:
+      core_.transport.pause_accept(true);
+      core_.transport.pause_accept(false);
       break;
   }
 }
@@ -216,7 +223,7 @@ void Reactor::count_transport() {
   counted_ = total;
 }
 
-bool Reactor::drained() const { return core_.draining && core_.connections.count() == 0; }
+bool Reactor::drained() const { return core_.draining && turns_to_accept_ == 0 && core_.connections.count() == 0; }
 
 bool Reactor::pools_are_full() const {
   return core_.connections.count() == 0 && core_.outgoings.count() == 0 &&

@@ -64,7 +64,10 @@ class Reactor {
   Core core_;
   int compress_wake_fd_;
   bool stopped_ = false;
-  bool looked_ = false;  // a LOOK is to be answered when this turn is over
+  // Connections that were accepted before a listener was let go may still arrive: Transport::remove_listener().
+  static constexpr int ACCEPTED_LATE_TURNS = 2;
+  int turns_to_accept_ = 0;  // while draining
+  bool looked_ = false;      // a LOOK is to be answered when this turn is over
   bool inbox_woken_ = false;
   bool compress_woken_ = false;
   int64_t date_second_ = INT64_MIN;
