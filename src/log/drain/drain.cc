@@ -109,7 +109,12 @@ bool Drain::discard_waiting() {
 }
 
 void Drain::fill_batch(RingReader& ring) {
-  while (batch_.bytes.size() < BATCH_BYTES) {
+  size_t bytes_max = BATCH_BYTES;
+  if (file_->regular() && settings_.rotate_bytes > 0) {  // rotation is between batches: none goes far past its mark
+    const uint64_t size = std::min(file_->size(), settings_.rotate_bytes - 1);
+    bytes_max = static_cast<size_t>(std::min<uint64_t>(bytes_max, settings_.rotate_bytes - size));
+  }
+  while (batch_.bytes.size() < bytes_max) {
     const EndRecordView* record = ring.next();
     if (record == nullptr) break;
     encoder_->add(batch_.bytes, *record, ring);
