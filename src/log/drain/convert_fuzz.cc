@@ -31,13 +31,13 @@ void convert(std::string_view file) {
   for (const LogFormat format : {LogFormat::W3C, LogFormat::NCSA, LogFormat::JSON}) {
     for (const LogOrder order : {LogOrder::FILE, LogOrder::START, LogOrder::FINISH}) {
       uint64_t lines = 0;
-      const auto report = convert_binary_logs(
-          files, {0}, {.line = {.format = format, .fields = default_log_fields()}, .order = order},
-          [&](std::string_view text) -> Status {
-            ASSERT(!text.empty() && text.back() == '\n');
-            for (const char c : text) lines += c == '\n' ? 1 : 0;
-            return {};
-          });
+      const auto report =
+          convert_binary_logs(files, {0}, {.line = {.format = format, .fields = default_log_fields()}, .order = order},
+                              [&](std::string_view text) -> Status {
+                                ASSERT(!text.empty() && text.back() == '\n');
+                                for (const char c : text) lines += c == '\n' ? 1 : 0;
+                                return {};
+                              });
       if (report) ASSERT(lines >= report->records);
     }
   }
