@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -64,6 +65,9 @@ struct CacheStats {
   uint64_t purges = 0;                            // purge calls
   std::array<uint64_t, VERDICT_COUNT> lookups{};  // lookup() outcomes by verdict (HIT, MISS_FIRST, STALE_* …)
   [[nodiscard]] uint64_t hits() const { return lookups[static_cast<size_t>(Verdict::HIT)]; }
+  [[nodiscard]] uint64_t misses() const {
+    return std::accumulate(lookups.begin(), lookups.end(), uint64_t{0}) - hits();
+  }
 };
 
 struct CacheTopRow {

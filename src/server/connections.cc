@@ -246,9 +246,8 @@ void connection_accepted(Core& core, const TransportEvent& event) {
   if (core.by_handle.size() <= event.conn.index) core.by_handle.resize(event.conn.index + 1);
   core.by_handle[event.conn.index] = &c;
   core.counters.connections_open.add();
-  set_deadline(core, c, DeadlineKind::HEADER, core.config->settings.limits_header_timeout);
-
   const Settings& settings = core.config->settings;
+  set_deadline(core, c, DeadlineKind::IDLE, settings.limits_idle_timeout);
   const auto admission =
       core.shared.limiter.enter(c.peer, settings.limits_connections, settings.limits_connections_per_client);
   c.counted_per_client = admission.counted_per_client;

@@ -47,6 +47,8 @@ StepResult start_load(Core& core, Exchange& ex) {
   request.admit = ex.admitted;
   ex.purge_mark = core.shared.cache.purge_mark();
   if (serving.root.fd < 0) return answer_with(ex, Reason::CONFIG_INVALID, Verdict::ERROR_STATUS);
+  if (request.path.size() > Loader::PATH_BYTES_MAX)
+    return answer_with(ex, Reason::FILE_NAME_LENGTH, Verdict::ERROR_STATUS);
   if (!core.loader.start(request, load_token(core, ex), core.now)) {
     return answer_with(ex, Reason::FILL_LIMIT, Verdict::FILL_BUSY);
   }
