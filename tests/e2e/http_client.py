@@ -4,6 +4,7 @@ import socket
 import time
 
 TIMEOUT_S = 10
+SAME = object()  # Host is what was connected to
 
 
 class Closed(Exception):
@@ -38,6 +39,7 @@ class Connection:
     def __init__(self, address, timeout=TIMEOUT_S, source=None):
         if isinstance(address, int):
             address = ("127.0.0.1", address)
+        self.host = "localhost" if isinstance(address, str) else f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
         if isinstance(address, str):
             self.sock = socket.socket(socket.AF_UNIX)
         else:
@@ -119,7 +121,9 @@ class Connection:
                 body, self.buffer = self.buffer, b""
                 return body
 
-    def request(self, target="/", method="GET", host="127.0.0.1", fields=(), body=b"", version="HTTP/1.1"):
+    def request(self, target="/", method="GET", host=SAME, fields=(), body=b"", version="HTTP/1.1"):
+        if host is SAME:
+            host = self.host
         lines = [f"{method} {target} {version}"] + ([f"Host: {host}"] if host is not None else []) + list(fields)
         self.send("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
         return self.read_response(method)

@@ -213,12 +213,24 @@ class Instance:
     def records(self, name="access.log"):
         """The records of a log in JSON."""
         records = [json.loads(line) for line in self.log_lines(name)]
-        return [r for r in records if r.get("cs-uri-stem") != READY_PATH]
+        records.sort(key=lambda r: r.get("timestamp", ""))  # each reactor's are written together
+        return [r for r in records if r.get("path") != READY_PATH]
+
+    def settled_records(self):
+        """The records once no more come."""
+        seen = [-1]
+
+        def is_still():
+            seen.append(len(self.log_lines()))
+            return len(seen) > 10 and len(set(seen[-10:])) == 1
+        wait_until(is_still, what="the log rests", every=0.03)
+        return self.records()
 
     def wait_records(self, count, name="access.log", seconds=5):
         return wait_until(lambda: (lambda r: r if len(r) >= count else None)(self.records(name)), seconds,
                           what=f"{count} log records; there are {len(self.records(name))}")
 
 
-JSON_LOG = "log.access.format = json\nlog.access.path = {LOGS}/access.log\n"
+JSON_LOG = ("log.access.format = json\nlog.access.path = {LOGS}/access.log\n"
+            "log.access.fields = x-timestamp c-ip cs-method cs-uri-stem cs-uri-query sc-status sc-substatus x-reason x-cache sc-bytes cs-bytes\n")
 ONE_SITE = "site.main.hosts = *\nsite.main.root = {WWW}\n"

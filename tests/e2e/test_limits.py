@@ -41,8 +41,10 @@ def test_the_number_of_fields(make, transport):
 
 def test_the_length_of_the_target(make, transport):
     server = make(ONE_SITE + "limits.url_bytes = 64\n", files={"a.txt": "a"}, transport=transport)
-    assert get(server, "/a.txt?" + "q" * 57) == 200
-    assert get(server, "/a.txt?" + "q" * 58) == 414
+    assert get(server, "/a.txt?" + "q" * 200) == 200  # the query has a limit of its own
+    assert get(server, "/" + "./" * 29 + "a.txt") == 200
+    assert get(server, "/" + "n" * 63) == 404
+    assert get(server, "/" + "n" * 64) == 414
 
 
 def test_the_length_of_the_query(make, transport):
@@ -65,7 +67,7 @@ def test_the_length_of_a_method(make):
         with server.connect() as connection:
             connection.send(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert connection.read_response().status in (status, 400)
-    assert len({str(r["sc-substatus"]) for r in server.wait_records(2)}) == 2
+    assert len({str(r["substatus"]) for r in server.wait_records(2)}) == 2
 
 
 def test_every_limit_has_its_own_cause(make):
@@ -80,8 +82,8 @@ def test_every_limit_has_its_own_cause(make):
     get(server, "/1/2/3/4/5/6")
     get(server, "/a.txt", "Content-Length: 11")
     records = server.wait_records(8)
-    assert len({(str(r["sc-status"]), str(r["sc-substatus"])) for r in records}) == 8, records
-    assert all(r["x-reason"] not in ("", "-") or str(r["sc-status"]) == "404" for r in records), records
+    assert len({(str(r["status"]), str(r["substatus"])) for r in records}) == 8, records
+    assert all(r["reason"] not in ("", "-") or str(r["status"]) == "404" for r in records), records
 
 
 def test_requests_per_connection(make, transport):
@@ -120,7 +122,7 @@ def test_a_head_that_does_not_come(make, transport):
         took, said = timed_end(connection)
         assert 0.9 < took < 1 + SLACK_S
         assert said == b"" or said.startswith(b"HTTP/1.1 408 ")
-    assert last_record(server)["x-reason"] == "Timer_HeaderWait"
+    assert last_record(server)["reason"] == "Timer_HeaderWait"
 
 
 def test_a_head_that_drips(make, transport):
@@ -141,7 +143,7 @@ def test_a_head_that_drips(make, transport):
         except OSError:
             pass
     assert 0.9 < time.monotonic() - start < 1 + SLACK_S
-    assert last_record(server)["x-reason"] == "Timer_HeaderWait"
+    assert last_record(server)["reason"] == "Timer_HeaderWait"
 
 
 def test_an_idle_connection(make, transport):
@@ -160,7 +162,7 @@ def test_a_body_that_stops(make, transport):
         connection.send("GET /a.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
         took, _ = timed_end(connection)
         assert took < 1 + SLACK_S
-    assert "Timer_EntityBody" in [r["x-reason"] for r in server.wait_records(1)]
+    wait_until(lambda: "Timer_EntityBody" in [r["reason"] for r in server.records()], what="a record of it")
 
 
 def test_a_client_that_does_not_read(make, transport):
@@ -169,7 +171,7 @@ def test_a_client_that_does_not_read(make, transport):
     with server.connect() as connection:
         connection.send("GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
         records = server.wait_records(1, seconds=8)
-        assert records[-1]["x-reason"] == "Timer_MinBytesPerSecond"
+        assert records[-1]["reason"] == "Timer_MinBytesPerSecond"
     wait_until(lambda: server.counter("connections_open") <= 1)
 
 
@@ -212,7 +214,7 @@ def test_the_number_of_connections_is_exact(make, transport):
         assert greet(again) == 200
     for connection in held:
         connection.close()
-    assert "ConnLimit" in [r["x-reason"] for r in server.records()]
+    wait_until(lambda: "ConnLimit" in [r["reason"] for r in server.records()], what="a record of a refusal")
 
 
 def test_the_number_of_connections_is_exact_under_eight_openers(make, transport):
