@@ -28,10 +28,15 @@ uint32_t element_limit(const Scanner& scanner) {
   return static_cast<uint32_t>(std::min<uint64_t>(bytes + static_cast<uint64_t>(start - scanner.begin), UINT32_MAX));
 }
 
+// All but what only `present` and `field_count` make valid: a head that is refused half-way must say nothing of the
+// one before it.
 void clear(RequestHead& out) {
   out.method = Method::OTHER;
+  out.version_minor = 1;
+  out.body = BodyKind::NONE;
+  out.plain = out.has_conditional = out.has_range = out.keep_alive = out.expect_continue = false;
   out.has_query = false;
-  out.method_text = out.target = out.path = out.query = {};
+  out.method_text = out.target = out.path = out.query = out.authority = out.host_header = {};
   out.present = out.repeated = 0;
   out.field_count = 0;
 }

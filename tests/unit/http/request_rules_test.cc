@@ -188,6 +188,27 @@ TEST(PlainBit, stands_for_what_a_cached_answer_may_meet) {
   EXPECT_FALSE(plain(GET, "If-None-Match: \"a\"\r\nIf-None-Match: \"b\"\r\n"));
 }
 
+TEST(RequestRules, say_nothing_of_the_request_before_when_they_refuse) {
+  const std::string before =
+      "POST http://a/x?y HTTP/1.0\r\nHost: b\r\nContent-Length: 9\r\nUser-Agent: u\r\nExpect: 100-continue\r\n\r\n";
+  for (const std::string bad : {"\x01", "GET", "GET \x7f", "GET /a HTTP/3.0\r\n", "GET /a HTTP/1.1\r\nHost : b\r\n\r\n",
+                                "GET /a HTTP/1.1\r\n\r\n", "GET /a?q HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"}) {
+    const ParseLimits limits{.verb_bytes = 2};
+    RequestParser parser;
+    RequestHead head;
+    ASSERT_EQ(parser.parse(before, {}, head), ParseState::COMPLETE);
+    parser.reset();
+    ASSERT_EQ(parser.parse(bad, bad == "GET" ? limits : ParseLimits{}, head), ParseState::BAD) << bad;
+    for (const std::string_view text : {head.method_text, head.target, head.path, head.query, head.authority,
+                                        head.host_header, head.get(Field::USER_AGENT)}) {
+      EXPECT_TRUE(text.empty() || (text.data() >= bad.data() && text.data() < bad.data() + bad.size())) << bad;
+    }
+    EXPECT_EQ(head.version_minor, 1) << bad;
+    EXPECT_FALSE(head.expect_continue) << bad;
+    EXPECT_EQ(head.body, BodyKind::NONE) << bad;
+  }
+}
+
 TEST(RequestRules, forget_the_request_before) {
   const std::string second = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
   RequestHead fresh;
