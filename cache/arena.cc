@@ -190,6 +190,7 @@ void Arena::free_small(char* memory) {
   const Geometry& geometry = GEOMETRY[slab->size_class];
   const auto object = static_cast<size_t>(memory - memory_of(slab)) / geometry.bytes;
   ASSERT(slab->used > 0 && object < slab->fresh);
+  ASAN_UNPOISON_MEMORY_REGION(memory, geometry.bytes);  // it may have been lent shorter than that
   std::memcpy(memory, &slab->free_head, sizeof(slab->free_head));
   ASAN_POISON_MEMORY_REGION(memory, geometry.bytes);
   slab->free_head = static_cast<uint16_t>(object);

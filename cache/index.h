@@ -82,10 +82,10 @@ class CacheIndex {
   // What a lookup reads of an entry after its first line: the second, the first variant, the key. No harm
   // where there is no entry.
   static void prefetch(const Entry* entry) {
-    const char* line = reinterpret_cast<const char*>(entry);
-    __builtin_prefetch(line);
-    __builtin_prefetch(line + sizeof(Entry));
-    __builtin_prefetch(line + sizeof(Entry) + sizeof(Variant));
+    const uintptr_t line = reinterpret_cast<uintptr_t>(entry);
+    for (const size_t offset : {size_t{0}, sizeof(Entry), sizeof(Entry) + sizeof(Variant)}) {
+      __builtin_prefetch(reinterpret_cast<const void*>(line + offset));
+    }
   }
   [[nodiscard]] static uint64_t word_of(Entry* entry);
 
