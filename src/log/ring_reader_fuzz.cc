@@ -23,7 +23,7 @@ struct World {
 // Takes up to `size` bytes off the input.
 void take(const uint8_t*& data, size_t& left, void* out, size_t size) {
   const size_t n = std::min(size, left);
-  std::memcpy(out, data, n);
+  if (n > 0) std::memcpy(out, data, n);
   data += n;
   left -= n;
 }

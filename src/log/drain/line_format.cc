@@ -15,8 +15,7 @@ namespace {
 constexpr size_t NUMBER_BOUND = 64;  // any field that is not a text: number, date, name of a table
 
 char* put(char* out, std::string_view text) {
-  std::memcpy(out, text.data(), text.size());
-  return out + text.size();
+  return std::copy(text.begin(), text.end(), out);
 }
 char* put(char* out, char c) {
   *out++ = c;

@@ -20,7 +20,7 @@ std::vector<LogField> all_fields() {
 // The input is a record's head and strings; sizes that must add up are made to.
 std::vector<unsigned char> record_of(const uint8_t* data, size_t size) {
   EndRecord head{};
-  std::memcpy(&head, data, std::min(size, sizeof(head)));
+  if (size > 0) std::memcpy(&head, data, std::min(size, sizeof(head)));
   if (head.kind != RecordKind::CONNECTION) head.kind = RecordKind::REQUEST;
   size_t left = size > sizeof(head) ? size - sizeof(head) : 0;
   size_t sum = sizeof(head);

@@ -356,7 +356,7 @@ TEST(JournalMemory, impossible_geometries_and_foreign_headers_are_refused) {
   EXPECT_FALSE(create_journal_memory({.slot_count = 0}).has_value());
   EXPECT_FALSE(create_journal_memory({.ring_bytes = RING_BYTES_MIN + 64}).has_value());
   EXPECT_FALSE(create_journal_memory({.ring_bytes = RING_BYTES_MIN / 2}).has_value());
-  for (size_t offset : {0, 8, 24, 28, 32, 40, 48, 56}) {
+  for (const size_t offset : {0UL, 8UL, 24UL, 28UL, 32UL, 40UL, 48UL, 56UL}) {
     Pair pair;
     const uint32_t spoiled = 0x7fffff01;
     ASSERT_EQ(::pwrite(pair.memory.data.get(), &spoiled, 4, static_cast<off_t>(offset)), 4);
