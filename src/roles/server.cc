@@ -35,7 +35,7 @@ class ServerRole {
       return 1;
     }
     while (!done_) turn();
-    process_.stop();
+    process_.stop_reactors();
     return exit_code_;
   }
 
@@ -188,7 +188,7 @@ void ServerRole::begin_drain(const ChannelMessage& message) {
 
 void ServerRole::watch_drain() {
   if (!process_.finished() && process_.now() < drain_until_) return;
-  process_.stop();
+  process_.stop_reactors();
   (void)channel_.send_wait(MessageKind::DRAINED, 0, {}, SEND_PATIENCE);
   done_ = true;
 }
@@ -201,7 +201,10 @@ int run_server(int channel_fd) {
   ::signal(SIGINT, SIG_IGN);
   ::signal(SIGTERM, SIG_IGN);
   ::signal(SIGHUP, SIG_IGN);
-  return ServerRole(channel_fd).run();
+  ServerRole role(channel_fd);
+  // Not by way of the destructors: they would wait for a compressor in the middle of a long job, and all that outlives
+  // this process is in the journal already.
+  ::_exit(role.run());
 }
 
 }  // namespace penstock

@@ -303,12 +303,16 @@ bool ServerProcess::finished() const {
                      [](const auto& set) { return !set->running.load(std::memory_order_acquire); });
 }
 
-void ServerProcess::stop() {
-  Parts& parts = *parts_;
-  parts.post_all(ReactorMessage::Kind::STOP);
-  for (auto& set : parts.reactors) {
+void ServerProcess::stop_reactors() {
+  parts_->post_all(ReactorMessage::Kind::STOP);
+  for (auto& set : parts_->reactors) {
     if (set->thread.joinable()) set->thread.join();
   }
+}
+
+void ServerProcess::stop() {
+  stop_reactors();
+  Parts& parts = *parts_;
   parts.compress->stop();
   if (parts.compress_thread.joinable()) parts.compress_thread.join();
   const uint64_t one = 1;

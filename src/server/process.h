@@ -67,7 +67,9 @@ class ServerProcess {
   // that wait on a listener, and that one may have been just about to leave.
   void accept_again();
   [[nodiscard]] bool finished() const;
-  // Ends what is left and joins the threads.
+  // Ends what is left of connections and requests, and joins the reactors.
+  void stop_reactors();
+  // That, and joins the other threads: waits for a compressor's job, which may take seconds.
   void stop();
 
   // For questions.
