@@ -38,11 +38,11 @@ def check_step(path):
     return Step(name, "check", body, quick=True)
 
 
-def e2e(quick):
+def e2e_file(path, env):
+    """One file of the end-to-end suite: a case per test."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
-        env = dict(os.environ) | ({"PENSTOCK_TEST_QUICK": "1"} if quick else {})
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", E2E]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", path]
         code, words = run(command, env, E2E_TIMEOUT_S)
         outcome = Outcome()
         if report.is_file():
@@ -54,8 +54,13 @@ def e2e(quick):
                 else:
                     outcome.add(name, not broken, "\n".join(tail(part.text or "") for part in broken))
         if code != 0 and not outcome.failed:
-            outcome.add("e2e", False, tail(words) + f"\nexit code {code}")
+            outcome.add(f"e2e: {path.name}", False, tail(words) + f"\nexit code {code}")
         return outcome
+
+
+def e2e(quick):
+    env = dict(os.environ) | ({"PENSTOCK_TEST_QUICK": "1"} if quick else {})
+    return side_by_side([lambda p=path: e2e_file(p, env) for path in sorted(E2E.glob("test_*.py"))])
 
 
 def steps(quick):

@@ -196,7 +196,6 @@ TEST_F(Loading, gives_everything_back_when_it_ends_in_the_middle) {
   policy.listing = true;
   EXPECT_TRUE(start("a.txt", true));
   EXPECT_TRUE(start("d/", true));
-  LoadResult unused;
   (void)loader->poll(clock.now(), clock.wall(), {});
   loader.reset();
 }
