@@ -257,7 +257,14 @@ void fill_done(Core& core, Exchange& ex, const Entry* entry) {
     free_exchange(core, ex);
     return;
   }
-  if (entry == nullptr) {
+  // We may have joined after the leader had read the file, and the file may have changed before that.
+  const bool stale = entry != nullptr && entry->validity().cell != 0 && !core.shared.validity.fresh(entry->validity());
+  if (stale) {
+    entry->unpin();
+    ex.entry = nullptr;
+    ex.entry_pinned = false;
+  }
+  if (ex.entry == nullptr) {
     ex.alone = true;  // the leader's answer was none that can be shared: find out for yourself
     go_on(core, ex, Step::FILL);
     return;
