@@ -35,6 +35,9 @@ class Checker {
 
   void check_root() {
     const Settings& s = settings_;
+    if (s.server_transport == TransportSetting::DPDK) {
+      add("server.transport", "expected uring or epoll: this build has no dpdk transport");
+    }
     if (!s.server_default_site.empty() && s.site(s.server_default_site) == nullptr) {
       add("server.default_site", "expected the name of a site, got " + quote_for_message(s.server_default_site),
           {fmt::format("site.{}.", s.server_default_site)});

@@ -85,6 +85,10 @@ TEST(ConfigChecks, pools_are_whole) {
   tree_of("pool.p.app = x\npool.p.identity = i\nidentity.i.user = www\n");
 }
 
+TEST(ConfigChecks, a_transport_that_is_not_built_is_refused) {
+  expect_error("server.transport = dpdk\n", "t.conf:1: server.transport", "this build has no dpdk transport");
+}
+
 TEST(ConfigChecks, compression_bounds_are_in_order) {
   expect_error("compress.min_bytes = 8m\n", "t.conf:1: compress.min_bytes", "at most compress.max_bytes");
   expect_error("compress.max_bytes = 1t\ncompress.min_bytes = 8m\n", "t.conf:1: compress.max_bytes", "expected a size");
