@@ -105,7 +105,6 @@ Status ServerProcess::Parts::prepare_reactor(uint32_t index, const Settings& set
   wanted.connections_max = share;
   wanted.receive_buffers = settings.server_recv_buffers;
   wanted.receive_buffer_bytes = static_cast<uint32_t>(settings.server_recv_buffer_bytes);
-  wanted.zerocopy_min = static_cast<uint32_t>(std::min<uint64_t>(settings.send_zerocopy_min, UINT32_MAX));
   const bool epoll = settings.server_transport == TransportSetting::EPOLL;
   Result<OpenedTransport> opened = open_transport(epoll ? TransportKind::EPOLL : TransportKind::URING, wanted);
   if (!opened) return std::unexpected(opened.error());

@@ -130,6 +130,8 @@ class Transport {
   // Stops (true) or resumes accepting on all listeners, over and above the transport's own limit;
   // connections wait in the kernel's backlog. ACCEPTED events under way may still arrive.
   virtual void pause_accept(bool paused) = 0;
+  // TransportOptions::zerocopy_min from here on. A transport that always copies ignores it.
+  virtual void set_zerocopy_min(uint32_t bytes) = 0;
 
   // poll() returns with WOKEN{id} each time `fd` becomes readable (edge-triggered: every write to an
   // eventfd is an edge, so an eventfd never has to be read; other kinds must be read until empty).

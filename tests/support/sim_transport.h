@@ -51,6 +51,7 @@ class SimTransport final : public Transport {
   [[nodiscard]] Status add_listener(int fd, uint32_t id) override;
   void remove_listener(uint32_t id) override;
   void pause_accept(bool paused) override { accept_paused_ = paused; }
+  void set_zerocopy_min(uint32_t) override {}
   // `fd` is not looked at: wake() names the id.
   [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override;
   [[nodiscard]] bool is_open(Handle conn) const override;

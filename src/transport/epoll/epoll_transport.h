@@ -26,6 +26,7 @@ class EpollTransport final : public Transport {
   [[nodiscard]] Status add_listener(int fd, uint32_t id) override;
   void remove_listener(uint32_t id) override;
   void pause_accept(bool paused) override;
+  void set_zerocopy_min(uint32_t) override {}
   [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override;
   [[nodiscard]] bool is_open(Handle conn) const override { return conns_.find(conn) != nullptr; }
   [[nodiscard]] uint32_t connection_count() const override { return conns_.count(); }

@@ -39,6 +39,7 @@ class UringTransport final : public Transport {
   [[nodiscard]] Status add_listener(int fd, uint32_t id) override;
   void remove_listener(uint32_t id) override;
   void pause_accept(bool paused) override;
+  void set_zerocopy_min(uint32_t bytes) override { options_.zerocopy_min = bytes; }
   [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override;
   [[nodiscard]] bool is_open(Handle conn) const override;
   [[nodiscard]] uint32_t connection_count() const override { return conns_.count(); }

@@ -275,6 +275,38 @@ TEST_P(Conformance, the_largest_number_of_parts_goes_in_one_send) {
   EXPECT_TRUE(server.until([&] { return server.conn(0).sent == 1; }));
 }
 
+// One part and several, above the threshold and below: the same bytes, and the parts are lent until SENT.
+TEST_P(Conformance, sends_without_a_copy_bring_the_same_bytes) {
+  OPEN();
+  const auto peer = connect();
+  world.transport().set_zerocopy_min(10'000);
+  for (const size_t size : {9'999U, 10'000U, 3'000'000U}) {
+    const std::string before = pattern(size, size);
+    std::string body = before;
+    const SendPart one[] = {SendPart::memory(body.data(), body.size())};
+    const SendPart two[] = {SendPart::memory("head", 4), one[0]};
+    const int sent = server.conn(0).sent;
+    world.transport().send(server.conn(0).handle, one, false);
+    EXPECT_TRUE(read(*peer, size) == before);
+    ASSERT_TRUE(server.until([&] { return server.conn(0).sent == sent + 1; }));
+    world.transport().send(server.conn(0).handle, two, false);
+    EXPECT_TRUE(read(*peer, size + 4) == "head" + before);
+    ASSERT_TRUE(server.until([&] { return server.conn(0).sent == sent + 2; }));
+    std::fill(body.begin(), body.end(), 'x');  // ours again
+  }
+  if (GetParam() == Kind::URING) {
+    EXPECT_GE(world.transport().counters().sends_zerocopy, 4U);
+  }
+  world.transport().set_zerocopy_min(0);
+  const uint64_t so_far = world.transport().counters().sends_zerocopy;
+  const std::string last = pattern(50'000, 1);
+  const SendPart parts[] = {SendPart::memory(last.data(), last.size())};
+  world.transport().send(server.conn(0).handle, parts, false);
+  EXPECT_TRUE(read(*peer, last.size()) == last);
+  EXPECT_TRUE(server.until([&] { return server.conn(0).sent == 7; }));
+  EXPECT_EQ(world.transport().counters().sends_zerocopy, so_far);
+}
+
 TEST_P(Conformance, a_cold_file_arrives_whole) {
   OPEN();
   const auto peer = connect();
