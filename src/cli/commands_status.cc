@@ -89,7 +89,7 @@ std::string perf_text(const Json& counters) {
   add("turns", value("turns"), "of the reactor");
   add("bytes copied", value("bytes_copied"), "in user space, on the way to the answer");
   add("sends", value("sends"), "send operations; below 1 where answers were coalesced");
-  add("allocations", value("allocations"), "on the hot path (counted in debug and bench builds)");
+  add("allocations", value("allocations"), "of the reactors, by operator new");
   add("cache hits", value("cache_hits"), "answered from the response cache");
   add("connections", value("connections_accepted"), "accepted");
   std::string out = render_table(rows);

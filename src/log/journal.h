@@ -124,7 +124,7 @@ class Journal {
   [[nodiscard]] uint64_t next_connection_id() { return ++connection_ids_; }
   [[nodiscard]] uint32_t open_count() const { return open_count_; }
   [[nodiscard]] uint32_t slot_count() const { return slot_count_; }
-  // Share of the ring in use, in 1/1024: for log.access.on_full = refuse.
+  // Share of the ring in use, in 1/1024.
   [[nodiscard]] uint32_t ring_fill() const;
 
  private:

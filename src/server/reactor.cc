@@ -1,5 +1,6 @@
 #include "src/server/reactor.h"
 
+#include "src/base/allocations.h"
 #include "src/http/date.h"
 #include "src/server/connections.h"
 #include "src/server/steps/steps.h"
@@ -66,6 +67,7 @@ void Reactor::adopt_config() {
   const Settings& settings = core_.config->settings;
   core_.journal.set_recording(settings.log_access_format != LogFormatSetting::NONE &&
                               !settings.log_access_path.empty());
+  core_.transport.set_zerocopy_min(static_cast<uint32_t>(std::min<uint64_t>(settings.send_zerocopy_min, UINT32_MAX)));
 }
 
 MonoTime Reactor::wait_until(MonoTime deadline) const {
@@ -76,6 +78,7 @@ MonoTime Reactor::wait_until(MonoTime deadline) const {
 }
 
 void Reactor::turn(MonoTime deadline) {
+  const uint64_t allocations_before = allocations_of_this_thread();
   deadline = wait_until(deadline);
   const bool may_wait = deadline > core_.now;
   core_.shared.cache.quiescent(core_.index);
@@ -96,6 +99,7 @@ void Reactor::turn(MonoTime deadline) {
   core_.counters.turns.add();
   if (count > 0) core_.counters.turns_busy.add();
   count_transport();
+  core_.counters.allocations.add(allocations_of_this_thread() - allocations_before);
   if (looked_) tell_control();
 }
 
@@ -220,6 +224,8 @@ void Reactor::count_transport() {
   core_.counters.wakeups.add(total.waits - counted_.waits);
   core_.counters.sends.add(total.sends - counted_.sends);
   core_.counters.recvs.add(total.receives - counted_.receives);
+  core_.counters.sends_zero_copy.add(total.sends_zerocopy - counted_.sends_zerocopy);
+  core_.counters.recv_buffers_empty.add(total.receive_starved - counted_.receive_starved);
   counted_ = total;
 }
 

@@ -120,7 +120,6 @@ Exchange& open_exchange(Core& core, Connection& c, std::string_view raw) {
                      .user_agent = head.get(Field::USER_AGENT),
                      .referer = head.get(Field::REFERER)});
   ++c.requests;
-  core.counters.requests.add();
   return ex;
 }
 
