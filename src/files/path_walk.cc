@@ -44,6 +44,8 @@ class Walk {
         if (stack_.empty()) return -EXDEV;
         stack_.pop_back();
         error = settle_owners(top());
+      } else if (name == ".") {
+        error = settle_owners(top());
       } else if (options_.visitor != nullptr && (error = options_.visitor->before_lookup(top(), name)) != 0) {
         return -error;
       } else if (last) {
@@ -66,15 +68,13 @@ class Walk {
   [[nodiscard]] int top() const { return stack_.empty() ? root_.fd : stack_.back().get(); }
   [[nodiscard]] size_t remaining() const { return rest_.size() - at_; }
 
-  // Sets name_ to the next component that is not empty and not ".", or to "" at the end.
+  // Sets name_ to the next component, or to "" at the end.
   void next_name() {
-    do {
-      while (at_ < rest_.size() && rest_[at_] == '/') ++at_;
-      const size_t end = std::min(rest_.find('/', at_), rest_.size());
-      name_.assign(rest_, at_, end - at_);
-      at_ = end;
-      while (at_ < rest_.size() && rest_[at_] == '/') ++at_;
-    } while (name_ == ".");
+    while (at_ < rest_.size() && rest_[at_] == '/') ++at_;
+    const size_t end = std::min(rest_.find('/', at_), rest_.size());
+    name_.assign(rest_, at_, end - at_);
+    at_ = end;
+    while (at_ < rest_.size() && rest_[at_] == '/') ++at_;
   }
 
   int open_in_top(const std::string& name, uint64_t flags) const {
@@ -132,10 +132,12 @@ class Walk {
       stack_.clear();
     }
     if (text.size() + remaining() + 1 > REST_MAX) return ENAMETOOLONG;
+    while (text.starts_with('/')) text.remove_prefix(1);
     rest_.erase(0, at_);
+    at_ = 0;
+    if (text.empty()) return settle_owners(top());
     if (!rest_.empty()) rest_.insert(0, 1, '/');
     rest_.insert(0, text);
-    at_ = 0;
     return 0;
   }
 
