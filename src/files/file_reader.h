@@ -3,20 +3,18 @@
 // One per reactor, used on its thread only. Operations go in by submit(), completions come out of
 // poll() in any order; wake_fd() tells the reactor's transport that one waits. What needs no disk
 // (dentries and pages in memory) is done inside submit() and its completion is there at the next
-// poll(); what would block goes to io_uring or to a worker thread, never on the reactor.
-// Real: uring_file_reader.h, thread_file_reader.h; fake: tests/support/memory_file_reader.h.
+// poll(); what would block goes to a worker thread, never on the reactor.
+// Real: thread_file_reader.h; fake: tests/support/memory_file_reader.h.
 //
 // Every path is resolved beneath its root (openat2 RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS), so a
 // wrong mapping above cannot escape. It interprets no policy but that of symbolic links.
 #pragma once
 
-#include "src/base/result.h"
 #include "src/files/directory_list.h"
 #include "src/files/file_info.h"
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 
 namespace penstock {
@@ -45,21 +43,22 @@ struct FileOp {
 //   ENXIO  not a regular file or directory: a FIFO, device or socket (never served, never blocks)
 struct FileCompletion {
   uint64_t token = 0;
-  int64_t result = 0;  // >= 0 as FileOpKind says, or -errno
-  FileInfo info;       // OPEN
+  int64_t result = 0;     // >= 0 as FileOpKind says, or -errno
+  FileInfo info;          // OPEN
+  bool link_met = false;  // OPEN: a symbolic link was on the way
 };
 
 struct FileReaderCounters {
   uint64_t inline_done = 0;   // finished inside submit(): no disk, no thread
-  uint64_t offloaded = 0;     // went to io_uring or the worker
-  uint64_t links_walked = 0;  // OPENs that met a symbolic link
+  uint64_t offloaded = 0;     // went to the worker
+  uint64_t links_walked = 0;  // OPENs that met a symbolic link, counted when their completions are taken
 };
 
 class FileReader {
  public:
   virtual ~FileReader() = default;  // waits for what is under way; its completions are lost
 
-  [[nodiscard]] virtual const char* name() const = 0;  // "uring", "threads", "memory"
+  [[nodiscard]] virtual const char* name() const = 0;  // "threads", "memory"
 
   // False at the limit of operations under way: nothing happened, try after the next poll().
   [[nodiscard]] virtual bool submit(const FileOp& op, uint64_t token) = 0;
@@ -75,11 +74,5 @@ class FileReader {
 
   [[nodiscard]] virtual const FileReaderCounters& counters() const = 0;
 };
-
-class FileWorker;
-
-// io_uring where the kernel gives one (the error of `why` says why not), else the worker alone.
-// `worker` does what may block and io_uring cannot: walks along symbolic links, listings.
-[[nodiscard]] std::unique_ptr<FileReader> make_file_reader(FileWorker& worker, Status* why = nullptr);
 
 }  // namespace penstock

@@ -81,11 +81,10 @@ void FileWorker::run() {
   }
 }
 
-bool do_file_op_inline(const FileOp& op, FileCompletion& completion, FileReaderCounters& counters) {
+bool do_file_op_inline(const FileOp& op, FileCompletion& completion) {
   if (op.kind == FileOpKind::OPEN) {
-    bool walked = false;
-    completion.result = open_served(op.root, op.path, op.symlinks, /*cached_only=*/true, completion.info, walked);
-    if (walked) ++counters.links_walked;
+    completion.result =
+        open_served(op.root, op.path, op.symlinks, /*cached_only=*/true, completion.info, completion.link_met);
     // EINVAL: a kernel without RESOLVE_CACHED.
     return completion.result != -EAGAIN && completion.result != -EINVAL;
   }
@@ -101,11 +100,9 @@ bool do_file_op_inline(const FileOp& op, FileCompletion& completion, FileReaderC
 FileCompletion do_file_op_blocking(const FileOp& op) {
   FileCompletion done;
   switch (op.kind) {
-    case FileOpKind::OPEN: {
-      bool walked = false;
-      done.result = open_served(op.root, op.path, op.symlinks, /*cached_only=*/false, done.info, walked);
+    case FileOpKind::OPEN:
+      done.result = open_served(op.root, op.path, op.symlinks, /*cached_only=*/false, done.info, done.link_met);
       break;
-    }
     case FileOpKind::READ: {
       ssize_t count = 0;
       do {
@@ -121,14 +118,6 @@ FileCompletion do_file_op_blocking(const FileOp& op) {
   return done;
 }
 
-size_t take_completions(std::deque<FileCompletion>& from, std::span<FileCompletion> out, size_t n) {
-  for (; n < out.size() && !from.empty(); ++n) {
-    out[n] = from.front();
-    from.pop_front();
-  }
-  return n;
-}
-
 ThreadFileReader::~ThreadFileReader() {
   // The worker writes into memory of the caller and into late_: wait for it.
   FileCompletion completion;
@@ -141,7 +130,7 @@ ThreadFileReader::~ThreadFileReader() {
 bool ThreadFileReader::submit(const FileOp& op, uint64_t token) {
   FileCompletion completion;
   completion.token = token;
-  if (do_file_op_inline(op, completion, counters_)) {
+  if (inline_first_ && do_file_op_inline(op, completion)) {
     ++counters_.inline_done;
     now_.push_back(completion);
     return true;
@@ -153,10 +142,16 @@ bool ThreadFileReader::submit(const FileOp& op, uint64_t token) {
 }
 
 size_t ThreadFileReader::poll(std::span<FileCompletion> out) {
-  size_t n = take_completions(now_, out, 0);
-  const size_t late = late_.take(out.subspan(n));
+  size_t count = 0;
+  for (; count < out.size() && !now_.empty(); ++count) {
+    out[count] = now_.front();
+    now_.pop_front();
+  }
+  const size_t late = late_.take(out.subspan(count));
   offloaded_ -= static_cast<uint32_t>(late);
-  return n + late;
+  count += late;
+  for (const FileCompletion& completion : out.first(count)) counters_.links_walked += completion.link_met ? 1 : 0;
+  return count;
 }
 
 void ThreadFileReader::close(int fd) { ::close(fd); }

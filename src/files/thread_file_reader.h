@@ -1,8 +1,7 @@
 // FileWorker: the threads that do what would block. ThreadFileReader: a FileReader over them alone.
 //
 // One FileWorker per server, shared by the readers of all reactors; jobs wait in one bounded queue.
-// ThreadFileReader serves where io_uring is refused: what is in memory is still done inside
-// submit(), the rest goes to the worker.
+// Of ThreadFileReader: what is in memory is done inside submit(), the rest by the worker.
 #pragma once
 
 #include "src/base/unique_fd.h"
@@ -69,13 +68,15 @@ class FileWorker {
 };
 
 // The part of an operation that needs no disk. True: `completion` is filled.
-[[nodiscard]] bool do_file_op_inline(const FileOp& op, FileCompletion& completion, FileReaderCounters& counters);
+[[nodiscard]] bool do_file_op_inline(const FileOp& op, FileCompletion& completion);
 // The whole of it, waiting as long as it takes.
 [[nodiscard]] FileCompletion do_file_op_blocking(const FileOp& op);
 
 class ThreadFileReader final : public FileReader {
  public:
-  explicit ThreadFileReader(FileWorker& worker) : worker_(worker) {}
+  // `inline_first` false: everything goes to the worker, for tests of just that.
+  explicit ThreadFileReader(FileWorker& worker, bool inline_first = true)
+      : worker_(worker), inline_first_(inline_first) {}
   ThreadFileReader(const ThreadFileReader&) = delete;
   ThreadFileReader& operator=(const ThreadFileReader&) = delete;
   ~ThreadFileReader() override;
@@ -92,13 +93,11 @@ class ThreadFileReader final : public FileReader {
   static constexpr uint32_t OFFLOADED_MAX = 256;
 
   FileWorker& worker_;
+  const bool inline_first_;
   FileCompletionQueue late_;
   std::deque<FileCompletion> now_;  // done inside submit()
   uint32_t offloaded_ = 0;
   FileReaderCounters counters_;
 };
-
-// Takes from `from` what fits into out[n..]; returns the new n.
-[[nodiscard]] size_t take_completions(std::deque<FileCompletion>& from, std::span<FileCompletion> out, size_t n);
 
 }  // namespace penstock

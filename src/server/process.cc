@@ -111,11 +111,7 @@ Status ServerProcess::Parts::prepare_reactor(uint32_t index, const Settings& set
   set.transport = std::move(opened->transport);
   if (!opened->note.empty() && index == 0) notes.push_back(opened->note);
 
-  Status why_threads;
-  set.reader = make_file_reader(*worker, &why_threads);
-  if (!why_threads && opened->note.empty() && !epoll && index == 0) {
-    notes.push_back("files: threads instead of io_uring: " + why_threads.error().message);
-  }
+  set.reader = std::make_unique<ThreadFileReader>(*worker);
   set.loader = std::make_unique<Loader>(*set.reader, bodies, watch.get(), LOADS_MAX);
   return {};
 }

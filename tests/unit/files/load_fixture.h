@@ -22,7 +22,7 @@ class LoadFixture : public testing::Test {
  protected:
   LoadFixture() {
     worker.start(1);
-    reader = make_file_reader(worker);
+    reader = std::make_unique<ThreadFileReader>(worker);
     policy.mime = &mime;
     policy.index_names = {"index.html", "index.htm"};
     // The clock of the watch and of the loader is moved by hand and stands an hour past the files' time
