@@ -1,21 +1,26 @@
 // FileWatch: the seam that turns changes of files into stale cache entries (FEATURES SC6).
 //
-// The order is the whole trick: watch() FIRST, then read. A change before watch() returns is seen in
-// what is read; a change after it bumps the cell, so an entry made from older bytes is stale from
-// birth. watch() may be called by every reactor (mutex; cold path, only for what will be cached).
-// Real: inotify_watch.h; fake: tests/support/memory_file_reader.h.
+// The order is the whole trick: watch() FIRST, then read, then ask write_state(). A change before
+// watch() returns is seen in what is read; a change after it bumps the cell, so an entry made from
+// older bytes is stale from birth. watch() may be called by every reactor (mutex; cold path, only for
+// what will be cached). Real: inotify_watch.h; fake: tests/support/memory_file_reader.h.
 //
-// When a cell is bumped, counted from the event:
-//   at once            rename, delete, create, chmod, chown, link of the file, of a name it depends
-//                      on, of any directory or symbolic link on the way to it
-//   at the close       in-place writing: the old entry is complete, so it is held (never a torn
-//                      body) until the writer closes, at most `write_hold` from its first write
-//   after `settle`     truncate(2) or writing by nobody who was seen to open it
-//   everything         when the kernel's event queue overflowed
+// A cell is bumped at once, counted from the event, by
+//   - rename, delete, create, chmod, chown, link of the file, of a name it depends on, of any
+//     directory or symbolic link on the way to it;
+//   - every write(2) or truncate(2) of the file under any of its names, and every closing of it by
+//     somebody who could have written;
+//   - the loss of events (the kernel's queue overflowed), which bumps everything.
+// So a fresh entry is what reading the file again would give; it outlives a change by no more than the
+// time until somebody takes the event in. No Linux interface tells an unprivileged reader
+//   - whether somebody who opened the file before it was watched is in the middle of writing it (a
+//     lease would, but needs ownership or CAP_LEASE and makes writers wait for us);
+//   - of stores through a shared mapping, before it is unmapped.
 // It never reads a file, and what it does not know how to watch it refuses.
 #pragma once
 
 #include "cache/validity.h"
+#include "src/base/time.h"
 #include "src/files/file_info.h"
 
 #include <array>
@@ -37,8 +42,9 @@ struct WatchRequest {
 
 enum class WatchStatus : uint8_t {
   WATCHED,
+  CHANGING,     // the path changed each time it was walked: ask again
   LIMIT,        // inotify watches, cells or our own bound are used up
-  UNSUPPORTED,  // the file system or the kernel refused, the path changes while it is walked, or a forbidden link
+  UNSUPPORTED,  // the file system or the kernel refused, or the directory is not there
 };
 
 struct WatchTicket {
@@ -49,12 +55,12 @@ struct WatchTicket {
   std::array<FileId, WATCH_NAMES_MAX> files;
 };
 
-// What is known of writers on the files of a watch, from best to worst.
-enum class WriteState : uint8_t {
-  CLEAN,      // nobody has it open: whoever writes it must open it first, and so is seen
-  UNKNOWN,    // nobody was seen writing, but somebody may have opened it before the watch stood
-  WRITING,    // written to and not yet closed, for less than write_hold: better wait
-  CONTINUAL,  // written to and not closed for longer (a log file): serve it, do not cache it
+// What was seen of writers on the files of a watch, all events up to now taken in.
+struct WriteState {
+  bool current = false;  // the validity still holds; else what was read since may be of two times
+  MonoTime since;        // the first write that no closing followed, of those close to each other; 0: none
+  MonoTime last;         // the latest of them
+  uint32_t writes = 0;   // their number, at least
 };
 
 class FileWatch {
@@ -62,8 +68,7 @@ class FileWatch {
   virtual ~FileWatch() = default;
   // A request equal to an earlier one whose cell was not bumped since costs one look-up.
   [[nodiscard]] virtual WatchTicket watch(const WatchRequest& request) = 0;
-  // As of now: events that the kernel has queued are taken in first. UNKNOWN for a validity that is
-  // not watched (any more).
+  // As of now: events that the kernel has queued are taken in first.
   [[nodiscard]] virtual WriteState write_state(Validity validity) = 0;
   // A hint: no entry with this validity exists (any more), so its watches may go first. Bumps the cell.
   virtual void forget(Validity validity) = 0;

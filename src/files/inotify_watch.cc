@@ -21,15 +21,18 @@
 #include <string>
 #include <sys/inotify.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include <vector>
 
 namespace penstock {
 namespace {
 
-constexpr uint32_t DIRECTORY_MASK = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | IN_ONLYDIR;
-// IN_OPEN tells who may be writing; IN_CLOSE_NOWRITE takes the readers off that count again.
-constexpr uint32_t FILE_MASK = IN_MODIFY | IN_ATTRIB | IN_OPEN | IN_CLOSE_WRITE | IN_CLOSE_NOWRITE | IN_DONT_FOLLOW;
+// IN_MODIFY and IN_CLOSE_WRITE tell whether a file that is not watched itself yet is being written.
+constexpr uint32_t DIRECTORY_MASK =
+    IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | IN_MODIFY | IN_CLOSE_WRITE | IN_ONLYDIR;
+// Not IN_OPEN: it does not tell writers from readers, equal events merge, and our own readings would cause most.
+constexpr uint32_t FILE_MASK = IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_DONT_FOLLOW;
 constexpr size_t EVENT_BYTES = 64 * 1024;
 constexpr int READS_MAX = 64;   // of EVENT_BYTES each, in one round
 constexpr int PLACE_TRIES = 3;  // when the path changes while it is walked
@@ -76,8 +79,6 @@ struct InotifyWatch::State {
         table(cells),
         events(EVENT_BYTES) {}
 
-  [[nodiscard]] WatchTimes times() const { return {options.settle, options.write_hold}; }
-
   // All below: under `mutex`.
   size_t drain();
   void handle(const inotify_event& event, MonoTime now);
@@ -93,7 +94,7 @@ struct InotifyWatch::State {
   Clock& clock;
   std::mutex placing;
   std::mutex mutex;
-  WatchOptions options;
+  const WatchOptions options;
   WatchTable table;
   std::vector<char> events;
   WatchCounters counted;
@@ -129,15 +130,17 @@ void InotifyWatch::State::handle(const inotify_event& event, MonoTime now) {
     return;
   }
   if (event.len > 0) {
-    // A child of a directory. Of what happens inside it only its name's fate and attributes are asked.
-    table.name_changed(event.wd, std::string_view(event.name));
+    const std::string_view name(event.name);
+    table.name_changed(event.wd, name);
+    if ((event.mask & (IN_CREATE | IN_MODIFY)) != 0) {
+      if ((event.mask & IN_ISDIR) == 0) table.name_unfinished(event.wd, name);
+    } else if ((event.mask & IN_ATTRIB) == 0) {
+      table.name_finished(event.wd, name);
+    }
     return;
   }
-  if ((event.mask & IN_OPEN) != 0) table.opened(event.wd, now);
-  if ((event.mask & IN_MODIFY) != 0) table.modified(event.wd, now, times());
-  if ((event.mask & (IN_CLOSE_WRITE | IN_CLOSE_NOWRITE)) != 0) {
-    table.closed(event.wd, (event.mask & IN_CLOSE_WRITE) != 0);
-  }
+  if ((event.mask & IN_MODIFY) != 0) table.modified(event.wd, now);
+  if ((event.mask & IN_CLOSE_WRITE) != 0) table.closed(event.wd);
   if ((event.mask & IN_ATTRIB) != 0) table.node_changed(event.wd);
 }
 
@@ -202,6 +205,34 @@ bool is_absent(int error) {
          error == ENAMETOOLONG;
 }
 
+// Where files change without an inotify event: on other machines, or made up when they are read.
+bool changes_unseen(int fd) {
+  struct statfs fs {};
+  if (::fstatfs(fd, &fs) != 0) return true;
+  switch (static_cast<uint32_t>(fs.f_type)) {
+    case 0x6969:      // NFS
+    case 0xFF534D42:  // CIFS
+    case 0xFE534D42:  // SMB2
+    case 0x517B:      // SMB
+    case 0x01021997:  // 9P
+    case 0x65735546:  // FUSE, virtiofs
+    case 0x00C36400:  // Ceph
+    case 0x5346414F:  // AFS
+    case 0x73757245:  // Coda
+    case 0x01161970:  // GFS2
+    case 0x7461636F:  // OCFS2
+    case 0x9FA0:      // proc
+    case 0x62656572:  // sysfs
+    case 0x64626720:  // debugfs
+    case 0x74726163:  // tracefs
+    case 0x27E0EB:    // cgroup
+    case 0x63677270:  // cgroup2
+      return true;
+    default:
+      return false;
+  }
+}
+
 // Places the watches of one request. Lives while `placing` is held.
 class Placement final : public WalkVisitor {
  public:
@@ -210,9 +241,8 @@ class Placement final : public WalkVisitor {
 
   // 0, or the errno that stopped it.
   int run(std::span<FileId> files) {
-    const UniqueFd dir(
-        walk_beneath(request_.root, request_.directory,
-                     {.symlinks = request_.symlinks, .flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .visitor = this}));
+    const UniqueFd dir(walk_beneath(request_.root, request_.directory,
+                                    {.symlinks = request_.symlinks, .flags = O_PATH | O_CLOEXEC, .visitor = this}));
     if (!dir.valid()) return refused_ != 0 ? refused_ : ENOENT;
     for (size_t i = 0; i < request_.names.size(); ++i) {
       const int error = place_name(dir.get(), std::string(request_.names[i]), files[i]);
@@ -228,6 +258,7 @@ class Placement final : public WalkVisitor {
     const int wd = state_.add(".", DIRECTORY_MASK, watch_);
     if (wd < 0) return refuse(-wd);
     state_.table.depend_on_name(watch_, wd, name);
+    dir_wd_ = wd;
     return 0;
   }
 
@@ -236,6 +267,7 @@ class Placement final : public WalkVisitor {
     if (const int error = read_file_info(fd, info)) return refuse(error);
     reached_ = info.id;
     if (info.type != FileType::REGULAR) return 0;  // what lies in a directory is no content of this entry
+    if (changes_unseen(fd)) return refuse(EOPNOTSUPP);
     if (::fchdir(dir_fd) != 0) return refuse(errno);
     const std::lock_guard lock(state_.mutex);
     const int wd = state_.add(name, FILE_MASK, watch_);
@@ -244,11 +276,13 @@ class Placement final : public WalkVisitor {
       return -wd;
     }
     if (wd < 0) return refuse(-wd);
-    // Once more, now that the watch stands: who writes from here on is seen.
-    if (const int error = read_file_info(fd, info)) return refuse(error);
-    const int64_t age_ns = state_.clock.wall().ns - info.ctime_ns;
-    const int64_t settle_ns = state_.options.settle.ns;
-    state_.table.depend_on_file(watch_, wd, age_ns > settle_ns || age_ns < -settle_ns);
+    state_.table.depend_on_file(watch_, wd);
+    // What the directory told until now: whoever closed the file before its watch stood is in it; whoever
+    // closes it from here on is seen at the file. A second name (link(2)) is made whole, and never closed.
+    (void)state_.drain();
+    if (state_.table.take_unfinished(dir_wd_, name) && info.links == 1) {
+      state_.table.found_unfinished(wd, state_.clock.now());
+    }
     return 0;
   }
 
@@ -293,6 +327,7 @@ class Placement final : public WalkVisitor {
   InotifyWatch::State& state_;
   const WatchRequest& request_;
   const uint32_t watch_;
+  int dir_wd_ = -1;  // of the last look-up
   int refused_ = 0;  // a watch could not be placed: the request cannot be watched
   FileId reached_;
 };
@@ -310,17 +345,18 @@ void place(InotifyWatch::State& state, const WatchRequest& request, uint32_t wat
       return;
     }
     const std::lock_guard lock(state.mutex);
-    if (state.table.bumped(watch)) continue;  // the path changed while it was walked
+    const bool changed = state.table.bumped(watch);  // while it was walked
+    if (changed && i + 1 < PLACE_TRIES) continue;
     std::vector<int> orphans;
     state.table.end_placing(watch, state.clock.now(), files, orphans);
     state.unwatch(orphans);
+    // Kept all the same: what it hears of writers until it is asked for again is worth knowing.
+    ticket.status = changed ? WatchStatus::CHANGING : WatchStatus::WATCHED;
     // In one critical section with the look at bumped(): the value given out must be the one that the
     // next event bumps.
-    ticket.validity = state.table.validity(watch);
-    ticket.status = WatchStatus::WATCHED;
+    if (!changed) ticket.validity = state.table.validity(watch);
     return;
   }
-  ticket.status = WatchStatus::UNSUPPORTED;
 }
 
 }  // namespace
@@ -348,6 +384,7 @@ WatchTicket InotifyWatch::watch(const WatchRequest& request) {
   const std::string key = key_of(root.id, request);
   {
     const std::lock_guard lock(state.mutex);
+    (void)state.drain();
     if (state.answer(key, ticket)) return ticket;
   }
   const std::lock_guard one_walk(state.placing);
@@ -364,7 +401,7 @@ WatchTicket InotifyWatch::watch(const WatchRequest& request) {
   }
   place(state, request, watch, ticket);
   (void)!::fchdir(state.home.get());
-  if (ticket.status != WatchStatus::WATCHED) {
+  if (ticket.status == WatchStatus::LIMIT || ticket.status == WatchStatus::UNSUPPORTED) {
     const std::lock_guard lock(state.mutex);
     ++state.counted.refused;
     state.remove(watch);
@@ -377,8 +414,10 @@ WriteState InotifyWatch::write_state(Validity validity) {
   const std::lock_guard lock(state.mutex);
   (void)state.drain();
   const uint32_t watch = state.table.find(validity);
-  return watch == WatchTable::NONE ? WriteState::UNKNOWN
-                                   : state.table.write_state(watch, state.clock.now(), state.times());
+  if (watch == WatchTable::NONE) return {};
+  WriteState now = state.table.write_state(watch);
+  now.current = now.current && state.table.validity(watch) == validity;
+  return now;
 }
 
 void InotifyWatch::forget(Validity validity) {
@@ -388,28 +427,14 @@ void InotifyWatch::forget(Validity validity) {
   if (watch != WatchTable::NONE) state_->table.bump(watch);
 }
 
-void InotifyWatch::set_options(const WatchOptions& options) {
-  const std::lock_guard lock(state_->mutex);
-  state_->options = options;
-}
-
 size_t InotifyWatch::turn(Duration wait, int stop_fd) {
   State& state = *state_;
-  MonoTime due;
-  {
-    const std::lock_guard lock(state.mutex);
-    due = state.table.expire_holds(state.clock.now(), state.times());
-  }
-  const MonoTime now = state.clock.now();
-  if (due != MonoTime::never()) wait = std::clamp(due - now, Duration{0}, wait);
   const timespec timeout{.tv_sec = wait.ns / 1'000'000'000, .tv_nsec = wait.ns % 1'000'000'000};
   pollfd fds[2] = {{.fd = state.inotify.get(), .events = POLLIN, .revents = 0},
                    {.fd = stop_fd, .events = POLLIN, .revents = 0}};
   (void)::ppoll(fds, stop_fd >= 0 ? 2 : 1, &timeout, nullptr);
   const std::lock_guard lock(state.mutex);
-  const size_t count = state.drain();
-  (void)state.table.expire_holds(state.clock.now(), state.times());
-  return count;
+  return state.drain();
 }
 
 void InotifyWatch::run(int stop_fd) {
@@ -429,8 +454,6 @@ WatchCounters InotifyWatch::counters() const {
   counters.watched = state_->table.watch_count();
   counters.inotify_watches = state_->table.node_count();
   counters.bumps = state_->table.bumps();
-  counters.holds = state_->table.holds();
-  counters.holds_expired = state_->table.holds_expired();
   return counters;
 }
 

@@ -7,7 +7,7 @@
 //
 // It needs no privilege but read permission on what it watches. System calls: inotify_init1,
 // inotify_add_watch, inotify_rm_watch, fchdir, openat2, fstat, readlinkat, ppoll, read, close,
-// sched_setattr.
+// sched_setattr, fstatfs.
 #pragma once
 
 #include "src/base/clock.h"
@@ -21,8 +21,6 @@ namespace penstock {
 
 struct WatchOptions {
   uint32_t files_max = 65'536;  // requests watched at once; each costs about 1 KiB here and an inode in the kernel
-  Duration settle = milliseconds(20);  // see FileWatch
-  Duration write_hold = seconds(1);
   Duration reuse_after = seconds(10);  // at the bound, the oldest watch older than this makes room
 };
 
@@ -31,8 +29,6 @@ struct WatchCounters {
   uint64_t inotify_watches = 0;
   uint64_t events = 0;
   uint64_t bumps = 0;
-  uint64_t holds = 0;          // in-place writes that held an old entry
-  uint64_t holds_expired = 0;  // by write_hold
   uint64_t overflows = 0;
   uint64_t refused = 0;  // watch() that did not answer WATCHED
   uint64_t dropped = 0;  // watches given up to make room
@@ -48,9 +44,6 @@ class InotifyWatch final : public FileWatch {
   [[nodiscard]] WatchTicket watch(const WatchRequest& request) override;
   [[nodiscard]] WriteState write_state(Validity validity) override;
   void forget(Validity validity) override;
-
-  // Live. Any thread.
-  void set_options(const WatchOptions& options);
 
   // The watch thread's life; returns when `stop_fd` becomes readable. Asks the scheduler for short
   // slices, so that a bump is not late behind busy reactors.

@@ -19,6 +19,14 @@ namespace penstock {
 
 enum class LoadPhase : uint8_t { PROBE, WAIT, OPEN, READ, LIST, WRITE_LIST };
 
+// What the writers that were seen at a load's files mean for it.
+enum class Writing : uint8_t {
+  NO,
+  NOW,      // worth waiting for the closing
+  PAUSED,   // not closed, nor lately written to (truncate(2), a writer who is slow): to be served, not to be cached
+  ENDLESS,  // again and again for long (a log file): the same, and taken for whole though it grows meanwhile
+};
+
 // The identity or a sibling while it is loaded.
 struct LoadFile {
   Coding coding = Coding::IDENTITY;
@@ -54,11 +62,11 @@ struct Load {
   WatchStatus watch_status = WatchStatus::UNSUPPORTED;
   Validity validity;
   std::array<FileId, CODING_COUNT> watched;  // what the watch saw each of `files` lead to
-  WriteState writers = WriteState::UNKNOWN;
+  WriteState writers;
   std::string_view content_type;
   MonoTime started;
   MonoTime due;
-  int64_t wall_ns = 0;  // wall clock of the turn in which `writers` was asked
+  int64_t wall_ns = 0;  // wall clock of the turn in which the files were opened
   uint32_t retries = 0;
   std::unique_ptr<Listing> listing;
 };
@@ -90,6 +98,9 @@ struct Loader::State {
   void place_watch(Load& load);
   void opened(Load& load, uint32_t file, const FileCompletion& done);
   void all_opened(Load& load);
+  void ask_watch(Load& load);
+  Writing writing(const Load& load) const;
+  bool better_wait(const Load& load) const;
   bool watch_agrees(const Load& load) const;
   Duration unsettled(const Load& load, const LoadFile& file) const;
   void drop_useless_siblings(Load& load);

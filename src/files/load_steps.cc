@@ -1,10 +1,13 @@
 // What follows on what while a path is loaded; see load.h for the picture.
 //
-// The rule of coherence, in one place: content counts as whole when (1) fstat before and after agree
-// and the length is exact, and (2) no write can have begun before the first fstat and still go on:
-// either nobody has the file open (CLEAN) and its ctime is older than one tick of the kernel's coarse
-// clock, so that any write since the question would have moved it visibly; or the ctime is older than
-// `settle` and nobody is known to write.
+// The rule of coherence, in one place. Content counts as whole when
+//  (1) fstat before and after the reading agree and the length is exact: nobody began to write meanwhile
+//      (the kernel moves the ctime before the bytes);
+//  (2) its ctime was older than `settle` at the first fstat, which is longer than any tick of the clock
+//      behind time stamps, so that (1) shows, and longer than a write(2) that was under way already;
+//  (3) the watch, placed before and asked afterwards, knows of no write that no closing followed.
+// (3) is known only of what is watched; the first load of a file, and one that is not to be cached, rest
+// on (1) and (2), and on a writer who does not pause for `settle` in the middle.
 #include "src/base/assert.h"
 #include "src/files/load.h"
 
@@ -14,9 +17,8 @@
 namespace penstock {
 namespace {
 
-// Time stamps come from a clock that moves once a tick; CONFIG_HZ is at least 100.
-constexpr Duration COARSE_TICK = milliseconds(10);
 constexpr Duration RETRY = milliseconds(4);
+constexpr uint32_t ENDLESS_WRITES = 32;  // more than a handful of truncate(2) in a row
 constexpr uint32_t LISTING_SLICE = 512;  // entries written in one turn: some 100 us
 
 struct Sibling {
@@ -195,14 +197,14 @@ void Loader::State::file_found(Load& load) {
   }
   name_files(load);
   load.watch_status = WatchStatus::UNSUPPORTED;
-  load.writers = WriteState::UNKNOWN;
+  load.writers = {};
   if (load.admit && watch != nullptr && load.files[0].info.size <= policy.entry_bytes_max) {
-    // What was opened before the watch stood may be another file than the one watched.
-    close(load.files[0]);
+    close(load.files[0]);  // the name may lead elsewhere once the watch stands
     place_watch(load);
+    const bool unsteady = load.watch_status == WatchStatus::CHANGING && now - load.started < policy.write_hold;
+    if (unsteady || better_wait(load)) return changing(load, RETRY);
   }
   load.wall_ns = wall.ns;
-  if (load.writers == WriteState::WRITING && now - load.started < policy.write_hold) return changing(load, RETRY);
   load.phase = LoadPhase::OPEN;
   for (uint32_t i = 0; i < load.file_count; ++i) {
     if (load.files[i].fd < 0) submit(load, open_op(load, load.files[i].path), i);
@@ -238,11 +240,32 @@ void Loader::State::place_watch(Load& load) {
   load.watch_status = ticket.status;
   load.validity = ticket.validity;
   if (ticket.status != WatchStatus::WATCHED) {
-    ++counters.unwatchable;
+    if (ticket.status != WatchStatus::CHANGING) ++counters.unwatchable;
     return;
   }
   for (uint32_t i = 0; i < load.file_count; ++i) load.watched[i] = ticket.files[first + i];
-  load.writers = watch->write_state(load.validity);
+  ask_watch(load);
+}
+
+void Loader::State::ask_watch(Load& load) {
+  if (load.watch_status == WatchStatus::WATCHED) load.writers = watch->write_state(load.validity);
+}
+
+Writing Loader::State::writing(const Load& load) const {
+  const Duration hold = load.policy->write_hold;
+  const WriteState& seen = load.writers;
+  if (seen.since == MonoTime{} || now - seen.last >= hold) return Writing::NO;
+  if (now - seen.since >= hold && seen.writes >= ENDLESS_WRITES) return Writing::ENDLESS;
+  return now - seen.last >= hold / 4 ? Writing::PAUSED : Writing::NOW;
+}
+
+// Whether a whole file, or another one, may be had by trying again. What was replaced is never answered with, however
+// long it took: who asked meanwhile would get what was gone when he asked.
+bool Loader::State::better_wait(const Load& load) const {
+  if (load.watch_status != WatchStatus::WATCHED) return false;
+  const Writing seen = writing(load);
+  if (seen == Writing::NO) return !load.writers.current;
+  return seen == Writing::NOW && now - load.started < load.policy->write_hold;
 }
 
 void Loader::State::opened(Load& load, uint32_t i, const FileCompletion& completion) {
@@ -266,9 +289,9 @@ bool Loader::State::watch_agrees(const Load& load) const {
 // How long until `file` may be taken for whole, as far as time can tell; 0: it may.
 Duration Loader::State::unsettled(const Load& load, const LoadFile& file) const {
   const Duration age{load.wall_ns - file.info.ctime_ns};
-  Duration needed = load.writers == WriteState::CLEAN ? COARSE_TICK : load.policy->settle;
+  Duration needed = load.policy->settle;
   // Empty and new: most likely opened with O_TRUNC a moment ago by somebody who is about to write.
-  if (file.info.size == 0 && load.writers != WriteState::CLEAN) needed = std::max(needed, load.policy->write_hold);
+  if (file.info.size == 0) needed = std::max(needed, load.policy->write_hold);
   // A ctime far in the future is that of a clock that was set back: no younger than any other.
   if (age >= needed || age < Duration{0} - load.policy->write_hold) return {0};
   return needed - std::max(age, Duration{0});
@@ -276,8 +299,7 @@ Duration Loader::State::unsettled(const Load& load, const LoadFile& file) const 
 
 void Loader::State::all_opened(Load& load) {
   if (load.files[0].fd < 0) return changing(load, {0});  // it was there a moment ago: look again
-  const bool watched = load.watch_status == WatchStatus::WATCHED;
-  if (watched && !watch_agrees(load)) return changing(load, {0});
+  if (load.watch_status == WatchStatus::WATCHED && !watch_agrees(load)) return changing(load, {0});
   drop_useless_siblings(load);
   const bool streams = must_stream(load);
   Duration pause{0};
@@ -285,7 +307,7 @@ void Loader::State::all_opened(Load& load) {
   const Duration waited = now - load.started;
   // A stream is compared with its first fstat until its end; it need not wait for more than a pause in writing.
   const Duration patience = streams ? load.policy->settle * 2 : load.policy->write_hold;
-  if (pause > Duration{0} && waited < patience && load.writers != WriteState::CONTINUAL) {
+  if (pause > Duration{0} && waited < patience && writing(load) != Writing::ENDLESS) {
     return changing(load, std::min(pause, load.policy->settle));
   }
   if (streams) {
@@ -379,6 +401,8 @@ void Loader::State::was_read(Load& load, uint32_t i, const FileCompletion& compl
 }
 
 void Loader::State::verify(Load& load) {
+  const bool grows = writing(load) == Writing::ENDLESS;
+  ask_watch(load);
   bool same = true;
   bool young = false;
   for (uint32_t i = 0; i < load.file_count; ++i) {
@@ -387,14 +411,13 @@ void Loader::State::verify(Load& load) {
     const bool read = reader.stat(file.fd, after) == 0;
     const bool exact = file.filled == file.info.size;
     // A log file grows all the time: what was there at the first look is whole.
-    const bool grew = load.writers == WriteState::CONTINUAL && read && after.size >= file.info.size;
+    const bool grew = grows && read && after.size >= file.info.size;
     same = same && read && exact && (same_version(file.info, after) || grew);
     young = young || unsettled(load, file) > Duration{0};
   }
-  WriteState writers = load.writers;
-  if (load.watch_status == WatchStatus::WATCHED) writers = watch->write_state(load.validity);
-  if (!same || writers == WriteState::WRITING) return changing(load, RETRY);
-  deliver_file(load, !young && writers != WriteState::CONTINUAL);
+  if (!same || better_wait(load)) return changing(load, RETRY);
+  const bool watched = load.watch_status == WatchStatus::WATCHED;
+  deliver_file(load, !young && !(watched && (!load.writers.current || writing(load) != Writing::NO)));
 }
 
 void Loader::State::deliver_file(Load& load, bool settled) {

@@ -4,12 +4,11 @@
 // the FileReader and gives results out. What a result holds (pins, an open descriptor) is the caller's.
 //
 // Never torn: content is taken only if fstat before and after agree, the length is exact and the last
-// change is older than `settle` (time stamps are coarse: a younger file could change twice within
-// one tick). Otherwise, or while the watch knows of a writer, it is tried again every few
-// milliseconds, at most `write_hold` long; then what is consistent is served but not cached.
-// Never stale: what is to be cached is watched before it is read; see file_watch.h.
-// Limits of what can be known: a writer that pauses for longer than `settle` in the middle of a file
-// that nobody watches yet, and writes through a shared mapping before its munmap.
+// change is older than `settle`. Otherwise, or while the watch knows of a writer who has not closed, it
+// is tried again every few milliseconds, at most `write_hold` long; then what fstat calls consistent is
+// served but not cached. Never stale: what is to be cached is watched before it is read.
+// What cannot be known is in file_watch.h; of such writers, one is served torn who pauses for longer than
+// `settle` in the middle of a file, and only until he goes on: his next write makes the entry stale.
 #pragma once
 
 #include "cache/body.h"

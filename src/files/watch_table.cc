@@ -2,8 +2,7 @@
 //  - a watch is in live_ while its cell's value is one that watch() may have given out, in stale_
 //    after a bump; a bump of a stale watch would tell nobody anything and is left out;
 //  - a node exists exactly while an edge names it or the kernel may still send events for it that
-//    matter: when its last edge goes, it goes, and its wd is handed out as an orphan;
-//  - writing_ holds each wd with since != 0 once; it is short (files being written right now).
+//    matter: when its last edge goes, it goes, and its wd is handed out as an orphan.
 #include "src/files/watch_table.h"
 
 #include "src/base/assert.h"
@@ -125,24 +124,15 @@ void WatchTable::bump(uint32_t index) {
 void WatchTable::bump_all() {
   while (live_.oldest != NONE) bump(live_.oldest);
   // What the writers did meanwhile is unknown.
-  for (auto& [wd, node] : nodes_) {
-    node.opens = 0;
-    node.clean = false;
-    node.continual = false;
-    node.since = {};
-  }
-  writing_.clear();
+  for (auto& [wd, node] : nodes_) node.since = {};
+  unfinished_.clear();
 }
 
 void WatchTable::depend_on_name(uint32_t watch, int wd, std::string_view name) {
   (void)add_edge(watch, wd, hash_name(name));
 }
 
-void WatchTable::depend_on_file(uint32_t watch, int wd, bool quiet) {
-  const bool known = nodes_.contains(wd);
-  (void)add_edge(watch, wd, FILE_ITSELF);
-  if (!known) nodes_[wd].clean = quiet;
-}
+void WatchTable::depend_on_file(uint32_t watch, int wd) { (void)add_edge(watch, wd, FILE_ITSELF); }
 
 uint32_t WatchTable::add_edge(uint32_t watch, int wd, uint64_t name) {
   uint32_t index = 0;
@@ -179,6 +169,7 @@ void WatchTable::remove_edges(uint32_t index, std::vector<int>& orphans) {
       by_name_[same_key(edge.wd, edge.name)] = edge.next_same;
     } else {
       by_name_.erase(same_key(edge.wd, edge.name));
+      unfinished_.erase(same_key(edge.wd, edge.name));
     }
     const auto node = nodes_.find(edge.wd);
     if (edge.next_node != NONE) edges_[edge.next_node].prev_node = edge.prev_node;
@@ -188,8 +179,6 @@ void WatchTable::remove_edges(uint32_t index, std::vector<int>& orphans) {
       node->second.first = edge.next_node;
     }
     if (node != nodes_.end() && node->second.first == NONE) {
-      end_writing(node->second);
-      std::erase(writing_, edge.wd);
       orphans.push_back(edge.wd);
       nodes_.erase(node);
     }
@@ -204,6 +193,17 @@ void WatchTable::name_changed(int wd, std::string_view name) {
   for (uint32_t edge = found->second; edge != NONE; edge = edges_[edge].next_same) bump(edges_[edge].watch);
 }
 
+void WatchTable::name_unfinished(int wd, std::string_view name) {
+  const uint64_t key = same_key(wd, hash_name(name));
+  if (by_name_.contains(key)) unfinished_.insert(key);
+}
+
+void WatchTable::name_finished(int wd, std::string_view name) { unfinished_.erase(same_key(wd, hash_name(name))); }
+
+bool WatchTable::take_unfinished(int wd, std::string_view name) {
+  return unfinished_.erase(same_key(wd, hash_name(name))) > 0;
+}
+
 void WatchTable::bump_node(const Node& node) {
   for (uint32_t edge = node.first; edge != NONE; edge = edges_[edge].next_node) bump(edges_[edge].watch);
 }
@@ -216,107 +216,51 @@ void WatchTable::node_changed(int wd) {
 void WatchTable::node_gone(int wd) {
   const auto node = nodes_.find(wd);
   if (node == nodes_.end()) return;
-  bump_node(node->second);
   // Its edges stay with their (now stale) watches and go with them; no event will name the wd again.
-  end_writing(node->second);
-  std::erase(writing_, wd);
+  node->second.since = {};
+  bump_node(node->second);
 }
 
-void WatchTable::opened(int wd, MonoTime now) {
+void WatchTable::modified(int wd, MonoTime now) {
   const auto node = nodes_.find(wd);
   if (node == nodes_.end()) return;
-  ++node->second.opens;
-  node->second.opened_last = now;
-}
-
-void WatchTable::closed(int wd, bool was_writable) {
-  const auto found = nodes_.find(wd);
-  if (found == nodes_.end()) return;
-  Node& node = found->second;
-  // The kernel merges equal events that queue up behind each other, so the count may be low.
-  if (node.opens > 0) --node.opens;
-  if (!was_writable) return;
-  // Also without a write: one through a shared mapping makes no event of its own.
-  if (node.since != MonoTime{}) std::erase(writing_, wd);
-  end_writing(node);
-  if (node.opens == 0) node.clean = true;
-  bump_node(node);
-}
-
-void WatchTable::modified(int wd, MonoTime now, const WatchTimes& times) {
-  const auto found = nodes_.find(wd);
-  if (found == nodes_.end()) return;
-  Node& node = found->second;
-  if (node.since == MonoTime{}) {
-    node.since = now;
-    writing_.push_back(wd);
-    ++holds_;
+  // Writes further apart than this are not the same rewriting of the file (a log gets its next line).
+  constexpr Duration APART = seconds(1);
+  if (node->second.since == MonoTime{} || now - node->second.last > APART) {
+    node->second.since = now;
+    node->second.writes = 0;
   }
-  node.last = now;
-  if (times.write_hold.ns <= 0) bump_node(node);
+  node->second.last = now;
+  ++node->second.writes;
+  bump_node(node->second);
 }
 
-void WatchTable::end_writing(Node& node) {
-  node.since = {};
-  node.continual = false;
+void WatchTable::closed(int wd) {
+  const auto node = nodes_.find(wd);
+  if (node == nodes_.end()) return;
+  node->second.since = {};
+  bump_node(node->second);
 }
 
-MonoTime WatchTable::hold_until(const Node& node, const WatchTimes& times) const {
-  if (node.continual) return node.last + times.write_hold;
-  const MonoTime longest = node.since + times.write_hold;
-  // Nobody was seen opening it: truncate(2), or a writer from before the watch. An opening long ago
-  // counts as none: it may be a reader that stays, or a closing that the kernel merged with another.
-  const bool unseen = node.opens == 0 || node.last - node.opened_last > times.write_hold * 10;
-  return unseen ? std::min(longest, node.last + times.settle) : longest;
+void WatchTable::found_unfinished(int wd, MonoTime now) {
+  const auto node = nodes_.find(wd);
+  if (node == nodes_.end() || node->second.since != MonoTime{}) return;
+  node->second.since = now;
+  node->second.last = now;
+  node->second.writes = 1;
 }
 
-MonoTime WatchTable::expire_holds(MonoTime now, const WatchTimes& times) {
-  MonoTime next = MonoTime::never();
-  for (size_t i = 0; i < writing_.size();) {
-    Node& node = nodes_.find(writing_[i])->second;
-    const MonoTime until = hold_until(node, times);
-    if (now < until) {
-      next = std::min(next, until);
-      ++i;
-      continue;
-    }
-    bump_node(node);
-    const bool goes_on = !node.continual && node.since + times.write_hold <= now;
-    if (goes_on) {
-      ++holds_expired_;
-      node.continual = true;
-      next = std::min(next, now + times.settle);
-      ++i;
-    } else {  // quiet for long enough: whoever it was is taken to be done
-      end_writing(node);
-      node.clean = false;
-      writing_[i] = writing_.back();
-      writing_.pop_back();
-    }
-  }
-  return next;
-}
-
-WriteState WatchTable::write_state(uint32_t index, MonoTime now, const WatchTimes& times) const {
-  WriteState worst = WriteState::CLEAN;
-  bool any = false;
+WriteState WatchTable::write_state(uint32_t index) const {
+  WriteState state{.current = !watches_[index].bumped, .since = {}, .last = {}, .writes = 0};
   for (uint32_t i = watches_[index].edges; i != NONE; i = edges_[i].next_watch) {
-    const Edge& edge = edges_[i];
-    if (edge.name != FILE_ITSELF) continue;
-    const auto found = nodes_.find(edge.wd);
-    if (found == nodes_.end()) return WriteState::UNKNOWN;
-    const Node& node = found->second;
-    any = true;
-    WriteState state = WriteState::CLEAN;
-    if (node.since != MonoTime{}) {
-      const bool continual = node.continual || node.since + times.write_hold <= now;
-      state = continual ? WriteState::CONTINUAL : WriteState::WRITING;
-    } else if (!node.clean || node.opens > 0) {
-      state = WriteState::UNKNOWN;
-    }
-    worst = std::max(worst, state);
+    if (edges_[i].name != FILE_ITSELF) continue;
+    const auto node = nodes_.find(edges_[i].wd);
+    if (node == nodes_.end() || node->second.since == MonoTime{}) continue;
+    state.since = state.since == MonoTime{} ? node->second.since : std::min(state.since, node->second.since);
+    state.last = std::max(state.last, node->second.last);
+    state.writes = std::max(state.writes, node->second.writes);
   }
-  return any ? worst : WriteState::UNKNOWN;
+  return state;
 }
 
 void WatchTable::push_newest(List& list, uint32_t index) {

@@ -1,4 +1,4 @@
-// WatchTable: which cache cells depend on which inotify watch, and what each file's writers do.
+// WatchTable: which cache cells depend on which inotify watch, and which files are being written.
 //
 // The books of InotifyWatch, without a system call in them: pure data moved by events. Guarded by
 // InotifyWatch's mutex. Terms:
@@ -18,14 +18,10 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace penstock {
-
-struct WatchTimes {
-  Duration settle;
-  Duration write_hold;
-};
 
 class WatchTable {
  public:
@@ -60,24 +56,26 @@ class WatchTable {
 
   // --- edges -----------------------------------------------------------------------------
   void depend_on_name(uint32_t watch, int wd, std::string_view name);
-  // `quiet`: the file was last changed so long ago that nobody can be in the middle of writing it.
-  void depend_on_file(uint32_t watch, int wd, bool quiet);
+  void depend_on_file(uint32_t watch, int wd);
   [[nodiscard]] size_t node_count() const { return nodes_.size(); }
 
   // --- events ----------------------------------------------------------------------------
   void name_changed(int wd, std::string_view name);
-  void node_changed(int wd);  // itself: attributes
-  void node_gone(int wd);     // the kernel dropped the watch
-  void opened(int wd, MonoTime now);
-  void closed(int wd, bool was_writable);
-  void modified(int wd, MonoTime now, const WatchTimes& times);
-  // Bumps what was held long enough; returns when to call again.
-  MonoTime expire_holds(MonoTime now, const WatchTimes& times);
-  [[nodiscard]] WriteState write_state(uint32_t watch, MonoTime now, const WatchTimes& times) const;
+  // A file was created or written to under a name that somebody depends on: until it is closed, or
+  // another fate meets the name, it may be incomplete. For inodes that are not watched themselves yet.
+  void name_unfinished(int wd, std::string_view name);
+  void name_finished(int wd, std::string_view name);
+  // Whether the name is unfinished; forgets it.
+  [[nodiscard]] bool take_unfinished(int wd, std::string_view name);
+  void node_changed(int wd);            // itself: attributes
+  void node_gone(int wd);               // the kernel dropped the watch
+  void modified(int wd, MonoTime now);  // written to or truncated
+  void closed(int wd);                  // by somebody who could have written
+  // The file was found unfinished by the name that leads to it: as if its first write had been seen now.
+  void found_unfinished(int wd, MonoTime now);
+  [[nodiscard]] WriteState write_state(uint32_t watch) const;
 
   [[nodiscard]] uint64_t bumps() const { return bumps_; }
-  [[nodiscard]] uint64_t holds() const { return holds_; }
-  [[nodiscard]] uint64_t holds_expired() const { return holds_expired_; }
 
  private:
   static constexpr uint64_t FILE_ITSELF = 0;  // Edge::name of a file node
@@ -92,13 +90,10 @@ class WatchTable {
   };
   struct Node {
     uint32_t first = NONE;
-    // Of a file: its writers.
-    bool clean = false;      // watched since before anybody who may have it open opened it
-    bool continual = false;  // written to for longer than write_hold
-    uint32_t opens = 0;      // seen opening and not yet closing
-    MonoTime since{};        // first write that is not yet closed; 0: none
-    MonoTime last{};         // latest write
-    MonoTime opened_last{};
+    // Of a file: as in WriteState.
+    MonoTime since{};
+    MonoTime last{};
+    uint32_t writes = 0;
   };
   struct Watch {
     uint32_t cell = 0;
@@ -122,8 +117,6 @@ class WatchTable {
   uint32_t add_edge(uint32_t watch, int wd, uint64_t name);
   void remove_edges(uint32_t first, std::vector<int>& orphans);
   void bump_node(const Node& node);
-  [[nodiscard]] MonoTime hold_until(const Node& node, const WatchTimes& times) const;
-  void end_writing(Node& node);
   void push_newest(List& list, uint32_t watch);
   void unlink(List& list, uint32_t watch);
   List& list_of(const Watch& watch) { return watch.bumped ? stale_ : live_; }
@@ -137,9 +130,9 @@ class WatchTable {
   std::unordered_map<uint32_t, uint32_t> by_cell_;
   std::unordered_map<uint64_t, uint32_t, KeyHash> by_name_;  // same_key → first edge
   std::unordered_map<int, Node> nodes_;
-  std::vector<int> writing_;  // wds with since != 0
-  List live_, stale_;         // oldest placed first; longest stale first
-  uint64_t bumps_ = 0, holds_ = 0, holds_expired_ = 0;
+  std::unordered_set<uint64_t, KeyHash> unfinished_;  // same_keys of by_name_
+  List live_, stale_;                                 // oldest placed first; longest stale first
+  uint64_t bumps_ = 0;
 };
 
 }  // namespace penstock

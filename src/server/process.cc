@@ -52,13 +52,6 @@ Admission::Policy admission_policy(const Settings& settings) {
   return {.hits = std::min<uint32_t>(settings.cache_admit_hits, 255), .window = settings.cache_admit_window};
 }
 
-WatchOptions watch_options(const Settings& settings) {
-  WatchOptions options;
-  options.settle = settings.cache_settle;
-  options.write_hold = settings.cache_write_hold;
-  return options;
-}
-
 void name_thread(const char* name) { ::pthread_setname_np(::pthread_self(), name); }
 
 }  // namespace
@@ -82,7 +75,6 @@ void ServerProcess::Parts::publish(const Tree& tree, std::vector<std::string>& n
   cache.set_limits(cache_limits(settings));
   bodies.set_limits(body_limits(settings));
   admission.set_policy(admission_policy(settings));
-  if (watch != nullptr) watch->set_options(watch_options(settings));
   if (compress != nullptr) {
     compress->set_levels({.gzip = static_cast<int>(settings.compress_level_gzip),
                           .br = static_cast<int>(settings.compress_level_br),
@@ -129,8 +121,7 @@ Status ServerProcess::prepare(const Tree& tree, const ServerOptions& options, st
     if (!inbox) return std::unexpected(inbox.error());
     parts.inboxes.push_back(std::move(*inbox));
   }
-  Result<std::unique_ptr<InotifyWatch>> watch =
-      InotifyWatch::create(parts.validity, parts.clock, watch_options(settings));
+  Result<std::unique_ptr<InotifyWatch>> watch = InotifyWatch::create(parts.validity, parts.clock, {});
   if (watch) {
     parts.watch = std::move(*watch);
   } else {

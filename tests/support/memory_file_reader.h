@@ -95,7 +95,9 @@ class MemoryWatch final : public FileWatch {
  public:
   MemoryWatch(const MemoryTree& tree, ValidityTable& cells) : tree_(tree), cells_(cells) {}
   [[nodiscard]] WatchTicket watch(const WatchRequest& request) override;
-  [[nodiscard]] WriteState write_state(Validity) override { return WriteState::CLEAN; }
+  [[nodiscard]] WriteState write_state(Validity validity) override {
+    return {.current = cells_.fresh(validity), .since = {}, .last = {}, .writes = 0};
+  }
   void forget(Validity) override {}
   // Everything that depends on `path` is stale.
   void touch(const std::string& path);

@@ -65,6 +65,20 @@ class LoadFixture : public testing::Test {
     return result;
   }
 
+  // Drives the loader for `time` of the hand clock: whether it has a result (which is lost) by then.
+  bool answers_within(Duration time) {
+    const MonoTime end = clock.now() + time;
+    LoadResult result;
+    while (clock.now() < end) {
+      if (loader->poll(clock.now(), clock.wall(), {&result, 1}) == 1) {
+        result.discard(*reader);
+        return true;
+      }
+      clock.advance(milliseconds(1));
+    }
+    return false;
+  }
+
   LoadResult load(std::string_view path, bool admit = true) {
     EXPECT_TRUE(start(path, admit));
     return next();

@@ -122,8 +122,24 @@ TEST_F(Loading, streams_what_is_too_large_for_an_entry) {
   EXPECT_TRUE(same_version(now_info, result.variants[0].info));
   dir.write("big.bin", std::string(1001, 'c'));
   ASSERT_EQ(reader->stat(result.variants[0].fd, now_info), 0);
-  EXPECT_FALSE(same_version(now_info, result.variants[0].info));
+  EXPECT_FALSE(same_content(result.variants[0].info, now_info));
   EXPECT_EQ(watch->counters().watched, 0U);
+  result.discard(*reader);
+}
+
+TEST_F(Loading, a_streamed_file_stays_the_same_content_when_it_is_replaced_or_its_mode_changes) {
+  policy.entry_bytes_max = 10;
+  dir.write("big.bin", "eleven bytes");
+  LoadResult result = load("big.bin");
+  ASSERT_EQ(result.kind, LoadKind::STREAM);
+  FileInfo later;
+  ASSERT_EQ(::chmod(dir.at("big.bin").c_str(), 0600), 0);
+  ASSERT_EQ(reader->stat(result.variants[0].fd, later), 0);
+  EXPECT_TRUE(same_content(result.variants[0].info, later));
+  dir.replace("big.bin", "another");
+  ASSERT_EQ(reader->stat(result.variants[0].fd, later), 0);
+  EXPECT_FALSE(same_version(result.variants[0].info, later));
+  EXPECT_TRUE(same_content(result.variants[0].info, later));
   result.discard(*reader);
 }
 
@@ -171,6 +187,84 @@ TEST_F(Loading, takes_an_empty_young_file_for_one_about_to_be_written) {
   LoadResult result = load("a.txt", false);
   EXPECT_EQ(result.kind, LoadKind::FILE);
   EXPECT_GE(clock.now() - begun, policy.write_hold - policy.settle);
+  result.discard(*reader);
+}
+
+TEST_F(Loading, waits_until_a_writer_who_was_seen_has_closed) {
+  dir.write("a.txt", "before");
+  load("a.txt").discard(*reader);  // from now on it is watched
+  UniqueFd writer(::open(dir.at("a.txt").c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
+  TempDir::put(writer.get(), "ha");
+  ASSERT_TRUE(start("a.txt", true));
+  ASSERT_FALSE(answers_within(policy.write_hold / 8));
+  TempDir::put(writer.get(), "lf");
+  ASSERT_FALSE(answers_within(policy.write_hold / 8)) << "half of it is not an answer";
+  TempDir::put(writer.get(), " and half");
+  writer.reset();
+  LoadResult result = next();
+  EXPECT_EQ(text(result), "half and half");
+  EXPECT_TRUE(result.cacheable);
+  EXPECT_GE(result.retries, 1U);
+  result.discard(*reader);
+}
+
+TEST_F(Loading, serves_what_rests_without_a_closing_but_caches_it_only_after_write_hold) {
+  dir.write("a.txt", "before");
+  load("a.txt").discard(*reader);
+  ASSERT_EQ(::truncate(dir.at("a.txt").c_str(), 2), 0);
+  ASSERT_TRUE(start("a.txt", true));
+  ASSERT_FALSE(answers_within(policy.write_hold / 8));
+  LoadResult result = next();
+  EXPECT_EQ(text(result), "be");
+  EXPECT_FALSE(result.cacheable);
+  EXPECT_EQ(result.verdict, Verdict::FILE_CHANGING);
+  result.discard(*reader);
+  clock.advance(policy.write_hold);
+  result = load("a.txt");
+  EXPECT_TRUE(result.cacheable);
+  EXPECT_EQ(result.retries, 0U);
+  result.discard(*reader);
+}
+
+TEST_F(Loading, serves_a_file_that_is_written_without_end_and_never_caches_it) {
+  dir.write("log.txt", "");
+  load("log.txt").discard(*reader);
+  const UniqueFd writer(::open(dir.at("log.txt").c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+  TempDir::put(writer.get(), "line\n");
+  ASSERT_TRUE(start("log.txt", true));
+  const MonoTime begun = clock.now();
+  LoadResult result;
+  while (loader->poll(clock.now(), clock.wall(), {&result, 1}) == 0) {
+    TempDir::put(writer.get(), "line\n");
+    clock.advance(milliseconds(4));
+  }
+  EXPECT_EQ(result.kind, LoadKind::FILE);
+  EXPECT_FALSE(result.cacheable);
+  EXPECT_GE(clock.now() - begun, policy.write_hold - milliseconds(10));
+  EXPECT_LE(clock.now() - begun, policy.write_hold + milliseconds(50));
+  result.discard(*reader);
+  // Known for what it is now: nobody waits for it again.
+  TempDir::put(writer.get(), "line\n");
+  result = load("log.txt");
+  EXPECT_EQ(result.retries, 0U);
+  EXPECT_TRUE(text(result).ends_with("line\n"));
+  EXPECT_FALSE(result.cacheable);
+  result.discard(*reader);
+}
+
+TEST_F(Loading, takes_a_file_for_unfinished_that_was_created_under_a_name_it_had_watched) {
+  dir.write("a.txt", "before");
+  load("a.txt").discard(*reader);
+  dir.remove("a.txt");
+  UniqueFd writer(::open(dir.at("a.txt").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  TempDir::put(writer.get(), "half");
+  ASSERT_TRUE(start("a.txt", true));
+  ASSERT_FALSE(answers_within(policy.write_hold / 8));
+  TempDir::put(writer.get(), " and half");
+  writer.reset();
+  LoadResult result = next();
+  EXPECT_EQ(text(result), "half and half");
+  EXPECT_TRUE(result.cacheable);
   result.discard(*reader);
 }
 
