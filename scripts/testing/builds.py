@@ -24,6 +24,7 @@ SANITIZERS = {
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
+COHERENCE = "tests/coherence/coherence_tests"
 UNIT_TIMEOUT_S = 240
 FUZZ_SECONDS = 4
 
@@ -99,13 +100,20 @@ def run_tests(name, suites=("unit", "sim"), names=None):
         with tempfile.TemporaryDirectory() as scratch:
             report = Path(scratch, "report.json")
             env = dict(os.environ) | SANITIZERS | test["env"] | {"GTEST_OUTPUT": f"json:{report}", "TMPDIR": scratch}
-            code, words = run([*prefix, *test["cmd"]], env, UNIT_TIMEOUT_S, cwd=test["workdir"] or TREE)
+            timeout = max(UNIT_TIMEOUT_S, test["timeout"])
+            code, words = run([*prefix, *test["cmd"]], env, timeout, cwd=test["workdir"] or TREE)
             return gtest_outcome(f"{name}: {test['name']}", report, code, words)
 
     outcome = side_by_side([lambda t=t: one(t) for t in tests])
     if not tests:
         outcome.add(f"{name} has tests", False, "meson knows none in the suites " + ", ".join(suites))
     return outcome
+
+
+def run_coherence():
+    """The hostile writer against real time; alone on the machine, for it measures how late a change is seen."""
+    outcome = build(RELEASE, [COHERENCE])
+    return outcome if outcome.failed else outcome.merge(run_tests(RELEASE, suites=("coherence",)))
 
 
 def run_fuzzers(name="build-asan", seconds=FUZZ_SECONDS):
