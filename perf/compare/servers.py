@@ -73,6 +73,8 @@ class Server:
                 raise StartFailed(f"{self.name} does not answer: " + (self.scratch / f"{self.name}.log").read_text()[-2000:])
             time.sleep(0.05)
         time.sleep(0.3)  # children that follow the listener are there now
+        if self.process.poll() is not None:
+            raise StartFailed(f"{self.name} ended: " + (self.scratch / f"{self.name}.log").read_text()[-2000:])
         self.pids = procfs.family(self.process.pid)
 
     def stop(self):
@@ -92,6 +94,9 @@ class Server:
                     pass
         self.process.wait()
         self.process = None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while accepts(self.port) and time.monotonic() < deadline:  # the kernel lets go of a ring, and its listener, in its own time
+            time.sleep(0.05)
 
     def prepare(self, scenario):
         """Before a scenario: brings the server into the state that the scenario wants."""
