@@ -15,11 +15,10 @@ namespace penstock {
 FileCompletionQueue::FileCompletionQueue() : wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) { ASSERT(wake_.valid()); }
 
 void FileCompletionQueue::push(const FileCompletion& completion) {
-  {
-    const std::lock_guard lock(mutex_);
-    done_.push_back(completion);
-    any_.store(true, std::memory_order_release);
-  }
+  // To the end: once it has taken the completion, the reader may destroy the queue.
+  const std::lock_guard lock(mutex_);
+  done_.push_back(completion);
+  any_.store(true, std::memory_order_release);
   filled_.notify_one();
   const uint64_t one = 1;
   // Fails only when the counter is full: then it is readable anyway.
