@@ -199,6 +199,8 @@ def main():
             "scenarios": {s.name: {"what": s.what, "turns": results[s.name]} for s in wanted},
         }
         report.write(data, args.report)
+        if args.report == REPORT:
+            report.README.write_text(report.readme_with_table(data))
         print((args.report / "README.md").read_text())
     except KeyboardInterrupt:
         print("\nbench: stopped; nothing was written", file=sys.stderr)

@@ -52,6 +52,8 @@ def thousands(number):
 
 def latency(turns, percentile):
     us = median(turn["latency_us"][percentile] for turn in turns)
+    if us == 0:
+        return "–"  # wrk keeps no percentiles of a pipeline
     return f"{us / 1000:.2f} ms" if us >= 1000 else f"{us:.0f} µs"
 
 
