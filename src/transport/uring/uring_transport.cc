@@ -200,6 +200,9 @@ bool UringTransport::on_completion(const Completion& completion, TransportEvent&
       return on_writable(*conn, handle, completion.res, event);
     case Op::COLD_READ:
       return on_cold_read(*conn, handle, completion.res, event);
+    case Op::SHUTDOWN:
+      on_shutdown(*conn);
+      return false;
     default:
       ASSERT(false);  // every operation is above
   }
@@ -391,9 +394,16 @@ void UringTransport::shutdown_send(Handle handle) {
     (void)::shutdown(conn.fd, SHUT_WR);  // fails only where the connection is gone, which a receive tells
     return;
   }
-  io_uring_sqe* sqe = conn_sqe(conn, IORING_OP_SHUTDOWN, tag(Op::IGNORED, handle));
-  sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+  conn.set(SHUTTING);
+  io_uring_sqe* sqe = conn_sqe(conn, IORING_OP_SHUTDOWN, tag(Op::SHUTDOWN, handle));
   sqe->len = SHUT_WR;
+}
+
+void UringTransport::on_shutdown(Conn& conn) {
+  conn.clear(SHUTTING);
+  if (!conn.has(ENDED)) return;
+  if (conn.has(CLOSE_LATER)) close_file(conn.file);
+  free_if_done(conn);
 }
 
 void UringTransport::abort_on_close(const Conn& conn) {
@@ -426,7 +436,7 @@ bool UringTransport::end(Handle handle, bool with_reset) {
   if (with_reset) abort_on_close(conn);
   if (conn.has(RECV_ARMED) && !conn.has(RECV_CANCELLED)) cancel(tag(Op::RECEIVE, handle));
   if (conn.send.armed != Op::IGNORED) cancel(tag(conn.send.armed, handle));
-  close_file(conn.file);
+  conn.has(SHUTTING) ? conn.set(CLOSE_LATER) : close_file(conn.file);
   // In the kernel's order of things the ordinary descriptor is one more reference to the socket.
   if (direct_ && conn.fd >= 0) ::close(conn.fd);
   conn.fd = -1;
@@ -455,7 +465,7 @@ bool UringTransport::after_end(Conn& conn, Handle handle, TransportEvent& event)
 }
 
 void UringTransport::free_if_done(Conn& conn) {
-  if (conn.has(RECV_ARMED | SENDING) || conn.send_in_kernel()) return;
+  if (conn.has(RECV_ARMED | SENDING | SHUTTING) || conn.send_in_kernel()) return;
   conns_.give(&conn);
   if (scarce_) note_slots();
 }

@@ -58,7 +58,7 @@ class UringTransport final : public Transport {
   [[nodiscard]] Ring& ring() { return *ring_; }
 
  private:
-  enum class Op : uint8_t { IGNORED, ACCEPT, PEER_NAME, RECEIVE, SEND, INSTALL, WRITABLE, COLD_READ, WAKE };
+  enum class Op : uint8_t { IGNORED, ACCEPT, PEER_NAME, RECEIVE, SEND, INSTALL, WRITABLE, COLD_READ, WAKE, SHUTDOWN };
   enum ConnFlag : uint16_t {
     ANNOUNCED = 1,       // ACCEPTED was handed out
     RECEIVING = 2,       // the reactor wants bytes
@@ -74,6 +74,10 @@ class UringTransport final : public Transport {
     ENDED = 2048,     // close() or reset() called
     FIRST = 4096,     // nothing was received yet: see arm_receive()
     LATER = 8192,     // the second receive is still to be armed
+    // A shutdown is in the kernel, which works on it in a thread of its own and only there looks up the direct
+    // descriptor: it must not be another connection's by then.
+    SHUTTING = 16384,
+    CLOSE_LATER = 32768,  // ended meanwhile: the descriptor is closed when that is done
   };
   struct Sending {
     const char* data;  // what is left of the single memory part
@@ -140,6 +144,7 @@ class UringTransport final : public Transport {
   bool end(Handle handle, bool with_reset);
   [[nodiscard]] bool tell_failure(Conn& conn, Handle handle, TransportEvent& event);
   [[nodiscard]] bool after_end(Conn& conn, Handle handle, TransportEvent& event);
+  void on_shutdown(Conn& conn);
   void free_if_done(Conn& conn);
   [[nodiscard]] size_t hand_out_early(std::span<TransportEvent> out);
   void cancel(uint64_t user_data, uint32_t flags = 0);

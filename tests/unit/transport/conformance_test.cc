@@ -112,6 +112,24 @@ TEST_P(Conformance, shutdown_send_brings_fin_and_receiving_goes_on) {
   EXPECT_TRUE(server.until([&] { return server.conn(0).received == "still here"; }));
 }
 
+// A kernel thread may still be at the shutdown of one connection when its place belongs to the next.
+TEST_P(Conformance, a_shutdown_and_a_close_do_not_reach_the_next_connection) {
+  OPEN();
+  const std::string text = pattern(3'000, 1);
+  const SendPart parts[] = {SendPart::memory(text.data(), text.size())};
+  for (int round = 0; round < 400; ++round) {
+    const auto before = connect();
+    auto& ended = *server.conns().back();
+    world.transport().shutdown_send(ended.handle);
+    server.close(ended);
+    const auto after = connect();
+    ASSERT_NE(after, nullptr);
+    world.transport().send(server.conns().back()->handle, parts, false);
+    ASSERT_TRUE(read(*after, text.size()) == text) << "round " << round;
+    server.close_all();
+  }
+}
+
 TEST_P(Conformance, close_brings_fin_and_reset_brings_rst) {
   OPEN();
   const auto closed = connect();
