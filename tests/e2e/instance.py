@@ -207,8 +207,10 @@ class Instance:
     # --- its log ---------------------------------------------------------------------------
 
     def log_lines(self, name="access.log"):
+        """Its whole lines: the last may be half written."""
         path = self.logs / name
-        return path.read_text(errors="surrogateescape").splitlines() if path.exists() else []
+        text = path.read_text(errors="surrogateescape") if path.exists() else ""
+        return text[:text.rfind("\n") + 1].splitlines()
 
     def records(self, name="access.log"):
         """The records of a log in JSON."""

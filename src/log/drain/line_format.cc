@@ -14,9 +14,7 @@ namespace {
 
 constexpr size_t NUMBER_BOUND = 64;  // any field that is not a text: number, date, name of a table
 
-char* put(char* out, std::string_view text) {
-  return std::copy(text.begin(), text.end(), out);
-}
+char* put(char* out, std::string_view text) { return std::copy(text.begin(), text.end(), out); }
 char* put(char* out, char c) {
   *out++ = c;
   return out;
