@@ -43,9 +43,8 @@ constexpr Duration operator-(MonoTime a, MonoTime b) { return {a.ns - b.ns}; }
 struct WallTime {
   int64_t ns = 0;
   constexpr auto operator<=>(const WallTime&) const = default;
-  [[nodiscard]] constexpr int64_t unix_seconds() const {
-    return ns >= 0 ? ns / 1'000'000'000 : -((-ns + 999'999'999) / 1'000'000'000);
-  }
+  // Rounded down, before 1970 as well.
+  [[nodiscard]] constexpr int64_t unix_seconds() const { return ns / 1'000'000'000 - (ns % 1'000'000'000 < 0 ? 1 : 0); }
 };
 
 constexpr WallTime operator+(WallTime t, Duration d) { return {t.ns + d.ns}; }
