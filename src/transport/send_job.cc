@@ -110,7 +110,10 @@ SendJob::Result SendJob::push(int fd, uint64_t budget, uint64_t& sent, Transport
     ++counters.syscalls;
     if (moved < 0) {
       if (errno == EINTR) continue;
-      if (errno == EAGAIN) return Result::FULL;
+      if (errno == EAGAIN) {
+        ++counters.sends_partial;
+        return Result::FULL;
+      }
       error_ = errno;
       return Result::ERROR;
     }
@@ -124,8 +127,9 @@ SendJob::Result SendJob::push(int fd, uint64_t budget, uint64_t& sent, Transport
     (is_file ? counters.bytes_from_files : counters.bytes_copied) += bytes;
     budget -= std::min(budget, bytes);
     consume(bytes);
-    // Short means that the socket is full (or the file is: then the next call says 0): no need to ask again.
-    if (bytes < asked_ && next_ < count_) {
+    // Memory moved in part: the socket is full, no need to ask. Of a file that may also mean that the file has been
+    // cut, and then no event would ever come: the next call tells, by 0 or EAGAIN.
+    if (bytes < asked_ && !is_file) {
       ++counters.sends_partial;
       return Result::FULL;
     }

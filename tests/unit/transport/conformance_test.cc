@@ -353,6 +353,11 @@ TEST_P(Conformance, a_file_shorter_than_its_part_fails_with_enodata) {
   OPEN();
   for (const bool cold : {false, true}) {
     const auto peer = connect();
+    // The connection has been used: epoll has told, once and for all, that there is room.
+    const SendPart greeting = SendPart::memory("hello", 5);
+    world.transport().send(server.conns().back()->handle, {&greeting, 1}, false);
+    ASSERT_TRUE(server.until([&] { return server.conns().back()->sent == 1; }));
+    for (int i = 0; i < 3; ++i) server.turn(milliseconds(1));
     const UniqueFd file(memory_file("short"));
     const SendPart part = SendPart::file(file.get(), 0, 100, cold);
     world.transport().send(server.conns().back()->handle, {&part, 1}, false);
