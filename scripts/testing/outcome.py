@@ -63,10 +63,10 @@ def command_case(name, command, env=None, timeout=600):
     return outcome
 
 
-def side_by_side(jobs):
-    """Runs functions that return Outcomes, WORKERS at a time; one Outcome in the jobs' order."""
+def side_by_side(jobs, workers=WORKERS):
+    """Runs functions that return Outcomes, so many at a time; one Outcome in the jobs' order."""
     total = Outcome()
-    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+    with ThreadPoolExecutor(max_workers=workers) as pool:
         for outcome in pool.map(lambda job: job(), jobs):
             total.merge(outcome)
     return total

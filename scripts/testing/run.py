@@ -18,6 +18,7 @@ from outcome import TREE, Outcome, command_case, run, side_by_side, tail
 
 E2E = TREE / "tests/e2e"
 E2E_TIMEOUT_S = 600
+E2E_WORKERS = 4  # files side by side: most of their time they wait
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ def check_step(path):
     return Step(name, "check", body, quick=True)
 
 
-def e2e_file(path, env):
-    """One file of the end-to-end suite: a case per test."""
+def e2e_file(path, env, which="not alone"):
+    """One file of the end-to-end suite, or those of its tests that a pytest marker expression names: a case per test."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", path]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", which, f"--junitxml={report}", path]
         code, words = run(command, env, E2E_TIMEOUT_S)
         outcome = Outcome()
         if report.is_file():
@@ -60,7 +61,8 @@ def e2e_file(path, env):
 
 def e2e(quick):
     env = dict(os.environ) | ({"PENSTOCK_TEST_QUICK": "1"} if quick else {})
-    return side_by_side([lambda p=path: e2e_file(p, env) for path in sorted(E2E.glob("test_*.py"))])
+    beside = side_by_side([lambda p=path: e2e_file(p, env) for path in sorted(E2E.glob("test_*.py"))], E2E_WORKERS)
+    return beside.merge(e2e_file(E2E, env, "alone"))
 
 
 def steps(quick):

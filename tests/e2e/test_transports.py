@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import needs_root
-from http_client import Connection
+from http_client import Connection, wait_until
 from instance import ONE_SITE, UNPRIVILEGED, Instance
 
 REFUSE = Path(__file__).with_name("refuse_uring.py")
@@ -15,11 +15,11 @@ DISABLED = Path("/proc/sys/kernel/io_uring_disabled")
 
 
 def assert_fell_back(server, took_s):
-    assert took_s < 2
+    assert took_s < 10  # it does not wait for anything
+    assert server.fetch("/a.txt").body == b"a"
+    wait_until(lambda: re.search(r"\bepoll\b", server.cli("status").stdout), what="the transport in the status")
     lines = [line for line in server.output().splitlines() if "epoll" in line and "io_uring" in line]
     assert len(lines) == 1, server.output()
-    assert re.search(r"\bepoll\b", server.cli("status").stdout)
-    assert server.fetch("/a.txt").body == b"a"
 
 
 @pytest.mark.parametrize("error", ["ENOSYS", "EPERM", "EOPNOTSUPP", "ENOMEM"])
