@@ -100,7 +100,6 @@ struct TransportOptions {
   uint32_t connections_max = 16'384;  // slots; at the limit accepting pauses until one is free; held to RLIMIT_NOFILE
   uint32_t receive_buffers = 1'024;   // power of two, at most 32768
   uint32_t receive_buffer_bytes = 4'096;  // of each
-  uint32_t zerocopy_min = 0;              // memory sends of at least this many bytes go without a copy; 0: never
   uint32_t file_turn_bytes = 2'097'152;   // of file parts sent on one connection before others get their turn
 };
 
@@ -130,7 +129,8 @@ class Transport {
   // Stops (true) or resumes accepting on all listeners, over and above the transport's own limit;
   // connections wait in the kernel's backlog. ACCEPTED events under way may still arrive.
   virtual void pause_accept(bool paused) = 0;
-  // TransportOptions::zerocopy_min from here on. A transport that always copies ignores it.
+  // From here on memory sends of at least this many bytes go without a copy; 0, as at first: none. A transport that
+  // always copies ignores it.
   virtual void set_zerocopy_min(uint32_t bytes) = 0;
 
   // poll() returns with WOKEN{id} each time `fd` becomes readable (edge-triggered: every write to an

@@ -40,7 +40,7 @@ void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool m
 }
 
 void UringTransport::submit_send(Conn& conn, Handle handle, bool poll_first) {
-  const bool zerocopy = options_.zerocopy_min > 0 && conn.send.left >= options_.zerocopy_min;
+  const bool zerocopy = zerocopy_min_ > 0 && conn.send.left >= zerocopy_min_;
   const uint8_t opcode = zerocopy ? IORING_OP_SEND_ZC : IORING_OP_SEND;
   io_uring_sqe* sqe = conn_sqe(conn, opcode, tag(Op::SEND, handle));
   sqe->addr = reinterpret_cast<uint64_t>(conn.send.data);
@@ -53,7 +53,7 @@ void UringTransport::submit_send(Conn& conn, Handle handle, bool poll_first) {
 
 void UringTransport::submit_message(Conn& conn, Handle handle, bool poll_first) {
   SendJob& job = *conn.send.job;
-  const bool zerocopy = options_.zerocopy_min > 0 && job.bytes_left() >= options_.zerocopy_min;
+  const bool zerocopy = zerocopy_min_ > 0 && job.bytes_left() >= zerocopy_min_;
   const uint8_t opcode = zerocopy ? IORING_OP_SENDMSG_ZC : IORING_OP_SENDMSG;
   io_uring_sqe* sqe = conn_sqe(conn, opcode, tag(Op::SEND, handle));
   sqe->addr = reinterpret_cast<uint64_t>(job.message());

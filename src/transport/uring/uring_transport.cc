@@ -402,7 +402,7 @@ void UringTransport::shutdown_send(Handle handle) {
 void UringTransport::on_shutdown(Conn& conn) {
   conn.clear(SHUTTING);
   if (!conn.has(ENDED)) return;
-  if (conn.has(CLOSE_LATER)) close_file(conn.file);
+  close_file(conn.file);
   free_if_done(conn);
 }
 
@@ -436,7 +436,7 @@ bool UringTransport::end(Handle handle, bool with_reset) {
   if (with_reset) abort_on_close(conn);
   if (conn.has(RECV_ARMED) && !conn.has(RECV_CANCELLED)) cancel(tag(Op::RECEIVE, handle));
   if (conn.send.armed != Op::IGNORED) cancel(tag(conn.send.armed, handle));
-  conn.has(SHUTTING) ? conn.set(CLOSE_LATER) : close_file(conn.file);
+  if (!conn.has(SHUTTING)) close_file(conn.file);  // else on_shutdown() does
   // In the kernel's order of things the ordinary descriptor is one more reference to the socket.
   if (direct_ && conn.fd >= 0) ::close(conn.fd);
   conn.fd = -1;

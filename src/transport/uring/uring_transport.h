@@ -39,7 +39,7 @@ class UringTransport final : public Transport {
   [[nodiscard]] Status add_listener(int fd, uint32_t id) override;
   void remove_listener(uint32_t id) override;
   void pause_accept(bool paused) override;
-  void set_zerocopy_min(uint32_t bytes) override { options_.zerocopy_min = bytes; }
+  void set_zerocopy_min(uint32_t bytes) override { zerocopy_min_ = bytes; }
   [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override;
   [[nodiscard]] bool is_open(Handle conn) const override;
   [[nodiscard]] uint32_t connection_count() const override { return conns_.count(); }
@@ -76,8 +76,7 @@ class UringTransport final : public Transport {
     LATER = 8192,     // the second receive is still to be armed
     // A shutdown is in the kernel, which works on it in a thread of its own and only there looks up the direct
     // descriptor: it must not be another connection's by then.
-    SHUTTING = 16384,
-    CLOSE_LATER = 32768,  // ended meanwhile: the descriptor is closed when that is done
+    SHUTTING = 16384,  // ENDED meanwhile: the descriptor is closed when it is done
   };
   struct Sending {
     const char* data;  // what is left of the single memory part
@@ -229,6 +228,7 @@ class UringTransport final : public Transport {
   MonoTime now_{};
   MonoTime accept_retry_at_ = MonoTime::never();
   TransportOptions options_;
+  uint32_t zerocopy_min_ = 0;  // set_zerocopy_min()
   std::vector<Listener> listeners_;
   std::vector<WakeSource> wake_sources_;
   std::vector<Handle> starved_;
