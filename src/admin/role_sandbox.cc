@@ -36,7 +36,14 @@ ReadyReport ready_report(const SandboxReport& report, std::string transport) {
 Result<RoleStart> receive_start(Channel& channel) {
   auto message = channel.receive_wait(seconds(30));
   if (!message) return std::unexpected(message.error());
+  if (message->kind != MessageKind::HELLO) return fail("the first message was not HELLO");
   return decode_start(std::move(*message));
+}
+
+Result<Tree> supervisor_tree(const std::string& text, uint64_t generation) {
+  ConfigResult<Tree> tree = Tree::from_text(text, "supervisor", generation);
+  if (tree) return std::move(*tree);
+  return fail("the supervisor's configuration is not valid: " + to_text(tree.error().front()));
 }
 
 }  // namespace penstock

@@ -3,7 +3,7 @@
 
 #include "pool/sandbox/sandbox.h"
 #include "src/admin/role_messages.h"
-#include "src/config/settings.h"
+#include "src/config/tree.h"
 
 #include <string>
 
@@ -17,5 +17,8 @@ namespace penstock {
 
 // Waits for HELLO as a role's first act. Error: the supervisor has gone, or sent something else.
 [[nodiscard]] Result<RoleStart> receive_start(Channel& channel);
+
+// The configuration that HELLO or CONFIG brought. The supervisor has checked it: an error is one of ours.
+[[nodiscard]] Result<Tree> supervisor_tree(const std::string& text, uint64_t generation);
 
 }  // namespace penstock

@@ -2,6 +2,7 @@
 #include "src/base/clock.h"
 #include "src/base/unique_fd.h"
 #include "src/cli/commands.h"
+#include "src/config/types.h"
 #include "src/log/drain/convert.h"
 
 #include <cerrno>
@@ -56,11 +57,6 @@ Status write_lines(std::string_view lines) {
   return {};
 }
 
-LogFormat format_named(const std::string& name) {
-  if (name == "ncsa") return LogFormat::NCSA;
-  return name == "json" ? LogFormat::JSON : LogFormat::W3C;
-}
-
 LogOrder order_named(const std::string& name) {
   if (name == "start") return LogOrder::START;
   return name == "finish" ? LogOrder::FINISH : LogOrder::FILE;
@@ -78,7 +74,7 @@ int command_log_convert(const LogConvertArguments& arguments) {
     files.push_back(std::move(*file));
   }
   ConvertOptions options;
-  options.line.format = format_named(arguments.to);
+  options.line.format = ConfigEnum<LogFormat>::parse(arguments.to, {}).value_or(LogFormat::W3C);
   options.line.fields = default_log_fields();
   options.line.utc = !arguments.local_time;
   options.order = order_named(arguments.by);

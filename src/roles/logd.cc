@@ -25,34 +25,8 @@ constexpr Duration DRAIN_PATIENCE = seconds(10);  // for a disk that fails while
 
 Result<AccessLogSettings> log_settings(const Settings& from) {
   AccessLogSettings to;
-  switch (from.log_access_format) {
-    case LogFormatSetting::NONE:
-      to.format = LogFormat::NONE;
-      break;
-    case LogFormatSetting::W3C:
-      to.format = LogFormat::W3C;
-      break;
-    case LogFormatSetting::NCSA:
-      to.format = LogFormat::NCSA;
-      break;
-    case LogFormatSetting::JSON:
-      to.format = LogFormat::JSON;
-      break;
-    case LogFormatSetting::BINARY:
-      to.format = LogFormat::BINARY;
-      break;
-  }
-  switch (from.log_access_rotate_period) {
-    case RotatePeriodSetting::NONE:
-      to.rotate_period = RotatePeriod::NONE;
-      break;
-    case RotatePeriodSetting::HOURLY:
-      to.rotate_period = RotatePeriod::HOUR;
-      break;
-    case RotatePeriodSetting::DAILY:
-      to.rotate_period = RotatePeriod::DAY;
-      break;
-  }
+  to.format = from.log_access_format;
+  to.rotate_period = from.log_access_rotate_period;
   Result<std::vector<LogField>> fields = log_fields(from.log_access_fields);
   if (!fields) return std::unexpected(fields.error());
   to.fields = std::move(*fields);
@@ -119,8 +93,8 @@ Status LogRole::apply(const Settings& settings) {
 Status LogRole::start() {
   Result<RoleStart> start = receive_start(channel_);
   if (!start) return std::unexpected(start.error());
-  const ConfigResult<Tree> tree = Tree::from_text(start->config_text, "supervisor", start->generation);
-  if (!tree) return fail("the supervisor's configuration is not valid: " + to_text(tree.error().front()));
+  const Result<Tree> tree = supervisor_tree(start->config_text, start->generation);
+  if (!tree) return std::unexpected(tree.error());
   doorbell_ = std::move(start->doorbell);
   if (Status mapped = map_rings(start->journals); !mapped) return mapped;
   char host[256] = "";
@@ -201,8 +175,8 @@ void LogRole::obey_config(ChannelMessage message) {
   const uint32_t id = message.id;
   Result<RoleConfig> config = decode_config(std::move(message));
   if (!config) return answer(MessageKind::CONFIG_FAILED, id, config.error().message);
-  const ConfigResult<Tree> tree = Tree::from_text(config->config_text, "supervisor", config->generation);
-  if (!tree) return answer(MessageKind::CONFIG_FAILED, id, to_text(tree.error().front()));
+  const Result<Tree> tree = supervisor_tree(config->config_text, config->generation);
+  if (!tree) return answer(MessageKind::CONFIG_FAILED, id, tree.error().message);
   if (Status applied = apply(tree->settings()); !applied) {
     return answer(MessageKind::CONFIG_FAILED, id, applied.error().message);
   }

@@ -4,6 +4,7 @@
 // appends exactly one line to the buffer, ended by '\n', with no other '\n' in it.
 #pragma once
 
+#include "src/config/values.h"
 #include "src/log/drain/entry.h"
 #include "src/log/drain/fields.h"
 #include "src/log/drain/log_time.h"
@@ -15,7 +16,7 @@
 
 namespace penstock {
 
-enum class LogFormat : uint8_t { NONE, W3C, NCSA, JSON, BINARY };
+using LogFormat = LogFormatSetting;  // log.access.format
 
 // The escaping that a line format wants its texts in. REQUIRES: W3C, NCSA or JSON.
 [[nodiscard]] Escape escape_of(LogFormat format);

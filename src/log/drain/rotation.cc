@@ -34,7 +34,7 @@ int64_t period_index(WallTime at, RotatePeriod period, bool utc) {
   if (period == RotatePeriod::NONE) return 0;
   const int64_t seconds = at.unix_seconds();
   const int64_t local = seconds + calendar_time(seconds, utc).offset_s;
-  return local / (period == RotatePeriod::HOUR ? 3600 : 86400);
+  return local / (period == RotatePeriod::HOURLY ? 3600 : 86400);
 }
 
 bool is_rotated_name(std::string_view name, std::string_view base) {

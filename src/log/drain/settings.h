@@ -10,7 +10,7 @@
 
 namespace penstock {
 
-enum class RotatePeriod : uint8_t { NONE, HOUR, DAY };
+using RotatePeriod = RotatePeriodSetting;  // log.access.rotate_period
 
 struct AccessLogSettings {
   LogFormat format = LogFormat::NONE;

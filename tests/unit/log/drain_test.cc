@@ -372,7 +372,7 @@ TEST_F(DrainTest, rotates_by_size_between_batches_and_keeps_n) {
 }
 
 TEST_F(DrainTest, rotates_at_the_hour_and_a_restart_behind_midnight_rotates_too) {
-  settings_.rotate_period = RotatePeriod::HOUR;
+  settings_.rotate_period = RotatePeriod::HOURLY;
   ASSERT_TRUE(apply());
   requests(1);
   pass();
@@ -387,7 +387,7 @@ TEST_F(DrainTest, rotates_at_the_hour_and_a_restart_behind_midnight_rotates_too)
   EXPECT_EQ(rotated_files(path_), std::vector<std::string>{path_ + ".20261122-040000"});
   EXPECT_EQ(logged().size(), 1U);
 
-  settings_.rotate_period = RotatePeriod::DAY;
+  settings_.rotate_period = RotatePeriod::DAILY;
   const timespec yesterday[2] = {{(WALL.ns / 1'000'000'000) - 86400, 0}, {(WALL.ns / 1'000'000'000) - 86400, 0}};
   ASSERT_EQ(::utimensat(AT_FDCWD, path_.c_str(), yesterday, 0), 0);
   new_logd();
