@@ -5,23 +5,20 @@
 
 #include "src/roles/server.h"
 
-#include "pool/sandbox/sandbox.h"
-#include "src/admin/role_messages.h"
 #include "src/admin/role_paths.h"
+#include "src/admin/role_sandbox.h"
 #include "src/base/bytes.h"
-#include "src/config/tree.h"
 #include "src/roles/server_queries.h"
 #include "src/server/process.h"
 
 #include <csignal>
 #include <cstdio>
 #include <poll.h>
-#include <sys/prctl.h>
+#include <unistd.h>
 
 namespace penstock {
 namespace {
 
-constexpr Duration HELLO_PATIENCE = seconds(10);
 constexpr Duration SEND_PATIENCE = seconds(5);
 constexpr int TICK_MS = 100;
 
@@ -31,7 +28,7 @@ class ServerRole {
 
   int run() {
     if (Status started = start(); !started) {
-      tell("server: " + started.error().message);
+      tell(started.error().message);
       return 1;
     }
     while (!done_) turn();
@@ -41,7 +38,6 @@ class ServerRole {
 
  private:
   Status start();
-  Status enter(const RoleStart& start);
   void turn();
   void obey(ChannelMessage message);
   void obey_config(ChannelMessage message);
@@ -61,7 +57,6 @@ class ServerRole {
   ServerProcess process_;
   UniqueFd doorbell_;
   std::vector<std::string> notes_;
-  ReadyReport report_;
   std::vector<std::string> reach_;  // what Landlock lets us read
   bool draining_ = false;
   bool done_ = false;
@@ -80,19 +75,10 @@ std::vector<ServerListener> take_listeners(std::vector<RoleListener>& from) {
   return listeners;
 }
 
-Result<Tree> tree_of(const std::string& text, uint64_t generation) {
-  ConfigResult<Tree> tree = Tree::from_text(text, "supervisor", generation);
-  if (tree) return std::move(*tree);
-  return fail("the supervisor's configuration is not valid: " + to_text(tree.error().front()));
-}
-
 Status ServerRole::start() {
-  Result<ChannelMessage> hello = channel_.receive_wait(HELLO_PATIENCE);
-  if (!hello) return std::unexpected(hello.error());
-  if (hello->kind != MessageKind::HELLO) return fail("the first message was not HELLO");
-  Result<RoleStart> start = decode_start(std::move(*hello));
+  Result<RoleStart> start = receive_start(channel_);
   if (!start) return std::unexpected(start.error());
-  Result<Tree> tree = tree_of(start->config_text, start->generation);
+  Result<Tree> tree = supervisor_tree(start->config_text, start->generation);
   if (!tree) return std::unexpected(tree.error());
 
   doorbell_ = std::move(start->doorbell);
@@ -100,26 +86,13 @@ Status ServerRole::start() {
   ServerOptions options{
       .reactors = start->reactors, .journals = std::move(start->journals), .doorbell_fd = doorbell_.get()};
   if (Status prepared = process_.prepare(*tree, options, notes_); !prepared) return prepared;
-  if (Status entered = enter(*start); !entered) return entered;
+  Result<SandboxReport> entered = enter_sandbox(role_sandbox(*start, tree->settings()));
+  if (!entered) return std::unexpected(entered.error());
   if (Status started = process_.start(notes_); !started) return started;
   process_.set_listeners(take_listeners(start->listeners));
   tell_all();
-  return channel_.send_wait(MessageKind::READY, 0, encode_ready(report_), SEND_PATIENCE);
-}
-
-Status ServerRole::enter(const RoleStart& start) {
-  SandboxProfile profile;
-  if (start.as_root) profile.identity = SandboxIdentity{.uid = start.uid, .gid = start.gid};
-  profile.syscalls = SyscallProfile::SERVER;
-  profile.read_only_paths = reach_;
-  profile.parent_death_signal = SIGKILL;
-  Result<SandboxReport> entered = enter_sandbox(profile);
-  if (!entered) return std::unexpected(entered.error());
-  report_.transport = process_.transport_name();
-  for (SandboxStep& step : entered->steps) {
-    report_.sandbox.push_back({.name = std::move(step.name), .holds = step.holds, .detail = std::move(step.detail)});
-  }
-  return {};
+  return channel_.send_wait(MessageKind::READY, 0, encode_ready(ready_report(*entered, process_.transport_name())),
+                            SEND_PATIENCE);
 }
 
 void ServerRole::turn() {
@@ -167,7 +140,7 @@ void ServerRole::obey_config(ChannelMessage message) {
   };
   Result<RoleConfig> config = decode_config(std::move(message));
   if (!config) return refuse(config.error().message);
-  Result<Tree> tree = tree_of(config->config_text, config->generation);
+  Result<Tree> tree = supervisor_tree(config->config_text, config->generation);
   if (!tree) return refuse(tree.error().message);
   if (!paths_covered(reach_, server_read_paths(tree->settings()))) {
     return refuse("this process cannot reach the new roots; its sandbox cannot be widened");
@@ -202,8 +175,7 @@ int run_server(int channel_fd) {
   ::signal(SIGTERM, SIG_IGN);
   ::signal(SIGHUP, SIG_IGN);
   ServerRole role(channel_fd);
-  // Not by way of the destructors: they would wait for a compressor in the middle of a long job, and all that outlives
-  // this process is in the journal already.
+  // Not by way of the destructors, see ~ServerProcess: all that outlives this process is in the journal already.
   ::_exit(role.run());
 }
 
