@@ -138,8 +138,6 @@ Status ServerProcess::prepare(const Tree& tree, const ServerOptions& options, st
     wakes.push_back(set->compress_wake.get());
   }
   parts.compress = std::make_unique<CompressQueue>(parts.bodies, parts.validity, CompressOptions{}, wakes);
-  parts.watch_stop.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!parts.watch_stop.valid()) return fail_errno("eventfd for the file watch");
   parts.control_wake.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!parts.control_wake.valid()) return fail_errno("eventfd for the control thread");
   parts.shared = std::make_unique<ServerShared>(
@@ -195,7 +193,7 @@ Status ServerProcess::start(std::vector<std::string>& notes) {
   if (parts.watch != nullptr) {
     parts.watch_thread = std::thread([&parts] {
       name_thread("watch");
-      parts.watch->run(parts.watch_stop.get());
+      parts.watch->run(-1);  // as long as the process
     });
   }
   parts.compress_thread = std::thread([&parts] {
@@ -294,16 +292,6 @@ void ServerProcess::stop_reactors() {
   for (auto& set : parts_->reactors) {
     if (set->thread.joinable()) set->thread.join();
   }
-}
-
-void ServerProcess::stop() {
-  stop_reactors();
-  Parts& parts = *parts_;
-  parts.compress->stop();
-  if (parts.compress_thread.joinable()) parts.compress_thread.join();
-  const uint64_t one = 1;
-  [[maybe_unused]] const auto written = ::write(parts.watch_stop.get(), &one, sizeof one);
-  if (parts.watch_thread.joinable()) parts.watch_thread.join();
 }
 
 CacheTable& ServerProcess::cache() { return parts_->cache; }

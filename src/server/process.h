@@ -37,7 +37,9 @@ struct ServerOptions {
 class ServerProcess {
  public:
   ServerProcess();
-  ~ServerProcess();  // REQUIRES: not started, or stopped
+  // REQUIRES: not started. The watch and the compressor end with the process, which does not wait for them: a
+  // compressor's job may take seconds.
+  ~ServerProcess();
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;
 
@@ -69,8 +71,6 @@ class ServerProcess {
   [[nodiscard]] bool finished() const;
   // Ends what is left of connections and requests, and joins the reactors.
   void stop_reactors();
-  // That, and joins the other threads: waits for a compressor's job, which may take seconds.
-  void stop();
 
   // For questions.
   [[nodiscard]] CacheTable& cache();

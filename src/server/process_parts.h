@@ -50,7 +50,6 @@ struct ServerProcess::Parts {
   std::vector<std::unique_ptr<ReactorSet>> reactors;
   std::vector<ServerListener> listeners;
   std::vector<UniqueFd> retired_listeners;
-  UniqueFd watch_stop;
   UniqueFd control_wake;  // eventfd: a reactor has looked
   std::thread watch_thread;
   std::thread compress_thread;
