@@ -2,7 +2,7 @@
 // insertion that evicts, and the operations that must not stop traffic at a million entries.
 #include "cache/admission.h"
 #include "cache/fill.h"
-#include "cache/table.h"
+#include "perf/micro/bench_cache.h"
 #include "src/base/prng.h"
 
 #include <benchmark/benchmark.h>
@@ -16,41 +16,15 @@
 namespace penstock {
 namespace {
 
-constexpr uint64_t SEED = 42;
+constexpr uint64_t SEED = BenchCache::SEED;
 constexpr std::string_view HOST = "www.example.org";
 constexpr uint32_t REACTORS = 2;
 
-struct Cache {
-  explicit Cache(uint64_t bytes_max) : store(ledger, {.sendfile_min = UINT64_MAX, .transient_max = UINT64_MAX}) {
-    table = std::make_unique<CacheTable>(
-        CacheConfig{.reactors = REACTORS, .hash_seed = SEED, .limits = {.bytes_max = bytes_max}}, ledger, validity);
-  }
+struct Cache : BenchCache {
+  explicit Cache(uint64_t bytes_max) : BenchCache(bytes_max, REACTORS) {}
   void put(uint64_t number, size_t body_bytes) {
-    const std::string target = "/some/path/object-" + std::to_string(number);
-    const std::string canonical = std::string(HOST) + target;
-    Body* body = store.create(body_bytes);
-    std::memset(body->writable(), 'x', body_bytes);
-    (void)body->seal();
-    EntryBuilder builder;
-    builder.key = {.host = HOST, .target = target};
-    builder.hash = hash_key(builder.key, SEED);
-    builder.purge_mark = table->purge_mark();
-    builder.validity = validity.current(1);
-    builder.canonical = canonical;
-    static const std::string head =
-        "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n" + std::string(180, 'h');
-    (void)builder.add({.head = head, .date_offset = 23, .body = body});
-    Entry* entry = builder.build(ledger);
-    (void)table->insert(entry, now);
-    entry->unpin();
-    body->unpin();
+    BenchCache::put(HOST, "/some/path/object-" + std::to_string(number), body_bytes);
   }
-
-  MemoryLedger ledger;
-  ValidityTable validity{1024};
-  BodyStore store;
-  std::unique_ptr<CacheTable> table;
-  MonoTime now{seconds(10).ns};
 };
 
 // The targets that a reactor asks for, as a parser would leave them in its buffer.

@@ -2,8 +2,7 @@
 //
 // The same calls that the reactor makes, without what surrounds them: transport, journal and the walk have benchmarks
 // of their own. A pipeline's worth of requests, so that no step is measured with everything but it in the cache.
-#include "cache/table.h"
-#include "src/base/bytes.h"
+#include "perf/micro/bench_cache.h"
 #include "src/http/request_parser.h"
 
 #include <benchmark/benchmark.h>
@@ -15,17 +14,14 @@
 namespace penstock {
 namespace {
 
-constexpr uint64_t SEED = 42;
 constexpr std::string_view HOST = "127.0.0.1:8080";
 constexpr std::string_view DATE = "Sun, 22 Nov 2026 08:00:00 GMT";
 constexpr uint32_t FILES = 1000;
 constexpr size_t REQUESTS = 4096;
 
-struct World {
-  explicit World(size_t body_bytes) : store(ledger, {.sendfile_min = UINT64_MAX, .transient_max = UINT64_MAX}) {
-    table = std::make_unique<CacheTable>(
-        CacheConfig{.reactors = 1, .hash_seed = SEED, .limits = {.bytes_max = uint64_t{1} << 30}}, ledger, validity);
-    for (uint32_t i = 0; i < FILES; ++i) put(i, body_bytes);
+struct World : BenchCache {
+  explicit World(size_t body_bytes) : BenchCache(uint64_t{1} << 30, 1) {
+    for (uint32_t i = 0; i < FILES; ++i) put(HOST, "/" + std::to_string(i) + ".bin", body_bytes);
     for (size_t i = 0; i < REQUESTS; ++i) {
       requests.push_back("GET /" + std::to_string(i * 7919 % FILES) + ".bin HTTP/1.1\r\nHost: " + std::string(HOST) +
                          "\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n");
@@ -34,33 +30,7 @@ struct World {
   }
   ~World() { table->offline(0); }
 
-  void put(uint32_t number, size_t body_bytes) {
-    const std::string target = "/" + std::to_string(number) + ".bin";
-    const std::string canonical = std::string(HOST) + target;
-    Body* body = store.create(body_bytes);
-    std::memset(body->writable(), 'x', body_bytes);
-    (void)body->seal();
-    EntryBuilder builder;
-    builder.key = {.host = HOST, .target = target};
-    builder.hash = hash_key(builder.key, SEED);
-    builder.purge_mark = table->purge_mark();
-    builder.validity = validity.current(1);
-    builder.canonical = canonical;
-    const std::string head =
-        "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n" + std::string(180, 'h') + "\r\n\r\n";
-    (void)builder.add({.head = head, .date_offset = 23, .body = body});
-    Entry* entry = builder.build(ledger);
-    (void)table->insert(entry, now);
-    entry->unpin();
-    body->unpin();
-  }
-
-  MemoryLedger ledger;
-  ValidityTable validity{1024};
-  BodyStore store;
-  std::unique_ptr<CacheTable> table;
   std::vector<std::string> requests;
-  MonoTime now{seconds(10).ns};
 };
 
 // Gives how many bytes the answer has; 0: a step failed.
@@ -69,7 +39,7 @@ size_t answer(World& world, std::string_view bytes, RequestHead& head, char* out
   if (parser.parse(bytes, {}, head) != ParseState::COMPLETE || !head.plain) return 0;
   const KeyView key{.host = head.authority, .target = head.target};
   Verdict why{};
-  const Entry* entry = world.table->lookup(0, key, hash_key(key, SEED), 0, world.now, why);
+  const Entry* entry = world.table->lookup(0, key, hash_key(key, World::SEED), 0, world.now, why);
   if (entry == nullptr) return 0;
   const Variant* variant = entry->pick(head.accept_mask);
   const std::string_view stored = variant->head();
