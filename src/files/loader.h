@@ -58,7 +58,7 @@ struct LoadRequest {
   std::string_view path;
   std::string_view url_path;  // canonical path of the URL, for the title of a listing. Copied.
   const LoadPolicy* policy = nullptr;
-  bool admit = false;  // wanted for the cache: place watches, read siblings
+  bool admit = false;  // wanted for the cache: place watches
 };
 
 // How a load ends. The list is load_kinds.def.

@@ -123,6 +123,11 @@ CodingChoice choose_coding(uint8_t accept_mask, uint8_t available) {
   return {true, Coding::IDENTITY};
 }
 
+CodingChoice choose_coding(const RequestHead& head, uint8_t available) {
+  return head.accept_simple ? choose_coding(head.accept_mask, available)
+                            : choose_coding(parse_accept_encoding(head), available);
+}
+
 AcceptMask accept_mask_of(std::string_view value) {
   // What Chrome and Firefox, Safari, older browsers and most tools send, by one comparison each.
   if (value == "gzip, deflate, br, zstd") return {true, ACCEPT_GZIP | ACCEPT_BR | ACCEPT_ZSTD};

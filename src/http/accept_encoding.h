@@ -46,6 +46,9 @@ struct CodingChoice {
 // The same choice where the parser said accept_simple.
 [[nodiscard]] CodingChoice choose_coding(uint8_t accept_mask, uint8_t available);
 
+// Either, as the parser found the request's head.
+[[nodiscard]] CodingChoice choose_coding(const RequestHead& head, uint8_t available);
+
 struct AcceptMask {
   bool simple;   // one list of known or unknown codings, no weight, no "*", no "identity"
   uint8_t mask;  // ACCEPT_*, if simple

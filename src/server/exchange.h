@@ -84,6 +84,8 @@ struct ExchangeFacts {
   int stream = -1;          // of a file that is streamed; given back to the FileReader
   uint64_t purge_mark = 0;  // CacheTable::purge_mark() before the load began
   FileInfo stream_info;
+  int64_t stream_modified_s = 0;  // Unix seconds: of the original, whichever coding of it is streamed
+  bool stream_varies = false;     // it comes, or may come later, in other codings
   std::string_view content_type;  // of a streamed file
   const Body* body = nullptr;     // of the variant that is sent; held by `entry`
   size_t segment_next = 0;

@@ -105,6 +105,24 @@ def test_variants_have_tags_and_ranges_of_their_own(site):
         assert site.fetch("/all.txt", fields=["Accept-Encoding: identity", f"If-None-Match: {tags[coding]}"]).status == 200
 
 
+@pytest.mark.parametrize("size", [100_000, 3_000_000], ids=["for the cache", "never cached"])
+def test_a_large_file_is_streamed_from_the_sibling_that_is_wanted(make, transport, size):
+    """From the first request on, and the same answer whether it is streamed or comes from the cache later."""
+    text = random.Random(7).randbytes(size // 2).hex().encode()
+    server = make(ONE_SITE + CONFIG, files={"a.txt": text, "a.txt.gz": gzip.compress(text, 1), "a.txt.br": brotli.compress(text, quality=1)}, transport=transport)
+    seen = {}
+    for _ in range(4):
+        for accept, coding in (("gzip", "gzip"), ("gzip, br", "br"), ("identity", None), ("gzip;q=0.5, br;q=0.1, identity;q=0", "gzip")):
+            response = server.fetch("/a.txt", fields=[f"Accept-Encoding: {accept}"])
+            assert coding_of(response) == coding and UNPACK[coding](response.body) == text and varies(response)
+            told = (response["etag"], response["last-modified"], response["content-type"])
+            assert seen.setdefault(coding, told) == told
+    assert len({tag for tag, _, _ in seen.values()}) == 3 and len({modified for _, modified, _ in seen.values()}) == 1
+    assert server.fetch("/a.txt", fields=["Accept-Encoding: zstd, identity;q=0"]).status == 406
+    part = server.fetch("/a.txt", fields=["Accept-Encoding: br", "Range: bytes=5-20"])
+    assert part.status == 206 and part.body == brotli.compress(text, quality=1)[5:21]
+
+
 def test_the_type_is_that_of_the_file_and_not_of_the_archive(site):
     assert site.fetch("/all.txt", fields=["Accept-Encoding: gzip"])["content-type"].startswith("text/plain")
     direct = site.fetch("/all.txt.gz")

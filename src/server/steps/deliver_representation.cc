@@ -146,10 +146,9 @@ StepResult deliver_representation(Core& core, Exchange& ex, const Representation
 const Variant* choose_variant(const Exchange& ex) {
   const Entry& entry = *ex.entry;
   if (ex.page) return entry.variant(Coding::IDENTITY);
-  if (ex.head.accept_simple) return entry.pick(ex.head.accept_mask);
   uint8_t available = 0;
   for (uint32_t i = 0; i < entry.variant_count(); ++i) available |= coding_bit(entry.variant_at(i).coding);
-  const CodingChoice choice = choose_coding(parse_accept_encoding(ex.head), available);
+  const CodingChoice choice = choose_coding(ex.head, available);
   return choice.acceptable ? entry.variant(choice.coding) : nullptr;
 }
 
@@ -208,19 +207,21 @@ StepResult deliver_from_entry(Core& core, Exchange& ex) {
 }
 
 StepResult deliver_stream(Core& core, Exchange& ex) {
-  const std::string etag = make_etag(ex.stream_info, Coding::IDENTITY);
+  const std::string etag = make_etag(ex.stream_info, ex.coding);
   const HeadSource source{.config = ex.config,
                           .route = ex.route,
                           .content_type = ex.content_type,
                           .size = ex.stream_info.size,
-                          .last_modified = WallTime{ex.stream_info.mtime_ns}.unix_seconds(),
-                          .etag = etag};
-  const std::string head = make_head(source, core.wall.unix_seconds());
+                          .last_modified = ex.stream_modified_s,
+                          .etag = etag,
+                          .vary = ex.stream_varies};
+  std::string head = make_head(source, core.wall.unix_seconds());
   const std::string head_304 = make_head_304(source, core.wall.unix_seconds());
   if (head.empty()) {
     ex.reason = Reason::CONFIG_INVALID;
     return deliver_text(core, ex);
   }
+  if (ex.coding != Coding::IDENTITY) head = make_variant_head(head, ex.coding, source.size, etag);
   return deliver_representation(core, ex,
                                 {.head = head,
                                  .head_304 = head_304,

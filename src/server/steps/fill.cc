@@ -4,6 +4,7 @@
 // Invariants: an exchange with `loading` is named by a load of core.loader until load_done(); one with
 // `waits_fill` by the FillTable, or by a message in the inbox, until fill_done().
 
+#include "src/http/accept_encoding.h"
 #include "src/server/connections.h"
 #include "src/server/entry_maker.h"
 #include "src/server/steps/steps.h"
@@ -136,6 +137,27 @@ void redirect_to_directory(Exchange& ex) {
   ex.verdict = Verdict::REDIRECT;
 }
 
+// Of the file and its precompressed siblings the one that the client likes best.
+void take_stream(Exchange& ex, LoadResult& result) {
+  const std::span<LoadedVariant> variants{result.variants.data(), result.variant_count};
+  uint8_t available = 0;
+  for (const LoadedVariant& variant : variants) available |= coding_bit(variant.coding);
+  const CodingChoice choice = choose_coding(ex.head, available);
+  ex.stream_varies = variants.size() > 1 || may_compress(*ex.config, *ex.route, result.content_type);
+  if (!choice.acceptable) {
+    ex.reason = Reason::CODING_NOT_ACCEPTABLE;
+    ex.verdict = Verdict::CONDITION_UNUSUAL;
+    return;
+  }
+  const auto chosen = std::ranges::find(variants, choice.coding, &LoadedVariant::coding);
+  ex.coding = choice.coding;
+  ex.stream = std::exchange(chosen->fd, -1);
+  ex.stream_info = chosen->info;
+  ex.stream_modified_s = WallTime{variants.front().info.mtime_ns}.unix_seconds();
+  ex.content_type = result.content_type;
+  ex.verdict = Verdict::STREAMED;
+}
+
 void take_result(Core& core, Exchange& ex, LoadResult& result) {
   const Reason reason = load_kind_reason(result.kind);
   if (ex.page && result.kind != LoadKind::FILE) {
@@ -150,11 +172,7 @@ void take_result(Core& core, Exchange& ex, LoadResult& result) {
       if (ex.page && ex.entry == nullptr) give_up_page(ex);
       break;
     case LoadKind::STREAM:
-      // Variants of a stream by coding are left: what is too large for the cache is sent as it is.
-      ex.stream = std::exchange(result.variants[0].fd, -1);
-      ex.stream_info = result.variants[0].info;
-      ex.content_type = result.content_type;
-      ex.verdict = Verdict::STREAMED;
+      take_stream(ex, result);
       break;
     case LoadKind::REDIRECT_SLASH:
       redirect_to_directory(ex);
