@@ -27,15 +27,22 @@ use_ccache() {
   fi
 }
 
-# configure DIR OPTION… — meson setup, or nothing where DIR already has exactly these options.
+# configure DIR OPTION… — meson setup, or nothing where DIR already has exactly these options. Where libraries came or
+# went since, meson looks for the optional ones again, and what is compiled stays.
 configure() {
   local dir=$tree/$1; shift
-  local wanted="$* CXX=${CXX:-}"
-  if [ -f "$dir/build.ninja" ] && [ "$(cat "$dir/.options" 2>/dev/null)" = "$wanted" ]; then return; fi
-  rm -rf "$dir"
-  (cd "$tree" && meson setup "$dir" "$@" >"$dir.log" 2>&1) || { cat "$dir.log" >&2; rm -f "$dir.log"; return 1; }
+  local wanted="$* CXX=${CXX:-}" libraries again=()
+  libraries=$(pkg-config --list-all | sort | cksum)
+  if [ -f "$dir/build.ninja" ] && [ "$(cat "$dir/.options" 2>/dev/null)" = "$wanted" ]; then
+    if [ "$(cat "$dir/.libraries" 2>/dev/null)" = "$libraries" ]; then return; fi
+    again=(--reconfigure)
+  else
+    rm -rf "$dir"
+  fi
+  (cd "$tree" && meson setup "${again[@]}" "$dir" "$@" >"$dir.log" 2>&1) || { cat "$dir.log" >&2; rm -f "$dir.log"; return 1; }
   rm -f "$dir.log"
   printf '%s' "$wanted" >"$dir/.options"
+  printf '%s' "$libraries" >"$dir/.libraries"
 }
 
 # configure_release — build/: what users run and what is measured.
