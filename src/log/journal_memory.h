@@ -2,13 +2,14 @@
 //
 // The supervisor creates one JournalMemory per reactor and keeps the descriptors for its whole life,
 // so that both a replaced server and a replaced logd find every record. Roles get descriptors that
-// permit what they need and no more: read_only() makes the reader's kind. Where a list of descriptors is
-// handed to a role, it is data 0, ack 0, data 1, ack 1 ... in order of reactors; the counters of a reactor
-// lie inside its data memfd.
+// permit what they need and no more: read_only() (base/shared_memory.h) makes the reader's kind. Where a list of
+// descriptors is handed to a role, it is data 0, ack 0, data 1, ack 1 ... in order of reactors; the counters of a
+// reactor lie inside its data memfd.
 #pragma once
 
 #include "src/base/assert.h"
 #include "src/base/result.h"
+#include "src/base/shared_memory.h"
 #include "src/base/unique_fd.h"
 #include "src/log/counters.h"
 #include "src/log/journal_abi.h"
@@ -34,10 +35,6 @@ struct JournalMemory {
 // memfd_create, ftruncate and mmap refuse.
 [[nodiscard]] Result<JournalMemory> create_journal_memory(const JournalGeometry& geometry);
 
-// A second, read-only description of `fd` (through /proc/self/fd), to be handed to a reader.
-// mmap(PROT_WRITE, MAP_SHARED) is refused on it.
-[[nodiscard]] Result<UniqueFd> read_only(int fd);
-
 // Who maps decides what is writable.
 enum class JournalAccess {
   REACTOR,  // data read-write, ack read-only
@@ -45,18 +42,12 @@ enum class JournalAccess {
   WATCH,    // both read-only: the supervisor
 };
 
-// One pair, mapped. Move-only; unmaps at its end. The descriptors may be closed after map().
+// One pair, mapped. Move-only. The descriptors may be closed after map().
 class JournalMap {
  public:
   // Checks magic, version, geometry against the file sizes and seals, and the counters' fingerprint,
   // then keeps its own copy of the header: what the writer does to it later changes nothing.
   [[nodiscard]] static Result<JournalMap> map(int data_fd, int ack_fd, JournalAccess access);
-
-  JournalMap(JournalMap&& other) noexcept;
-  JournalMap& operator=(JournalMap&& other) noexcept;
-  JournalMap(const JournalMap&) = delete;
-  JournalMap& operator=(const JournalMap&) = delete;
-  ~JournalMap();
 
   [[nodiscard]] const JournalHeader& header() const { return header_; }
   [[nodiscard]] ProducerPage& producer() const { return *at<ProducerPage>(PRODUCER_OFFSET); }
@@ -66,23 +57,21 @@ class JournalMap {
     ASSERT(index < header_.slot_count);
     return at<Slot>(SLOTS_OFFSET)[index];
   }
-  [[nodiscard]] unsigned char* ring() const { return data_ + header_.ring_offset; }
-  [[nodiscard]] AckPage& ack() const { return *std::launder(reinterpret_cast<AckPage*>(ack_)); }
+  [[nodiscard]] unsigned char* ring() const { return data_.data() + header_.ring_offset; }
+  [[nodiscard]] AckPage& ack() const { return *std::launder(reinterpret_cast<AckPage*>(ack_.data())); }
 
  private:
   JournalMap() = default;
-  void unmap();
   // The pages hold only lock-free atomics and plain integers, zero at first: objects of these types live
   // there from the mapping on.
   template <typename T>
   [[nodiscard]] T* at(uint64_t offset) const {
-    return std::launder(reinterpret_cast<T*>(data_ + offset));
+    return std::launder(reinterpret_cast<T*>(data_.data() + offset));
   }
 
   JournalHeader header_{};
-  unsigned char* data_ = nullptr;
-  uint64_t data_bytes_ = 0;
-  unsigned char* ack_ = nullptr;
+  SharedMapping data_;
+  SharedMapping ack_;
 };
 
 }  // namespace penstock
