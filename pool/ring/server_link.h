@@ -98,6 +98,7 @@ class ServerLink {
   [[nodiscard]] bool ready() const { return ready_ && violation_ == LinkViolation::NONE; }
   [[nodiscard]] LinkViolation violation() const { return violation_; }
   [[nodiscard]] uint32_t open_exchanges() const { return open_; }
+  [[nodiscard]] uint32_t free_chunks() const { return free_chunks_; }  // all of them when no exchange is open
 
   // --- down ---
   // Room for a head and the first body bytes of the next request: chunk_bytes of it, to be written by the caller.

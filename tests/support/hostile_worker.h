@@ -211,6 +211,7 @@ class HostileWorker {
     while (link_->next(event)) check(event);
     if (link_->violation() == LinkViolation::NONE) {
       ASSERT(link_->open_exchanges() == models_.size());
+      if (models_.empty()) ASSERT(link_->free_chunks() == SHAPE.chunks);
       return;
     }
     ++violations[link_->violation()];

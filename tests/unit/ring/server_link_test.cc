@@ -185,6 +185,37 @@ TEST_F(Link, lets_the_worker_send_what_was_granted) {
   EXPECT_EQ(worker.window(exchange), 4'100U);
 }
 
+TEST_F(Link, gives_back_every_chunk_with_the_end_of_its_exchange) {
+  EXPECT_EQ(server.free_chunks(), SHAPE.chunks);
+  const Handle exchange = begin({}, false);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(server.send_body(exchange, "unread", false), 6U);
+  EXPECT_EQ(server.free_chunks(), SHAPE.chunks - 4);
+  for (int i = 0; i < 4; ++i) (void)hear();
+  ASSERT_TRUE(worker.consumed(exchange, 1));
+  ASSERT_TRUE(worker.abort(exchange));
+  (void)expect(Kind::CONSUMED);
+  (void)expect(Kind::ABORTED);
+  EXPECT_EQ(server.free_chunks(), SHAPE.chunks);
+}
+
+TEST_F(Link, writes_over_nothing_in_the_arena_that_was_not_read) {
+  std::vector<Handle> open;
+  for (int i = 0; i < 3; ++i) {
+    open.push_back(begin());
+    (void)hear();
+    ASSERT_TRUE(worker.send_head(open.back(), {}, {}, false));
+  }
+  ASSERT_TRUE(worker.send_data(open[0], std::string(7'000, 'a'), false));
+  ASSERT_TRUE(worker.send_data(open[1], std::string(7'000, 'b'), false));
+  EXPECT_FALSE(worker.send_data(open[2], std::string(7'000, 'c'), false)) << "16 KiB hold no third one";
+  for (int i = 0; i < 3; ++i) (void)expect(Kind::HEAD);
+  EXPECT_EQ(expect(Kind::DATA).body, std::string(7'000, 'a'));
+  EXPECT_EQ(expect(Kind::DATA).body, std::string(7'000, 'b'));
+  EXPECT_TRUE(quiet());
+  ASSERT_TRUE(worker.send_data(open[2], std::string(7'000, 'c'), false)) << "it was read";
+  EXPECT_EQ(expect(Kind::DATA).body, std::string(7'000, 'c'));
+}
+
 TEST_F(Link, says_nothing_more_of_what_was_cancelled_but_its_end) {
   const Handle exchange = begin();
   (void)hear();
@@ -284,6 +315,7 @@ TEST_F(Link, goes_over_to_the_server_process_that_follows) {
   LinkEvent answer;
   ASSERT_TRUE(next.next(answer)) << violation_sentence(next.violation());
   EXPECT_EQ(answer.serial, 7U);
+  EXPECT_EQ(answer.status, 200) << "an answer to the process before, whose exchange had the same slot and generation";
 }
 
 // Bytes both ways through small windows: all of them, in order, and never more memory than the shape has.
