@@ -198,7 +198,7 @@ size_t ServerLink::send_body(Handle handle, std::string_view bytes, bool end) {
   exchange.last_chunk = chunk;
   ++exchange.chunks;
   const size_t taken = std::min<size_t>(bytes.size(), memory_.chunk_bytes);
-  std::memcpy(memory_.server_arena + size_t{chunk} * memory_.chunk_bytes, bytes.data(), taken);
+  std::ranges::copy(bytes.substr(0, taken), memory_.server_arena + size_t{chunk} * memory_.chunk_bytes);
   exchange.body_sent = end && taken == bytes.size();
   penstock_descriptor to = descriptor(PENSTOCK_BODY, exchange);
   to.flags = exchange.body_sent ? PENSTOCK_END : 0;

@@ -38,7 +38,7 @@ void write_head(const WorkerHead& head, size_t bytes, char* to) {
   size_t text_at = field_at + head.fields.size() * sizeof(penstock_field);
   const auto put_text = [&](std::string_view text) {
     const penstock_text placed{.at = static_cast<uint32_t>(text_at), .bytes = static_cast<uint32_t>(text.size())};
-    std::memcpy(to + text_at, text.data(), text.size());
+    std::ranges::copy(text, to + text_at);
     to[text_at + text.size()] = '\0';
     text_at += text.size() + 1;
     return placed;
@@ -178,7 +178,7 @@ bool WorkerLink::send_head(Handle exchange, const WorkerHead& head, std::string_
   const Piece piece = allocate(bytes + body.size());
   if (piece.to == nullptr) return false;
   write_head(head, bytes, piece.to);
-  std::memcpy(piece.to + bytes, body.data(), body.size());
+  std::ranges::copy(body, piece.to + bytes);
   state.window -= static_cast<uint32_t>(body.size());
   penstock_descriptor to = descriptor(PENSTOCK_HEAD, exchange, end);
   to.status = head.status;
@@ -200,7 +200,7 @@ bool WorkerLink::send_text(penstock_descriptor to, std::string_view text) {
   if (up_->room() == 0) return false;
   const Piece piece = allocate(text.size());
   if (piece.to == nullptr) return false;
-  std::memcpy(piece.to, text.data(), text.size());
+  std::ranges::copy(text, piece.to);
   to.body_at = piece.at;
   to.body_bytes = static_cast<uint32_t>(text.size());
   put(to);

@@ -39,7 +39,7 @@ struct WorkerHead {
   uint16_t status = 200;
   uint32_t ttl_ms = 0;
   uint64_t length = PENSTOCK_LENGTH_UNKNOWN;
-  std::span<const std::pair<std::string_view, std::string_view>> fields;
+  std::span<const std::pair<std::string_view, std::string_view>> fields = {};
 };
 
 class WorkerLink {

@@ -3,6 +3,7 @@
 #include "src/base/prng.h"
 #include "tests/unit/ring/link_pair.h"
 
+#include <algorithm>
 #include <cstring>
 #include <gtest/gtest.h>
 #include <map>
@@ -52,7 +53,7 @@ class Link : public ::testing::Test {
     EXPECT_FALSE(room.empty());
     const penstock_request_head head{.bytes = sizeof head};
     std::memcpy(room.data(), &head, sizeof head);
-    std::memcpy(room.data() + sizeof head, body.data(), body.size());
+    std::ranges::copy(body, room.data() + sizeof head);
     return server.begin({.serial = ++serial,
                          .head_bytes = sizeof head,
                          .body_bytes = static_cast<uint32_t>(body.size()),
