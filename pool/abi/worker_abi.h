@@ -80,7 +80,8 @@ struct penstock_worker_page {
   uint32_t response_tail; /* descriptors written */
   uint32_t pad1[15];
   uint32_t sleeping; /* 1: ring the worker's eventfd after writing */
-  uint32_t pad2[15];
+  uint32_t starving; /* 1: its ring or arena is full, ring also after reading */
+  uint32_t pad2[14];
   uint32_t epoch;      /* the server's epoch that this end has taken up: store it last */
   uint32_t epoch_tail; /* response_tail at that moment: what came before is for a server that is gone */
   uint32_t pad3[14];

@@ -38,6 +38,7 @@ class DescriptorProducer {
     refresh();
     return head_seen_;
   }
+  [[nodiscard]] uint32_t known_consumed() const { return head_seen_; }  // by then, without another look
   [[nodiscard]] uint32_t produced() const { return tail_; }
   // REQUIRES: room() > 0.
   void put(const penstock_descriptor& descriptor) { ring_[tail_++ & mask_] = descriptor; }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace penstock {
 namespace {
@@ -267,7 +268,9 @@ bool ServerLink::stop() {
 }
 
 bool ServerLink::flush() {
-  if (violation_ != LinkViolation::NONE || !attach()) return false;
+  if (violation_ != LinkViolation::NONE) return false;
+  // It may have gone to sleep before there was any epoch to see.
+  if (!attach()) return !std::exchange(announced_, true);
   std::erase_if(owing_, [this](uint32_t slot) {
     Exchange& exchange = exchanges_[slot];
     exchange.owing = exchange.open && exchange.owing && !settle(exchange);
@@ -277,7 +280,12 @@ bool ServerLink::flush() {
     (void)violate(LinkViolation::INDEX);
     return false;
   }
-  return down_->publish();
+  const bool said = down_->publish();
+  if (!made_room_) return said;
+  made_room_ = false;
+  // Pairs with WorkerLink::starve(): the head was stored before this fence, the flag is read after it.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  return said || std::atomic_ref(memory_.worker->starving).load(std::memory_order_relaxed) != 0;
 }
 
 // --- up -------------------------------------------------------------------------------------
@@ -299,6 +307,7 @@ bool ServerLink::next(LinkEvent& event) {
     // What the last events named has been used. Not at each of them: the worker watches that word.
     if (taken_ > 0 && (!some || taken_ >= memory_.entries / 4 || taken_bytes_ >= memory_.arena_bytes / 4)) {
       up_->release();
+      made_room_ = true;
       taken_ = 0;
       taken_bytes_ = 0;
     }

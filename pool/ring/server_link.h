@@ -89,7 +89,7 @@ struct RequestFrame {
 class ServerLink {
  public:
   // `epoch` > 0: another one for each server process that takes this channel over. What was under way in an earlier
-  // epoch is forgotten by the worker. `memory` outlives this.
+  // epoch is forgotten by the worker. The first flush() makes the worker look. `memory` outlives this.
   ServerLink(const ChannelMemory& memory, uint32_t epoch, const LinkLimits& limits);
   ServerLink(const ServerLink&) = delete;
   ServerLink& operator=(const ServerLink&) = delete;
@@ -187,6 +187,8 @@ class ServerLink {
   uint32_t open_ = 0;
   uint32_t taken_ = 0;        // descriptors since the last release()
   uint64_t taken_bytes_ = 0;  // of the arena, likewise
+  bool announced_ = false;    // our epoch
+  bool made_room_ = false;    // released since the last flush()
   bool ready_ = false;
   LinkViolation violation_ = LinkViolation::NONE;
   std::vector<char> head_copy_;

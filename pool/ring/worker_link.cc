@@ -265,6 +265,16 @@ bool WorkerLink::may_sleep() {
   return std::atomic_ref(memory_.server->epoch).load(std::memory_order_relaxed) == epoch_;
 }
 
-void WorkerLink::awake() { std::atomic_ref(memory_.worker->sleeping).store(0, std::memory_order_relaxed); }
+bool WorkerLink::starve() {
+  const uint32_t known = up_->known_consumed();
+  std::atomic_ref(memory_.worker->starving).store(1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  return up_->consumed() == known;
+}
+
+void WorkerLink::awake() {
+  std::atomic_ref(memory_.worker->sleeping).store(0, std::memory_order_relaxed);
+  std::atomic_ref(memory_.worker->starving).store(0, std::memory_order_relaxed);
+}
 
 }  // namespace penstock

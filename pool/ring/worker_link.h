@@ -53,6 +53,8 @@ class WorkerLink {
   [[nodiscard]] bool is_open(Handle exchange) const;
   // Response bytes that the server will take now.
   [[nodiscard]] uint32_t window(Handle exchange) const;
+  // Bytes that one send should not exceed, so that exchanges share the arena.
+  [[nodiscard]] size_t piece_max() const { return memory_.arena_bytes / 4; }
   // Whether nobody wants the answer any more; from any thread, also before next() has said so.
   [[nodiscard]] bool is_cancelled(Handle exchange) const;
 
@@ -71,6 +73,9 @@ class WorkerLink {
 
   // Shows it to the server. True: the channel's doorbell must be rung.
   [[nodiscard]] bool flush();
+  // Before waiting where a send gave false although the window was wide enough: the doorbell then rings for room, too.
+  // False: there is room by now.
+  [[nodiscard]] bool starve();
   // Before waiting: false if there is something for next(). After either: awake().
   [[nodiscard]] bool may_sleep();
   void awake();

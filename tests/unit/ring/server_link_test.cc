@@ -114,6 +114,18 @@ TEST_F(Link, takes_no_request_before_the_worker_is_ready) {
   EXPECT_FALSE(link.request_room().empty());
 }
 
+TEST_F(Link, wakes_a_worker_that_slept_before_there_was_a_server) {
+  PlainChannel fresh(SHAPE);
+  WorkerLink early(fresh.memory);
+  WorkerEvent event;
+  EXPECT_FALSE(early.next(event));
+  EXPECT_TRUE(early.may_sleep());
+  ServerLink link(fresh.memory, 1, LIMITS);
+  EXPECT_TRUE(link.flush());
+  EXPECT_FALSE(link.flush()) << "once";
+  EXPECT_TRUE(early.next(event));
+}
+
 TEST_F(Link, answers_in_any_order) {
   const Handle first = begin();
   const Handle second = begin();
