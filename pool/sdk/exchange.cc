@@ -1,0 +1,332 @@
+// Invariant: what is pending goes out before anything newer; so each call first looks whether something is.
+#include "pool/sdk/exchange.h"
+
+#include "pool/sdk/worker.h"
+#include "src/base/assert.h"
+
+#include <algorithm>
+#include <cstring>
+#include <strings.h>
+
+using namespace penstock;
+
+namespace penstock {
+namespace {
+
+using Kind = SdkPending::Kind;
+
+WorkerHead head_of(const SdkPending& from, std::vector<std::pair<std::string_view, std::string_view>>& fields) {
+  for (const auto& [name, value] : from.fields) fields.emplace_back(name, value);
+  return {.status = from.status, .ttl_ms = from.ttl_ms, .length = from.length, .fields = fields};
+}
+
+// The application is done with it; what is pending still goes out.
+void let_go(penstock_exchange& exchange) {
+  exchange.handed_out = false;
+  exchange.wants_room = false;
+}
+
+// As many bytes as window and rings take. A piece is at most a quarter of the arena, so that others find room, too.
+size_t send_bytes(penstock_exchange& exchange, std::string_view bytes) {
+  WorkerLink& link = exchange.channel->link;
+  size_t sent = 0;
+  while (sent < bytes.size()) {
+    const size_t piece = std::min<size_t>({bytes.size() - sent, link.window(exchange.handle), link.piece_max()});
+    if (piece == 0) return sent;
+    if (!link.send_data(exchange.handle, bytes.substr(sent, piece), false)) {
+      exchange.channel->starving = true;
+      return sent;
+    }
+    sent += piece;
+  }
+  return sent;
+}
+
+// Whether all of it is out.
+bool send_pending(penstock_exchange& exchange, SdkPending& what) {
+  WorkerLink& link = exchange.channel->link;
+  const Handle handle = exchange.handle;
+  std::vector<std::pair<std::string_view, std::string_view>> fields;
+  bool sent = false;
+  switch (what.kind) {
+    case Kind::DATA:
+      what.offset += send_bytes(exchange, std::string_view(what.text).substr(what.offset));
+      return what.offset == what.text.size();
+    case Kind::HEAD:
+      sent = link.send_head(handle, head_of(what, fields), {}, false);
+      break;
+    case Kind::FILE:
+      sent = link.send_file(handle, what.text, what.offset, what.length, false);
+      break;
+    case Kind::ENTRY:
+      sent = link.send_entry(handle, what.text, false);
+      break;
+    case Kind::LOG:
+      sent = link.log(handle, what.text);
+      break;
+    case Kind::EXECUTE:
+      sent = link.execute(handle, what.text);
+      break;
+    case Kind::ABORT:
+      sent = link.abort(handle);
+      break;
+    case Kind::END:
+      sent = link.send_data(handle, {}, true);
+      break;
+  }
+  if (!sent) exchange.channel->starving = true;
+  return sent;
+}
+
+bool ends(Kind kind) { return kind == Kind::END || kind == Kind::EXECUTE || kind == Kind::ABORT; }
+
+// Now, or as soon as there is room.
+void send_or_keep(penstock_exchange& exchange, SdkPending what) {
+  if (exchange.pending.empty() && send_pending(exchange, what)) {
+    if (ends(what.kind)) sdk_finish(exchange);
+    return;
+  }
+  exchange.pending.push_back(std::move(what));
+  sdk_list(exchange);
+}
+
+void flush_pending(penstock_exchange& exchange) {
+  while (exchange.open && !exchange.pending.empty()) {
+    if (!send_pending(exchange, exchange.pending.front())) return sdk_list(exchange);
+    const Kind kind = exchange.pending.front().kind;
+    exchange.pending.erase(exchange.pending.begin());
+    if (ends(kind)) sdk_finish(exchange);
+  }
+}
+
+void tell_consumed(penstock_exchange& exchange) {
+  if (exchange.unconsumed == 0) return;
+  if (exchange.channel->link.consumed(exchange.handle, exchange.unconsumed)) {
+    exchange.unconsumed = 0;
+  } else {
+    exchange.channel->starving = true;
+    sdk_list(exchange);
+  }
+}
+
+void hand_out_body(penstock_exchange& exchange) {
+  const penstock_worker& worker = *exchange.worker;
+  while (exchange.open && !exchange.body.empty() && !(exchange.paused && exchange.handed_out)) {
+    const penstock_exchange::Piece piece = exchange.body.front();
+    exchange.body.erase(exchange.body.begin());
+    // An application that has answered already, or does not care, has it read and dropped.
+    if (exchange.handed_out && worker.callbacks.body != nullptr) {
+      worker.callbacks.body(&exchange, piece.bytes.data(), piece.bytes.size(), piece.last ? 1 : 0, worker.context);
+    }
+    if (!piece.inline_piece) ++exchange.unconsumed;
+  }
+  if (exchange.open) tell_consumed(exchange);
+}
+
+penstock_exchange& wanted(penstock_exchange* exchange) {
+  ASSERT(exchange != nullptr && exchange->open && exchange->handed_out);
+  return *exchange;
+}
+
+penstock_string text_of(const penstock_exchange* exchange, penstock_text text) {
+  return {reinterpret_cast<const char*>(exchange->head) + text.at, text.bytes};
+}
+
+std::string_view view(penstock_string text) { return {text.data, text.size}; }
+
+SdkPending head(penstock_exchange& exchange, unsigned status, const penstock_header* fields, size_t count,
+                uint64_t length) {
+  ASSERT(!exchange.begun && status >= 200 && status <= 599);
+  exchange.begun = true;
+  SdkPending what{
+      .kind = Kind::HEAD, .status = static_cast<uint16_t>(status), .ttl_ms = exchange.ttl_ms, .length = length};
+  for (size_t i = 0; i < count; ++i) what.fields.emplace_back(view(fields[i].name), view(fields[i].value));
+  return what;
+}
+
+// The common answer: everything in one descriptor, without a copy but that into the ring.
+bool answer_at_once(penstock_exchange& exchange, unsigned status, const penstock_header* fields, size_t count,
+                    std::string_view body) {
+  constexpr size_t FIELDS_MAX = 32;
+  if (count > FIELDS_MAX || !exchange.pending.empty() || body.size() > exchange.channel->link.piece_max()) return false;
+  std::pair<std::string_view, std::string_view> views[FIELDS_MAX];
+  for (size_t i = 0; i < count; ++i) views[i] = {view(fields[i].name), view(fields[i].value)};
+  const WorkerHead head{.status = static_cast<uint16_t>(status),
+                        .ttl_ms = exchange.ttl_ms,
+                        .length = body.size(),
+                        .fields = std::span(views).first(count)};
+  return exchange.channel->link.send_head(exchange.handle, head, body, true);
+}
+
+}  // namespace
+
+void sdk_list(penstock_exchange& exchange) {
+  if (exchange.listed) return;
+  exchange.listed = true;
+  exchange.channel->busy.push_back(&exchange);
+}
+
+void sdk_finish(penstock_exchange& exchange) {
+  ASSERT(exchange.open);
+  exchange.open = exchange.handed_out = false;
+  exchange.body.clear();
+  exchange.pending.clear();
+  --exchange.worker->open_exchanges;
+}
+
+void sdk_cancel(penstock_exchange& exchange, penstock_why_cancelled why) {
+  if (!exchange.handed_out) return;
+  let_go(exchange);
+  if (exchange.worker->callbacks.cancelled != nullptr) {
+    exchange.worker->callbacks.cancelled(&exchange, why, exchange.worker->context);
+  }
+}
+
+void sdk_advance(penstock_exchange& exchange) {
+  flush_pending(exchange);
+  if (exchange.open) tell_consumed(exchange);
+  if (exchange.open) hand_out_body(exchange);
+  if (exchange.open && exchange.wants_room && exchange.pending.empty() &&
+      exchange.channel->link.window(exchange.handle) > 0) {
+    exchange.wants_room = false;
+    exchange.worker->callbacks.writable(&exchange, exchange.worker->context);
+  }
+}
+
+}  // namespace penstock
+
+// --- the request ----------------------------------------------------------------------------
+
+penstock_worker* penstock_worker_of(const penstock_exchange* exchange) { return exchange->worker; }
+
+penstock_string penstock_method(const penstock_exchange* exchange) { return text_of(exchange, exchange->head->method); }
+penstock_string penstock_target(const penstock_exchange* exchange) { return text_of(exchange, exchange->head->target); }
+penstock_string penstock_path(const penstock_exchange* exchange) { return text_of(exchange, exchange->head->path); }
+penstock_string penstock_query(const penstock_exchange* exchange) { return text_of(exchange, exchange->head->query); }
+penstock_string penstock_authority(const penstock_exchange* exchange) {
+  return text_of(exchange, exchange->head->authority);
+}
+penstock_string penstock_route_prefix(const penstock_exchange* exchange) {
+  return text_of(exchange, exchange->head->route_prefix);
+}
+penstock_string penstock_remote_address(const penstock_exchange* exchange) {
+  return text_of(exchange, exchange->head->remote_address);
+}
+penstock_string penstock_server_address(const penstock_exchange* exchange) {
+  return text_of(exchange, exchange->head->server_address);
+}
+penstock_string penstock_site(const penstock_exchange* exchange) { return text_of(exchange, exchange->head->site); }
+uint16_t penstock_remote_port(const penstock_exchange* exchange) { return exchange->head->remote_port; }
+uint16_t penstock_server_port(const penstock_exchange* exchange) { return exchange->head->server_port; }
+int penstock_is_secure(const penstock_exchange* exchange) { return exchange->head->secure; }
+int penstock_has_query(const penstock_exchange* exchange) { return exchange->head->has_query; }
+uint64_t penstock_serial(const penstock_exchange* exchange) { return exchange->serial; }
+
+void penstock_version(const penstock_exchange* exchange, unsigned* major, unsigned* minor) {
+  *major = exchange->head->version_major;
+  *minor = exchange->head->version_minor;
+}
+
+size_t penstock_header_count(const penstock_exchange* exchange) { return exchange->head->field_count; }
+
+penstock_header penstock_header_at(const penstock_exchange* exchange, size_t number) {
+  ASSERT(number < exchange->head->field_count);
+  penstock_field field{};
+  std::memcpy(&field, reinterpret_cast<const char*>(exchange->head) + exchange->head->fields_at + number * sizeof field,
+              sizeof field);
+  return {text_of(exchange, field.name), text_of(exchange, field.value)};
+}
+
+penstock_string penstock_header_value(const penstock_exchange* exchange, const char* name) {
+  const size_t size = std::strlen(name);
+  for (size_t i = 0; i < penstock_header_count(exchange); ++i) {
+    const penstock_header field = penstock_header_at(exchange, i);
+    if (field.name.size == size && ::strncasecmp(field.name.data, name, size) == 0) return field.value;
+  }
+  return {nullptr, 0};
+}
+
+uint64_t penstock_body_length(const penstock_exchange* exchange) { return exchange->body_length; }
+void penstock_pause(penstock_exchange* exchange) { wanted(exchange).paused = true; }
+void penstock_resume(penstock_exchange* exchange) {
+  wanted(exchange).paused = false;
+  sdk_list(*exchange);
+}
+void penstock_set_data(penstock_exchange* exchange, void* data) { exchange->data = data; }
+void* penstock_data(const penstock_exchange* exchange) { return exchange->data; }
+int penstock_is_cancelled(const penstock_exchange* exchange) {
+  return exchange->channel->link.is_cancelled(exchange->handle) ? 1 : 0;
+}
+
+// --- the answer -----------------------------------------------------------------------------
+
+void penstock_answer(penstock_exchange* exchange, unsigned status, const penstock_header* fields, size_t field_count,
+                     const void* body, size_t body_size) {
+  penstock_exchange& ex = wanted(exchange);
+  ASSERT(!ex.begun && status >= 200 && status <= 599);
+  const std::string_view bytes{static_cast<const char*>(body), body_size};
+  if (answer_at_once(ex, status, fields, field_count, bytes)) return sdk_finish(ex);
+  send_or_keep(ex, head(ex, status, fields, field_count, body_size));
+  if (body_size > 0) send_or_keep(ex, {.kind = Kind::DATA, .text = std::string(bytes)});
+  penstock_end(exchange);
+}
+
+void penstock_begin(penstock_exchange* exchange, unsigned status, const penstock_header* fields, size_t field_count,
+                    uint64_t length) {
+  penstock_exchange& ex = wanted(exchange);
+  send_or_keep(ex, head(ex, status, fields, field_count, length));
+}
+
+size_t penstock_write(penstock_exchange* exchange, const void* bytes, size_t size) {
+  penstock_exchange& ex = wanted(exchange);
+  ASSERT(ex.begun);
+  const size_t taken = ex.pending.empty() ? send_bytes(ex, {static_cast<const char*>(bytes), size}) : 0;
+  if (taken < size && ex.worker->callbacks.writable != nullptr) {
+    ex.wants_room = true;
+    sdk_list(ex);
+  }
+  return taken;
+}
+
+void penstock_end(penstock_exchange* exchange) {
+  penstock_exchange& ex = wanted(exchange);
+  ASSERT(ex.begun);
+  let_go(ex);
+  send_or_keep(ex, {.kind = Kind::END});
+}
+
+void penstock_write_file(penstock_exchange* exchange, penstock_string path, uint64_t offset, uint64_t length) {
+  penstock_exchange& ex = wanted(exchange);
+  ASSERT(ex.begun);
+  send_or_keep(ex, {.kind = Kind::FILE, .offset = offset, .length = length, .text = std::string(view(path))});
+}
+
+void penstock_write_entry(penstock_exchange* exchange, penstock_string path) {
+  penstock_exchange& ex = wanted(exchange);
+  ASSERT(ex.begun);
+  send_or_keep(ex, {.kind = Kind::ENTRY, .text = std::string(view(path))});
+}
+
+void penstock_execute(penstock_exchange* exchange, penstock_string target) {
+  penstock_exchange& ex = wanted(exchange);
+  ASSERT(!ex.begun);
+  let_go(ex);
+  send_or_keep(ex, {.kind = Kind::EXECUTE, .text = std::string(view(target))});
+}
+
+void penstock_abort(penstock_exchange* exchange) {
+  penstock_exchange& ex = wanted(exchange);
+  let_go(ex);
+  ex.pending.clear();
+  send_or_keep(ex, {.kind = Kind::ABORT});
+}
+
+void penstock_cache_for(penstock_exchange* exchange, uint32_t milliseconds) {
+  ASSERT(!wanted(exchange).begun);
+  exchange->ttl_ms = milliseconds;
+}
+
+void penstock_log(penstock_exchange* exchange, penstock_string text) {
+  penstock_exchange& ex = wanted(exchange);
+  send_or_keep(ex, {.kind = Kind::LOG, .text = std::string(view(text).substr(0, 8 * 1'024))});
+}

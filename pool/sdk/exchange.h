@@ -1,0 +1,54 @@
+// What the SDK keeps of one exchange: behind penstock_exchange. One thread: the worker's.
+#pragma once
+
+#include "pool/ring/worker_link.h"
+#include "pool/sdk/penstock_worker.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace penstock {
+
+struct SdkChannel;
+
+// Something that the rings had no room for; it goes out in order as there is room.
+struct SdkPending {
+  enum class Kind : uint8_t { HEAD, DATA, FILE, ENTRY, EXECUTE, ABORT, LOG, END };
+  Kind kind = Kind::END;
+  uint16_t status = 0;
+  uint32_t ttl_ms = 0;
+  uint64_t offset = 0;  // FILE: of the part; DATA: bytes of `text` that are out
+  uint64_t length = PENSTOCK_LENGTH_UNKNOWN;
+  std::string text;
+  std::vector<std::pair<std::string, std::string>> fields;
+};
+
+}  // namespace penstock
+
+struct penstock_exchange {
+  penstock_worker* worker = nullptr;
+  penstock::SdkChannel* channel = nullptr;
+  penstock::Handle handle;
+  uint64_t serial = 0;
+  const penstock_request_head* head = nullptr;
+  uint64_t body_length = 0;
+  void* data = nullptr;
+  uint32_t ttl_ms = 0;
+  uint32_t unconsumed = 0;  // pieces that were read, and the server does not know
+  bool open = false;        // the rings know it
+  bool handed_out = false;  // the application has it: it has not ended it, nor been told that it is cancelled
+  bool begun = false;
+  bool paused = false;
+  bool wants_room = false;  // write() took less than it was given
+  bool listed = false;      // in SdkChannel::busy
+  struct Piece {
+    std::string_view bytes;
+    bool last = false;
+    bool inline_piece = false;  // came with the head: not to be counted as consumed
+  };
+  std::vector<Piece> body;  // pieces that the application has not seen; a handful
+  std::vector<penstock::SdkPending> pending;
+};

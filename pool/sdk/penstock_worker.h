@@ -1,0 +1,172 @@
+/* penstock_worker.h: write an application that runs as a worker of a penstock pool. C99 and later, and C++.
+ *
+ * A worker is a process of its own, under its pool's identity and sandbox. The front end hands it requests that are
+ * parsed already, over shared memory, and takes its answers; it never runs a line of the application. The smallest one:
+ *
+ *     #include <penstock_worker.h>
+ *     static void hello(penstock_exchange *exchange, void *context) {
+ *       const penstock_header type = {PENSTOCK_TEXT("Content-Type"), PENSTOCK_TEXT("text/plain")};
+ *       penstock_answer(exchange, 200, &type, 1, "hello\n", 6);
+ *     }
+ *     int main(void) {
+ *       const penstock_callbacks callbacks = {.request = hello};
+ *       return penstock_worker_run(&callbacks, 0);
+ *     }
+ *
+ * An exchange is one request and its answer. Many are open at a time (up to pool.NAME.concurrency) and may be answered
+ * in any order, at once or later. Its pointer is valid until it has ended: with penstock_answer(), penstock_end(),
+ * penstock_execute() or penstock_abort(), or when `cancelled` returns.
+ *
+ * One thread calls the callbacks, and all functions here belong to it, but for penstock_is_cancelled() and
+ * penstock_post(). To work elsewhere, keep the pointer, work, and post() the answer back.
+ *
+ * Requests' strings live in memory that the server shares read-only with this process, up to the end of the exchange.
+ * None is NUL-terminated by promise; sizes are in bytes. A bug of the caller (an exchange that has ended, a second
+ * head, a write before begin) aborts the process, which the supervisor replaces.
+ */
+#ifndef PENSTOCK_WORKER_H
+#define PENSTOCK_WORKER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct penstock_worker penstock_worker;
+typedef struct penstock_exchange penstock_exchange;
+
+typedef struct penstock_string {
+  const char* data;
+  size_t size;
+} penstock_string;
+
+typedef struct penstock_header {
+  penstock_string name;
+  penstock_string value;
+} penstock_header;
+
+/* A string literal as a penstock_string, in an initialiser. */
+#define PENSTOCK_TEXT(literal) \
+  { literal, sizeof(literal) - 1 }
+
+#define PENSTOCK_UNKNOWN_LENGTH UINT64_MAX
+
+/* --- the application ----------------------------------------------------------------------- */
+
+enum penstock_why_cancelled {
+  PENSTOCK_WHY_CLIENT_GONE = 1, /* nobody is there to read the answer */
+  PENSTOCK_WHY_TIMEOUT = 2,     /* the request took longer than pool.NAME.request_timeout */
+  PENSTOCK_WHY_STOPPING = 3,    /* the pool is being stopped */
+  PENSTOCK_WHY_LOST = 4         /* the front end's process was replaced */
+};
+
+/* Each may be 0, but for `request`. `context` is what penstock_worker_run() got. */
+typedef struct penstock_callbacks {
+  /* A request has come; its head can be read. Body, if there is one, follows in `body`. */
+  void (*request)(penstock_exchange* exchange, void* context);
+  /* The next piece of the request's body; valid during the call. `last`: nothing follows. Until it returns the client
+   * is held back; to hold it back longer, see penstock_pause(). Without this callback bodies are read and dropped. */
+  void (*body)(penstock_exchange* exchange, const char* bytes, size_t size, int last, void* context);
+  /* penstock_write() took less than it was given, and now takes more. */
+  void (*writable)(penstock_exchange* exchange, void* context);
+  /* The answer is wanted no more: nothing more may be sent. After this returns the exchange is gone. */
+  void (*cancelled)(penstock_exchange* exchange, enum penstock_why_cancelled why, void* context);
+  /* No requests will come. The worker ends when the open exchanges have. */
+  void (*stopping)(void* context);
+} penstock_callbacks;
+
+/* The environment variable by which a worker finds its descriptors: numbers, separated by blanks, of the server's half
+ * of the segment, the worker's half, the worker's eventfd, and one eventfd for each channel. */
+#define PENSTOCK_WORKER_VARIABLE "PENSTOCK_WORKER"
+
+/* Runs until the front end says stop and every exchange has ended. Gives the exit code for main(): 0, or 1 with a line
+ * on stderr where this process was not started as a worker. */
+int penstock_worker_run(const penstock_callbacks* callbacks, void* context);
+
+/* For a program with an event loop of its own: open, then call step() whenever fd() is readable, and after each own
+ * event that used an exchange. step() never waits, and gives 1 while the worker lives, 0 when it should end. */
+/* Gives 0, or a negative errno, and says why on stderr. */
+int penstock_worker_open(const penstock_callbacks* callbacks, void* context, penstock_worker** out);
+int penstock_worker_fd(const penstock_worker* worker);
+int penstock_worker_step(penstock_worker* worker);
+void penstock_worker_close(penstock_worker* worker);
+
+/* From any thread: `call(argument)` is called on the worker's thread soon. */
+void penstock_post(penstock_worker* worker, void (*call)(void* argument), void* argument);
+penstock_worker* penstock_worker_of(const penstock_exchange* exchange);
+
+/* --- the request --------------------------------------------------------------------------- */
+
+penstock_string penstock_method(const penstock_exchange* exchange);
+penstock_string penstock_target(const penstock_exchange* exchange);    /* as it came: path and query, still escaped */
+penstock_string penstock_path(const penstock_exchange* exchange);      /* decoded and canonical; begins with '/' */
+penstock_string penstock_query(const penstock_exchange* exchange);     /* as it came, without '?' */
+penstock_string penstock_authority(const penstock_exchange* exchange); /* host, and port if given */
+penstock_string penstock_route_prefix(const penstock_exchange* exchange); /* what of the path led to this pool */
+penstock_string penstock_remote_address(const penstock_exchange* exchange);
+penstock_string penstock_server_address(const penstock_exchange* exchange);
+penstock_string penstock_site(const penstock_exchange* exchange);
+uint16_t penstock_remote_port(const penstock_exchange* exchange); /* 0: a unix socket */
+uint16_t penstock_server_port(const penstock_exchange* exchange);
+int penstock_is_secure(const penstock_exchange* exchange); /* over TLS */
+int penstock_has_query(const penstock_exchange* exchange); /* "/a?" has one, and it is empty */
+void penstock_version(const penstock_exchange* exchange, unsigned* major, unsigned* minor);
+/* The number under which logs and `penstock requests` show it. */
+uint64_t penstock_serial(const penstock_exchange* exchange);
+
+/* Header fields in the order and spelling in which they came. */
+size_t penstock_header_count(const penstock_exchange* exchange);
+penstock_header penstock_header_at(const penstock_exchange* exchange, size_t number);
+/* The first field of that name, whatever its case; data is 0 where there is none. */
+penstock_string penstock_header_value(const penstock_exchange* exchange, const char* name);
+
+/* Bytes of the request's body: 0 for none, PENSTOCK_UNKNOWN_LENGTH where it was not announced. */
+uint64_t penstock_body_length(const penstock_exchange* exchange);
+/* No `body` calls until resume(); the client is held back once the pieces under way are used up. */
+void penstock_pause(penstock_exchange* exchange);
+void penstock_resume(penstock_exchange* exchange);
+
+/* A pointer of the application's, 0 at first. */
+void penstock_set_data(penstock_exchange* exchange, void* data);
+void* penstock_data(const penstock_exchange* exchange);
+
+/* Whether the answer is wanted no more, before `cancelled` has said so. From any thread, at any time while the exchange
+ * is open: for long computations. */
+int penstock_is_cancelled(const penstock_exchange* exchange);
+
+/* --- the answer ---------------------------------------------------------------------------- */
+
+/* Head, body and end in one. Takes copies; what does not fit into the rings at once goes out as there is room. */
+void penstock_answer(penstock_exchange* exchange, unsigned status, const penstock_header* fields, size_t field_count,
+                     const void* body, size_t body_size);
+
+/* The same in pieces: begin, write any number of times, end. `length`: of the body, or PENSTOCK_UNKNOWN_LENGTH. Framing
+ * (Content-Length, Transfer-Encoding, Connection, Date, Server) is the front end's: such fields are dropped. */
+void penstock_begin(penstock_exchange* exchange, unsigned status, const penstock_header* fields, size_t field_count,
+                    uint64_t length);
+/* How many bytes were taken: all, or as many as client and rings have room for; then `writable` is called. */
+size_t penstock_write(penstock_exchange* exchange, const void* bytes, size_t size);
+void penstock_end(penstock_exchange* exchange);
+
+/* A part of a file instead of bytes: `path` below what the pool may send; the front end sends it without a copy.
+ * `length` PENSTOCK_UNKNOWN_LENGTH: to its end. */
+void penstock_write_file(penstock_exchange* exchange, penstock_string path, uint64_t offset, uint64_t length);
+/* The body of another URL of the same site, from the response cache. */
+void penstock_write_entry(penstock_exchange* exchange, penstock_string path);
+
+/* Instead of an answer: that URL of the same site answers. Not after begin(). */
+void penstock_execute(penstock_exchange* exchange, penstock_string target);
+/* Instead of the rest of an answer: 502, or a connection that is cut where the head has gone out. */
+void penstock_abort(penstock_exchange* exchange);
+
+/* Before begin(): how long the response cache may keep the answer, in milliseconds; else its header fields say. */
+void penstock_cache_for(penstock_exchange* exchange, uint32_t milliseconds);
+/* Text for the log record of this request, up to 8 KiB in one call. */
+void penstock_log(penstock_exchange* exchange, penstock_string text);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,241 @@
+// Invariant: open_exchanges counts the exchanges with `open`; one of these that is not `handed_out` has something
+// pending, and ends when that is out.
+#include "pool/sdk/worker.h"
+
+#include "src/base/assert.h"
+
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <poll.h>
+#include <string>
+#include <sys/eventfd.h>
+
+namespace penstock {
+namespace {
+
+// How often an idle worker looks again before it sleeps, as long as looking pays: some ten microseconds.
+constexpr uint32_t SPINS_MAX = 2'000;
+constexpr uint32_t SPINS_MIN = 50;
+
+void ring(const UniqueFd& bell) {
+  const uint64_t one = 1;
+  // EAGAIN: the counter is full, so it is readable.
+  [[maybe_unused]] const ssize_t written = ::write(bell.get(), &one, sizeof one);
+}
+
+Result<std::vector<int>> descriptors() {
+  const char* const text = std::getenv(PENSTOCK_WORKER_VARIABLE);
+  if (text == nullptr) return fail("not started by penstock: " PENSTOCK_WORKER_VARIABLE " is not set", EINVAL);
+  std::vector<int> numbers;
+  for (std::string_view left = text; !left.empty();) {
+    int number = -1;
+    const auto [end, error] = std::from_chars(left.data(), left.data() + left.size(), number);
+    if (error != std::errc() || number < 0) return fail(PENSTOCK_WORKER_VARIABLE " is malformed", EINVAL);
+    numbers.push_back(number);
+    left.remove_prefix(static_cast<size_t>(end - left.data()));
+    left.remove_prefix(std::min(left.find_first_not_of(' '), left.size()));
+  }
+  if (numbers.size() < 4) return fail(PENSTOCK_WORKER_VARIABLE " names too few descriptors", EINVAL);
+  return numbers;
+}
+
+Status open_worker(penstock_worker& worker) {
+  const Result<std::vector<int>> numbers = descriptors();
+  if (!numbers) return std::unexpected(numbers.error());
+  ::unsetenv(PENSTOCK_WORKER_VARIABLE);  // what this process starts is no worker
+  std::vector<UniqueFd> fds;
+  for (const int number : *numbers) fds.emplace_back(number);
+  Result<Segment> segment = Segment::map(fds[0].get(), fds[1].get(), Segment::Side::WORKER);
+  if (!segment) return std::unexpected(segment.error());
+  worker.segment = std::move(*segment);
+  const uint32_t channels = worker.segment.header().channels;
+  if (fds.size() != 3 + size_t{channels}) return fail("the segment has another number of channels", EINVAL);
+  worker.bell = std::move(fds[2]);
+  for (uint32_t i = 0; i < channels; ++i) {
+    worker.channels.push_back(std::make_unique<SdkChannel>(worker.segment.channel(i), std::move(fds[3 + i])));
+  }
+  return {};
+}
+
+void request_came(penstock_worker& worker, SdkChannel& channel, const WorkerEvent& event) {
+  penstock_exchange& exchange = channel.exchanges[event.exchange.index];
+  ASSERT(!exchange.open);
+  exchange = penstock_exchange{};
+  exchange.worker = &worker;
+  exchange.channel = &channel;
+  exchange.handle = event.exchange;
+  exchange.serial = event.serial;
+  exchange.head = event.head;
+  exchange.body_length = event.length;
+  exchange.open = exchange.handed_out = true;
+  ++worker.open_exchanges;
+  if (!event.body.empty() || (event.end && event.length > 0)) {
+    exchange.body.push_back({.bytes = event.body, .last = event.end, .inline_piece = true});
+  }
+  worker.callbacks.request(&exchange, worker.context);
+  if (exchange.open && !exchange.body.empty()) sdk_list(exchange);
+}
+
+void server_was_replaced(SdkChannel& channel) {
+  for (penstock_exchange& exchange : channel.exchanges) {
+    if (!exchange.open) continue;
+    sdk_cancel(exchange, PENSTOCK_WHY_LOST);
+    sdk_finish(exchange);
+  }
+}
+
+void obey(penstock_worker& worker, SdkChannel& channel, const WorkerEvent& event) {
+  using Kind = WorkerEvent::Kind;
+  switch (event.kind) {
+    case Kind::RESET:
+      return server_was_replaced(channel);
+    case Kind::REQUEST:
+      return request_came(worker, channel, event);
+    case Kind::PING:
+      if (!channel.link.pong(event.serial)) channel.starving = true;  // the server asks again
+      return;
+    case Kind::STOP:
+      ++worker.stops;
+      return;
+    case Kind::BODY:
+    case Kind::CREDIT:
+    case Kind::CANCEL:
+      break;
+  }
+  penstock_exchange& exchange = channel.exchanges[event.exchange.index];
+  if (event.kind == Kind::BODY) exchange.body.push_back({.bytes = event.body, .last = event.end});
+  if (event.kind == Kind::CANCEL) {
+    sdk_cancel(exchange, static_cast<penstock_why_cancelled>(event.reason));
+    exchange.pending.clear();
+    exchange.pending.push_back({.kind = SdkPending::Kind::ABORT});
+  }
+  sdk_list(exchange);
+}
+
+void advance_busy(SdkChannel& channel) {
+  std::vector<penstock_exchange*> due;
+  due.swap(channel.busy);
+  for (penstock_exchange* exchange : due) {
+    exchange->listed = false;
+    if (exchange->open) sdk_advance(*exchange);
+  }
+}
+
+bool run_posts(penstock_worker& worker) {
+  std::vector<std::pair<void (*)(void*), void*>> due;
+  {
+    const std::lock_guard lock(worker.post_mutex);
+    due.swap(worker.posts);
+  }
+  for (const auto& [call, argument] : due) call(argument);
+  return !due.empty();
+}
+
+void spin_once() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+}  // namespace penstock
+
+using namespace penstock;
+
+bool penstock_worker::turn(bool& did_something) {
+  did_something = run_posts(*this);
+  for (const auto& channel : channels) {
+    WorkerEvent event;
+    while (channel->link.next(event)) {
+      did_something = true;
+      obey(*this, *channel, event);
+    }
+    channel->starving = false;
+    advance_busy(*channel);
+    if (channel->link.flush()) ring(channel->bell);
+  }
+  if (stops < channels.size()) return true;
+  if (!told_stopping && callbacks.stopping != nullptr) callbacks.stopping(context);
+  told_stopping = true;
+  return open_exchanges > 0;
+}
+
+bool penstock_worker::may_wait() {
+  bool may = true;
+  for (const auto& channel : channels) {
+    may = channel->link.may_sleep() && may;
+    if (channel->starving) may = channel->link.starve() && may;
+  }
+  const std::lock_guard lock(post_mutex);
+  return may && posts.empty();
+}
+
+void penstock_worker::awake() {
+  for (const auto& channel : channels) channel->link.awake();
+}
+
+int penstock_worker_open(const penstock_callbacks* callbacks, void* context, penstock_worker** out) {
+  if (callbacks == nullptr || callbacks->request == nullptr || out == nullptr) return -EINVAL;
+  auto worker = std::make_unique<penstock_worker>();
+  worker->callbacks = *callbacks;
+  worker->context = context;
+  if (const Status opened = open_worker(*worker); !opened) {
+    std::fprintf(stderr, "penstock worker: %s\n", opened.error().message.c_str());
+    return opened.error().code != 0 ? -opened.error().code : -EINVAL;
+  }
+  *out = worker.release();
+  return 0;
+}
+
+void penstock_worker_close(penstock_worker* worker) { const std::unique_ptr<penstock_worker> owned(worker); }
+
+int penstock_worker_fd(const penstock_worker* worker) { return worker->bell.get(); }
+
+int penstock_worker_step(penstock_worker* worker) {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t drained = ::read(worker->bell.get(), &count, sizeof count);
+  worker->awake();
+  bool some = false;
+  do {
+    if (!worker->turn(some)) return 0;
+  } while (some || !worker->may_wait());
+  return 1;
+}
+
+int penstock_worker_run(const penstock_callbacks* callbacks, void* context) {
+  penstock_worker* opened = nullptr;
+  if (penstock_worker_open(callbacks, context, &opened) != 0) return 1;
+  const std::unique_ptr<penstock_worker> worker(opened);
+  uint32_t spins_max = SPINS_MAX;
+  uint32_t spins = 0;
+  for (bool some = false; worker->turn(some);) {
+    if (some) {
+      if (spins > 0) spins_max = std::min(spins_max * 2, SPINS_MAX);  // it paid
+      spins = 0;
+      continue;
+    }
+    if (++spins < spins_max) {
+      spin_once();
+      continue;
+    }
+    spins = 0;
+    spins_max = std::max(spins_max / 2, SPINS_MIN);
+    if (worker->may_wait()) {
+      pollfd waits{.fd = worker->bell.get(), .events = POLLIN, .revents = 0};
+      (void)::poll(&waits, 1, -1);
+      uint64_t count = 0;
+      [[maybe_unused]] const ssize_t drained = ::read(worker->bell.get(), &count, sizeof count);
+    }
+    worker->awake();
+  }
+  return 0;
+}
+
+void penstock_post(penstock_worker* worker, void (*call)(void*), void* argument) {
+  // Rung under the lock: once the call can run, the worker may end and take its eventfd with it.
+  const std::lock_guard lock(worker->post_mutex);
+  worker->posts.emplace_back(call, argument);
+  ring(worker->bell);
+}

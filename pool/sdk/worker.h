@@ -1,0 +1,53 @@
+// The worker process's side of things: descriptors, channels, the loop. Behind penstock_worker. One thread, but for
+// post(); everything of an exchange is in exchange.cc.
+#pragma once
+
+#include "pool/sdk/exchange.h"
+#include "src/base/result.h"
+#include "src/base/unique_fd.h"
+
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace penstock {
+
+struct SdkChannel {
+  SdkChannel(const ChannelMemory& memory, UniqueFd server_bell)
+      : link(memory), bell(std::move(server_bell)), exchanges(memory.exchanges_max) {}
+  WorkerLink link;
+  UniqueFd bell;  // the reactor's: rung when it sleeps
+  std::vector<penstock_exchange> exchanges;
+  std::vector<penstock_exchange*> busy;  // with something pending, or pieces to hand out
+  bool starving = false;                 // a send found no room
+};
+
+// Sends what is pending and hands out body, as far as rings, window and the application allow.
+void sdk_advance(penstock_exchange& exchange);
+// The exchange is over, whoever said so; its slot waits for the next.
+void sdk_finish(penstock_exchange& exchange);
+// Tells the application, if it still has the exchange.
+void sdk_cancel(penstock_exchange& exchange, penstock_why_cancelled why);
+void sdk_list(penstock_exchange& exchange);
+
+}  // namespace penstock
+
+struct penstock_worker {
+  penstock_callbacks callbacks{};
+  void* context = nullptr;
+  penstock::Segment segment;
+  penstock::UniqueFd bell;  // ours
+  std::vector<std::unique_ptr<penstock::SdkChannel>> channels;
+  uint32_t open_exchanges = 0;
+  uint32_t stops = 0;  // channels that have said STOP
+  bool told_stopping = false;
+
+  std::mutex post_mutex;
+  std::vector<std::pair<void (*)(void*), void*>> posts;
+
+  // Everything there is to do now. False: stopped, and nothing is open.
+  bool turn(bool& did_something);
+  // Before waiting for `bell`: false if there is something to do after all.
+  bool may_wait();
+  void awake();
+};

@@ -1,0 +1,158 @@
+#include "tests/unit/sdk/test_application.h"
+
+#include "pool/sdk/penstock_worker.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+namespace penstock {
+namespace {
+
+constexpr size_t BIG_BYTES = 5'000'000;
+
+struct Application {
+  std::map<penstock_exchange*, size_t> big;  // bytes written so far
+  penstock_exchange* first = nullptr;        // of two that are answered in the other order
+  std::vector<std::thread> threads;
+  uint64_t cancelled = 0;
+  std::string cancelled_why;
+  penstock_exchange* paused = nullptr;
+};
+
+std::string_view view(penstock_string text) { return {text.data, text.size}; }
+penstock_string text(std::string_view from) { return {from.data(), from.size()}; }
+
+char big_byte(size_t i) { return static_cast<char>('a' + i % 23); }
+
+void answer(penstock_exchange* exchange, std::string_view body, unsigned status = 200) {
+  const penstock_header type = {PENSTOCK_TEXT("Content-Type"), PENSTOCK_TEXT("text/plain")};
+  penstock_answer(exchange, status, &type, 1, body.data(), body.size());
+}
+
+std::string describe(penstock_exchange* exchange) {
+  unsigned major = 0;
+  unsigned minor = 0;
+  penstock_version(exchange, &major, &minor);
+  std::string said;
+  for (const penstock_string part :
+       {penstock_method(exchange), penstock_target(exchange), penstock_path(exchange), penstock_query(exchange),
+        penstock_authority(exchange), penstock_route_prefix(exchange), penstock_remote_address(exchange),
+        penstock_server_address(exchange), penstock_site(exchange), penstock_header_value(exchange, "accept"),
+        penstock_header_at(exchange, 1).name, penstock_header_at(exchange, 1).value}) {
+    said.append(view(part)).append("|");
+  }
+  for (const uint64_t number :
+       {uint64_t{penstock_remote_port(exchange)}, uint64_t{penstock_server_port(exchange)},
+        static_cast<uint64_t>(penstock_is_secure(exchange)), static_cast<uint64_t>(penstock_has_query(exchange)),
+        uint64_t{major}, uint64_t{minor}, penstock_serial(exchange), uint64_t{penstock_header_count(exchange)},
+        static_cast<uint64_t>(penstock_header_value(exchange, "none").data == nullptr)}) {
+    said.append(std::to_string(number)).append("|");
+  }
+  return said;
+}
+
+void write_big(Application& application, penstock_exchange* exchange) {
+  size_t& written = application.big[exchange];
+  while (written < BIG_BYTES) {
+    char bytes[10'000];
+    const size_t size = std::min(sizeof bytes, BIG_BYTES - written);
+    for (size_t i = 0; i < size; ++i) bytes[i] = big_byte(written + i);
+    const size_t taken = penstock_write(exchange, bytes, size);
+    written += taken;
+    if (taken < size) return;  // writable() goes on
+  }
+  application.big.erase(exchange);
+  penstock_end(exchange);
+}
+
+void later(penstock_worker* worker, penstock_exchange* exchange, Application& application) {
+  application.threads.emplace_back([worker, exchange] {
+    penstock_post(
+        worker, [](void* argument) { answer(static_cast<penstock_exchange*>(argument), "from a thread"); }, exchange);
+  });
+}
+
+void request(penstock_exchange* exchange, void* context) {
+  Application& application = *static_cast<Application*>(context);
+  const std::string_view path = view(penstock_path(exchange));
+  if (path == "/hello") return answer(exchange, "hello");
+  if (path == "/describe") return answer(exchange, describe(exchange));
+  if (path == "/large") return answer(exchange, std::string(700'000, 'l'));
+  if (path == "/thread") return later(penstock_worker_of(exchange), exchange, application);
+  if (path == "/cancelled") return answer(exchange, std::to_string(application.cancelled) + application.cancelled_why);
+  if (path == "/wait") return;  // until it is cancelled
+  if (path == "/execute") return penstock_execute(exchange, text("/hello?again"));
+  if (path == "/abort") return penstock_abort(exchange);
+  if (path == "/first") {
+    application.first = exchange;
+    return;
+  }
+  if (path == "/second") {
+    answer(exchange, "second");
+    return answer(application.first, "first");
+  }
+  if (path == "/pause") {
+    penstock_pause(exchange);
+    application.paused = exchange;
+  }
+  if (path == "/resume") {
+    penstock_resume(application.paused);
+    return answer(exchange, "resumed");
+  }
+  if (path == "/parts") {
+    penstock_log(exchange, text("a log text"));
+    penstock_cache_for(exchange, 1'500);
+    penstock_begin(exchange, 203, nullptr, 0, PENSTOCK_UNKNOWN_LENGTH);
+    penstock_write_file(exchange, text("a/file"), 3, 4);
+    penstock_write_entry(exchange, text("/entry"));
+    (void)penstock_write(exchange, "tail", 4);
+    return penstock_end(exchange);
+  }
+  if (path == "/big") {
+    penstock_begin(exchange, 200, nullptr, 0, BIG_BYTES);
+    return write_big(application, exchange);
+  }
+  if (path == "/echo" || path == "/pause" || path == "/count") {
+    penstock_set_data(exchange, std::make_unique<std::string>().release());
+    return;
+  }
+  answer(exchange, "not found", 404);
+}
+
+void body(penstock_exchange* exchange, const char* bytes, size_t size, int last, void*) {
+  auto* const kept = static_cast<std::string*>(penstock_data(exchange));
+  if (kept == nullptr) return;
+  kept->append(bytes, size);
+  if (last == 0) return;
+  const std::unique_ptr<std::string> owned(kept);
+  if (view(penstock_path(exchange)) == "/count") return answer(exchange, std::to_string(kept->size()));
+  answer(exchange, *kept);
+}
+
+void writable(penstock_exchange* exchange, void* context) { write_big(*static_cast<Application*>(context), exchange); }
+
+void cancelled(penstock_exchange* exchange, penstock_why_cancelled why, void* context) {
+  Application& application = *static_cast<Application*>(context);
+  ++application.cancelled;
+  application.cancelled_why = why == PENSTOCK_WHY_LOST ? " lost" : why == PENSTOCK_WHY_TIMEOUT ? " timeout" : " gone";
+  application.big.erase(exchange);
+  const std::unique_ptr<std::string> owned(static_cast<std::string*>(penstock_data(exchange)));
+}
+
+}  // namespace
+
+int run_test_application() {
+  Application application;
+  const penstock_callbacks callbacks{
+      .request = request, .body = body, .writable = writable, .cancelled = cancelled, .stopping = nullptr};
+  const int code = penstock_worker_run(&callbacks, &application);
+  for (std::thread& thread : application.threads) thread.join();
+  return code;
+}
+
+}  // namespace penstock
