@@ -11,7 +11,7 @@ from outcome import TREE, Outcome, command_case, gtest_outcome, run, side_by_sid
 
 RELEASE = "build"
 RELEASE_TARGETS = ["penstock", "perf/load/floor"]
-QUICK_TESTS = {"sim": "tests/sim/sim", "unit_base": "tests/unit/base/unit_base", "unit_route": "tests/unit/route/unit_route"}
+QUICK_TESTS = {"sim": "tests/sim/sim"} | {f"unit_{name}": f"tests/unit/{name}/unit_{name}" for name in ("base", "route", "ring")}
 COMMON = ["-Doptimization=1", "-Ddebug=false", "-Dwerror=true", "-Db_lundef=false", "-Dperf=disabled",
           "-Dmimalloc=disabled"]  # a sanitizer brings its own allocator
 # Checks of every pointer for null and for the size of what it points to take as long to compile as all others together,

@@ -1,0 +1,181 @@
+// WorkerProcess: a worker in a process of its own, and the server's end of the rings, driven by hand with a deadline.
+#pragma once
+
+#include "pool/ring/server_link.h"
+#include "pool/sdk/penstock_worker.h"
+#include "src/base/assert.h"
+#include "src/base/clock.h"
+#include "tests/unit/sdk/test_application.h"
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <functional>
+#include <gtest/gtest.h>
+#include <map>
+#include <optional>
+#include <poll.h>
+#include <string>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+
+namespace penstock {
+
+inline constexpr LinkLimits LIMITS{.window_bytes = 64 * 1'024};
+inline constexpr SegmentShape SHAPE{.entries = 64, .exchanges_max = 8, .chunks = 64, .arena_bytes = 1 << 17};
+
+struct Answer {
+  uint16_t status = 0;
+  std::string body;
+  std::string log;
+  std::string parts;  // kinds, in order
+  uint32_t ttl_ms = 0;
+  bool ended = false;
+};
+
+class WorkerProcess : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    child_ = ::fork();
+    ASSERT_GE(child_, 0);
+    if (child_ == 0) become_worker();
+    link_.emplace(segment_.channel(0), epoch_, LIMITS);
+    ASSERT_TRUE(until([this] { return link_->ready(); }));
+  }
+  void TearDown() override {
+    if (child_ <= 0) return;
+    const bool stopped = link_->stop();
+    EXPECT_TRUE(stopped);
+    if (!stopped) ::kill(child_, SIGKILL);
+    flush();
+    int status = 0;
+    ASSERT_EQ(::waitpid(child_, &status, 0), child_);
+    EXPECT_EQ(status, 0);
+  }
+
+  [[noreturn]] void become_worker() {
+    const UniqueFd server_half = read_only(memory_.server_half.get()).value();
+    std::string variable;
+    for (const int fd : {server_half.get(), memory_.worker_half.get(), worker_bell_.get(), server_bell_.get()}) {
+      variable += std::to_string(fd) + " ";
+    }
+    ::setenv(PENSTOCK_WORKER_VARIABLE, variable.c_str(), 1);
+    if (program.empty()) ::_exit(run_test_application());
+    for (const int fd : {server_half.get(), memory_.worker_half.get(), worker_bell_.get(), server_bell_.get()}) {
+      ::fcntl(fd, F_SETFD, 0);
+    }
+    ::execl(program.c_str(), program.c_str(), nullptr);
+    ::_exit(127);
+  }
+
+  void ring(const UniqueFd& bell) {
+    const uint64_t one = 1;
+    ASSERT(::write(bell.get(), &one, sizeof one) == sizeof one);
+  }
+  void flush() {
+    if (link_->flush()) ring(worker_bell_);
+  }
+
+  void hear(const LinkEvent& event) {
+    using Kind = LinkEvent::Kind;
+    if (event.kind == Kind::READY || event.kind == Kind::CONSUMED || event.kind == Kind::PONG) return;
+    Answer& answer = answers[event.serial];
+    static constexpr std::string_view LETTERS = "RHDFEXCAePL";
+    answer.parts += LETTERS[static_cast<size_t>(event.kind)];
+    if (event.kind == Kind::HEAD) {
+      answer.status = event.status;
+      answer.ttl_ms = event.ttl_ms;
+    }
+    (event.kind == Kind::LOG ? answer.log : answer.body) += event.body;
+    answer.ended = answer.ended || event.end;
+    if (event.end) order += static_cast<char>('0' + event.serial % 10);
+    if ((event.kind == Kind::HEAD || event.kind == Kind::DATA) && !event.end && grants) {
+      link_->grant(event.exchange, static_cast<uint32_t>(event.body.size()));
+    }
+  }
+
+  // Works both ends until `done`; false when ten seconds have passed.
+  bool until(const std::function<bool()>& done) {
+    RealClock clock;
+    const MonoTime deadline = clock.now() + seconds(10);
+    while (!done()) {
+      if (clock.now() > deadline) return false;
+      LinkEvent event;
+      while (link_->next(event)) hear(event);
+      EXPECT_EQ(link_->violation(), LinkViolation::NONE) << violation_sentence(link_->violation());
+      flush();
+      if (link_->may_sleep() && !done()) {
+        pollfd waits{.fd = server_bell_.get(), .events = POLLIN, .revents = 0};
+        (void)::poll(&waits, 1, 1'000);
+        uint64_t count = 0;
+        (void)!::read(server_bell_.get(), &count, sizeof count);
+      }
+      link_->awake();
+    }
+    return true;
+  }
+
+  // `path` may have a query.
+  Handle ask(const std::string& path, std::string_view body = {}, bool whole = true, uint64_t length = UINT64_MAX - 1) {
+    const std::span<char> room = link_->request_room();
+    ASSERT(!room.empty());
+    penstock_request_head head{};
+    size_t at = sizeof head + 2 * sizeof(penstock_field);
+    const auto put = [&](std::string_view text) {
+      const penstock_text placed{static_cast<uint32_t>(at), static_cast<uint32_t>(text.size())};
+      std::copy(text.begin(), text.end(), room.data() + at);
+      room[at + text.size()] = '\0';
+      at += text.size() + 1;
+      return placed;
+    };
+    const size_t mark = path.find('?');
+    head.version_major = head.version_minor = 1;
+    head.remote_port = 1234;
+    head.server_port = 80;
+    head.has_query = mark == std::string::npos ? 0 : 1;
+    head.method = put("GET");
+    head.target = put(path);
+    head.path = put(path.substr(0, mark));
+    head.query = put(mark == std::string::npos ? "" : path.substr(mark + 1));
+    head.authority = put("a.example");
+    head.route_prefix = put("/app");
+    head.remote_address = put("::1");
+    head.server_address = put("::2");
+    head.site = put("main");
+    const penstock_field fields[] = {{put("Accept"), put("*/*")}, {put("X"), put("y")}};
+    head.field_count = 2;
+    head.fields_at = sizeof head;
+    head.bytes = static_cast<uint32_t>(at);
+    std::memcpy(room.data(), &head, sizeof head);
+    std::memcpy(room.data() + sizeof head, fields, sizeof fields);
+    std::copy(body.begin(), body.end(), room.data() + at);
+    return link_->begin({.serial = ++serial,
+                         .head_bytes = head.bytes,
+                         .body_bytes = static_cast<uint32_t>(body.size()),
+                         .length = length == UINT64_MAX - 1 ? body.size() : length,
+                         .end = whole});
+  }
+  std::string get(const std::string& path, std::string_view body = {}) {
+    (void)ask(path, body);
+    const uint64_t number = serial;
+    EXPECT_TRUE(until([&] { return answers[number].ended; })) << path;
+    return answers[number].body;
+  }
+
+  SegmentMemory memory_ = create_segment(SHAPE).value();
+  UniqueFd server_bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  UniqueFd worker_bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  Segment segment_ = Segment::map(memory_.server_half.get(), memory_.worker_half.get(), Segment::Side::SERVER).value();
+  std::optional<ServerLink> link_;
+  pid_t child_ = -1;
+  uint32_t epoch_ = 1;
+  uint64_t serial = 100;
+  std::map<uint64_t, Answer> answers;
+  std::string order;
+  bool grants = true;
+  std::string program;  // to be executed; empty: the test's own application
+};
+
+}  // namespace penstock
