@@ -155,7 +155,8 @@ std::span<char> ServerLink::request_room() {
 }
 
 Handle ServerLink::begin(const RequestFrame& frame) {
-  ASSERT(free_slot_ != NONE && free_chunk_ != NONE && frame.head_bytes + frame.body_bytes <= memory_.chunk_bytes);
+  ASSERT(free_slot_ != NONE && free_chunk_ != NONE && down_->room() > 0);
+  ASSERT(uint64_t{frame.head_bytes} + frame.body_bytes <= memory_.chunk_bytes);
   const uint32_t slot = free_slot_;
   Exchange& exchange = exchanges_[slot];
   const uint32_t chunk = free_chunk_;

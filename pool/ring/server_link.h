@@ -37,6 +37,8 @@ enum class LinkViolation : uint8_t {
 };
 [[nodiscard]] std::string_view violation_sentence(LinkViolation violation);
 
+// One header field of an answer: inside its block, with a name that is not empty. Whether name and value are what HTTP
+// allows is for who writes them out.
 struct LinkField {
   std::string_view name;
   std::string_view value;
@@ -104,7 +106,7 @@ class ServerLink {
   // Room for a head and the first body bytes of the next request: chunk_bytes of it, to be written by the caller.
   // Empty: no slot, chunk or descriptor is free, or !ready(). The same room until begin() uses it.
   [[nodiscard]] std::span<char> request_room();
-  // Sends what was written into request_room(). REQUIRES: that was not empty.
+  // Sends what was written into request_room(). REQUIRES: that was not empty, and nothing was sent since.
   [[nodiscard]] Handle begin(const RequestFrame& frame);
   // Copies up to one chunk of body; how many bytes were taken. `end`: of the whole body, if all of `bytes` is taken.
   // 0: try again after CONSUMED or later. REQUIRES: is_open(exchange), and no end before.
@@ -121,7 +123,8 @@ class ServerLink {
   [[nodiscard]] bool flush();
 
   // --- up ---
-  // The next thing the worker did; false: nothing, or a violation.
+  // The next thing the worker did; false: nothing, or a violation. A hostile worker always has one more: the caller
+  // bounds how many it takes in a turn.
   [[nodiscard]] bool next(LinkEvent& event);
   // Before the reactor waits: false if there is something for next(). After either: awake().
   [[nodiscard]] bool may_sleep();
