@@ -32,6 +32,7 @@ void PoolQueue::link_arrival(QueueItem& item) {
   item.newer_ = older == nullptr ? oldest_ : older->newer_;
   (item.older_ == nullptr ? oldest_ : item.older_->newer_) = &item;
   (item.newer_ == nullptr ? newest_ : item.newer_->older_) = &item;
+  item.before_ = item.after_ = nullptr;
   item.queue_ = this;
   ++waiting_;
 }
@@ -44,8 +45,11 @@ void PoolQueue::unlink_arrival(QueueItem& item) {
   bound_.leave();
 }
 
-// A new client is the last to have its turn.
-void PoolQueue::join_turns(QueueItem& first) {
+// A new client is the last to have its turn. `place`: where the table ends for it.
+void PoolQueue::join_turns(QueueItem& first, QueueItem** place) {
+  *place = &first;
+  first.chain_ = nullptr;
+  first.last_ = &first;
   if (turn_ == nullptr) {
     turn_ = first.turn_before_ = first.turn_after_ = &first;
   } else {
@@ -82,7 +86,6 @@ bool PoolQueue::put(QueueItem& item, uint32_t queue_max) {
   ASSERT(!item.queued());
   if (!bound_.enter(queue_max)) return false;
   link_arrival(item);
-  item.before_ = item.after_ = nullptr;
   QueueItem** const place = turns_.place(this, item.client);
   if (QueueItem* const first = *place; first != nullptr) {
     item.before_ = first->last_;
@@ -90,10 +93,7 @@ bool PoolQueue::put(QueueItem& item, uint32_t queue_max) {
     first->last_ = &item;
     return true;
   }
-  *place = &item;
-  item.chain_ = nullptr;
-  item.last_ = &item;
-  join_turns(item);
+  join_turns(item, place);
   return true;
 }
 
@@ -102,7 +102,6 @@ void PoolQueue::put_back(QueueItem& item) {
   const bool entered = bound_.enter(UINT32_MAX);
   ASSERT(entered);
   link_arrival(item);
-  item.before_ = item.after_ = nullptr;
   QueueItem** const place = turns_.place(this, item.client);
   if (QueueItem* const first = *place; first != nullptr) {
     replace_first(*first, item);
@@ -111,10 +110,7 @@ void PoolQueue::put_back(QueueItem& item) {
     first->before_ = &item;
     return;
   }
-  *place = &item;
-  item.chain_ = nullptr;
-  item.last_ = &item;
-  join_turns(item);
+  join_turns(item, place);
 }
 
 QueueItem* PoolQueue::take() {

@@ -104,10 +104,9 @@ class PoolQueue {
   [[nodiscard]] uint32_t waiting() const { return waiting_; }  // of this reactor
 
  private:
-  friend class QueueTurns;
   void link_arrival(QueueItem& item);
   void unlink_arrival(QueueItem& item);
-  void join_turns(QueueItem& first);
+  void join_turns(QueueItem& first, QueueItem** place);
   void leave_turns(QueueItem& first);
   void replace_first(QueueItem& old_first, QueueItem& new_first);
 

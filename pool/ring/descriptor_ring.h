@@ -5,7 +5,7 @@
 // copied once; the copy is what is looked at.
 //
 // Pairing of the atomics: publish() (release) with available() (acquire) for the descriptors and the arena bytes behind
-// them; release() (release) with room() (acquire) for reuse; the full fences in publish() and may_sleep() for the
+// them; release() (release) with room() (acquire) for reuse; the full fences in publish() and raise_flag() for the
 // doorbell.
 #pragma once
 
@@ -16,6 +16,18 @@
 #include <cstdint>
 
 namespace penstock {
+
+// A word by which one end asks the other to ring its doorbell. raise_flag() comes before the last look at what the
+// other end may have changed: its fence pairs with the one that the other has between that change and its look here.
+inline void raise_flag(uint32_t& word) {
+  std::atomic_ref(word).store(1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+// Writes only where there is something to write: the other end reads the line all the time.
+inline void lower_flag(uint32_t& word) {
+  const std::atomic_ref flag(word);
+  if (flag.load(std::memory_order_relaxed) != 0) flag.store(0, std::memory_order_relaxed);
+}
 
 class DescriptorProducer {
  public:
@@ -77,7 +89,7 @@ class DescriptorConsumer {
   // `head` and `sleeping` are ours to write; `tail` is the producer's. Starts at what `head` holds.
   DescriptorConsumer(const penstock_descriptor* ring, uint32_t entries, uint32_t* head, uint32_t* tail,
                      uint32_t* sleeping)
-      : ring_(ring), mask_(entries - 1), head_word_(*head), tail_word_(*tail), sleeping_word_(*sleeping) {
+      : ring_(ring), mask_(entries - 1), head_word_(*head), tail_word_(*tail), sleeping_(*sleeping) {
     head_ = head_word_.load(std::memory_order_relaxed);
     tail_seen_ = head_;
   }
@@ -104,14 +116,11 @@ class DescriptorConsumer {
   void release() {
     if (head_word_.load(std::memory_order_relaxed) != head_) head_word_.store(head_, std::memory_order_release);
   }
-  // Before this end waits for its doorbell: false if there is something to take after all. awake() comes after either.
+  // Before this end waits for its doorbell: false if there is something to take after all. lower_flag(sleeping) comes
+  // after either.
   [[nodiscard]] bool may_sleep() {
-    sleeping_word_.store(1, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    raise_flag(sleeping_);
     return tail_word_.load(std::memory_order_relaxed) == head_;
-  }
-  void awake() {
-    if (sleeping_word_.load(std::memory_order_relaxed) != 0) sleeping_word_.store(0, std::memory_order_relaxed);
   }
   [[nodiscard]] bool broken() const { return broken_; }
 
@@ -123,7 +132,7 @@ class DescriptorConsumer {
   bool broken_ = false;
   std::atomic_ref<uint32_t> head_word_;
   std::atomic_ref<uint32_t> tail_word_;
-  std::atomic_ref<uint32_t> sleeping_word_;
+  uint32_t& sleeping_;
 };
 
 }  // namespace penstock

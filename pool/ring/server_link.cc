@@ -100,7 +100,7 @@ ServerLink::ServerLink(const ChannelMemory& memory, uint32_t epoch, const LinkLi
     free_slot_ = i;
   }
   for (uint32_t i = memory.chunks; i-- > 0;) give_chunk(i);
-  owing_.reserve(size_t{2} * memory.exchanges_max);  // a slot that ended owing may owe again
+  owing_.reserve(memory.exchanges_max);
   std::memset(memory.cancel, 0, sizeof *memory.cancel);
   std::atomic_ref(memory.server->epoch).store(epoch, std::memory_order_release);
 }
@@ -132,6 +132,17 @@ void ServerLink::give_chunk(uint32_t chunk) {
   ++free_chunks_;
 }
 
+uint32_t ServerLink::take_chunk() {
+  --free_chunks_;
+  return std::exchange(free_chunk_, chunk_next_[free_chunk_]);
+}
+
+// The oldest chunk of the exchange's body is free again.
+void ServerLink::give_body_chunk(Exchange& exchange) {
+  give_chunk(std::exchange(exchange.first_chunk, chunk_next_[exchange.first_chunk]));
+  --exchange.chunks;
+}
+
 bool ServerLink::is_open(Handle handle) const {
   return handle.index < exchanges_.size() && exchanges_[handle.index].open &&
          exchanges_[handle.index].generation == handle.generation;
@@ -159,16 +170,15 @@ Handle ServerLink::begin(const RequestFrame& frame) {
   ASSERT(uint64_t{frame.head_bytes} + frame.body_bytes <= memory_.chunk_bytes);
   const uint32_t slot = free_slot_;
   Exchange& exchange = exchanges_[slot];
-  const uint32_t chunk = free_chunk_;
+  const uint32_t chunk = take_chunk();
   free_slot_ = exchange.next_free;
-  free_chunk_ = chunk_next_[chunk];
-  --free_chunks_;
   ++open_;
   exchange = Exchange{.serial = frame.serial,
                       .generation = exchange.generation + 1,
                       .head_chunk = chunk,
                       .window = limits_.window_bytes,
                       .open = true,
+                      .owing = exchange.owing,
                       .body_sent = frame.end,
                       .wants_body = frame.wants_body};
   penstock_descriptor to = descriptor(PENSTOCK_REQUEST, exchange);
@@ -192,9 +202,7 @@ size_t ServerLink::send_body(Handle handle, std::string_view bytes, bool end) {
       exchange.chunks >= limits_.upload_chunks_max || down_->room() == 0) {
     return 0;
   }
-  const uint32_t chunk = free_chunk_;
-  free_chunk_ = chunk_next_[chunk];
-  --free_chunks_;
+  const uint32_t chunk = take_chunk();
   chunk_next_[chunk] = NONE;
   (exchange.first_chunk == NONE ? exchange.first_chunk : chunk_next_[exchange.last_chunk]) = chunk;
   exchange.last_chunk = chunk;
@@ -251,19 +259,14 @@ bool ServerLink::settle(Exchange& exchange) {
   return !exchange.cancel_owed && (exchange.owed < limits_.window_bytes / 4 || exchange.cancelled);
 }
 
-bool ServerLink::ping(uint64_t serial) {
-  if (!ready() || down_->room() == 0) return false;
-  penstock_descriptor to{};
-  to.kind = PENSTOCK_PING;
-  to.serial = serial;
-  down_->put(to);
-  return true;
-}
+bool ServerLink::ping(uint64_t serial) { return tell(PENSTOCK_PING, serial); }
+bool ServerLink::stop() { return tell(PENSTOCK_STOP, 0); }
 
-bool ServerLink::stop() {
+bool ServerLink::tell(uint8_t kind, uint64_t serial) {
   if (!ready() || down_->room() == 0) return false;
   penstock_descriptor to{};
-  to.kind = PENSTOCK_STOP;
+  to.kind = kind;
+  to.serial = serial;
   down_->put(to);
   return true;
 }
@@ -274,7 +277,7 @@ bool ServerLink::flush() {
   if (!attach()) return !std::exchange(announced_, true);
   std::erase_if(owing_, [this](uint32_t slot) {
     Exchange& exchange = exchanges_[slot];
-    exchange.owing = exchange.open && exchange.owing && !settle(exchange);
+    exchange.owing = exchange.open && !settle(exchange);
     return !exchange.owing;
   });
   if (down_->broken()) {
@@ -295,12 +298,11 @@ bool ServerLink::may_sleep() {
   if (violation_ != LinkViolation::NONE) return true;
   if (attach()) return up_->may_sleep();
   // Its first word is a new epoch, and READY behind it: the doorbell tells.
-  std::atomic_ref(memory_.server->sleeping).store(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  raise_flag(memory_.server->sleeping);
   return std::atomic_ref(memory_.worker->epoch).load(std::memory_order_relaxed) != epoch_;
 }
 
-void ServerLink::awake() { std::atomic_ref(memory_.server->sleeping).store(0, std::memory_order_relaxed); }
+void ServerLink::awake() { lower_flag(memory_.server->sleeping); }
 
 bool ServerLink::next(LinkEvent& event) {
   while (violation_ == LinkViolation::NONE && attach()) {
@@ -433,12 +435,7 @@ bool ServerLink::count_body(Exchange& exchange, uint64_t bytes) {
 
 bool ServerLink::understand_consumed(const penstock_descriptor& from, Exchange& exchange) {
   if (from.credit == 0 || from.credit > exchange.chunks) return violate(LinkViolation::CREDIT);
-  for (uint32_t i = 0; i < from.credit; ++i) {
-    const uint32_t chunk = exchange.first_chunk;
-    exchange.first_chunk = chunk_next_[chunk];
-    give_chunk(chunk);
-  }
-  exchange.chunks -= from.credit;
+  for (uint32_t i = 0; i < from.credit; ++i) give_body_chunk(exchange);
   return true;
 }
 
@@ -454,11 +451,7 @@ bool ServerLink::take_end(Exchange& exchange, LinkEvent& event) {
 
 void ServerLink::end_exchange(Exchange& exchange) {
   give_chunk(exchange.head_chunk);
-  while (exchange.first_chunk != NONE) {
-    const uint32_t chunk = exchange.first_chunk;
-    exchange.first_chunk = chunk_next_[chunk];
-    give_chunk(chunk);
-  }
+  while (exchange.first_chunk != NONE) give_body_chunk(exchange);
   exchange.open = false;
   exchange.next_free = free_slot_;
   free_slot_ = slot_of(exchange);

@@ -146,7 +146,7 @@ class ServerLink {
     bool open = false;
     bool cancelled = false;
     bool cancel_owed = false;
-    bool owing = false;  // named in owing_
+    bool owing = false;  // the slot is named in owing_, maybe since the exchange before
     uint16_t cancel_reason = 0;
     bool body_sent = false;  // all of the request's
     bool wants_body = true;
@@ -170,7 +170,10 @@ class ServerLink {
   [[nodiscard]] bool count_body(Exchange& exchange, uint64_t bytes);
   [[nodiscard]] bool take_end(Exchange& exchange, LinkEvent& event);
   void end_exchange(Exchange& exchange);
+  [[nodiscard]] uint32_t take_chunk();  // REQUIRES: free_chunk_ != NONE
   void give_chunk(uint32_t chunk);
+  void give_body_chunk(Exchange& exchange);
+  [[nodiscard]] bool tell(uint8_t kind, uint64_t serial);
   [[nodiscard]] uint32_t slot_of(const Exchange& exchange) const;
   [[nodiscard]] penstock_descriptor descriptor(uint8_t kind, const Exchange& exchange) const;
   [[nodiscard]] bool settle(Exchange& exchange);  // says what is owed, where there is room; true: all of it

@@ -257,24 +257,23 @@ bool WorkerLink::pong(uint64_t serial) {
 bool WorkerLink::flush() { return up_.has_value() && up_->publish(); }
 
 bool WorkerLink::may_sleep() {
-  if (down_.has_value() && !down_->may_sleep()) return false;
   if (!down_.has_value()) {
-    std::atomic_ref(memory_.worker->sleeping).store(1, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    raise_flag(memory_.worker->sleeping);
+  } else if (!down_->may_sleep()) {
+    return false;
   }
   return std::atomic_ref(memory_.server->epoch).load(std::memory_order_relaxed) == epoch_;
 }
 
 bool WorkerLink::starve() {
   const uint32_t known = up_->known_consumed();
-  std::atomic_ref(memory_.worker->starving).store(1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  raise_flag(memory_.worker->starving);
   return up_->consumed() == known;
 }
 
 void WorkerLink::awake() {
-  std::atomic_ref(memory_.worker->sleeping).store(0, std::memory_order_relaxed);
-  std::atomic_ref(memory_.worker->starving).store(0, std::memory_order_relaxed);
+  lower_flag(memory_.worker->sleeping);
+  lower_flag(memory_.worker->starving);
 }
 
 }  // namespace penstock

@@ -25,6 +25,11 @@ void ring(const UniqueFd& bell) {
   [[maybe_unused]] const ssize_t written = ::write(bell.get(), &one, sizeof one);
 }
 
+void hush(const UniqueFd& bell) {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t drained = ::read(bell.get(), &count, sizeof count);
+}
+
 Result<std::vector<int>> descriptors() {
   const char* const text = std::getenv(PENSTOCK_WORKER_VARIABLE);
   if (text == nullptr) return fail("not started by penstock: " PENSTOCK_WORKER_VARIABLE " is not set", EINVAL);
@@ -194,8 +199,7 @@ void penstock_worker_close(penstock_worker* worker) { const std::unique_ptr<pens
 int penstock_worker_fd(const penstock_worker* worker) { return worker->bell.get(); }
 
 int penstock_worker_step(penstock_worker* worker) {
-  uint64_t count = 0;
-  [[maybe_unused]] const ssize_t drained = ::read(worker->bell.get(), &count, sizeof count);
+  hush(worker->bell);
   worker->awake();
   bool some = false;
   do {
@@ -225,8 +229,7 @@ int penstock_worker_run(const penstock_callbacks* callbacks, void* context) {
     if (worker->may_wait()) {
       pollfd waits{.fd = worker->bell.get(), .events = POLLIN, .revents = 0};
       (void)::poll(&waits, 1, -1);
-      uint64_t count = 0;
-      [[maybe_unused]] const ssize_t drained = ::read(worker->bell.get(), &count, sizeof count);
+      hush(worker->bell);
     }
     worker->awake();
   }

@@ -62,7 +62,7 @@ TEST(DescriptorRing, asks_for_the_doorbell_only_where_the_other_end_sleeps) {
   EXPECT_FALSE(ring.producer.publish()) << "nothing to say";
   ring.producer.put(numbered(1));
   EXPECT_TRUE(ring.producer.publish());
-  ring.consumer.awake();
+  lower_flag(ring.sleeping);
   ring.producer.put(numbered(2));
   EXPECT_FALSE(ring.producer.publish());
   EXPECT_FALSE(ring.consumer.may_sleep()) << "there is something";

@@ -47,6 +47,13 @@ void work(const SegmentMemory& memory, const UniqueFd& server_bell, const Unique
 
 class TwoSides : public ::testing::Test {
  protected:
+  pid_t start_worker() {
+    const pid_t worker = ::fork();
+    if (worker != 0) return worker;
+    work(memory_, server_bell_, worker_bell_);
+    ::_exit(0);
+  }
+
   void listen() {
     LinkEvent event;
     while (link_.next(event)) {
@@ -103,12 +110,8 @@ TEST_F(TwoSides, lose_no_wake_up_between_two_threads) {
 }
 
 TEST_F(TwoSides, lose_no_wake_up_between_two_processes) {
-  const pid_t worker = ::fork();
+  const pid_t worker = start_worker();
   ASSERT_GE(worker, 0);
-  if (worker == 0) {
-    work(memory_, server_bell_, worker_bell_);
-    ::_exit(0);
-  }
   ask_all();
   int status = 0;
   ASSERT_EQ(::waitpid(worker, &status, 0), worker);
@@ -116,12 +119,8 @@ TEST_F(TwoSides, lose_no_wake_up_between_two_processes) {
 }
 
 TEST_F(TwoSides, survive_the_other_ones_death) {
-  const pid_t worker = ::fork();
+  const pid_t worker = start_worker();
   ASSERT_GE(worker, 0);
-  if (worker == 0) {
-    work(memory_, server_bell_, worker_bell_);
-    ::_exit(0);
-  }
   while (answered_ < 1000 && !HasFatalFailure()) {
     while (!link_.request_room().empty()) {
       const std::string body = std::to_string(asked_);
