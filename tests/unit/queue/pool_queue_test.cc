@@ -95,12 +95,15 @@ TEST_F(Queue, shares_one_limit_with_the_other_reactors) {
 
 TEST_F(Queue, keeps_the_pools_of_one_table_apart) {
   PoolBound other_bound;
-  PoolQueue other(other_bound, turns);
-  QueueItem& ours = put(5);
+  QueueTurns one_chain(1, 42);
+  PoolQueue one(bound, one_chain);
+  PoolQueue other(other_bound, one_chain);
+  QueueItem& ours = item(5);
   QueueItem& theirs = item(5);
+  EXPECT_TRUE(one.put(ours, NO_LIMIT));
   EXPECT_TRUE(other.put(theirs, NO_LIMIT));
-  EXPECT_EQ(queue.take(), &ours);
-  EXPECT_EQ(queue.take(), nullptr);
+  EXPECT_EQ(one.take(), &ours);
+  EXPECT_EQ(one.take(), nullptr);
   EXPECT_EQ(other.take(), &theirs);
 }
 

@@ -229,6 +229,29 @@ TEST_F(Link, writes_over_nothing_in_the_arena_that_was_not_read) {
   EXPECT_EQ(expect(Kind::DATA).body, std::string(7'000, 'c'));
 }
 
+TEST_F(Link, rings_a_worker_that_waits_for_room) {
+  std::vector<Handle> open;
+  for (int i = 0; i < 3; ++i) {
+    open.push_back(begin());
+    (void)hear();
+    ASSERT_TRUE(worker.send_head(open.back(), {}, {}, false));
+    if (i == 2) continue;
+    ASSERT_TRUE(worker.send_data(open.back(), std::string(7'000, 'd'), true));
+  }
+  ASSERT_FALSE(worker.send_data(open[2], std::string(7'000, 'd'), true));
+  EXPECT_TRUE(worker.starve());
+  EXPECT_FALSE(server.flush()) << "nothing has been read";
+  for (const Kind kind : {Kind::HEAD, Kind::DATA, Kind::HEAD, Kind::DATA, Kind::HEAD}) (void)expect(kind);
+  EXPECT_TRUE(quiet());
+  EXPECT_TRUE(server.flush());
+  EXPECT_FALSE(worker.starve()) << "there is room";
+  worker.awake();
+  ASSERT_TRUE(worker.send_data(open[2], std::string(7'000, 'd'), true));
+  (void)expect(Kind::DATA);
+  EXPECT_TRUE(quiet());
+  EXPECT_FALSE(server.flush()) << "it waits for nothing";
+}
+
 TEST_F(Link, says_nothing_more_of_what_was_cancelled_but_its_end) {
   const Handle exchange = begin();
   (void)hear();

@@ -82,6 +82,7 @@ void request(penstock_exchange* exchange, void* context) {
   const std::string_view path = view(penstock_path(exchange));
   if (path == "/hello") return answer(exchange, "hello");
   if (path == "/describe") return answer(exchange, describe(exchange));
+  if (path == "/medium") return answer(exchange, std::string(60'000, 'm'));
   if (path == "/large") return answer(exchange, std::string(700'000, 'l'));
   if (path == "/thread") return later(penstock_worker_of(exchange), exchange, application);
   if (path == "/cancelled") return answer(exchange, std::to_string(application.cancelled) + application.cancelled_why);

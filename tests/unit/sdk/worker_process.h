@@ -8,6 +8,7 @@
 #include "tests/unit/sdk/test_application.h"
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -94,6 +95,13 @@ class WorkerProcess : public ::testing::Test {
     if ((event.kind == Kind::HEAD || event.kind == Kind::DATA) && !event.end && grants) {
       link_->grant(event.exchange, static_cast<uint32_t>(event.body.size()));
     }
+  }
+
+  // Reads nothing until the worker has set the flag; false when ten seconds have passed.
+  bool starves() {
+    uint32_t& flag = segment_.channel(0).worker->starving;
+    for (int i = 0; i < 10'000 && std::atomic_ref(flag).load() == 0; ++i) (void)::poll(nullptr, 0, 1);
+    return std::atomic_ref(flag).load() != 0;
   }
 
   // Works both ends until `done`; false when ten seconds have passed.

@@ -53,6 +53,16 @@ TEST_F(WorkerProcess, holds_still_when_the_client_does_not_read) {
   EXPECT_EQ(answers[101].body.size(), 5'000'000U);
 }
 
+// Each is within its window, so that no credit comes; all together are four times the arena.
+TEST_F(WorkerProcess, waits_for_room_in_the_arena_and_is_rung_for_it) {
+  grants = false;
+  for (uint32_t i = 0; i < SHAPE.exchanges_max; ++i) (void)ask("/medium");
+  flush();
+  ASSERT_TRUE(starves()) << "it has gone to sleep, and says for what";
+  ASSERT_TRUE(until([&] { return order.size() == SHAPE.exchanges_max; }));
+  for (uint32_t i = 0; i < SHAPE.exchanges_max; ++i) EXPECT_EQ(answers[101 + i].body, std::string(60'000, 'm'));
+}
+
 TEST_F(WorkerProcess, sends_large_answers_of_many_exchanges_at_once) {
   for (uint32_t i = 0; i < SHAPE.exchanges_max; ++i) (void)ask(i % 2 == 0 ? "/big" : "/large");
   ASSERT_TRUE(until([&] { return order.size() == SHAPE.exchanges_max; }));
