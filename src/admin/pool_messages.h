@@ -1,0 +1,103 @@
+// What supervisor and server tell each other about the workers of pools, as types: the contents of the messages
+// WORKER, WORKER_RETIRE, WORKER_GONE, POOL_STATE, POOL_NEED, WORKER_STATE and POOL_LOAD of channel.h.
+//
+// Who decides what. The supervisor starts processes, stops them and says why; it never sees a request. The server
+// hands requests out and sees first that a worker is slow, silent or lies; it never touches a process. A worker
+// belongs to one server process: when a server is replaced in good order it keeps its workers until they are idle, and
+// the new server gets new ones; when it died, its replacement takes the living ones over, with an epoch of its own.
+//
+//   supervisor                                   server
+//     WORKER (memory, bells) ───────────────────►  maps, waits for READY in the ring
+//     ◄─────────────────────── WORKER_STATE READY
+//     WORKER_RETIRE (why) ──────────────────────►  gives it nothing more, says STOP in the ring
+//     ◄──────────────────────── WORKER_STATE IDLE  when nothing is inside any more
+//     WORKER_GONE (why) ────────────────────────►  forgets it; what was inside is tried again or answered 502
+//     ◄──── WORKER_STATE BROKE, OVERDUE, SILENT    to be ended (OVERDUE: asked first, then ended)
+//     POOL_STATE ───────────────────────────────►  out of service: 503 at once, and what waits is answered so
+//     ◄──────────────────────────────── POOL_NEED  requests wait and no worker has room
+//     ◄──────────────────────────────── POOL_LOAD  once a second, where anything happened
+//
+// Decoders check everything: an Error, never an assertion.
+#pragma once
+
+#include "src/admin/channel.h"
+#include "src/base/result.h"
+#include "src/base/unique_fd.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace penstock {
+
+// WORKER: a process that takes requests, or will. Descriptors: the halves of its segment (pool/ring/segment.h), its
+// own eventfd, and one eventfd of the server's for each reactor, in this order.
+struct WorkerHandover {
+  std::string pool;
+  uint64_t worker = 0;  // never used twice while the supervisor lives
+  int32_t pid = 0;
+  uint32_t epoch = 0;  // of the server process that gets it; > 0
+  UniqueFd server_half;
+  UniqueFd worker_half;
+  UniqueFd worker_bell;
+  std::vector<UniqueFd> server_bells;  // by reactor
+};
+
+// WORKER_RETIRE and WORKER_GONE.
+struct WorkerNotice {
+  uint64_t worker = 0;
+  std::string why;  // "recycled after 1000 requests", "was killed by SIGSEGV"
+};
+
+// POOL_STATE. A pool of which nothing was said is SERVING.
+struct PoolState {
+  enum class Kind : uint8_t { SERVING, STOPPED, FAILED } kind = Kind::SERVING;  // FAILED: rapid-fail protection
+  std::string pool;
+  std::string why;
+};
+
+// POOL_NEED: sent when a request has to wait, and again every 100 ms while requests wait.
+struct PoolNeed {
+  std::string pool;
+  uint32_t waiting = 0;
+  uint32_t oldest_ms = 0;  // how long the oldest has waited
+};
+
+// WORKER_STATE.
+struct WorkerReport {
+  enum class Kind : uint8_t {
+    READY,    // it takes requests
+    IDLE,     // retired, and nothing is inside any more
+    BROKE,    // it broke the protocol: text says how. It gets nothing more
+    OVERDUE,  // a request took longer than request_timeout; the ring has told it so, and it has not ended it in time
+    SILENT,   // it has not answered a ping for pool.NAME.ping_timeout
+  } kind = Kind::READY;
+  uint64_t worker = 0;
+  std::string text;
+  std::vector<uint64_t> serials;  // of the requests inside, for OVERDUE, SILENT and BROKE; at most 64
+};
+
+// POOL_LOAD: since the server took the worker.
+struct WorkerLoadReport {
+  uint64_t worker = 0;
+  uint64_t served = 0;   // exchanges that ended
+  uint32_t inside = 0;   // now
+  uint64_t idle_ms = 0;  // since one ended or began; 0 while one is inside
+};
+
+[[nodiscard]] Status send_worker(Channel& channel, const WorkerHandover& worker);
+[[nodiscard]] Result<WorkerHandover> decode_worker(ChannelMessage message);  // REQUIRES: kind WORKER
+
+[[nodiscard]] std::string encode_notice(const WorkerNotice& notice);
+[[nodiscard]] Result<WorkerNotice> decode_notice(std::string_view payload);
+[[nodiscard]] std::string encode_pool_state(const PoolState& state);
+[[nodiscard]] Result<PoolState> decode_pool_state(std::string_view payload);
+[[nodiscard]] std::string encode_pool_need(const PoolNeed& need);
+[[nodiscard]] Result<PoolNeed> decode_pool_need(std::string_view payload);
+[[nodiscard]] std::string encode_worker_report(const WorkerReport& report);
+[[nodiscard]] Result<WorkerReport> decode_worker_report(std::string_view payload);
+[[nodiscard]] std::string encode_pool_load(const std::vector<WorkerLoadReport>& loads);
+[[nodiscard]] Result<std::vector<WorkerLoadReport>> decode_pool_load(std::string_view payload);
+
+}  // namespace penstock
