@@ -187,6 +187,7 @@ JournalSlot Journal::begin(MonoTime now, const ConnectionFacts& connection, uint
   slot.excerpt_bytes = static_cast<uint16_t>(kept);
   // The one copy of a request's bytes on the hot path: the begin record must outlive this process.
   if (kept > 0) std::memcpy(slot.text.data(), raw.data(), kept);
+  slot.worker.store(0, RELAXED);
   slot.stage.store(static_cast<uint32_t>(Stage::DECODE), RELAXED);
   ++open_count_;
   counters_.requests.add();
@@ -249,6 +250,12 @@ void Journal::stage(JournalSlot handle, Stage stage, MonoTime now) {
   slot.stage.store(static_cast<uint32_t>(stage), RELAXED);
   const Moment implied = STAGE_MOMENT[static_cast<size_t>(stage)];
   if (implied != Moment::NONE) moment(handle, implied, now);
+}
+
+void Journal::worker(JournalSlot handle, uint64_t number, MonoTime now) {
+  // The number first: whoever sees the stage sees whose it is.
+  map_.slot(handle.index).worker.store(number, RELAXED);
+  stage(handle, number != 0 ? Stage::WORKER : Stage::QUEUED, now);
 }
 
 void Journal::moment(JournalSlot handle, Moment moment, MonoTime now) {

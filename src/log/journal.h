@@ -106,6 +106,8 @@ class Journal {
 
   // The request moves to `stage`; stamps the moment that the stage stands for, if not stamped yet.
   void stage(JournalSlot slot, Stage stage, MonoTime now);
+  // A worker process gets the request: before it can see it. 0: it was taken from a worker that was lost, and waits.
+  void worker(JournalSlot slot, uint64_t number, MonoTime now);
   // Stamps one moment, if not stamped yet.
   void moment(JournalSlot slot, Moment moment, MonoTime now);
   // Stamps a moment whether or not it was stamped: LAST_BYTE_OUT moves with each send.

@@ -165,7 +165,7 @@ struct Slot {
   std::array<Span, HEAD_TEXT_COUNT> texts;  // valid once the head was parsed; {0,0} where absent
   uint16_t excerpt_bytes;
   uint16_t flags;
-  std::array<uint8_t, 8> reserved;
+  std::atomic<uint64_t> worker;  // number of the worker process that has it; 0: none
   std::array<char, TEXT_AREA> text;
 };
 static_assert(sizeof(Slot) == 1024 && offsetof(Slot, text) == 192);

@@ -58,6 +58,7 @@ std::optional<InFlightRequest> JournalReader::read(uint32_t index) const {
   request.request_number = copy.request_number;
   request.generation = copy.generation;
   request.stage = stage < STAGE_NAMES.size() ? static_cast<Stage>(stage) : Stage::DECODE;
+  request.worker = copy.worker.load(std::memory_order_relaxed);
   request.begin = {copy.begin_mono};
   request.begin_wall = {copy.begin_wall};
   for (size_t i = 0; i < MOMENT_COUNT; ++i) request.moments[i] = copy.moments[i].load(std::memory_order_relaxed);

@@ -26,6 +26,7 @@ struct InFlightRequest {
   uint32_t request_number = 0;
   uint32_t generation = 0;
   Stage stage = Stage::FREE;
+  uint64_t worker = 0;  // number of the worker process that has it; 0: none
   MonoTime begin;
   WallTime begin_wall;
   std::array<int64_t, MOMENT_COUNT> moments{};  // monotonic ns, 0 where not reached

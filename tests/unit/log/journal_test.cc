@@ -49,6 +49,24 @@ TEST(Journal, stage_stamps_its_moment_once_and_moves_the_stage_word) {
   EXPECT_EQ(open.host, "example.org");
 }
 
+TEST(Journal, names_the_worker_that_has_the_request_and_forgets_it_with_the_request) {
+  Pair pair;
+  const JournalSlot slot = begin_one(*pair.journal, "/a", {100});
+  const JournalReader reader(pair.watch_map);
+  EXPECT_EQ(reader.in_flight().at(0).worker, 0U);
+  pair.journal->worker(slot, 4711, {200});
+  EXPECT_EQ(reader.in_flight().at(0).worker, 4711U);
+  EXPECT_EQ(reader.in_flight().at(0).stage, Stage::WORKER);
+  EXPECT_EQ(reader.in_flight().at(0).moments[static_cast<size_t>(Moment::DEQUEUED)], 200);
+  pair.journal->worker(slot, 0, {300});
+  EXPECT_EQ(reader.in_flight().at(0).worker, 0U);
+  EXPECT_EQ(reader.in_flight().at(0).stage, Stage::QUEUED);
+  pair.journal->worker(slot, 4712, {400});
+  pair.journal->end(slot, {500}, {});
+  (void)begin_one(*pair.journal, "/b", {600});  // takes the same slot
+  EXPECT_EQ(reader.in_flight().at(0).worker, 0U);
+}
+
 TEST(Journal, end_record_carries_everything_and_frees_the_slot) {
   Pair pair;
   const JournalSlot slot = begin_one(*pair.journal, "/a?b=c", {100});
