@@ -17,7 +17,8 @@
 //     ◄──────────────────────────────── POOL_NEED  requests wait and no worker has room
 //     ◄──────────────────────────────── POOL_LOAD  once a second, where anything happened
 //
-// Decoders check everything: an Error, never an assertion.
+// Encoders shorten what is too long (texts, lists of serials), so that what they make can always be decoded. Decoders
+// check everything: an Error, never an assertion.
 #pragma once
 
 #include "src/admin/channel.h"
@@ -31,6 +32,11 @@
 
 namespace penstock {
 
+inline constexpr size_t POOL_REACTORS_MAX = 1024;      // of a server: server.reactors
+inline constexpr size_t POOL_TEXT_BYTES_MAX = 1000;    // of a reason
+inline constexpr size_t WORKER_SERIALS_MAX = 64;       // in one report
+inline constexpr size_t WORKER_LOADS_MAX = 64 * 1024;  // in one POOL_LOAD; send a second one for more
+
 // WORKER: a process that takes requests, or will. Descriptors: the halves of its segment (pool/ring/segment.h), its
 // own eventfd, and one eventfd of the server's for each reactor, in this order.
 struct WorkerHandover {
@@ -41,7 +47,7 @@ struct WorkerHandover {
   UniqueFd server_half;
   UniqueFd worker_half;
   UniqueFd worker_bell;
-  std::vector<UniqueFd> server_bells;  // by reactor
+  std::vector<UniqueFd> server_bells;  // by reactor; this worker's alone, so that it can silence nobody else
 };
 
 // WORKER_RETIRE and WORKER_GONE.
@@ -75,7 +81,7 @@ struct WorkerReport {
   } kind = Kind::READY;
   uint64_t worker = 0;
   std::string text;
-  std::vector<uint64_t> serials;  // of the requests inside, for OVERDUE, SILENT and BROKE; at most 64
+  std::vector<uint64_t> serials;  // of the requests inside, for OVERDUE, SILENT and BROKE; the first of them
 };
 
 // POOL_LOAD: since the server took the worker.
