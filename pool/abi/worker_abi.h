@@ -41,6 +41,8 @@
 #define PENSTOCK_DESCRIPTOR_BYTES 64u
 #define PENSTOCK_EXCHANGES_MAX 1024u /* of a channel at a time */
 #define PENSTOCK_LENGTH_UNKNOWN UINT64_MAX
+#define PENSTOCK_HEAD_BYTES 32768u /* of a response's head block, at most */
+#define PENSTOCK_HEAD_FIELDS 128u
 
 /* Constant: written before any process has the descriptor. The server keeps its own copy and never looks back. */
 struct penstock_segment {

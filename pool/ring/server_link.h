@@ -74,8 +74,8 @@ struct LinkEvent {
 struct LinkLimits {
   uint32_t window_bytes = 256 * 1'024;  // of response body that may be under way unread, per exchange
   uint32_t upload_chunks_max = 16;      // of request body, per exchange
-  uint32_t head_bytes_max = 32 * 1'024;
-  uint32_t fields_max = 128;
+  uint32_t head_bytes_max = PENSTOCK_HEAD_BYTES;
+  uint32_t fields_max = PENSTOCK_HEAD_FIELDS;
 };
 
 // What begin() sends, as it lies in request_room(): a penstock_request_head block at its start, then body.

@@ -136,7 +136,7 @@ std::string_view view(penstock_string text) { return {text.data, text.size}; }
 
 SdkPending head(penstock_exchange& exchange, unsigned status, const penstock_header* fields, size_t count,
                 uint64_t length) {
-  ASSERT(!exchange.begun && status >= 200 && status <= 599);
+  ASSERT(!exchange.begun && status >= 200 && status <= 599 && penstock_head_fits(fields, count));
   exchange.begun = true;
   SdkPending what{
       .kind = Kind::HEAD, .status = static_cast<uint16_t>(status), .ttl_ms = exchange.ttl_ms, .length = length};
@@ -148,6 +148,7 @@ SdkPending head(penstock_exchange& exchange, unsigned status, const penstock_hea
 bool answer_at_once(penstock_exchange& exchange, unsigned status, const penstock_header* fields, size_t count,
                     std::string_view body) {
   constexpr size_t FIELDS_MAX = 32;
+  ASSERT(penstock_head_fits(fields, count));
   if (count > FIELDS_MAX || !exchange.pending.empty() || body.size() > exchange.channel->link.piece_max()) return false;
   std::pair<std::string_view, std::string_view> views[FIELDS_MAX];
   for (size_t i = 0; i < count; ++i) views[i] = {view(fields[i].name), view(fields[i].value)};
@@ -259,6 +260,17 @@ int penstock_is_cancelled(const penstock_exchange* exchange) {
 }
 
 // --- the answer -----------------------------------------------------------------------------
+
+int penstock_head_fits(const penstock_header* fields, size_t field_count) {
+  static_assert(PENSTOCK_FIELDS_MAX == PENSTOCK_HEAD_FIELDS && PENSTOCK_HEAD_BYTES_MAX == PENSTOCK_HEAD_BYTES);
+  if (field_count > PENSTOCK_FIELDS_MAX) return 0;
+  size_t bytes = sizeof(penstock_response_head);
+  for (size_t i = 0; i < field_count; ++i) {
+    if (fields[i].name.size > PENSTOCK_HEAD_BYTES_MAX || fields[i].value.size > PENSTOCK_HEAD_BYTES_MAX) return 0;
+    bytes += sizeof(penstock_field) + fields[i].name.size + fields[i].value.size + 2;  // a NUL behind each
+  }
+  return bytes <= PENSTOCK_HEAD_BYTES_MAX ? 1 : 0;
+}
 
 void penstock_answer(penstock_exchange* exchange, unsigned status, const penstock_header* fields, size_t field_count,
                      const void* body, size_t body_size) {

@@ -23,6 +23,10 @@
  * Requests' strings live in memory that the server shares read-only with this process, up to the end of the exchange.
  * None is NUL-terminated by promise; sizes are in bytes. A bug of the caller (an exchange that has ended, a second
  * head, a write before begin) aborts the process, which the supervisor replaces.
+ *
+ * Two ways to be a worker: a program with a main() like this one, linked with libpenstock_worker (pool.NAME.runtime =
+ * external), or a shared object with a penstock_application() instead (runtime = native). In C++, penstock_worker.hpp
+ * says the same with classes.
  */
 #ifndef PENSTOCK_WORKER_H
 #define PENSTOCK_WORKER_H
@@ -32,6 +36,9 @@
 
 #ifdef __cplusplus
 extern "C" {
+#endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
 #endif
 
 typedef struct penstock_worker penstock_worker;
@@ -85,8 +92,9 @@ typedef struct penstock_callbacks {
  * on stderr where this process was not started as a worker. */
 int penstock_worker_run(const penstock_callbacks* callbacks, void* context);
 
-/* For a program with an event loop of its own: open, then call step() whenever fd() is readable, and after each own
- * event that used an exchange. step() never waits, and gives 1 while the worker lives, 0 when it should end. */
+/* For a program with an event loop of its own: open, then call step() once, whenever fd() is readable, and after own
+ * events that used an exchange. step() never waits, and gives 1 while the worker lives, 0 when it should end. It comes
+ * back although there is more to do, when it has done much: fd() is readable then. */
 /* Gives 0, or a negative errno, and says why on stderr. */
 int penstock_worker_open(const penstock_callbacks* callbacks, void* context, penstock_worker** out);
 int penstock_worker_fd(const penstock_worker* worker);
@@ -96,6 +104,12 @@ void penstock_worker_close(penstock_worker* worker);
 /* From any thread: `call(argument)` is called on the worker's thread soon. */
 void penstock_post(penstock_worker* worker, void (*call)(void* argument), void* argument);
 penstock_worker* penstock_worker_of(const penstock_exchange* exchange);
+
+/* What a shared object that penstock-native loads defines, and all that it needs to. `argv` is the object's path, then
+ * the words behind it in pool.NAME.app, then a 0. It fills in `callbacks`, which are all 0, and `context`, and gives 0;
+ * or it says on stderr why it cannot run, and gives the exit code. The object is not linked with libpenstock_worker:
+ * the functions here are those of penstock-native. */
+int penstock_application(int argc, char** argv, penstock_callbacks* callbacks, void** context);
 
 /* --- the request --------------------------------------------------------------------------- */
 
@@ -138,6 +152,12 @@ int penstock_is_cancelled(const penstock_exchange* exchange);
 
 /* --- the answer ---------------------------------------------------------------------------- */
 
+/* What the front end takes as the head of an answer. More aborts the process: who passes on heads of others asks first.
+ */
+#define PENSTOCK_FIELDS_MAX 128
+#define PENSTOCK_HEAD_BYTES_MAX (32 * 1024) /* 16, and for each field 18 and its name and value */
+int penstock_head_fits(const penstock_header* fields, size_t field_count);
+
 /* Head, body and end in one. Takes copies; what does not fit into the rings at once goes out as there is room. */
 void penstock_answer(penstock_exchange* exchange, unsigned status, const penstock_header* fields, size_t field_count,
                      const void* body, size_t body_size);
@@ -166,6 +186,9 @@ void penstock_cache_for(penstock_exchange* exchange, uint32_t milliseconds);
 /* Text for the log record of this request, up to 8 KiB in one call. */
 void penstock_log(penstock_exchange* exchange, penstock_string text);
 
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

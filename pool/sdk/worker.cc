@@ -18,6 +18,8 @@ namespace {
 // How often an idle worker looks again before it sleeps, as long as looking pays: some ten microseconds.
 constexpr uint32_t SPINS_MAX = 2'000;
 constexpr uint32_t SPINS_MIN = 50;
+// A program with a loop of its own has other events, too: so many turns belong to one step.
+constexpr uint32_t TURNS_MAX = 16;
 
 void ring(const UniqueFd& bell) {
   const uint64_t one = 1;
@@ -202,9 +204,11 @@ int penstock_worker_step(penstock_worker* worker) {
   hush(worker->bell);
   worker->awake();
   bool some = false;
-  do {
+  for (uint32_t turns = 0; turns < TURNS_MAX; ++turns) {
     if (!worker->turn(some)) return 0;
-  } while (some || !worker->may_wait());
+    if (!some && worker->may_wait()) return 1;
+  }
+  ring(worker->bell);
   return 1;
 }
 

@@ -15,7 +15,8 @@ FLOORS = {
     "src/transport/uring": 3, "src/transport/epoll": 3, "src/transport/dpdk": 3, "src/http/h2/": 3,
     "src/transport/select": 3,  # opens one of the implementations
     "src/files/": 3, "src/route/": 3, "src/auth/": 3,
-    "pool/queue/": 3, "pool/sandbox/": 3, "pool/sdk/": 3, "pool/runtimes/": 3,
+    "pool/queue/": 3, "pool/sandbox/": 3, "pool/sdk/": 3,
+    "pool/runtimes/": 4,  # programs on the library
     "src/server/": 4, "src/admin/": 4, "pool/supervisor/": 4, "src/log/drain": 4,
     "src/roles/": 5, "src/cli/": 5, "src/main.cc": 5,
 }

@@ -38,7 +38,7 @@ def first_include(root, source):
 
 
 def check(root):
-    headers = files(root, (".h",), ALL_CODE_FOLDERS)
+    headers = files(root, (".h", ".hpp"), ALL_CODE_FOLDERS)
     found, shown = [], set()
     for source in files(root, (".cc",), ALL_CODE_FOLDERS):
         line, first = first_include(root, source)
@@ -47,7 +47,7 @@ def check(root):
         if own in headers and first != own:
             found.append(Finding(source, line, f"includes {first} before {own}: its own header comes first"))
     jobs = [(h, CXX_FLAGS) for h in headers if h not in shown]
-    jobs += [(h, C_FLAGS) for h in headers if h.startswith(FOR_C)]
+    jobs += [(h, C_FLAGS) for h in headers if h.startswith(FOR_C) and h.endswith(".h")]
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 2)) as pool:
         return found + [f for f in pool.map(lambda job: compile_alone(root, *job), jobs) if f]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 CODE_FOLDERS = ("src/", "cache/", "pool/")  # what goes into the binary
 ALL_CODE_FOLDERS = CODE_FOLDERS + ("tests/", "perf/")
-CXX = (".cc", ".h", ".c")
+CXX = (".cc", ".h", ".hpp", ".c")
 
 
 @dataclass(frozen=True, order=True)

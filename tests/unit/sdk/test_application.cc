@@ -1,6 +1,7 @@
 #include "tests/unit/sdk/test_application.h"
 
 #include "pool/sdk/penstock_worker.h"
+#include "src/base/assert.h"
 
 #include <algorithm>
 #include <map>
@@ -86,6 +87,19 @@ void request(penstock_exchange* exchange, void* context) {
   if (path == "/large") return answer(exchange, std::string(700'000, 'l'));
   if (path == "/thread") return later(penstock_worker_of(exchange), exchange, application);
   if (path == "/cancelled") return answer(exchange, std::to_string(application.cancelled) + application.cancelled_why);
+  if (path == "/largest-head") {  // as much as fits
+    const std::string value(PENSTOCK_HEAD_BYTES_MAX - 16 - 18 - 1, 'v');
+    const penstock_header fields[] = {{text("n"), text(value)}, {text(""), text("")}};
+    ASSERT(penstock_head_fits(fields, 1) == 1 && penstock_head_fits(fields, 2) == 0);
+    const penstock_header larger = {text("nn"), text(value)};
+    ASSERT(penstock_head_fits(&larger, 1) == 0);
+    return penstock_answer(exchange, 200, fields, 1, "", 0);
+  }
+  if (path == "/most-fields") {
+    const std::vector<penstock_header> fields(PENSTOCK_FIELDS_MAX + 1, {text("n"), text("v")});
+    ASSERT(penstock_head_fits(fields.data(), PENSTOCK_FIELDS_MAX + 1) == 0);
+    return penstock_answer(exchange, 200, fields.data(), PENSTOCK_FIELDS_MAX, "", 0);
+  }
   if (path == "/wait") return;  // until it is cancelled
   if (path == "/execute") return penstock_execute(exchange, text("/hello?again"));
   if (path == "/abort") return penstock_abort(exchange);

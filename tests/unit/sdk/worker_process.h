@@ -20,7 +20,11 @@
 #include <poll.h>
 #include <string>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
 
 namespace penstock {
 
@@ -29,6 +33,8 @@ inline constexpr SegmentShape SHAPE{.entries = 64, .exchanges_max = 8, .chunks =
 
 struct Answer {
   uint16_t status = 0;
+  std::map<std::string, std::string> fields;
+  uint64_t length = PENSTOCK_LENGTH_UNKNOWN;
   std::string body;
   std::string log;
   std::string parts;  // kinds, in order
@@ -39,11 +45,13 @@ struct Answer {
 class WorkerProcess : public ::testing::Test {
  protected:
   void SetUp() override {
+    memory_ = create_segment(shape).value();
+    segment_ = Segment::map(memory_.server_half.get(), memory_.worker_half.get(), Segment::Side::SERVER).value();
     child_ = ::fork();
     ASSERT_GE(child_, 0);
     if (child_ == 0) become_worker();
     link_.emplace(segment_.channel(0), epoch_, LIMITS);
-    ASSERT_TRUE(until([this] { return link_->ready(); }));
+    ASSERT_TRUE(until([this] { return link_->ready(); })) << complaints();
   }
   void TearDown() override {
     if (child_ <= 0) return;
@@ -67,7 +75,11 @@ class WorkerProcess : public ::testing::Test {
     for (const int fd : {server_half.get(), memory_.worker_half.get(), worker_bell_.get(), server_bell_.get()}) {
       ::fcntl(fd, F_SETFD, 0);
     }
-    ::execl(program.c_str(), program.c_str(), nullptr);
+    if (complaints_.valid()) ::dup2(complaints_.get(), STDERR_FILENO);
+    std::vector<char*> argv{program.data()};
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    ::execv(program.c_str(), argv.data());
     ::_exit(127);
   }
 
@@ -79,8 +91,10 @@ class WorkerProcess : public ::testing::Test {
     if (link_->flush()) ring(worker_bell_);
   }
 
+  virtual void heard(const LinkEvent&) {}  // each event, before it is entered into `answers`
   void hear(const LinkEvent& event) {
     using Kind = LinkEvent::Kind;
+    heard(event);
     if (event.kind == Kind::READY || event.kind == Kind::CONSUMED || event.kind == Kind::PONG) return;
     Answer& answer = answers[event.serial];
     static constexpr std::string_view LETTERS = "RHDFEXCAePL";
@@ -88,6 +102,8 @@ class WorkerProcess : public ::testing::Test {
     if (event.kind == Kind::HEAD) {
       answer.status = event.status;
       answer.ttl_ms = event.ttl_ms;
+      answer.length = event.length;
+      for (const LinkField& field : event.fields) answer.fields.emplace(field.name, field.value);
     }
     (event.kind == Kind::LOG ? answer.log : answer.body) += event.body;
     answer.ended = answer.ended || event.end;
@@ -96,6 +112,15 @@ class WorkerProcess : public ::testing::Test {
       link_->grant(event.exchange, static_cast<uint32_t>(event.body.size()));
     }
   }
+
+  // What `program` has written to stderr since SetUp(). REQUIRES: collect_complaints() was called before.
+  [[nodiscard]] std::string complaints() const {
+    std::string text(1 << 20, '\0');
+    const ssize_t size = complaints_.valid() ? ::pread(complaints_.get(), text.data(), text.size(), 0) : 0;
+    text.resize(size > 0 ? static_cast<size_t>(size) : 0);
+    return text;
+  }
+  void collect_complaints() { complaints_.reset(::memfd_create("stderr", MFD_CLOEXEC | MFD_ALLOW_SEALING)); }
 
   // Reads nothing until the worker has set the flag; false when ten seconds have passed.
   bool starves() {
@@ -125,12 +150,22 @@ class WorkerProcess : public ::testing::Test {
     return true;
   }
 
-  // `path` may have a query.
+  // What a request says of itself; `path` may have a query.
+  struct Asked {
+    std::string path = "/";
+    std::string method = "GET";
+    std::string route_prefix = "/app";
+    std::vector<std::pair<std::string, std::string>> fields = {{"Accept", "*/*"}, {"X", "y"}};
+  };
   Handle ask(const std::string& path, std::string_view body = {}, bool whole = true, uint64_t length = UINT64_MAX - 1) {
+    return ask(Asked{.path = path}, body, whole, length);
+  }
+  Handle ask(const Asked& asked, std::string_view body = {}, bool whole = true, uint64_t length = UINT64_MAX - 1) {
     const std::span<char> room = link_->request_room();
     ASSERT(!room.empty());
     penstock_request_head head{};
-    size_t at = sizeof head + 2 * sizeof(penstock_field);
+    std::vector<penstock_field> fields(asked.fields.size());
+    size_t at = sizeof head + fields.size() * sizeof(penstock_field);
     const auto put = [&](std::string_view text) {
       const penstock_text placed{static_cast<uint32_t>(at), static_cast<uint32_t>(text.size())};
       std::copy(text.begin(), text.end(), room.data() + at);
@@ -138,32 +173,37 @@ class WorkerProcess : public ::testing::Test {
       at += text.size() + 1;
       return placed;
     };
+    const std::string& path = asked.path;
     const size_t mark = path.find('?');
     head.version_major = head.version_minor = 1;
     head.remote_port = 1234;
     head.server_port = 80;
     head.has_query = mark == std::string::npos ? 0 : 1;
-    head.method = put("GET");
+    head.method = put(asked.method);
     head.target = put(path);
     head.path = put(path.substr(0, mark));
     head.query = put(mark == std::string::npos ? "" : path.substr(mark + 1));
     head.authority = put("a.example");
-    head.route_prefix = put("/app");
+    head.route_prefix = put(asked.route_prefix);
     head.remote_address = put("::1");
     head.server_address = put("::2");
     head.site = put("main");
-    const penstock_field fields[] = {{put("Accept"), put("*/*")}, {put("X"), put("y")}};
-    head.field_count = 2;
+    for (size_t i = 0; i < fields.size(); ++i) {
+      fields[i].name = put(asked.fields[i].first);
+      fields[i].value = put(asked.fields[i].second);
+    }
+    head.field_count = static_cast<uint16_t>(fields.size());
     head.fields_at = sizeof head;
     head.bytes = static_cast<uint32_t>(at);
     std::memcpy(room.data(), &head, sizeof head);
-    std::memcpy(room.data() + sizeof head, fields, sizeof fields);
+    std::memcpy(room.data() + sizeof head, fields.data(), fields.size() * sizeof(penstock_field));
     std::copy(body.begin(), body.end(), room.data() + at);
     return link_->begin({.serial = ++serial,
                          .head_bytes = head.bytes,
                          .body_bytes = static_cast<uint32_t>(body.size()),
                          .length = length == UINT64_MAX - 1 ? body.size() : length,
-                         .end = whole});
+                         .end = whole,
+                         .wants_body = asked.method != "HEAD"});
   }
   std::string get(const std::string& path, std::string_view body = {}) {
     (void)ask(path, body);
@@ -172,10 +212,11 @@ class WorkerProcess : public ::testing::Test {
     return answers[number].body;
   }
 
-  SegmentMemory memory_ = create_segment(SHAPE).value();
+  SegmentMemory memory_;
   UniqueFd server_bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   UniqueFd worker_bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-  Segment segment_ = Segment::map(memory_.server_half.get(), memory_.worker_half.get(), Segment::Side::SERVER).value();
+  Segment segment_;
+  UniqueFd complaints_;
   std::optional<ServerLink> link_;
   pid_t child_ = -1;
   uint32_t epoch_ = 1;
@@ -183,7 +224,9 @@ class WorkerProcess : public ::testing::Test {
   std::map<uint64_t, Answer> answers;
   std::string order;
   bool grants = true;
-  std::string program;  // to be executed; empty: the test's own application
+  SegmentShape shape = SHAPE;
+  std::string program;                 // to be executed; empty: the test's own application
+  std::vector<std::string> arguments;  // of program
 };
 
 }  // namespace penstock

@@ -111,6 +111,13 @@ TEST_F(WorkerProcess, gives_files_entries_and_other_urls) {
   EXPECT_EQ(answers[serial].parts, "A");
 }
 
+TEST_F(WorkerProcess, may_send_a_head_as_large_as_fits) {
+  (void)get("/largest-head");
+  EXPECT_EQ(answers[serial].fields["n"].size(), size_t{PENSTOCK_HEAD_BYTES_MAX} - 16 - 18 - 1);
+  (void)get("/most-fields");
+  EXPECT_EQ(answers[serial].status, 200);
+}
+
 TEST_F(WorkerProcess, is_told_that_nobody_wants_the_answer) {
   const Handle waiting = ask("/wait");
   flush();
