@@ -1,11 +1,12 @@
-// One binary for every role. The supervisor starts it again as `penstock --role NAME --channel FD`; without --role it
-// is the command line. The environment is read here and nowhere else.
+// One binary for every role. The supervisor starts it again as `penstock --role NAME --channel FD`, a worker of a pool
+// as `penstock --role worker`; without --role it is the command line. The environment is read here and nowhere else.
 #include "src/base/bytes.h"
 #include "src/cli/cli.h"
 #include "src/cli/commands.h"
 #include "src/roles/logd.h"
 #include "src/roles/server.h"
 #include "src/roles/supervisor.h"
+#include "src/roles/worker.h"
 
 #include <cstdlib>
 #include <string>
@@ -24,6 +25,10 @@ std::string variable(const char* name) {
 // Only the supervisor uses this form, so it is strict and says little.
 int run_role(int argc, char** argv) {
   const std::string_view role = argc > 2 ? argv[2] : "";
+  if (role == "worker" && argc == 3) {
+    ::prctl(PR_SET_NAME, "penstock-worker");
+    return run_worker();
+  }
   const bool channel_named = argc == 5 && std::string_view(argv[3]) == "--channel";
   const auto fd = parse_decimal(channel_named ? argv[4] : "");
   if (!fd || *fd > 1023) return cli_fail("--role is for the supervisor's use", CLI_USAGE);

@@ -1,4 +1,5 @@
-// The steps of enter_sandbox() that have a file of their own. Internal to pool/sandbox; see sandbox.h.
+// The steps of enter_sandbox() and enter_worker_sandbox() that have a file of their own. Internal to pool/sandbox; see
+// sandbox.h.
 #pragma once
 
 #include "pool/sandbox/sandbox.h"
@@ -7,6 +8,17 @@
 #include <vector>
 
 namespace penstock {
+
+// How many threads this process has; 0 if /proc is not there to tell.
+[[nodiscard]] int thread_count();
+
+// privileges.cc, in the order in which they are to be called. Each that says something adds a step to the report.
+[[nodiscard]] Status drop_bounding_set();
+[[nodiscard]] Status take_identity(const std::optional<SandboxIdentity>& identity, const std::vector<gid_t>& groups,
+                                   std::vector<SandboxStep>& steps);
+[[nodiscard]] Status drop_capabilities(std::vector<SandboxStep>& steps);
+[[nodiscard]] Status forbid_privileges(std::vector<SandboxStep>& steps);
+[[nodiscard]] Status hide_memory(std::vector<SandboxStep>& steps);
 
 // Confines files, TCP and signals of this thread and all it starts. Adds three steps to the report.
 // REQUIRES: no_new_privs is set. An older kernel is reported, never an Error.

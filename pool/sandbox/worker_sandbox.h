@@ -4,6 +4,7 @@
 // A profile says all of it; who makes the profile out of the configuration is src/admin/worker_profile.h.
 #pragma once
 
+#include "pool/sandbox/exec_once.h"
 #include "pool/sandbox/sandbox.h"
 #include "src/base/result.h"
 
@@ -50,14 +51,16 @@ struct WorkerSandbox {
   bool mount_namespace = true;
   bool ipc_namespace = true;
   bool uts_namespace = true;
+  bool private_tmp = false;  // an empty /tmp of its own, in memory; takes the mount namespace
   WorkerLimits limits;
   std::vector<uint32_t> cpus;  // cores it may run on; empty: any
   std::string cgroup;          // directory of the pool's cgroup, which the supervisor made; empty: none
 };
 
-// All steps but exec. `keep_fds`: open across exec; all others above 2 are closed at exec. There is no way back.
+// All steps but exec. `directory`: the working directory afterwards. `keep_fds`: open across exec; all others above 2
+// are closed at exec. `once`: the one command that may be executed. There is no way back.
 // REQUIRES: one thread. Error: a step failed for a reason other than an older kernel or a missing privilege.
-[[nodiscard]] Result<SandboxReport> enter_worker_sandbox(const WorkerSandbox& sandbox,
-                                                         const std::vector<int>& keep_fds);
+[[nodiscard]] Result<SandboxReport> enter_worker_sandbox(const WorkerSandbox& sandbox, const std::string& directory,
+                                                         const std::vector<int>& keep_fds, const ExecOnce& once);
 
 }  // namespace penstock

@@ -4,37 +4,28 @@
 // `penstock --role worker`, which reads its WorkerLaunch, enters its sandbox and execs the runtime: no memory of the
 // supervisor is ever in it, and no program ever runs with more than the sandbox allows. stdin is /dev/null, stdout and
 // stderr are the worker's log pipe. It is watched by pidfd.
+//
+// Where the supervisor is root and the profile asks for a pid namespace, a second process, penstock-init, is the first
+// of that namespace (pool/sandbox/init), and the worker the second. The pid is the worker's own, so its memory, its
+// signals and the way it ended are its own too. Everything that it started is gone when reap() says how it ended.
 #pragma once
 
-#include "pool/sandbox/worker_sandbox.h"
 #include "src/admin/role_process.h"
+#include "src/admin/worker_launch.h"
 #include "src/base/result.h"
 #include "src/base/time.h"
 #include "src/base/unique_fd.h"
 
-#include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 namespace penstock {
 
-// Everything that a worker process is started with. Descriptors stay the caller's.
-struct WorkerLaunch {
-  std::string pool;
-  uint64_t worker = 0;
-  std::vector<std::string> command;      // [0]: absolute path of the runtime program
-  std::vector<std::string> environment;  // "NAME=value"; all of it but PENSTOCK_WORKER (pool/sdk), which is added
-  std::string directory = "/";           // working directory
-  WorkerSandbox sandbox;
-  int server_half = -1;
-  int worker_half = -1;
-  int worker_bell = -1;
-  std::vector<int> server_bells;  // by reactor
-};
-
 class WorkerProcess {
  public:
+  // Starts `executable` (usually /proc/self/exe). REQUIRES: called from a process with one thread, which is reaped by
+  // nobody else and does not ignore SIGCHLD.
+  // Error: what could not be made or started. That the sandbox or the runtime failed is told by take_report().
   [[nodiscard]] static Result<WorkerProcess> spawn(const std::string& executable, const WorkerLaunch& launch,
                                                    MonoTime now);
 
@@ -42,13 +33,17 @@ class WorkerProcess {
   WorkerProcess& operator=(WorkerProcess&&) = default;
   ~WorkerProcess() = default;  // neither kills nor waits
 
-  void signal(int number);  // to the process and all it started; one that has ended is no error
+  // To the process and all it started; one that has ended is no error. SIGKILL reaches all of them where there is a
+  // pid namespace; every other signal, and SIGKILL without one, those that are in its process group.
+  void signal(int number);
+  // How it ended, once it has; what it started is killed first and gone then. Waits a few milliseconds at most.
   [[nodiscard]] std::optional<RoleExit> reap();
   RoleExit kill_and_wait();
 
   [[nodiscard]] int pidfd() const { return pidfd_.get(); }  // readable once the process has ended
   [[nodiscard]] pid_t pid() const { return pid_; }
-  // Readable when the sandbox has been entered and the runtime exec'd, or when that failed: then take_report().
+  // Readable when the sandbox has been entered and the runtime exec'd, or when that failed: then take_report(). To be
+  // watched until take_report() has answered.
   [[nodiscard]] int report_fd() const { return report_.get(); }
   // The sandbox's steps, or why the process could not become a worker; nothing while it is not known. Never blocks.
   [[nodiscard]] std::optional<Result<SandboxReport>> take_report();
@@ -59,12 +54,17 @@ class WorkerProcess {
 
  private:
   WorkerProcess() = default;
+  [[nodiscard]] bool init_gone(bool wait);
+  [[nodiscard]] std::optional<RoleExit> wait_for_end(bool wait);
+
   pid_t pid_ = -1;
   UniqueFd pidfd_;
+  UniqueFd init_;  // pidfd of process 1 of the worker's pid namespace, until that is reaped; without one: invalid
   UniqueFd report_;
   UniqueFd output_;
   std::string report_text_;
-  std::optional<RoleExit> exit_;
+  std::optional<RoleExit> worker_exit_;  // of the worker itself
+  std::optional<RoleExit> exit_;         // the same, once all it started is gone
 };
 
 }  // namespace penstock
