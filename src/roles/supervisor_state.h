@@ -17,6 +17,7 @@
 #include "src/admin/restart_backoff.h"
 #include "src/admin/role_process.h"
 #include "src/base/clock.h"
+#include "src/base/duration_text.h"
 #include "src/config/history.h"
 #include "src/config/tree.h"
 #include "src/config/watch.h"
@@ -213,8 +214,5 @@ class Supervisor {
   bool stopping_ = false;
   std::optional<int> exit_code_;
 };
-
-// "3.2 s", "12 ms", "4 h 3 min": for people.
-[[nodiscard]] std::string duration_text(Duration duration);
 
 }  // namespace penstock
