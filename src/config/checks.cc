@@ -25,6 +25,11 @@ class Checker {
     check_root();
     for (const SiteSettings& site : settings_.sites) check_site(site);
     for (const PoolSettings& pool : settings_.pools) check_pool(pool);
+    for (const IdentitySettings& identity : settings_.identities) {
+      if (!identity.private_tmp || identity.namespaces) continue;
+      const std::string prefix = fmt::format("identity.{}.", identity.name);
+      add(prefix + "private_tmp", "expected 0: it takes namespaces, which are switched off", {prefix});
+    }
     return std::move(failures_);
   }
 
@@ -155,6 +160,15 @@ class Checker {
     if (!pool.identity.empty() && !known) {
       add(prefix + "identity", "expected the name of an identity, got " + quote_for_message(pool.identity),
           {prefix, fmt::format("identity.{}.", pool.identity)});
+    }
+    if (!pool.interpreters.empty() && pool.runtime != RuntimeSetting::CGI) {
+      add(fmt::format("{}interpreter.{}", prefix, pool.interpreters.front().name),
+          "expected none: only runtime cgi has interpreters", {prefix});
+    }
+    const bool writes_itself = !pool.state.empty() && (pool.directory + "/").starts_with(pool.state + "/");
+    if (writes_itself) {
+      add(prefix + "state", "expected a path that is not at or above the pool's directory, which would be writable",
+          {prefix});
     }
   }
 

@@ -62,7 +62,9 @@ constexpr SettingApply BOOT(std::string_view reason) { return {false, reason}; }
 #define ROUTE_SETTING(...) ENTRY(SettingScope::ROUTE, "site.NAME.route.NAME.", __VA_ARGS__)
 #define ROUTE_MAP(...) MAP_ENTRY(SettingScope::ROUTE, "site.NAME.route.NAME.", __VA_ARGS__)
 #define POOL_SETTING(...) ENTRY(SettingScope::POOL, "pool.NAME.", __VA_ARGS__)
+#define POOL_MAP(...) MAP_ENTRY(SettingScope::POOL, "pool.NAME.", __VA_ARGS__)
 #define IDENTITY_SETTING(...) ENTRY(SettingScope::IDENTITY, "identity.NAME.", __VA_ARGS__)
+#define IDENTITY_MAP(...) MAP_ENTRY(SettingScope::IDENTITY, "identity.NAME.", __VA_ARGS__)
 
 constexpr SettingInfo SCHEMA[] = {
 #include "src/config/schema.def"

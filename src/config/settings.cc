@@ -39,7 +39,9 @@ using Setter = void (*)(const SettingTarget& target, std::string_view name, std:
 #define ROUTE_SETTING(...) SETTER(route, __VA_ARGS__)
 #define ROUTE_MAP(...) MAP_SETTER(route, __VA_ARGS__)
 #define POOL_SETTING(...) SETTER(pool, __VA_ARGS__)
+#define POOL_MAP(...) MAP_SETTER(pool, __VA_ARGS__)
 #define IDENTITY_SETTING(...) SETTER(identity, __VA_ARGS__)
+#define IDENTITY_MAP(...) MAP_SETTER(identity, __VA_ARGS__)
 
 // In the order of schema().
 constexpr Setter SETTERS[] = {

@@ -40,6 +40,7 @@ struct PoolSettings {
   PoolSettings();
   std::string name;
 #define POOL_SETTING(key, member, type, ...) type::Value member{};
+#define POOL_MAP(key, member, ...) std::vector<NamedValue> member;
 #include "src/config/schema.def"
 };
 
@@ -47,6 +48,7 @@ struct IdentitySettings {
   IdentitySettings();
   std::string name;
 #define IDENTITY_SETTING(key, member, type, ...) type::Value member{};
+#define IDENTITY_MAP(key, member, ...) std::vector<NamedValue> member;
 #include "src/config/schema.def"
 };
 

@@ -132,6 +132,8 @@ struct ConfigEnum {
 CONFIG_ITEM_TYPE(ConfigListenItem, ListenAddress);
 CONFIG_ITEM_TYPE(ConfigHostItem, std::string);  // "example.org", "*.example.org", "*", "192.0.2.1", "[::1]"; lower case
 CONFIG_ITEM_TYPE(ConfigFileNameItem, std::string);  // one path segment
+CONFIG_ITEM_TYPE(ConfigPathItem, std::string);      // absolute
+CONFIG_ITEM_TYPE(ConfigUserItem, std::string);      // of the system: a user or group name, or a number
 CONFIG_ITEM_TYPE(ConfigMethodItem, std::string);    // token, case kept
 CONFIG_ITEM_TYPE(ConfigMimeGlobItem, std::string);  // "text/*", "application/json"; lower case
 CONFIG_ITEM_TYPE(ConfigLogFieldItem, std::string);  // "sc-status", "cs(Referer)"
@@ -191,6 +193,10 @@ struct ConfigStatusName {  // "404" or "404_3"
   static bool check(std::string_view name);
 };
 struct ConfigExtensionName {  // lower case, without the dot
+  static std::string what();
+  static bool check(std::string_view name);
+};
+struct ConfigVariableName {  // of the environment
   static std::string what();
   static bool check(std::string_view name);
 };

@@ -107,6 +107,24 @@ Parsed<std::string> ConfigFileNameItem::parse_item(const std::string& text) {
 
 std::string ConfigFileNameItem::print_item(const std::string& item) { return item; }
 
+std::string ConfigPathItem::what() { return "absolute path"; }
+
+Parsed<std::string> ConfigPathItem::parse_item(const std::string& text) {
+  if (!text.starts_with('/') || text.size() > 4095) return none();
+  return text;
+}
+
+std::string ConfigPathItem::print_item(const std::string& item) { return item; }
+
+std::string ConfigUserItem::what() { return "a group of the system, by name or number"; }
+
+Parsed<std::string> ConfigUserItem::parse_item(const std::string& text) {
+  if (!ConfigUser::parse(text, {1, 32}) || text == "auto") return none();
+  return text;
+}
+
+std::string ConfigUserItem::print_item(const std::string& item) { return item; }
+
 std::string ConfigMethodItem::what() { return "a method such as GET"; }
 
 Parsed<std::string> ConfigMethodItem::parse_item(const std::string& text) {

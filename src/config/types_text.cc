@@ -160,4 +160,10 @@ bool ConfigExtensionName::check(std::string_view name) {
   });
 }
 
+std::string ConfigVariableName::what() { return "a variable's name: letters, digits and '_', at most 128"; }
+bool ConfigVariableName::check(std::string_view name) {
+  return !name.empty() && name.size() <= 128 && !is_digit(name.front()) &&
+         std::all_of(name.begin(), name.end(), [](char c) { return is_alnum(c) || c == '_'; });
+}
+
 }  // namespace penstock

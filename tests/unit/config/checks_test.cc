@@ -83,6 +83,17 @@ TEST(ConfigChecks, pools_are_whole) {
                "at most workers_max (2), got 3");
   expect_error("pool.p.app = x\npool.p.identity = i\n", "pool.p.identity", "got \"i\"");
   tree_of("pool.p.app = x\npool.p.identity = i\nidentity.i.user = www\n");
+  expect_error("pool.p.app = x\npool.p.interpreter.py = /usr/bin/python3\n", "pool.p.interpreter.py",
+               "only runtime cgi");
+  tree_of("pool.p.app = x\npool.p.runtime = cgi\npool.p.interpreter.py = /usr/bin/python3\n");
+  expect_error("pool.p.app = x\npool.p.directory = /a/b\npool.p.state = /a\n", "pool.p.state", "would be writable");
+  expect_error("pool.p.app = x\npool.p.directory = /a\npool.p.state = /a\n", "pool.p.state", "would be writable");
+  tree_of("pool.p.app = x\npool.p.directory = /a/b\npool.p.state = /a/bc\n");
+}
+
+TEST(ConfigChecks, a_private_tmp_takes_namespaces) {
+  expect_error("identity.i.private_tmp = 1\nidentity.i.namespaces = 0\n", "identity.i.private_tmp", "takes namespaces");
+  tree_of("identity.i.private_tmp = 1\n");
 }
 
 TEST(ConfigChecks, a_transport_that_is_not_built_is_refused) {

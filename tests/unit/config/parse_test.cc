@@ -105,7 +105,7 @@ TEST_F(ConfigFile, only_regular_files_are_read) {
 TEST_F(ConfigFile, reads_a_file_whole) {
   const auto text = read_config_file(PENSTOCK_SOURCE_ROOT "/src/config/schema.def");
   ASSERT_TRUE(text.has_value());
-  EXPECT_TRUE(text->ends_with("#undef IDENTITY_SETTING\n"));
+  EXPECT_TRUE(text->ends_with("#undef IDENTITY_MAP\n"));
 }
 
 }  // namespace

@@ -53,6 +53,30 @@ TEST(ConfigPrint, values_survive_byte_for_byte) {
   EXPECT_EQ(tree.settings().mime, (std::vector<NamedValue>{{"foo", "application/x-foo"}}));
 }
 
+TEST(ConfigPrint, maps_of_pools_and_identities_survive) {
+  const Tree tree =
+      tree_of(print_tree(tree_of("pool.p.app = /a/\npool.p.runtime = cgi\npool.p.identity = i\n"
+                                 "pool.p.interpreter.php = /usr/bin/php\npool.p.environment.A_1 = \"x = # \"\n"
+                                 "identity.i.environment.PATH = /bin\nidentity.i.groups = www 27\n"
+                                 "identity.i.read = \"/a b\" /c\nidentity.i.network = unix\n"
+                                 "identity.i.syscalls = full\n"),
+                         PrintDetail::VALUES));
+  ASSERT_EQ(tree.settings().pools.size(), 1U);
+  const PoolSettings& pool = tree.settings().pools[0];
+  EXPECT_EQ(pool.interpreters, (std::vector<NamedValue>{{"php", "/usr/bin/php"}}));
+  EXPECT_EQ(pool.environment, (std::vector<NamedValue>{{"A_1", "x = # "}}));
+  const IdentitySettings& identity = tree.settings().identities[0];
+  EXPECT_EQ(identity.environment, (std::vector<NamedValue>{{"PATH", "/bin"}}));
+  EXPECT_EQ(identity.groups, (std::vector<std::string>{"www", "27"}));
+  EXPECT_EQ(identity.read, (std::vector<std::string>{"/a b", "/c"}));
+  EXPECT_EQ(identity.network, NetworkSetting::UNIX);
+  EXPECT_EQ(identity.syscalls, SyscallsSetting::FULL);
+  for (const char* wrong : {"identity.i.read = a", "identity.i.groups = auto", "identity.i.groups = -x",
+                            "pool.p.environment.1A = x", "pool.p.environment.A-B = x", "pool.p.interpreter.PHP = /x"}) {
+    (void)test::errors_of(wrong);
+  }
+}
+
 TEST(ConfigPrint, every_root_key_is_printed_even_unset) {
   const std::string text = print_tree(Tree(), PrintDetail::VALUES);
   size_t keys = 0;
