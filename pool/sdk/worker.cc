@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <fcntl.h>
 #include <poll.h>
 #include <string>
 #include <sys/eventfd.h>
@@ -53,7 +54,10 @@ Status open_worker(penstock_worker& worker) {
   if (!numbers) return std::unexpected(numbers.error());
   ::unsetenv(PENSTOCK_WORKER_VARIABLE);  // what this process starts is no worker
   std::vector<UniqueFd> fds;
-  for (const int number : *numbers) fds.emplace_back(number);
+  for (const int number : *numbers) {
+    (void)::fcntl(number, F_SETFD, FD_CLOEXEC);  // nor does it get its memory
+    fds.emplace_back(number);
+  }
   Result<Segment> segment = Segment::map(fds[0].get(), fds[1].get(), Segment::Side::WORKER);
   if (!segment) return std::unexpected(segment.error());
   worker.segment = std::move(*segment);

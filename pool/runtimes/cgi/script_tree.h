@@ -1,0 +1,39 @@
+// ScriptTree: which file below a root answers for a path, and what of the path is left for it (PATH_INFO).
+//
+// Walks the path from the root until it meets a file. Symbolic links are followed where they lead to something below
+// the root, and nowhere else (openat2(2), RESOLVE_BENEATH); a name that begins with a dot is never looked for, and only
+// regular files are scripts. What is checked here is a name: that nobody puts something else there before it is run is
+// for the pool's identity, which should not be able to write below the root (`penstock secure audit`).
+#pragma once
+
+#include "src/base/result.h"
+#include "src/base/unique_fd.h"
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace penstock {
+
+struct FoundScript {
+  std::string below_root;                            // "/a/b.cgi"
+  std::string path_info;                             // "" or "/..."
+  [[nodiscard]] std::string_view name() const;       // "b.cgi"
+  [[nodiscard]] std::string_view extension() const;  // "cgi"; "" for none
+};
+
+class ScriptTree {
+ public:
+  // `root` as option_directory() gives it.
+  [[nodiscard]] static Result<ScriptTree> open(const std::string& root);
+  // `path`: decoded, "" or "/...". Nothing: no script answers for it.
+  [[nodiscard]] std::optional<FoundScript> find(std::string_view path) const;
+  [[nodiscard]] const std::string& root() const { return root_; }
+
+ private:
+  ScriptTree() = default;
+  std::string root_;
+  UniqueFd directory_;
+};
+
+}  // namespace penstock

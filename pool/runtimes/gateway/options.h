@@ -1,0 +1,34 @@
+// The command line of a runtime program: `--name VALUE`, `--name=VALUE` and `--name`, each handed to a function that
+// says what is wrong with it.
+#pragma once
+
+#include "src/base/result.h"
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace penstock {
+
+struct RuntimeOption {
+  std::string_view name;  // "--root"
+  bool has_value = true;
+  std::function<Status(std::string_view value)> take;
+};
+
+// Error: a sentence that names the option. Words that are no option are an error.
+[[nodiscard]] Status read_options(std::span<char* const> words, std::span<const RuntimeOption> options);
+
+// Decimal, within the bounds.
+[[nodiscard]] Result<uint32_t> option_number(std::string_view value, uint32_t min, uint32_t max);
+// "NAME=VALUE": both parts; NAME is letters, digits and underscores.
+[[nodiscard]] Result<std::pair<std::string, std::string>> option_variable(std::string_view value);
+// An absolute path to a directory that is there, without a slash at its end ("/": empty).
+[[nodiscard]] Result<std::string> option_directory(std::string_view value);
+// An absolute path to a file that this process may execute.
+[[nodiscard]] Result<std::string> option_program(std::string_view value);
+
+}  // namespace penstock

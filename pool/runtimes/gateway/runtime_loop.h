@@ -1,0 +1,75 @@
+// RuntimeLoop: the event loop of a runtime program: the worker's rings, descriptors and timers, on one thread (epoll).
+//
+// Callbacks may watch, change and forget anything, themselves included. Level-triggered: a callback need not take all.
+// After every turn the worker's rings are looked at, so that what callbacks did to exchanges goes out.
+#pragma once
+
+#include "pool/sdk/penstock_worker.h"
+#include "src/base/clock.h"
+#include "src/base/result.h"
+#include "src/base/time.h"
+#include "src/base/unique_fd.h"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace penstock {
+
+class RuntimeLoop {
+ public:
+  using Watch = uint64_t;  // 0: none
+  struct Timer {           // serial 0: none
+    MonoTime at;
+    uint64_t serial = 0;
+    auto operator<=>(const Timer&) const = default;
+  };
+
+  // Error: what epoll_create1 and signalfd refuse.
+  [[nodiscard]] static Result<std::unique_ptr<RuntimeLoop>> make();
+  RuntimeLoop(const RuntimeLoop&) = delete;
+  RuntimeLoop& operator=(const RuntimeLoop&) = delete;
+
+  // `events` as in epoll_ctl(2); 0 watches nothing for now, not even EPOLLHUP. The descriptor stays the caller's, who
+  // forgets the watch before it is closed.
+  [[nodiscard]] Result<Watch> watch(int fd, uint32_t events, std::function<void(uint32_t)> call);
+  void change(Watch watch, uint32_t events);  // REQUIRES: not 0
+  void forget(Watch& watch);                  // 0 afterwards; 0 is no error
+
+  [[nodiscard]] Timer after(Duration wait, std::function<void()> call);
+  void cancel(Timer& timer);  // none afterwards; none is no error
+
+  [[nodiscard]] MonoTime now() const { return now_; }
+
+  // Until the worker should end, or SIGTERM came, which run() takes as a signal descriptor. Gives false for SIGTERM.
+  bool run(penstock_worker* worker);
+  // `call` at the end of this turn, or of the next.
+  void at_end_of_turn(std::function<void()> call) { ends_.push_back(std::move(call)); }
+
+ private:
+  struct Entry {
+    int fd = -1;
+    uint32_t events = 0;
+    std::function<void(uint32_t)> call;
+  };
+  RuntimeLoop() = default;
+  [[nodiscard]] int wait_ms() const;
+  void fire_timers();
+  void finish_turn();
+
+  RealClock clock_;
+  MonoTime now_;
+  UniqueFd epoll_;
+  UniqueFd signals_;
+  uint64_t last_ = 0;  // watch or timer
+  std::unordered_map<uint64_t, std::unique_ptr<Entry>> entries_;
+  std::vector<std::unique_ptr<Entry>> forgotten_;  // a callback may forget itself; emptied between turns
+  std::map<Timer, std::function<void()>> timers_;
+  std::vector<std::function<void()>> ends_;
+};
+
+}  // namespace penstock
