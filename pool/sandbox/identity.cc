@@ -2,6 +2,7 @@
 
 #include "src/base/bytes.h"
 
+#include <grp.h>
 #include <pwd.h>
 #include <unistd.h>
 #include <vector>
@@ -66,6 +67,21 @@ Result<RoleIdentity> resolve_identity(std::string_view setting, std::string_view
   if (!user) return std::unexpected(user.error());
   if (!user->has_value()) return fail("no such user: " + std::string(setting));
   return std::move(**user);
+}
+
+Result<gid_t> resolve_group(std::string_view setting) {
+  const std::string name(setting);
+  std::optional<uint64_t> number = parse_decimal(setting);
+  if (!number) {
+    std::vector<char> buffer(64 * 1024);
+    group gr{};
+    group* found = nullptr;
+    const int rc = ::getgrnam_r(name.c_str(), &gr, buffer.data(), buffer.size(), &found);
+    if (found == nullptr) return rc == 0 ? fail("no such group: " + name) : fail_errno("look up group " + name, rc);
+    number = gr.gr_gid;
+  }
+  if (*number == 0 || *number > 0xfffffffe) return fail("group " + name + " is not allowed");
+  return static_cast<gid_t>(*number);
 }
 
 }  // namespace penstock

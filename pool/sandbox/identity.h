@@ -23,4 +23,7 @@ struct RoleIdentity {
 // Errors: no such user; user is root.
 [[nodiscard]] Result<RoleIdentity> resolve_identity(std::string_view setting, std::string_view role);
 
+// The gid of a group, by name or number. Errors: no such group; it is root's.
+[[nodiscard]] Result<gid_t> resolve_group(std::string_view setting);
+
 }  // namespace penstock

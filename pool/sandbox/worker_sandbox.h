@@ -16,7 +16,7 @@
 
 namespace penstock {
 
-// Which allow list of system calls the worker lives with.
+// Which allow list of system calls the worker lives with. As bits: processes, network.
 enum class WorkerSyscalls : uint8_t {
   COMPUTE,  // the default: no exec, no sockets, no new processes; at most 80 calls
   PROCESS,  // may also start programs (cgi, and fastcgi that starts its application)
