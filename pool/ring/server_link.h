@@ -111,6 +111,8 @@ class ServerLink {
   // Copies up to one chunk of body; how many bytes were taken. `end`: of the whole body, if all of `bytes` is taken.
   // 0: try again after CONSUMED or later. REQUIRES: is_open(exchange), and no end before.
   [[nodiscard]] size_t send_body(Handle exchange, std::string_view bytes, bool end);
+  // All of the request's body was taken. REQUIRES: is_open(exchange).
+  [[nodiscard]] bool body_is_sent(Handle exchange) const { return exchanges_[exchange.index].body_sent; }
   // The response may go on by so many bytes: as many as the client's side took. REQUIRES: is_open(exchange).
   void grant(Handle exchange, uint32_t bytes);
   // Nobody wants the answer any more: its events end, but for ENDED. REQUIRES: is_open(exchange).

@@ -8,6 +8,7 @@
 #include "src/admin/role_paths.h"
 #include "src/admin/role_sandbox.h"
 #include "src/base/bytes.h"
+#include "src/roles/server_pools.h"
 #include "src/roles/server_queries.h"
 #include "src/server/process.h"
 
@@ -55,6 +56,7 @@ class ServerRole {
 
   Channel channel_;
   ServerProcess process_;
+  ServerPools pools_{process_, channel_};
   UniqueFd doorbell_;
   std::vector<std::string> notes_;
   std::vector<std::string> reach_;  // what Landlock lets us read
@@ -96,8 +98,9 @@ Status ServerRole::start() {
 }
 
 void ServerRole::turn() {
-  pollfd wait{.fd = channel_.fd(), .events = POLLIN, .revents = 0};
-  (void)::poll(&wait, 1, draining_ ? TICK_MS / 10 : TICK_MS);  // an interrupted wait is a short one
+  pollfd waits[] = {{.fd = channel_.fd(), .events = POLLIN, .revents = 0},
+                    {.fd = pools_.wake_fd(), .events = POLLIN, .revents = 0}};
+  (void)::poll(waits, 2, draining_ ? TICK_MS / 10 : TICK_MS);  // an interrupted wait is a short one
   while (!done_) {
     Result<std::optional<ChannelMessage>> message = channel_.receive();
     if (!message) {
@@ -107,6 +110,8 @@ void ServerRole::turn() {
     if (!*message) break;
     obey(std::move(**message));
   }
+  pools_.tell(notes_);
+  tell_all();
   process_.maintain();
   if (draining_) watch_drain();
 }
@@ -129,7 +134,7 @@ void ServerRole::obey(ChannelMessage message) {
       if (process_.turn_over()) (void)channel_.send_wait(MessageKind::PONG, message.id, {}, SEND_PATIENCE);
       break;
     default:
-      break;  // the channel lets nothing else through to a server
+      (void)pools_.obey(message, notes_);  // the channel lets nothing else through to a server
   }
 }
 

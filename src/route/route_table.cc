@@ -12,9 +12,12 @@ namespace {
 
 constexpr uint32_t method_bit(Method method) { return 1U << static_cast<unsigned>(method); }
 
+const std::vector<std::string> APPLICATION_METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"};
+
 void set_methods(Route& route, const std::vector<std::string>& methods) {
   route.methods = 0;
   route.allow.clear();
+  route.other_methods.clear();
   for (const std::string& text : methods) {
     const Method method = method_from_text(text);
     if (method == Method::OTHER) {
@@ -120,8 +123,11 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
     route->precompressed = over.precompressed.value_or(base.precompressed);
     route->compress = over.compress.value_or(base.compress);
     route->unknown_type = over.unknown_type.value_or(base.unknown_type);
-    if (over.methods) set_methods(*route, *over.methods);
-    route->header_block = header_block(from.headers, over.headers, over.cache_control.value_or(from.cache_control));
+    // An application knows its methods and how long its answers keep; the site's word is about files.
+    const bool dynamic = over.handler == HandlerSetting::POOL;
+    if (over.methods || dynamic) set_methods(*route, over.methods.value_or(APPLICATION_METHODS));
+    const std::string& site_cache_control = dynamic ? std::string() : from.cache_control;
+    route->header_block = header_block(from.headers, over.headers, over.cache_control.value_or(site_cache_control));
     const std::string key = route->prefix == "/" ? "" : route->prefix;
     site.by_prefix.insert_or_assign(key, &add_route(site, *route));
   }

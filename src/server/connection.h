@@ -54,9 +54,10 @@ struct Connection {
   bool peer_closed = false;  // the peer's FIN has come
   bool receiving = true;
   bool in_flush_list = false;
-  bool counted = false;  // by the ConnectionLimiter
+  bool awaits_body = false;  // in SERVING: the client has to send more of the body that an application reads
+  bool counted = false;      // by the ConnectionLimiter
   bool counted_per_client = false;
-  BodyKind body = BodyKind::NONE;  // of the request whose body is being drained
+  BodyKind body = BodyKind::NONE;  // of the request whose body is being forwarded or drained
   RequestParser parser;
   JournalSlot slot;       // of the head that has begun and is not complete
   uint32_t requests = 0;  // heads complete

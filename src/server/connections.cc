@@ -6,6 +6,7 @@
 
 #include "src/server/connections.h"
 
+#include "src/server/pools/pool_bridge.h"
 #include "src/server/walk.h"
 
 #include <algorithm>
@@ -173,7 +174,9 @@ size_t consume(Core& core, Connection& c, std::string_view bytes) {
         now_used = drain_body(core, c, rest);
         break;
       case ConnectionState::SERVING:
-        return used;
+        // Behind a head that waits for its answer: its body, if an application reads it, or the next request.
+        if (c.exchange->dispatch != nullptr) now_used = core.pools->take_body(*c.exchange, rest);
+        break;
       case ConnectionState::CLOSING:
       case ConnectionState::LINGERING:
       case ConnectionState::CLOSED:
@@ -298,6 +301,9 @@ void connection_peer_closed(Core& core, Connection& c) {
   c.peer_closed = true;
   switch (c.state) {
     case ConnectionState::SERVING:
+      if (c.exchange->dispatch != nullptr && c.input.empty() && core.pools->may_leave(*c.exchange)) {
+        end_connection(core, c, EndKind::CLOSE, Reason::CONNECTION_DROPPED);
+      }
       return;  // a half-closed client still wants its answer (RFC 9112 section 9.6)
     case ConnectionState::READING:
       if (c.sending != nullptr || c.filling != nullptr) {  // it still wants what it asked for
@@ -402,10 +408,12 @@ void connection_answered(Core& core, Connection& c, const Exchange& exchange) {
     std::string().swap(c.input);
   } else if (exchange.head.body != BodyKind::NONE && !exchange.body_done) {
     c.state = ConnectionState::DRAINING;
-    c.body = exchange.head.body;
-    c.body_left = exchange.head.content_length;
     c.drained_bytes = 0;
-    c.chunks = ChunkDecoder{};
+    if (!exchange.forwarded) {  // else from where the application stopped reading
+      c.body = exchange.head.body;
+      c.body_left = exchange.head.content_length;
+      c.chunks = ChunkDecoder{};
+    }
     set_deadline(core, c, DeadlineKind::BODY, core.config->settings.limits_body_timeout);
   } else {
     c.state = ConnectionState::READING;

@@ -1,5 +1,7 @@
 #include "src/server/core.h"
 
+#include "src/server/pools/pool_bridge.h"
+
 namespace penstock {
 
 Core::Core(uint32_t reactor, Transport& its_transport, FileReader& its_reader, Loader& its_loader, Journal& its_journal,
@@ -16,6 +18,9 @@ Core::Core(uint32_t reactor, Transport& its_transport, FileReader& its_reader, L
       wheel(now),
       connections(limits.connections_max),
       exchanges(2 * limits.connections_max + 1),
-      outgoings(2 * limits.connections_max + 1) {}
+      outgoings(2 * limits.connections_max + 1),
+      pools(std::make_unique<PoolBridge>(*this)) {}
+
+Core::~Core() = default;
 
 }  // namespace penstock

@@ -17,9 +17,12 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace penstock {
+
+class PoolBridge;
 
 struct ReactorLimits {
   uint32_t connections_max = 16'384;  // open or not yet wholly gone
@@ -28,6 +31,7 @@ struct ReactorLimits {
 struct Core {
   Core(uint32_t reactor, Transport& its_transport, FileReader& its_reader, Loader& its_loader, Journal& its_journal,
        Counters& its_counters, Clock& its_clock, ServerShared& with_others, const ReactorLimits& limits);
+  ~Core();
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
 
@@ -58,6 +62,7 @@ struct Core {
   std::vector<Connection*> flush_list;  // connections with answers of this turn
   CompressDesk compress;                // hot entries that wait for their compressed variants
   WallTime wall;                        // of this turn
+  std::unique_ptr<PoolBridge> pools;    // never null
 };
 
 }  // namespace penstock

@@ -67,7 +67,7 @@ void connection_timer(Core& core, Connection& c) {
     return;
   }
   const bool has_deadline = c.state == ConnectionState::READING || c.state == ConnectionState::DRAINING ||
-                            c.state == ConnectionState::LINGERING;
+                            c.state == ConnectionState::LINGERING || c.awaits_body;
   if (has_deadline && core.now >= c.deadline) {
     expire(core, c);
     return;

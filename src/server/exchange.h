@@ -27,20 +27,22 @@
 namespace penstock {
 
 struct Connection;
+struct Dispatch;
 
-enum class Step : uint8_t { LOOKUP, ROUTE, FILL, DELIVER };
+enum class Step : uint8_t { LOOKUP, ROUTE, FILL, DELIVER, DISPATCH };
 
 // What a step says to the walk.
 enum class StepResult : uint8_t {
-  NEXT,     // on to the following step
-  FILL,     // a file must be read (again): an error page
-  DELIVER,  // the answer is known: straight to Deliver
-  PARKED,   // waits; somebody will call resume with the step to go on at
-  DONE      // finished: the exchange has been given back
+  NEXT,      // on to the following step
+  FILL,      // a file must be read (again): an error page
+  DISPATCH,  // an application answers
+  DELIVER,   // the answer is known: straight to Deliver
+  PARKED,    // waits; somebody will call resume with the step to go on at
+  DONE       // finished: the exchange has been given back
 };
 
 // A piece of a body that is too long for one Outgoing: a range of the entry, of an open file, or text.
-struct Segment {
+struct AnswerPiece {
   enum class Kind : uint8_t { TEXT, BODY, FILE } kind = Kind::TEXT;
   uint64_t offset = 0;  // in the body or file, or in Exchange::segment_text
   uint64_t size = 0;
@@ -89,6 +91,10 @@ struct ExchangeFacts {
   std::string_view content_type;  // of a streamed file
   const Body* body = nullptr;     // of the variant that is sent; held by `entry`
   size_t segment_next = 0;
+  Dispatch* dispatch = nullptr;  // of the PoolBridge, while an application is at work on it
+  uint16_t app_status = 0;       // what the application answered; 0: the answer is ours
+  bool forwarded = false;        // the connection reads the request's body for an application
+  uint8_t executed = 0;          // URLs that stood in for this one
 };
 
 struct Exchange : ExchangeFacts {
@@ -100,6 +106,7 @@ struct Exchange : ExchangeFacts {
     kept_head.clear();
     path.clear();
     location.clear();
+    instead.clear();
     segments.clear();
     segment_text.clear();
   }
@@ -109,7 +116,8 @@ struct Exchange : ExchangeFacts {
   std::string kept_head;   // the head's bytes once parked; `head` then points into it
   std::string path;        // canonical; of an error page while that is loaded
   std::string location;    // of a redirect
-  std::vector<Segment> segments;
+  std::string instead;     // target of the URL that stands in for the requested one; `head` then points into it
+  std::vector<AnswerPiece> segments;
   std::string segment_text;
 
   RequestHead head;

@@ -17,6 +17,9 @@
 
 namespace penstock {
 
+struct PoolWorker;
+struct SharedPool;
+
 struct ReactorMessage {
   enum class Kind : uint8_t {
     FILL_DONE,        // for `exchange`: `entry` (a pin comes with it) or, without one, try for yourself
@@ -26,12 +29,19 @@ struct ReactorMessage {
     ADD_LISTENER,     // `listener`, `fd`: the fd stays the control thread's
     REMOVE_LISTENER,  // `listener`
     ACCEPT_AGAIN,     // look at what waits on the listeners
+    WORKER_ADDED,     // `worker`: a link to it is to be made
+    WORKER_RETIRED,   // `worker` gets nothing more
+    WORKER_GONE,      // `worker` has ended: let go of it
+    POOL_SERVICE,     // `pool` is in service or out of it
+    POOL_TURN,        // a place in a worker of `pool` is free, and the next request of this reactor may have it
   };
   Kind kind = Kind::STOP;
   Handle exchange;
   const Entry* entry = nullptr;
   uint32_t listener = 0;
   int fd = -1;
+  PoolWorker* worker = nullptr;
+  SharedPool* pool = nullptr;
 };
 
 class Inbox {

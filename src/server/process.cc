@@ -67,6 +67,7 @@ ServerProcess::Parts::Parts(const Settings& settings, uint32_t reactor_count, ui
 void ServerProcess::Parts::publish(const Tree& tree, std::vector<std::string>& notes) {
   auto next = std::make_unique<Snapshot>(tree, static_cast<uint32_t>(inboxes.size()), types);
   for (std::string& complaint : open_roots(*next)) notes.push_back(std::move(complaint));
+  pools.bind(*next);
   const uint64_t print = serving_fingerprint(tree);
   if (serving_generation == 0 || print != fingerprint) serving_generation = tree.generation() + 1;
   fingerprint = print;
@@ -140,9 +141,12 @@ Status ServerProcess::prepare(const Tree& tree, const ServerOptions& options, st
   parts.compress = std::make_unique<CompressQueue>(parts.bodies, parts.validity, CompressOptions{}, wakes);
   parts.control_wake.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!parts.control_wake.valid()) return fail_errno("eventfd for the control thread");
-  parts.shared = std::make_unique<ServerShared>(
-      ServerShared{parts.snapshots, parts.ledger, parts.validity, parts.bodies, parts.cache, parts.admission,
-                   parts.fills, *parts.compress, parts.limiter, parts.inboxes, parts.control_wake.get()});
+  Result<std::unique_ptr<PoolReports>> reports = PoolReports::create();
+  if (!reports) return std::unexpected(reports.error());
+  parts.pool_reports = std::move(*reports);
+  parts.shared = std::make_unique<ServerShared>(ServerShared{
+      parts.snapshots, parts.ledger, parts.validity, parts.bodies, parts.cache, parts.admission, parts.fills,
+      *parts.compress, parts.limiter, parts.inboxes, parts.control_wake.get(), parts.pool_reports.get()});
   parts.publish(tree, notes);
   return {};
 }
@@ -271,6 +275,7 @@ void ServerProcess::maintain() {
   for (int slice = 0; slice < 64 && parts.cache.maintain(parts.clock.now()); ++slice) {
   }
   (void)parts.snapshots.collect();
+  parts.pools.collect();
 }
 
 bool ServerProcess::drain() {
@@ -295,6 +300,8 @@ void ServerProcess::stop_reactors() {
 }
 
 CacheTable& ServerProcess::cache() { return parts_->cache; }
+PoolTable& ServerProcess::pools() { return parts_->pools; }
+PoolReports& ServerProcess::pool_reports() { return *parts_->pool_reports; }
 const Snapshot& ServerProcess::config() const { return *parts_->snapshots.current(); }
 MonoTime ServerProcess::now() { return parts_->clock.now(); }
 

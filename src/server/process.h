@@ -20,6 +20,9 @@
 
 namespace penstock {
 
+class PoolReports;
+class PoolTable;
+
 // A listening socket by the number that the supervisor gave it.
 struct ServerListener {
   static constexpr int32_t ANY_REACTOR = -1;
@@ -71,6 +74,11 @@ class ServerProcess {
   [[nodiscard]] bool finished() const;
   // Ends what is left of connections and requests, and joins the reactors.
   void stop_reactors();
+
+  // Workers and pools: what the supervisor says of them goes in by the table, what reactors see comes out as reports.
+  // REQUIRES: prepared.
+  [[nodiscard]] PoolTable& pools();
+  [[nodiscard]] PoolReports& pool_reports();
 
   // For questions.
   [[nodiscard]] CacheTable& cache();

@@ -5,6 +5,7 @@
 
 #include "src/files/inotify_watch.h"
 #include "src/files/thread_file_reader.h"
+#include "src/server/pools/pool_table.h"
 #include "src/server/process.h"
 
 #include <atomic>
@@ -43,6 +44,8 @@ struct ServerProcess::Parts {
   FillTable fills;
   ConnectionLimiter limiter;
   std::vector<std::unique_ptr<Inbox>> inboxes;
+  std::unique_ptr<PoolReports> pool_reports;
+  PoolTable pools{inboxes, clock};
   std::unique_ptr<InotifyWatch> watch;
   std::unique_ptr<CompressQueue> compress;
   std::unique_ptr<FileWorker> worker;

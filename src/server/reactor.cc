@@ -3,6 +3,7 @@
 #include "src/base/allocations.h"
 #include "src/http/date.h"
 #include "src/server/connections.h"
+#include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/steps.h"
 #include "src/server/walk.h"
 
@@ -12,7 +13,7 @@
 namespace penstock {
 namespace {
 
-enum WakeId : uint32_t { WAKE_INBOX = 1, WAKE_FILES = 2, WAKE_COMPRESS = 3 };
+enum WakeId : uint32_t { WAKE_INBOX = 1, WAKE_FILES = 2, WAKE_COMPRESS = 3, WAKE_WORKERS = 4 };
 
 // Even with nothing to do a reactor looks around this often: it adopts a new config, renews the date.
 constexpr Duration REST_MAX = milliseconds(500);
@@ -39,6 +40,7 @@ Status Reactor::start() {
   if (core_.reader.wake_fd() >= 0) {
     if (Status added = transport.add_wake_source(core_.reader.wake_fd(), WAKE_FILES); !added) return added;
   }
+  if (Status added = core_.pools->start(WAKE_WORKERS); !added) return added;
   if (compress_wake_fd_ >= 0) return transport.add_wake_source(compress_wake_fd_, WAKE_COMPRESS);
   return {};
 }
@@ -74,17 +76,20 @@ MonoTime Reactor::wait_until(MonoTime deadline) const {
   if (turns_to_accept_ > 0) return core_.now;
   deadline = std::min(deadline, core_.now + REST_MAX);
   deadline = std::min(deadline, core_.wheel.next_due());
+  deadline = std::min(deadline, core_.pools->next_due());
   return std::min(deadline, core_.loader.next_due());
 }
 
 void Reactor::turn(MonoTime deadline) {
   const uint64_t allocations_before = allocations_of_this_thread();
   deadline = wait_until(deadline);
-  const bool may_wait = deadline > core_.now;
+  const bool may_wait = deadline > core_.now && core_.pools->may_wait();
+  if (!may_wait) deadline = core_.now;
   core_.shared.cache.quiescent(core_.index);
   if (may_wait) core_.shared.cache.offline(core_.index);
   const size_t count = core_.transport.poll(core_.now, deadline, events_);
   if (may_wait) core_.shared.cache.online(core_.index);
+  core_.pools->awake();
   take_time();
   adopt_config();
   if (turns_to_accept_ > 0) --turns_to_accept_;
@@ -93,6 +98,7 @@ void Reactor::turn(MonoTime deadline) {
   take_messages();
   take_loads();
   take_timers();
+  core_.pools->turn();
   flush_all(core_);
 
   core_.journal.turn_end();
@@ -119,6 +125,7 @@ void Reactor::handle(const TransportEvent& event) {
   if (event.kind == TransportEventKind::WOKEN) {
     if (event.id == WAKE_INBOX) inbox_woken_ = true;
     if (event.id == WAKE_COMPRESS) compress_woken_ = true;
+    if (event.id == WAKE_WORKERS) core_.pools->doorbell();
     return;
   }
   if (event.kind == TransportEventKind::CLOSED) {
@@ -191,6 +198,13 @@ void Reactor::obey(const ReactorMessage& message) {
       core_.transport.pause_accept(true);
       core_.transport.pause_accept(false);
       break;
+    case ReactorMessage::Kind::WORKER_ADDED:
+    case ReactorMessage::Kind::WORKER_RETIRED:
+    case ReactorMessage::Kind::WORKER_GONE:
+    case ReactorMessage::Kind::POOL_SERVICE:
+    case ReactorMessage::Kind::POOL_TURN:
+      core_.pools->obey(message);
+      break;
   }
 }
 
@@ -233,7 +247,8 @@ bool Reactor::drained() const { return core_.draining && turns_to_accept_ == 0 &
 
 bool Reactor::pools_are_full() const {
   return core_.connections.count() == 0 && core_.outgoings.count() == 0 &&
-         core_.exchanges.count() == (core_.spare == nullptr ? 0U : 1U) && core_.loader.loads() == 0;
+         core_.exchanges.count() == (core_.spare == nullptr ? 0U : 1U) && core_.loader.loads() == 0 &&
+         core_.pools->count() == 0;
 }
 
 void Reactor::run() {

@@ -18,6 +18,8 @@
 
 namespace penstock {
 
+class PoolReports;
+
 struct ServerShared {
   SnapshotStore& snapshots;
   MemoryLedger& ledger;
@@ -30,6 +32,7 @@ struct ServerShared {
   ConnectionLimiter& limiter;
   std::vector<std::unique_ptr<Inbox>>& inboxes;  // by reactor
   int control_wake_fd = -1;                      // an eventfd: written when a reactor has done as LOOK told it
+  PoolReports* pool_reports = nullptr;           // nullptr: no pools here
 };
 
 }  // namespace penstock

@@ -26,6 +26,8 @@
 
 namespace penstock {
 
+struct SharedPool;
+
 struct Snapshot {
   // `types` outlives it.
   Snapshot(const Tree& tree, uint32_t reactors, const MimeTypes& types);
@@ -52,6 +54,10 @@ struct Snapshot {
     std::unique_ptr<MimeTable> mime;
   };
   std::vector<Serving> serving;
+
+  // Given by PoolTable::bind(); both stay empty where there is none (the simulator without pools).
+  std::vector<const PoolSettings*> pools;  // by SharedPool::number; nullptr: this generation has it no more
+  std::vector<SharedPool*> pool_of_route;  // by Route::number; nullptr: not a route to a pool
 
   // Exchanges of reactor r that began under this snapshot and are not finished. One writer each.
   struct alignas(64) Pins {

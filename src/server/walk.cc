@@ -6,6 +6,7 @@
 #include "src/server/walk.h"
 
 #include "src/server/connections.h"
+#include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/steps.h"
 
 namespace penstock {
@@ -26,7 +27,7 @@ void recycle(Core& core, Exchange& ex) {
 Outcome outcome_of(const Exchange& ex) {
   const ReasonInfo& info = reason_info(ex.reason);
   Outcome outcome;
-  outcome.status = info.status;
+  outcome.status = ex.app_status != 0 ? ex.app_status : info.status;
   outcome.sub_status = info.sub_status;
   outcome.reason = static_cast<uint16_t>(ex.reason);
   outcome.verdict = static_cast<uint16_t>(ex.verdict);
@@ -78,6 +79,9 @@ void walk(Core& core, Exchange& ex, Step step) {
       case Step::DELIVER:
         result = deliver_step(core, ex);
         break;
+      case Step::DISPATCH:
+        result = core.pools->dispatch(ex);
+        break;
     }
     switch (result) {
       case StepResult::NEXT:
@@ -85,6 +89,9 @@ void walk(Core& core, Exchange& ex, Step step) {
         break;
       case StepResult::FILL:
         step = Step::FILL;
+        break;
+      case StepResult::DISPATCH:
+        step = Step::DISPATCH;
         break;
       case StepResult::DELIVER:
         step = Step::DELIVER;
@@ -198,7 +205,19 @@ void abandon_exchange(Core& core, Exchange& ex, Reason why) {
     c.sending->keep_open(core.reader, ex.stream);  // the transport may still read from it
     ex.stream = -1;
   }
+  if (ex.dispatch != nullptr) core.pools->leave(ex);
   if (leave_fill(core, ex)) recycle(core, ex);
+}
+
+void leave_body_unread(Core& core, Exchange& ex) {
+  const RequestHead& head = ex.head;
+  const uint64_t drain_max = core.config->settings.limits_drain_bytes;
+  // Who waits for 100 Continue gets the final answer instead and may or may not send the body
+  // (RFC 9110 section 10.1.1): the framing is open, so the connection ends behind the answer.
+  if (head.expect_continue || (head.body == BodyKind::LENGTH && head.content_length > drain_max)) {
+    ex.keep_alive = false;
+    ex.lingers = true;
+  }
 }
 
 void free_exchange(Core& core, Exchange& ex) { recycle(core, ex); }

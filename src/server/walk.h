@@ -1,7 +1,8 @@
 // The walk of an exchange: which step follows which, how it waits and how it ends.
 //
 //   Lookup ── hit ───────────────────────────────► Deliver ──► finished
-//      └ miss ► Route ► Fill ──────────────────────►┘
+//      └ miss ► Route ┬► Fill ─────────────────────►┤
+//                     └► Dispatch ► a worker ──────►┘
 // Every detour (refusal, redirect, error page) rejoins at Deliver.
 #pragma once
 
@@ -25,6 +26,9 @@ void keep_head(Core& core, Exchange& exchange);
 // The answer is complete (with the transport, or copied into Outgoing): closes the journal record, gives
 // the exchange back, and lets the connection go on to what follows.
 void finish_exchange(Core& core, Exchange& exchange);
+
+// Nobody reads the body of its request: says whether the connection can go on behind the answer.
+void leave_body_unread(Core& core, Exchange& exchange);
 
 // The connection ends under it: closes the journal record with `why` (aborted). An exchange that leads a
 // fill lives on without a connection until the fill is over.

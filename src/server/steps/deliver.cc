@@ -4,6 +4,7 @@
 #include "src/server/steps/deliver.h"
 
 #include "src/server/connections.h"
+#include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/steps.h"
 
 #include <cstring>
@@ -95,6 +96,7 @@ size_t copy_head(Outgoing& out, std::string_view head, size_t date_at, const Cor
 }
 
 StepResult deliver_step(Core& core, Exchange& ex) {
+  if (ex.dispatch != nullptr) return core.pools->deliver(ex);
   if (ex.composed) return deliver_segments(core, ex);
   if (find_error_page(ex)) return StepResult::FILL;
   core.journal.stage(ex.slot, Stage::DELIVER, core.now);

@@ -26,7 +26,7 @@ struct Representation {
   std::string_view content_type;
   int64_t last_modified = INT64_MIN;
   uint64_t size = 0;
-  Segment::Kind source = Segment::Kind::BODY;
+  AnswerPiece::Kind source = AnswerPiece::Kind::BODY;
 };
 
 // Bytes of a file that go out before it is looked at again, and before other connections get their turn.
@@ -48,7 +48,7 @@ StepResult compose(Core& core, Exchange& ex, std::string_view head) {
 }
 
 void add_text(Exchange& ex, std::string_view text) {
-  ex.segments.push_back({.kind = Segment::Kind::TEXT, .offset = ex.segment_text.size(), .size = text.size()});
+  ex.segments.push_back({.kind = AnswerPiece::Kind::TEXT, .offset = ex.segment_text.size(), .size = text.size()});
   ex.segment_text.append(text);
 }
 
@@ -153,19 +153,19 @@ const Variant* choose_variant(const Exchange& ex) {
 }
 
 // Puts as much of `segment` as there is room for; true if all of it is in.
-bool put_segment(Core& core, Exchange& ex, Outgoing& out, Segment& segment) {
+bool put_segment(Core& core, Exchange& ex, Outgoing& out, AnswerPiece& segment) {
   uint64_t size = segment.size;
   switch (segment.kind) {
-    case Segment::Kind::TEXT:
+    case AnswerPiece::Kind::TEXT:
       if (!out.fits(size, 0)) return false;
       out.copy({ex.segment_text.data() + segment.offset, static_cast<size_t>(size)});
       core.counters.bytes_copied.add(size);
       break;
-    case Segment::Kind::BODY:
+    case AnswerPiece::Kind::BODY:
       if (!out.fits(0, 1)) return false;
       out.refer(*ex.body, segment.offset, size);
       break;
-    case Segment::Kind::FILE:
+    case AnswerPiece::Kind::FILE:
       if (!out.fits(0, 1)) return false;
       size = std::min(size, STREAM_WINDOW);
       out.refer_file(ex.stream, segment.offset, size, true);
@@ -174,7 +174,7 @@ bool put_segment(Core& core, Exchange& ex, Outgoing& out, Segment& segment) {
   ex.body_bytes_out += size;
   segment.offset += size;
   segment.size -= size;
-  return segment.size == 0 && segment.kind != Segment::Kind::FILE;  // a file: one window at a time
+  return segment.size == 0 && segment.kind != AnswerPiece::Kind::FILE;  // a file: one window at a time
 }
 
 // The file behind a stream is still the one that was opened.
@@ -229,7 +229,7 @@ StepResult deliver_stream(Core& core, Exchange& ex) {
                                  .content_type = ex.content_type,
                                  .last_modified = source.last_modified,
                                  .size = source.size,
-                                 .source = Segment::Kind::FILE});
+                                 .source = AnswerPiece::Kind::FILE});
 }
 
 StepResult deliver_segments(Core& core, Exchange& ex) {
@@ -245,7 +245,7 @@ StepResult deliver_segments(Core& core, Exchange& ex) {
   Outgoing* out = room_for(core, c, 0, 0);
   if (out == nullptr) return wait_for_sent(ex);
   while (ex.segment_next < ex.segments.size()) {
-    Segment& segment = ex.segments[ex.segment_next];
+    AnswerPiece& segment = ex.segments[ex.segment_next];
     const bool whole = put_segment(core, ex, *out, segment);
     if (segment.size == 0) ++ex.segment_next;
     if (!whole) break;

@@ -1,13 +1,17 @@
 // Route: what the config says about this URL. Cold: a hot hit was here once, under this generation.
 
 #include "src/http/host.h"
+#include "src/http/syntax.h"
 #include "src/server/steps/steps.h"
 #include "src/server/walk.h"
 
+#include <algorithm>
 #include <array>
 
 namespace penstock {
 namespace {
+
+constexpr uint8_t EXECUTE_MAX = 5;  // URLs that may stand in for one request, one after the other
 
 StepResult refuse(Exchange& ex, Reason reason, Verdict verdict = Verdict::BAD_REQUEST) {
   return answer_with(ex, reason, verdict);
@@ -31,18 +35,10 @@ Reason canonical_path(Exchange& ex) {
   return canonical.reason;
 }
 
-// What the body of the request does to the connection: it is never used, so it is dropped within limits.
-Reason look_at_body(Core& core, Exchange& ex) {
+// Whether a request with this body is taken at all.
+Reason look_at_body(const Exchange& ex) {
   const RequestHead& head = ex.head;
   if (head.has(Field::EXPECT) && !head.expect_continue && !ex.http_1_0) return Reason::EXPECTATION_FAILED;
-  if (head.body == BodyKind::NONE) return Reason::NONE;
-  const uint64_t drain_max = core.config->settings.limits_drain_bytes;
-  // Who waits for 100 Continue gets the final answer instead and may or may not send the body
-  // (RFC 9110 section 10.1.1): the framing is open, so the connection ends behind the answer.
-  if (head.expect_continue || (head.body == BodyKind::LENGTH && head.content_length > drain_max)) {
-    ex.keep_alive = false;
-    ex.lingers = true;
-  }
   if (head.body == BodyKind::LENGTH && head.content_length > ex.site->body_bytes) return Reason::CONTENT_LENGTH_LIMIT;
   return Reason::NONE;
 }
@@ -91,16 +87,14 @@ StepResult answer_by_handler(Exchange& ex) {
     case HandlerSetting::STATUS:
       return answer_with(ex, reason_of_status(route.status), Verdict::NOT_STATIC);
     case HandlerSetting::POOL:
-      return answer_with(ex, Reason::APP_OFFLINE, Verdict::NOT_STATIC);
+      return StepResult::DISPATCH;
   }
   return answer_with(ex, Reason::CONFIG_INVALID, Verdict::ERROR_STATUS);
 }
 
-}  // namespace
-
-StepResult route_step(Core& core, Exchange& ex) {
+// From host and path to who answers.
+StepResult find_answer(Core& core, Exchange& ex) {
   const RequestHead& head = ex.head;
-  core.journal.stage(ex.slot, Stage::ROUTE, core.now);
   ex.site = site_of(ex);
   if (ex.site == nullptr) {
     core.counters.host_unknown.add();
@@ -108,7 +102,7 @@ StepResult route_step(Core& core, Exchange& ex) {
     ex.lingers = true;
     return refuse(ex, Reason::SITE_UNKNOWN, Verdict::NO_SITE);
   }
-  if (const Reason reason = look_at_body(core, ex); reason != Reason::NONE) {
+  if (const Reason reason = look_at_body(ex); reason != Reason::NONE) {
     ex.keep_alive = false;
     ex.lingers = true;
     return refuse(ex, reason, Verdict::HAS_BODY);
@@ -134,12 +128,72 @@ StepResult route_step(Core& core, Exchange& ex) {
     return refuse(ex, head.method == Method::OTHER ? Reason::METHOD_UNKNOWN : Reason::METHOD_NOT_ALLOWED,
                   Verdict::UNCACHEABLE_METHOD);
   }
-  if (head.method == Method::OPTIONS) return answer_with(ex, Reason::NO_CONTENT, Verdict::UNCACHEABLE_METHOD);
+  const bool answers_options = ex.route->handler != HandlerSetting::POOL;
+  if (head.method == Method::OPTIONS && answers_options) {
+    return answer_with(ex, Reason::NO_CONTENT, Verdict::UNCACHEABLE_METHOD);
+  }
   if (const StepResult result = answer_by_handler(ex); result != StepResult::NEXT) return result;
   if (head.method != Method::GET && head.method != Method::HEAD) {
     return refuse(ex, Reason::METHOD_NOT_ALLOWED, Verdict::UNCACHEABLE_METHOD);
   }
   return StepResult::NEXT;
+}
+
+}  // namespace
+
+StepResult route_step(Core& core, Exchange& ex) {
+  core.journal.stage(ex.slot, Stage::ROUTE, core.now);
+  const StepResult result = find_answer(core, ex);
+  // An application reads the body; all other answers leave it.
+  if (result != StepResult::DISPATCH && ex.head.body != BodyKind::NONE) leave_body_unread(core, ex);
+  return result;
+}
+
+void execute_instead(Core& core, Exchange& ex, std::string_view target) {
+  const auto say = [&](Reason reason) {
+    ex.reason = reason;
+    resume_exchange(core, ex, Step::DELIVER);
+  };
+  if (++ex.executed > EXECUTE_MAX) return say(Reason::EXECUTE_LOOP);
+  const size_t mark = target.find('?');
+  DecodeRules rules = ex.config->decode_rules;
+  rules.segment_bytes = ex.site->segment_bytes;
+  rules.segments = ex.site->segments;
+  const std::string_view raw = target.substr(0, mark);
+  if (!raw.starts_with('/') || raw.size() > ex.site->url_bytes) return say(Reason::WORKER_HEAD_INVALID);
+  ex.path.resize(canonical_bytes_max(raw.size(), rules));
+  const CanonicalPath canonical = canonicalise(raw, rules, ex.path);
+  if (canonical.reason != Reason::NONE) return say(Reason::WORKER_HEAD_INVALID);
+  ex.path.resize(canonical.path.size());
+  // Escaped anew: what one application names in its own spelling must not become another URL's entry in the cache.
+  std::string escaped(ex.path.size() * 3, '\0');
+  ex.instead = escape_path(ex.path, escaped);
+  const size_t path_bytes = ex.instead.size();
+  if (mark != std::string_view::npos) ex.instead += target.substr(mark);
+  RequestHead& head = ex.head;
+  head.target = ex.instead;
+  head.path = head.target.substr(0, path_bytes);
+  head.has_query = mark != std::string_view::npos;
+  head.query = head.has_query ? head.target.substr(path_bytes + 1) : std::string_view{};
+  if (head.query.size() > ex.site->query_bytes) return say(Reason::WORKER_HEAD_INVALID);
+  if (std::ranges::any_of(head.query, [](char c) { return !is_syntax(c, SYNTAX_QUERY); })) {
+    return say(Reason::WORKER_HEAD_INVALID);
+  }
+  if (head.method != Method::HEAD) {  // the body has gone to who named this URL
+    head.method = Method::GET;
+    head.method_text = method_name(Method::GET);
+  }
+  ex.looked_up = false;
+  ex.route = &RouteTable::find_route(*ex.site, ex.path);
+  if (!RouteTable::allows(*ex.route, head.method, head.method_text)) return say(Reason::METHOD_NOT_ALLOWED);
+  switch (answer_by_handler(ex)) {
+    case StepResult::NEXT:
+      return resume_exchange(core, ex, Step::FILL);
+    case StepResult::DISPATCH:
+      return resume_exchange(core, ex, Step::DISPATCH);
+    default:
+      return resume_exchange(core, ex, Step::DELIVER);
+  }
 }
 
 }  // namespace penstock

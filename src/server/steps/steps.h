@@ -4,6 +4,8 @@
 
 #include "src/server/core.h"
 
+#include <string_view>
+
 namespace penstock {
 
 // Asks the cache by the raw key. A hit goes straight to Deliver: no route, no file, no allocation.
@@ -21,6 +23,9 @@ void fill_done(Core& core, Exchange& exchange, const Entry* entry);
 // A parked exchange whose connection has ended gives up its place. True if the exchange is free now;
 // false if the loader or a message still names it.
 [[nodiscard]] bool leave_fill(Core& core, Exchange& exchange);
+
+// An application named `target`, a URL of the same site, in place of its answer: walks on from its route.
+void execute_instead(Core& core, Exchange& exchange, std::string_view target);
 
 // Composes the answer and sends it, or as much of it as there is room for.
 [[nodiscard]] StepResult deliver_step(Core& core, Exchange& exchange);

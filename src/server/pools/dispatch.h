@@ -1,0 +1,67 @@
+// Dispatch: one request on its way through a pool: it waits, is inside a worker, is answered.
+//
+// Owned by the PoolBridge of one reactor. It lives as long as its exchange needs it or the worker has it, whichever is
+// longer: when the client goes, `exchange` is null and the worker is told; when the worker has ended the exchange,
+// `inside` is false and what is left of the answer waits in `pending` for the client.
+#pragma once
+
+#include "pool/queue/pool_queue.h"
+#include "src/base/handle.h"
+#include "src/base/time.h"
+#include "src/base/timer_wheel.h"
+#include "src/http/status.h"
+
+#include <cstdint>
+#include <string>
+
+namespace penstock {
+
+struct Exchange;
+struct PoolLink;
+class ReactorPool;
+
+// How the end of an answer's body shows (RFC 9112 section 6).
+enum class AnswerFraming : uint8_t {
+  NONE,     // no body: HEAD, 204, 304
+  LENGTH,   // Content-Length
+  CHUNKED,  // to a client of HTTP/1.1
+  CLOSE     // to an older one
+};
+
+struct Dispatch;
+
+// Of request_timeout, later of the grace that follows it. The wheel hands the Timer back.
+struct DispatchTimer : Timer {
+  Dispatch* owner = nullptr;
+};
+
+struct Dispatch : QueueItem {
+  Dispatch() { timer.owner = this; }
+  Dispatch(const Dispatch&) = delete;
+  Dispatch& operator=(const Dispatch&) = delete;
+
+  DispatchTimer timer;
+  Exchange* exchange = nullptr;
+  ReactorPool* pool = nullptr;
+  PoolLink* link = nullptr;  // of the worker that has it, or had it last
+  Handle handle;             // in that link, while `inside`
+  uint32_t tries = 0;        // workers that got it
+  bool inside = false;       // the worker has not ended it
+  bool cancelled = false;    // and was told that nobody wants it
+  bool told_overdue = false;
+  bool body_sent = false;      // some of the request's body has gone to a worker: it cannot be sent again
+  bool body_whole = false;     // all of it
+  bool owes_continue = false;  // the client waits for 100 before it sends the body
+  std::string upload;          // of a chunked body: decoded, and no chunk of the ring was free
+  bool whole = false;          // the worker's answer has ended
+  bool begun = false;          // its head is composed
+  bool failed = false;         // it ended without being whole, or its worker was lost: the connection is to be cut
+  AnswerFraming framing = AnswerFraming::NONE;
+  size_t head_bytes = 0;    // of `pending`: the answer's head, where there was no room for it
+  size_t pending_next = 0;  // what is gone of `pending`
+  std::string pending;      // of the answer, for a client that is slower than the worker; bounded by the link's window
+
+  [[nodiscard]] size_t pending_bytes() const { return pending.size() - pending_next; }
+};
+
+}  // namespace penstock

@@ -1,0 +1,163 @@
+// PoolBridge: what stands between the exchanges of one reactor and the workers of all pools.
+//
+// Down: an exchange is put into its pool's queue, and goes into the ring of a worker that has a place for it; its body
+// follows as the worker reads. Up: what workers say is taken once a turn, checked by the link (pool/ring), and becomes
+// bytes for the client. One owner: the reactor, on its thread. Other reactors are met only in SharedPool and
+// PoolWorker.
+//
+// Each request that enters leaves by exactly one of: an answer to its client; 503 (queue full, waited too long, out of
+// service); 502 (its worker was lost, lied, gave up, or took too long); a connection that is cut because its head had
+// gone out already; or silence, because the client has gone.
+//
+// A link that has nothing under way sleeps: it costs a turn nothing until its doorbell rings.
+#pragma once
+
+#include "pool/queue/worker_choice.h"
+#include "pool/ring/server_link.h"
+#include "src/server/core.h"
+#include "src/server/pools/dispatch.h"
+#include "src/server/pools/pool_reports.h"
+#include "src/server/pools/shared_pool.h"
+#include "src/server/walk.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace penstock {
+
+// The link to one worker process, and the requests that it has of this reactor.
+struct PoolLink {
+  PoolLink(PoolWorker& its_worker, ReactorPool& its_pool, const ChannelMemory& memory, const LinkLimits& limits)
+      : worker(its_worker), pool(its_pool), link(memory, its_worker.epoch, limits), inside(memory.exchanges_max) {}
+
+  PoolWorker& worker;
+  ReactorPool& pool;
+  ServerLink link;
+  std::vector<Dispatch*> inside;  // by slot of the link
+  bool active = false;            // in PoolBridge::active_
+  bool ready_told = false;
+  bool retired = false;
+  bool stop_owed = false;  // its ring was full when it had to be told
+  bool idle_told = false;
+  bool broken = false;  // gets nothing more, its end is due
+  bool ping_out = false;
+  MonoTime ping_sent;
+};
+
+// One pool as this reactor sees it.
+class ReactorPool {
+ public:
+  ReactorPool(SharedPool& its_shared, QueueTurns& turns) : shared(its_shared), queue(its_shared.bound, turns) {}
+
+  SharedPool& shared;
+  PoolQueue queue;
+  std::vector<PoolLink*> links;
+  uint32_t chosen_last = 0;  // place in `links`
+  uint32_t own_turns = 0;    // places handed to own requests while others waited
+  MonoTime need_next;        // when the supervisor is to be told again that requests wait
+  bool listed = false;       // in PoolBridge::waiting_
+};
+
+class PoolBridge {
+ public:
+  explicit PoolBridge(Core& core);
+  PoolBridge(const PoolBridge&) = delete;
+  PoolBridge& operator=(const PoolBridge&) = delete;
+  ~PoolBridge();
+
+  // Registers the doorbells with the transport. Once, on the reactor's thread, before the first turn.
+  [[nodiscard]] Status start(uint32_t wake_id);
+
+  // --- for the steps of an exchange
+  // Queues it, or says why not. PARKED: it goes on at Deliver.
+  [[nodiscard]] StepResult dispatch(Exchange& ex);
+  // As much of the answer as there is room for. REQUIRES: ex.dispatch != nullptr.
+  [[nodiscard]] StepResult deliver(Exchange& ex);
+  // Its connection has ended. REQUIRES: ex.dispatch != nullptr.
+  void leave(Exchange& ex);
+  // The client will send nothing more: it has gone if its request still waits for a worker (who closes a connection
+  // and who shuts one half of it look the same), or if the body is not whole. REQUIRES: ex.dispatch != nullptr.
+  [[nodiscard]] bool may_leave(const Exchange& ex) const;
+  // Bytes of the connection behind the head; how many of them were used. REQUIRES: ex.dispatch != nullptr.
+  [[nodiscard]] size_t take_body(Exchange& ex, std::string_view bytes);
+
+  // --- for the reactor
+  void obey(const ReactorMessage& message);
+  void doorbell();  // the wake source fired
+  // Takes what workers said, looks at the timers, shows workers what there is for them.
+  void turn();
+  // Before the reactor waits; false: there is something to do. After either: awake().
+  [[nodiscard]] bool may_wait();
+  void awake();
+  [[nodiscard]] MonoTime next_due() const;
+  [[nodiscard]] uint32_t count() const { return dispatches_.count(); }
+
+ private:
+  [[nodiscard]] ReactorPool& pool_of(SharedPool& shared);
+  [[nodiscard]] const PoolSettings* settings_of(const ReactorPool& pool) const;
+
+  // links and turns: pool_bridge.cc
+  void add(PoolWorker& worker);
+  void remove(PoolLink& link);
+  [[nodiscard]] PoolLink* find(const PoolWorker& worker);
+  void activate(PoolLink& link);
+  void flush(PoolLink& link);
+  void list_waiting(ReactorPool& pool);
+  void look_at_waiting();
+  void ping_all();
+  void ping(PoolLink& link, const PoolSettings& settings);
+  void report(PoolReport::Kind kind, PoolLink& link, std::string text);
+  void report_broken(PoolLink& link);
+  void look_idle(PoolLink& link);
+
+  // requests down: pool_bridge_down.cc
+  [[nodiscard]] StepResult refuse(Exchange& ex, Reason reason);
+  void leave_queue(ReactorPool& pool);  // one of its requests waits no more
+  void hand_out(ReactorPool& pool);
+  void hand_to(ReactorPool& pool, PoolLink& link);
+  void hand_on(ReactorPool& pool);
+  void carry_bodies();
+  void offer_continue(Dispatch& d);
+  [[nodiscard]] size_t take_plain(Dispatch& d, Connection& c, std::string_view bytes);
+  [[nodiscard]] size_t take_chunked(Exchange& ex, Dispatch& d, std::string_view bytes);
+  [[nodiscard]] size_t refuse_body(Exchange& ex, Dispatch& d, Reason reason, std::string_view bytes);
+  void answer_refused();
+
+  // answers up, and ends: pool_bridge_up.cc
+  void take_events(PoolLink& link);
+  void take_event(PoolLink& link, const LinkEvent& event);
+  void take_head(Dispatch& d, const LinkEvent& event);
+  void take_data(Dispatch& d, std::string_view bytes);
+  [[nodiscard]] size_t put_data(Exchange& ex, Dispatch& d, std::string_view bytes);
+  void execute(PoolLink& link, Dispatch& d, std::string_view target);
+  void end_inside(PoolLink& link, Dispatch& d);
+  void go_on(Exchange& ex);
+  void give_up(Dispatch& d, Reason reason, bool ended);
+  void answer(Dispatch& d, Reason reason);
+  void cut(Dispatch& d, Reason reason);
+  void detach(Dispatch& d);
+  void release(Dispatch& d);
+  void cancel(Dispatch& d, penstock_cancel_reason reason);
+  void lose(Dispatch& d, Reason reason);
+  void lose_all(PoolLink& link, Reason reason);
+  void expire(Dispatch& d);
+
+  Core& core_;
+  TimerWheel wheel_;
+  QueueTurns turns_;
+  FixedPool<Dispatch> dispatches_;
+  UniqueFd bells_;                                   // epoll of the workers' doorbells
+  std::vector<std::unique_ptr<ReactorPool>> pools_;  // by SharedPool::number; null until used here
+  std::vector<std::unique_ptr<PoolLink>> links_;
+  std::vector<PoolLink*> active_;
+  std::vector<ReactorPool*> waiting_;               // with requests queued here
+  std::vector<Handle> body_due_;                    // dispatches whose client's bytes can go on
+  std::vector<std::pair<Handle, Reason>> refused_;  // to be answered at the end of the turn
+  std::vector<WorkerLoad> loads_;                   // scratch of hand_out()
+  MonoTime pings_next_;
+};
+
+}  // namespace penstock

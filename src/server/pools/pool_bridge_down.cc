@@ -1,0 +1,260 @@
+// The way down: from an exchange to a place in a worker, and the request's body after it.
+#include "src/base/hash.h"
+#include "src/http/response_head.h"
+#include "src/server/connections.h"
+#include "src/server/pools/pool_bridge.h"
+#include "src/server/pools/request_writer.h"
+
+#include <algorithm>
+
+namespace penstock {
+namespace {
+
+// A reactor hands places that come free in its workers to its own requests so many times before one goes to another
+// reactor whose requests wait as well: a turn for the others costs a system call.
+constexpr uint32_t OWN_TURNS = 32;
+
+uint64_t client_of(const Exchange& ex) {
+  const PeerAddress& peer = ex.connection->peer;
+  return hash_bytes(peer.ip, sizeof peer.ip, hash_bytes(ex.site->name, peer.family));
+}
+
+}  // namespace
+
+StepResult PoolBridge::dispatch(Exchange& ex) {
+  core_.journal.stage(ex.slot, Stage::DISPATCH, core_.now);
+  ex.verdict = Verdict::NOT_STATIC;
+  const Snapshot& config = *ex.config;
+  SharedPool* const shared =
+      ex.route->number < config.pool_of_route.size() ? config.pool_of_route[ex.route->number] : nullptr;
+  if (shared == nullptr) return refuse(ex, Reason::APP_OFFLINE);
+  const PoolSettings& settings = *config.pools[shared->number];
+  const PoolService service = shared->service.load(std::memory_order_relaxed);
+  if (service == PoolService::STOPPED) return refuse(ex, Reason::APP_OFFLINE);
+  if (service == PoolService::FAILED) return refuse(ex, Reason::APP_FAILED);
+  Dispatch* const d = dispatches_.take();
+  if (d == nullptr) return refuse(ex, Reason::SERVER_BUSY);
+  ReactorPool& pool = pool_of(*shared);
+  d->client = client_of(ex);
+  d->arrived = core_.now;
+  if (!pool.queue.put(*d, settings.queue_max)) {
+    dispatches_.give(d);
+    return refuse(ex, Reason::QUEUE_FULL);
+  }
+  const RequestHead& head = ex.head;
+  d->exchange = &ex;
+  d->pool = &pool;
+  // In place of another URL: the body was for that one.
+  d->body_whole = head.body == BodyKind::NONE || ex.executed > 0;
+  d->owes_continue = head.expect_continue && !d->body_whole;
+  ex.dispatch = d;
+  if (!ex.forwarded) {
+    Connection& c = *ex.connection;
+    ex.forwarded = true;
+    c.body = head.body;
+    c.body_left = head.content_length;
+    c.chunks = ChunkDecoder{};
+  }
+  core_.journal.stage(ex.slot, Stage::QUEUED, core_.now);
+  if (settings.request_timeout.ns > 0) wheel_.arm(d->timer, core_.now + settings.request_timeout);
+  shared->waiting[core_.index].count.fetch_add(1);
+  list_waiting(pool);
+  // Where others wait as well nobody overtakes them: a place that comes free is handed on.
+  if (shared->bound.waiting() == pool.queue.waiting()) hand_out(pool);
+  return StepResult::PARKED;
+}
+
+StepResult PoolBridge::refuse(Exchange& ex, Reason reason) {
+  leave_body_unread(core_, ex);
+  return answer_with(ex, reason, Verdict::NOT_STATIC);
+}
+
+void PoolBridge::leave_queue(ReactorPool& pool) { pool.shared.waiting[core_.index].count.fetch_sub(1); }
+
+void PoolBridge::hand_out(ReactorPool& pool) {
+  const PoolSettings* settings = settings_of(pool);
+  if (settings == nullptr) return;  // look_at_waiting() answers them
+  WorkerWanted wanted;
+  wanted.policy =
+      settings->balance == BalanceSetting::ROUND_ROBIN ? WorkerPolicy::ROUND_ROBIN : WorkerPolicy::LEAST_LOADED;
+  while (!pool.queue.empty()) {
+    loads_.clear();
+    for (PoolLink* link : pool.links) {
+      loads_.push_back({.number = link->worker.number,
+                        .inside = link->worker.inside.load(std::memory_order_relaxed),
+                        .capacity = settings->concurrency,
+                        .takes = !link->retired && !link->broken &&
+                                 link->worker.takes.load(std::memory_order_relaxed) &&
+                                 !link->link.request_room().empty()});
+    }
+    wanted.after = pool.chosen_last;
+    const std::optional<uint32_t> place = choose_worker(loads_, wanted);
+    if (!place) return;
+    // Another reactor may have been faster; then `inside` says so in the next round.
+    if (!pool.links[*place]->worker.enter(settings->concurrency)) continue;
+    pool.chosen_last = *place;
+    hand_to(pool, *pool.links[*place]);
+  }
+}
+
+// The next request into that worker. REQUIRES: a place in it is taken for this, and its link has room.
+void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link) {
+  auto& d = *static_cast<Dispatch*>(pool.queue.take());
+  leave_queue(pool);
+  Exchange& ex = *d.exchange;
+  const uint32_t head_bytes = write_request(link.link.request_room(), ex);
+  if (head_bytes == 0) {  // more than a chunk holds
+    link.worker.leave();
+    refused_.emplace_back(dispatches_.handle_of(&d), Reason::HEAD_LENGTH);
+    return;
+  }
+  // Before the worker can see it: if it dies of this request, the journal says whose it was.
+  core_.journal.worker(ex.slot, link.worker.number, core_.now);
+  const RequestHead& head = ex.head;
+  uint64_t length = 0;
+  if (!d.body_whole) length = head.body == BodyKind::LENGTH ? head.content_length : PENSTOCK_LENGTH_UNKNOWN;
+  d.handle = link.link.begin({.serial = core_.journal.serial(ex.slot),
+                              .head_bytes = head_bytes,
+                              .length = length,
+                              .end = d.body_whole,
+                              .wants_body = head.method != Method::HEAD});
+  d.link = &link;
+  d.inside = true;
+  ++d.tries;
+  link.inside[d.handle.index] = &d;
+  link.worker.busy_ns.store(core_.now.ns, std::memory_order_relaxed);
+  activate(link);
+  if (!d.body_whole) body_due_.push_back(dispatches_.handle_of(&d));
+}
+
+// A place in a worker of the pool has come free: the next one to have it may wait at another reactor.
+void PoolBridge::hand_on(ReactorPool& pool) {
+  SharedPool& shared = pool.shared;
+  const auto reactors = static_cast<uint32_t>(shared.waiting.size());
+  const bool own = !pool.queue.empty();
+  if (own && shared.bound.waiting() == pool.queue.waiting()) return hand_out(pool);
+  if (own && ++pool.own_turns < OWN_TURNS) return hand_out(pool);
+  pool.own_turns = 0;
+  for (uint32_t i = 1; i < reactors; ++i) {
+    const uint32_t other = (core_.index + i) % reactors;
+    if (shared.waiting[other].count.load() == 0) continue;
+    core_.shared.inboxes[other]->post({.kind = ReactorMessage::Kind::POOL_TURN, .pool = &shared});
+    return;
+  }
+  hand_out(pool);
+}
+
+// --- the request's body ---------------------------------------------------------------------
+
+void PoolBridge::carry_bodies() {
+  for (size_t i = 0; i < body_due_.size(); ++i) {
+    Dispatch* const d = dispatches_.find(body_due_[i]);
+    if (d == nullptr || d->exchange == nullptr || !d->inside || d->body_whole) continue;
+    Connection& c = *d->exchange->connection;
+    offer_continue(*d);
+    if (c.input.empty()) {
+      (void)take_body(*d->exchange, {});
+    } else {
+      connection_go_on(core_, c);
+    }
+  }
+  body_due_.clear();
+}
+
+// RFC 9110 section 10.1.1: the client is told to send its body once there is somebody who reads it.
+void PoolBridge::offer_continue(Dispatch& d) {
+  if (!d.owes_continue || d.begun) return;
+  Connection& c = *d.exchange->connection;
+  if (c.input.empty()) {  // else it did not wait
+    Outgoing* const out = room_for(core_, c, CONTINUE_RESPONSE.size(), 0);
+    if (out == nullptr) return;  // the answers before it are still on their way: tried again with the next piece
+    out->copy(CONTINUE_RESPONSE);
+  }
+  d.owes_continue = false;
+}
+
+size_t PoolBridge::take_body(Exchange& ex, std::string_view bytes) {
+  Dispatch& d = *ex.dispatch;
+  Connection& c = *ex.connection;
+  if (!d.inside || d.cancelled || d.body_whole) return 0;
+  const size_t used = c.body == BodyKind::CHUNKED ? take_chunked(ex, d, bytes) : take_plain(d, c, bytes);
+  d.body_sent = d.body_sent || used > 0;
+  activate(*d.link);
+  // Patience is for a client that has to send, not for one whose bytes wait for the worker.
+  c.awaits_body = !d.body_whole && used == bytes.size() && d.upload.empty();
+  if (c.awaits_body) set_deadline(core_, c, DeadlineKind::BODY, core_.config->settings.limits_body_timeout);
+  return used;
+}
+
+size_t PoolBridge::take_plain(Dispatch& d, Connection& c, std::string_view bytes) {
+  size_t used = 0;
+  while (used < bytes.size() && c.body_left > 0) {
+    const auto size = static_cast<size_t>(std::min<uint64_t>(bytes.size() - used, c.body_left));
+    const size_t sent = d.link->link.send_body(d.handle, bytes.substr(used, size), size == c.body_left);
+    if (sent == 0) break;
+    used += sent;
+    c.body_left -= sent;
+  }
+  d.body_whole = c.body_left == 0;
+  return used;
+}
+
+// What was decoded cannot be given back to the connection: a piece for which the ring has no chunk is kept, one at
+// most.
+size_t PoolBridge::take_chunked(Exchange& ex, Dispatch& d, std::string_view bytes) {
+  Connection& c = *ex.connection;
+  ServerLink& link = d.link->link;
+  constexpr size_t PIECE_MAX = 16 * 1024;
+  size_t used = 0;
+  while (true) {
+    while (!d.upload.empty()) {
+      const size_t sent = link.send_body(d.handle, d.upload, false);
+      if (sent == 0) return used;
+      d.upload.erase(0, sent);
+    }
+    const ChunkStep step = c.chunks.next(bytes.substr(used, PIECE_MAX));
+    used += step.consumed;
+    switch (step.state) {
+      case ChunkState::DATA:
+        if (c.chunks.body_bytes() > ex.site->body_bytes) return refuse_body(ex, d, Reason::CONTENT_LENGTH_LIMIT, bytes);
+        d.upload.assign(step.data);
+        break;
+      case ChunkState::NEED_MORE:
+        if (used == bytes.size()) return used;
+        break;
+      case ChunkState::DONE:
+        (void)link.send_body(d.handle, {}, true);
+        d.body_whole = link.body_is_sent(d.handle);
+        return used;  // without room for the end the decoder says DONE again next time
+      case ChunkState::BAD:
+        core_.counters.parse_errors.add();
+        return refuse_body(ex, d, c.chunks.error(), bytes);
+    }
+  }
+}
+
+// The body cannot go on. Its worker is told, its client answered at the end of the turn; nothing behind it is read.
+size_t PoolBridge::refuse_body(Exchange& ex, Dispatch& d, Reason reason, std::string_view bytes) {
+  ex.keep_alive = false;
+  ex.lingers = true;
+  d.body_whole = true;
+  refused_.emplace_back(dispatches_.handle_of(&d), reason);
+  return bytes.size();
+}
+
+void PoolBridge::answer_refused() {
+  for (size_t i = 0; i < refused_.size(); ++i) {
+    const auto [handle, reason] = refused_[i];
+    Dispatch* const d = dispatches_.find(handle);
+    if (d == nullptr || d->exchange == nullptr) continue;
+    if (d->inside) cancel(*d, PENSTOCK_CANCEL_CLIENT_GONE);
+    if (d->begun) {
+      cut(*d, reason);
+    } else {
+      answer(*d, reason);
+    }
+  }
+  refused_.clear();
+}
+
+}  // namespace penstock

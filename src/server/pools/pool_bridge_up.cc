@@ -1,0 +1,376 @@
+// The way up: what workers say, as bytes for clients; and every end of a request.
+#include "src/server/connections.h"
+#include "src/server/pools/answer_head.h"
+#include "src/server/pools/pool_bridge.h"
+#include "src/server/pools/pool_reports.h"
+#include "src/server/steps/deliver.h"
+#include "src/server/steps/steps.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace penstock {
+namespace {
+
+// Events of one link in one turn: a worker that never stops talking does not keep the others waiting.
+constexpr int EVENTS_MAX = 256;
+// From the flag in the ring to the signal, for a worker that does not look: the supervisor's ladder begins there.
+constexpr Duration CANCEL_GRACE = milliseconds(30);
+constexpr size_t CHUNK_FRAME_MAX = 12;  // "1ffff\r\n" and "\r\n"
+constexpr size_t PIECE_MIN = 2 * 1024;  // less room than this waits for the next Outgoing
+constexpr std::string_view LAST_CHUNK = "0\r\n\r\n";
+
+bool is_idempotent(Method method) {  // RFC 9110 section 9.2.2
+  switch (method) {
+    case Method::GET:
+    case Method::HEAD:
+    case Method::OPTIONS:
+    case Method::PUT:
+    case Method::DELETE:
+    case Method::TRACE:
+      return true;
+    default:
+      return false;
+  }
+}
+
+AnswerFraming framing_of(const Exchange& ex, uint16_t status, uint64_t length) {
+  if (ex.head.method == Method::HEAD || status_is_bodiless(status)) return AnswerFraming::NONE;
+  if (length != PENSTOCK_LENGTH_UNKNOWN) return AnswerFraming::LENGTH;
+  return ex.http_1_0 ? AnswerFraming::CLOSE : AnswerFraming::CHUNKED;
+}
+
+}  // namespace
+
+void PoolBridge::take_events(PoolLink& link) {
+  LinkEvent event;
+  for (int i = 0; i < EVENTS_MAX && link.link.next(event); ++i) take_event(link, event);
+  if (link.link.violation() != LinkViolation::NONE && !link.broken) report_broken(link);
+}
+
+void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {
+  if (event.kind == LinkEvent::Kind::READY) {
+    const size_t reactors = link.worker.served.size();
+    if (link.worker.ready.fetch_add(1) + 1 == reactors) report(PoolReport::Kind::READY, link, "");
+    link.ping_sent = core_.now;
+    return hand_out(link.pool);
+  }
+  if (event.kind == LinkEvent::Kind::PONG) {
+    link.ping_out = false;
+    return;
+  }
+  Dispatch& d = *link.inside[event.exchange.index];
+  switch (event.kind) {
+    case LinkEvent::Kind::HEAD:
+      take_head(d, event);
+      break;
+    case LinkEvent::Kind::DATA:
+      take_data(d, event.body);
+      break;
+    case LinkEvent::Kind::CONSUMED:
+      body_due_.push_back(dispatches_.handle_of(&d));
+      return;
+    case LinkEvent::Kind::LOG:
+      report(PoolReport::Kind::SAID, link, std::string(event.body));
+      return;
+    case LinkEvent::Kind::EXECUTE:
+      return execute(link, d, event.body);
+    case LinkEvent::Kind::FILE:
+    case LinkEvent::Kind::ENTRY:
+      give_up(d, Reason::WORKER_HEAD_INVALID, event.end);
+      break;
+    case LinkEvent::Kind::ABORTED:
+      give_up(d, Reason::WORKER_ABORTED, true);
+      break;
+    default:
+      break;  // ENDED: it was cancelled, and its place is free now
+  }
+  d.whole = d.whole || (event.end && !d.failed);
+  if (event.end) end_inside(link, d);
+  Exchange* const ex = d.exchange;
+  if (ex == nullptr) {
+    if (!d.inside) release(d);
+    return;
+  }
+  if (d.begun && !ex->waits_send && (d.whole || d.failed || d.pending_bytes() > 0)) go_on(*ex);
+}
+
+// The worker has ended it: its place is free, also if the client has still to take the answer.
+void PoolBridge::end_inside(PoolLink& link, Dispatch& d) {
+  link.inside[d.handle.index] = nullptr;
+  d.inside = false;
+  wheel_.disarm(d.timer);
+  link.worker.served[core_.index].count.fetch_add(1, std::memory_order_relaxed);
+  link.worker.busy_ns.store(core_.now.ns, std::memory_order_relaxed);
+  link.worker.leave();
+  hand_on(link.pool);
+}
+
+void PoolBridge::go_on(Exchange& ex) {
+  Connection& c = *ex.connection;
+  resume_exchange(core_, ex, Step::DELIVER);
+  if (c.exchange == nullptr) connection_go_on(core_, c);
+}
+
+// --- an answer ------------------------------------------------------------------------------
+
+void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
+  Exchange* const ex = d.exchange;
+  if (ex == nullptr) return;
+  // An answer that is whole in one message has a length, whether or not the application counted.
+  const bool counted = event.end && event.length == PENSTOCK_LENGTH_UNKNOWN;
+  const uint64_t length = counted ? event.body.size() : event.length;
+  d.framing = framing_of(*ex, event.status, length);
+  Connection& c = *ex->connection;
+  if (d.framing == AnswerFraming::CLOSE) ex->keep_alive = false;
+  // What the client still has to send of its body must be read before its next request, or never.
+  const bool long_rest = c.body == BodyKind::LENGTH && c.body_left > core_.config->settings.limits_drain_bytes;
+  if (!d.body_whole && (d.owes_continue || long_rest)) {
+    ex->keep_alive = false;
+    ex->lingers = true;
+  }
+  const AnswerHead head{.status = event.status,
+                        .fields = event.fields,
+                        .site_fields = ex->route->header_block,
+                        .framing = d.framing,
+                        .length = ex->head.method == Method::HEAD ? event.length : length,
+                        .keep_alive = ex->keep_alive,
+                        .http_1_0 = ex->http_1_0};
+  const size_t most = answer_head_bytes_max(head);
+  if (most > Outgoing::BYTES_MAX) return give_up(d, Reason::WORKER_HEAD_INVALID, event.end);
+  Outgoing* const out = room_for(core_, c, most, 0);
+  if (out == nullptr) d.pending.resize(most);
+  const std::span<char> room = out != nullptr ? out->reserve(most) : std::span(d.pending);
+  const std::string_view text = write_answer_head(room, head, core_.wall.unix_seconds(), ex->config->server_header);
+  if (text.empty()) {
+    d.pending.clear();
+    return give_up(d, Reason::WORKER_HEAD_INVALID, event.end);
+  }
+  if (out != nullptr) {
+    out->commit(text.size());
+  } else {
+    d.pending.resize(text.size());
+    d.head_bytes = text.size();
+  }
+  core_.journal.stage(ex->slot, Stage::DELIVER, core_.now);
+  core_.journal.moment(ex->slot, Moment::FIRST_BYTE_OUT, core_.now);
+  d.begun = true;
+  ex->composed = true;
+  ex->reason = Reason::OK;
+  ex->app_status = event.status;
+  ex->head_bytes_out = text.size();
+  take_data(d, event.body);
+}
+
+void PoolBridge::take_data(Dispatch& d, std::string_view bytes) {
+  Exchange* const ex = d.exchange;
+  if (ex == nullptr || !d.begun || d.failed) return;
+  size_t used = bytes.size();
+  if (d.framing != AnswerFraming::NONE) {
+    used = d.pending.empty() && !ex->waits_send ? put_data(*ex, d, bytes) : 0;
+    d.pending.append(bytes.substr(used));  // bounded by the link's window
+  }
+  if (used > 0 && d.link->link.is_open(d.handle)) d.link->link.grant(d.handle, static_cast<uint32_t>(used));
+}
+
+// Copies as much of a body as there is room for: once, out of memory that the worker can change.
+size_t PoolBridge::put_data(Exchange& ex, Dispatch& d, std::string_view bytes) {
+  const size_t frame = d.framing == AnswerFraming::CHUNKED ? CHUNK_FRAME_MAX : 0;
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const size_t rest = bytes.size() - done;
+    Outgoing* const out = room_for(core_, *ex.connection, std::min(rest, PIECE_MIN) + frame, 0);
+    if (out == nullptr) break;
+    const size_t size = std::min(rest, out->room() - frame);
+    if (frame > 0) {
+      std::array<char, CHUNK_FRAME_MAX> text;
+      char* end = std::to_chars(text.data(), text.data() + text.size(), size, 16).ptr;
+      *end++ = '\r';
+      *end++ = '\n';
+      out->copy({text.data(), static_cast<size_t>(end - text.data())});
+    }
+    out->copy(bytes.substr(done, size));
+    if (frame > 0) out->copy("\r\n");
+    core_.counters.bytes_copied.add(size);
+    done += size;
+  }
+  ex.body_bytes_out += done;
+  return done;
+}
+
+StepResult PoolBridge::deliver(Exchange& ex) {
+  Dispatch& d = *ex.dispatch;
+  Connection& c = *ex.connection;
+  if (d.head_bytes > 0) {
+    Outgoing* const out = room_for(core_, c, d.head_bytes, 0);
+    if (out == nullptr) return wait_for_sent(ex);
+    out->copy(std::string_view(d.pending).substr(0, d.head_bytes));
+    d.pending_next = std::exchange(d.head_bytes, 0);
+  }
+  if (d.pending_bytes() > 0) {
+    const size_t put = put_data(ex, d, std::string_view(d.pending).substr(d.pending_next));
+    d.pending_next += put;
+    if (d.inside && !d.cancelled && put > 0) {
+      d.link->link.grant(d.handle, static_cast<uint32_t>(put));
+      activate(*d.link);
+    }
+    if (d.pending_bytes() > 0) return wait_for_sent(ex);
+  }
+  d.pending.clear();
+  d.pending_next = 0;
+  if (d.failed) {
+    cut(d, ex.reason);
+    return StepResult::PARKED;
+  }
+  if (!d.whole) return StepResult::PARKED;
+  if (d.framing == AnswerFraming::CHUNKED) {
+    Outgoing* const out = room_for(core_, c, LAST_CHUNK.size(), 0);
+    if (out == nullptr) return wait_for_sent(ex);
+    out->copy(LAST_CHUNK);
+  }
+  detach(d);
+  return StepResult::DONE;
+}
+
+// That URL of the same site answers in this one's place.
+void PoolBridge::execute(PoolLink& link, Dispatch& d, std::string_view target) {
+  const std::string copy(target);  // out of the worker's memory, once
+  end_inside(link, d);
+  Exchange* const ex = d.exchange;
+  if (ex == nullptr) return release(d);
+  detach(d);
+  if (ex->head.body != BodyKind::NONE && !ex->body_done) leave_body_unread(core_, *ex);
+  Connection& c = *ex->connection;
+  execute_instead(core_, *ex, copy);
+  if (c.exchange == nullptr) connection_go_on(core_, c);
+}
+
+// --- ends -----------------------------------------------------------------------------------
+
+// The answer cannot become whole. `ended`: the worker has said its last word of it.
+void PoolBridge::give_up(Dispatch& d, Reason reason, bool ended) {
+  if (!ended && d.inside) cancel(d, PENSTOCK_CANCEL_CLIENT_GONE);
+  Exchange* const ex = d.exchange;
+  if (ex == nullptr) return;
+  if (d.begun) {
+    d.failed = true;
+    ex->reason = reason;
+    return;
+  }
+  refused_.emplace_back(dispatches_.handle_of(&d), reason);
+}
+
+// Says `reason` to the client. REQUIRES: nothing was said yet, and it does not wait in the queue.
+void PoolBridge::answer(Dispatch& d, Reason reason) {
+  Exchange& ex = *d.exchange;
+  if (!d.body_whole) leave_body_unread(core_, ex);
+  detach(d);
+  ex.reason = reason;
+  ex.verdict = Verdict::NOT_STATIC;
+  go_on(ex);
+}
+
+// Its head has gone out, and what it promised cannot be kept: the client must see that (RFC 9112 section 8).
+void PoolBridge::cut(Dispatch& d, Reason reason) {
+  Connection& c = *d.exchange->connection;
+  c.reset_at_flush = true;
+  c.reset_reason = reason;
+  mark_for_flush(core_, c);
+}
+
+// The exchange goes on without us. The worker may still have the request.
+void PoolBridge::detach(Dispatch& d) {
+  Exchange& ex = *d.exchange;
+  ex.dispatch = nullptr;
+  ex.body_done = ex.body_done || (d.body_whole && ex.executed == 0);
+  ex.connection->awaits_body = false;
+  d.exchange = nullptr;
+  if (!d.inside) release(d);
+}
+
+void PoolBridge::release(Dispatch& d) {
+  wheel_.disarm(d.timer);
+  dispatches_.give(&d);
+}
+
+void PoolBridge::cancel(Dispatch& d, penstock_cancel_reason reason) {
+  if (d.cancelled) return;
+  d.cancelled = true;
+  d.link->link.cancel(d.handle, reason);
+  activate(*d.link);
+}
+
+void PoolBridge::leave(Exchange& ex) {
+  Dispatch& d = *ex.dispatch;
+  ex.dispatch = nullptr;
+  d.exchange = nullptr;
+  if (d.queued()) {
+    d.pool->queue.remove(d);
+    leave_queue(*d.pool);
+  } else if (d.inside) {
+    cancel(d, PENSTOCK_CANCEL_CLIENT_GONE);
+    return;  // the timer stays: a worker that does not let go of it in time is ended
+  }
+  release(d);
+}
+
+bool PoolBridge::may_leave(const Exchange& ex) const { return ex.dispatch->queued() || !ex.dispatch->body_whole; }
+
+// The worker that had it is no more.
+void PoolBridge::lose(Dispatch& d, Reason reason) {
+  d.link->worker.leave();
+  d.inside = false;
+  d.link = nullptr;
+  Exchange* const ex = d.exchange;
+  if (ex == nullptr || d.failed) {
+    if (ex == nullptr) release(d);
+    return;
+  }
+  switch (answer_lost({.idempotent = is_idempotent(ex->head.method),
+                       .body_kept = !d.body_sent,
+                       .answer_begun = d.begun,
+                       .tries = d.tries})) {
+    case LostAnswer::AGAIN:
+      core_.journal.worker(ex->slot, 0, core_.now);
+      d.pool->queue.put_back(d);
+      d.pool->shared.waiting[core_.index].count.fetch_add(1);
+      list_waiting(*d.pool);
+      return;
+    case LostAnswer::BAD_GATEWAY:
+      return answer(d, reason);
+    case LostAnswer::CUT:
+      ex->reason = reason;
+      d.failed = true;
+      if (!ex->waits_send) go_on(*ex);
+      return;
+  }
+}
+
+void PoolBridge::lose_all(PoolLink& link, Reason reason) {
+  for (Dispatch*& place : link.inside) {
+    if (Dispatch* const d = std::exchange(place, nullptr)) lose(*d, reason);
+  }
+}
+
+// request_timeout has passed, or the grace behind it.
+void PoolBridge::expire(Dispatch& d) {
+  if (d.queued()) {
+    d.pool->queue.remove(d);
+    leave_queue(*d.pool);
+    return answer(d, Reason::APP_POOL_TIMER);
+  }
+  if (!d.inside) return;
+  PoolLink& link = *d.link;
+  if (d.cancelled) {
+    link.worker.takes.store(false, std::memory_order_relaxed);
+    return report(PoolReport::Kind::OVERDUE, link, "");
+  }
+  cancel(d, PENSTOCK_CANCEL_TIMEOUT);
+  wheel_.arm(d.timer, core_.now + CANCEL_GRACE);
+  if (!d.begun) return answer(d, Reason::WORKER_TIMEOUT);
+  d.failed = true;
+  d.exchange->reason = Reason::WORKER_TIMEOUT;
+  cut(d, Reason::WORKER_TIMEOUT);
+}
+
+}  // namespace penstock

@@ -1,0 +1,59 @@
+#include "src/server/pools/request_writer.h"
+
+#include "pool/ring/request_block.h"
+#include "src/base/bytes.h"
+#include "src/server/connection.h"
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <array>
+
+namespace penstock {
+namespace {
+
+using AddressText = std::array<char, INET6_ADDRSTRLEN>;
+
+std::string_view text_of(const JournalAddress& address, AddressText& room) {
+  const bool v4 = address.family == JournalAddress::IPV4;
+  if (!v4 && address.family != JournalAddress::IPV6) return "";
+  const void* const bytes = v4 ? address.ip.data() + 12 : address.ip.data();
+  const char* const text =
+      ::inet_ntop(v4 ? AF_INET : AF_INET6, bytes, room.data(), static_cast<socklen_t>(room.size()));
+  return text != nullptr ? text : "";
+}
+
+}  // namespace
+
+uint32_t write_request(std::span<char> room, const Exchange& ex) {
+  const RequestHead& head = ex.head;
+  const ConnectionFacts& facts = ex.connection->facts;
+  AddressText remote;
+  AddressText server;
+  RequestBlock parts{.method = head.method_text,
+                     .target = head.target,
+                     .path = ex.path,
+                     .query = head.query,
+                     .authority = head.authority,
+                     .route_prefix = ex.route->prefix,
+                     .remote_address = text_of(facts.client, remote),
+                     .server_address = text_of(facts.server, server),
+                     .site = ex.site->name,
+                     .version_minor = head.version_minor,
+                     .remote_port = facts.client.port,
+                     .server_port = facts.server.port,
+                     .has_query = head.has_query};
+  // A URL that stands in for another has no body, whatever that one had.
+  const auto is_left_out = [&ex](const HeaderField& field) {
+    constexpr std::string_view BODY_FIELDS[] = {"Content-Length", "Transfer-Encoding", "Content-Type", "Expect"};
+    return ex.executed > 0 &&
+           std::ranges::any_of(BODY_FIELDS, [&](std::string_view name) { return iequals(field.name, name); });
+  };
+  const auto left_out = static_cast<size_t>(std::ranges::count_if(head.fields(), is_left_out));
+  RequestBlockWriter writer(room, parts, head.field_count - left_out);
+  for (const HeaderField& field : head.fields()) {
+    if (!is_left_out(field)) writer.field(field.name, field.value);
+  }
+  return writer.finish();
+}
+
+}  // namespace penstock
