@@ -17,7 +17,7 @@ constexpr int EXIT_NOT_ENTERED = 125;
 constexpr int EXIT_NOT_EXECUTED = 126;
 
 Result<WorkerLaunch> read_launch() {
-  struct stat info{};
+  struct stat info {};
   if (::fstat(WORKER_LAUNCH_FD, &info) != 0) return fail_errno("fstat of the launch message");
   std::string text(static_cast<size_t>(info.st_size), '\0');
   for (size_t at = 0; at < text.size();) {

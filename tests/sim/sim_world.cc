@@ -9,6 +9,7 @@ namespace {
 
 constexpr uint32_t WAKE_INBOX = 1;
 constexpr uint32_t WAKE_COMPRESS = 3;
+constexpr uint32_t WAKE_WORKERS = 4;
 
 bool was_written(int event_fd) {
   uint64_t count = 0;
@@ -34,8 +35,13 @@ SimWorld::SimWorld(const SimOptions& options) : prng_(options.seed ^ 0x5157) {
     wakes.push_back(nodes_.back()->compress_wake.get());
   }
   compress_ = std::make_unique<CompressQueue>(*bodies_, validity_, CompressOptions{.levels = {1, 1, 1}}, wakes);
-  shared_ = std::make_unique<ServerShared>(ServerShared{*snapshots_, ledger_, validity_, *bodies_, *cache_, admission_,
-                                                        fills_, *compress_, limiter_, inboxes_});
+  Result<std::unique_ptr<PoolReports>> reports = PoolReports::create();
+  ASSERT(reports.has_value());
+  pool_reports_ = std::move(*reports);
+  rung_.resize(options.reactors);
+  shared_ =
+      std::make_unique<ServerShared>(ServerShared{*snapshots_, ledger_, validity_, *bodies_, *cache_, admission_,
+                                                  fills_, *compress_, limiter_, inboxes_, -1, pool_reports_.get()});
   publish(options.config);
   for (uint32_t i = 0; i < options.reactors; ++i) {
     Node& node = *nodes_[i];
@@ -86,6 +92,7 @@ void SimWorld::publish(const std::string& config) {
   snapshot->serving_generation = generation_;
   // The fake reader looks at no root; any descriptor that is open will do.
   for (Snapshot::Serving& serving : snapshot->serving) serving.root = {.fd = inboxes_[0]->wake_fd(), .path = "/sim"};
+  pools_.bind(*snapshot);
   snapshots_->publish(std::move(snapshot));
 }
 
@@ -95,6 +102,8 @@ void SimWorld::wake_who_was_called() {
   for (uint32_t i = 0; i < nodes_.size(); ++i) {
     if (was_written(inboxes_[i]->wake_fd())) nodes_[i]->transport->wake(WAKE_INBOX);
     if (was_written(nodes_[i]->compress_wake.get())) nodes_[i]->transport->wake(WAKE_COMPRESS);
+    if (rung_[i]) nodes_[i]->transport->wake(WAKE_WORKERS);
+    rung_[i] = false;
   }
 }
 
@@ -107,6 +116,7 @@ void SimWorld::step() {
   if (prng_.one_in(8)) (void)compress_->run_one();
   if (prng_.one_in(16)) (void)cache_->maintain(clock_.now());
   if (prng_.one_in(16)) (void)snapshots_->collect();
+  if (prng_.one_in(4)) pools_.collect();
   clock_.advance(microseconds(prng_.below(2000)));
 }
 
@@ -119,6 +129,12 @@ void SimWorld::stop_faults() {
 
 void SimWorld::drain() {
   for (auto& inbox : inboxes_) inbox->post({.kind = ReactorMessage::Kind::DRAIN});
+}
+
+uint32_t SimWorld::open_requests() const {
+  uint32_t open = 0;
+  for (const auto& node : nodes_) open += node->journal->open_count();
+  return open;
 }
 
 uint64_t SimWorld::file_errors() const {

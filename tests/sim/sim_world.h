@@ -6,6 +6,8 @@
 
 #include "src/files/compress.h"
 #include "src/log/journal_memory.h"
+#include "src/server/pools/pool_reports.h"
+#include "src/server/pools/pool_table.h"
 #include "src/server/reactor.h"
 #include "tests/support/hand_clock.h"
 #include "tests/support/memory_file_reader.h"
@@ -41,6 +43,12 @@ class SimWorld {
   void apply(const std::string& config);
   void stop_faults();
   void drain();
+  // The pools of the configuration, their workers and what reactors say of them: driven by tests/sim/sim_pools.
+  [[nodiscard]] PoolTable& pools() { return pools_; }
+  [[nodiscard]] PoolReports& pool_reports() { return *pool_reports_; }
+  [[nodiscard]] uint32_t open_requests() const;  // journal slots in use
+  // A worker has rung at that reactor.
+  void ring(uint32_t reactor) { rung_[reactor] = true; }
 
   [[nodiscard]] SimTransport& transport(uint32_t reactor) { return *nodes_[reactor]->transport; }
   [[nodiscard]] uint32_t reactors() const { return static_cast<uint32_t>(nodes_.size()); }
@@ -81,6 +89,9 @@ class SimWorld {
   FillTable fills_{256, 1024};
   ConnectionLimiter limiter_{7};
   std::vector<std::unique_ptr<Inbox>> inboxes_;
+  std::unique_ptr<PoolReports> pool_reports_;
+  PoolTable pools_{inboxes_, clock_};
+  std::vector<bool> rung_;
   MemoryWatch watch_{tree_, validity_};
   std::unique_ptr<CompressQueue> compress_;
   std::unique_ptr<ServerShared> shared_;

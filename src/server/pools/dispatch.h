@@ -52,6 +52,7 @@ struct Dispatch : QueueItem {
   bool body_sent = false;      // some of the request's body has gone to a worker: it cannot be sent again
   bool body_whole = false;     // all of it
   bool owes_continue = false;  // the client waits for 100 before it sends the body
+  bool end_owed = false;       // of a chunked body: its end was seen, and no chunk of the ring was free
   std::string upload;          // of a chunked body: decoded, and no chunk of the ring was free
   bool whole = false;          // the worker's answer has ended
   bool begun = false;          // its head is composed

@@ -37,6 +37,7 @@ struct PoolLink {
   ReactorPool& pool;
   ServerLink link;
   std::vector<Dispatch*> inside;  // by slot of the link
+  std::vector<Handle> cramped;    // dispatches with body for which no chunk was free, whoever held them
   bool active = false;            // in PoolBridge::active_
   bool ready_told = false;
   bool retired = false;
@@ -134,6 +135,7 @@ class PoolBridge {
   [[nodiscard]] size_t put_data(Exchange& ex, Dispatch& d, std::string_view bytes);
   void execute(PoolLink& link, Dispatch& d, std::string_view target);
   void end_inside(PoolLink& link, Dispatch& d);
+  void make_room(PoolLink& link);
   void go_on(Exchange& ex);
   void give_up(Dispatch& d, Reason reason, bool ended);
   void answer(Dispatch& d, Reason reason);

@@ -179,9 +179,11 @@ size_t PoolBridge::take_body(Exchange& ex, std::string_view bytes) {
   if (!d.inside || d.cancelled || d.body_whole) return 0;
   const size_t used = c.body == BodyKind::CHUNKED ? take_chunked(ex, d, bytes) : take_plain(d, c, bytes);
   d.body_sent = d.body_sent || used > 0;
+  const bool cramped = !d.body_whole && (used < bytes.size() || !d.upload.empty() || d.end_owed);
+  if (cramped) d.link->cramped.push_back(dispatches_.handle_of(&d));
   activate(*d.link);
   // Patience is for a client that has to send, not for one whose bytes wait for the worker.
-  c.awaits_body = !d.body_whole && used == bytes.size() && d.upload.empty();
+  c.awaits_body = !d.body_whole && !cramped;
   if (c.awaits_body) set_deadline(core_, c, DeadlineKind::BODY, core_.config->settings.limits_body_timeout);
   return used;
 }
@@ -225,7 +227,8 @@ size_t PoolBridge::take_chunked(Exchange& ex, Dispatch& d, std::string_view byte
       case ChunkState::DONE:
         (void)link.send_body(d.handle, {}, true);
         d.body_whole = link.body_is_sent(d.handle);
-        return used;  // without room for the end the decoder says DONE again next time
+        d.end_owed = !d.body_whole;  // the decoder says DONE again next time
+        return used;
       case ChunkState::BAD:
         core_.counters.parse_errors.add();
         return refuse_body(ex, d, c.chunks.error(), bytes);

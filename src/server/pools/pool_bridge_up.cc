@@ -68,8 +68,7 @@ void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {
       take_data(d, event.body);
       break;
     case LinkEvent::Kind::CONSUMED:
-      body_due_.push_back(dispatches_.handle_of(&d));
-      return;
+      return make_room(link);
     case LinkEvent::Kind::LOG:
       report(PoolReport::Kind::SAID, link, std::string(event.body));
       return;
@@ -103,7 +102,14 @@ void PoolBridge::end_inside(PoolLink& link, Dispatch& d) {
   link.worker.served[core_.index].count.fetch_add(1, std::memory_order_relaxed);
   link.worker.busy_ns.store(core_.now.ns, std::memory_order_relaxed);
   link.worker.leave();
+  make_room(link);
   hand_on(link.pool);
+}
+
+// Chunks of the link have come free: bodies that waited for one go on.
+void PoolBridge::make_room(PoolLink& link) {
+  body_due_.insert(body_due_.end(), link.cramped.begin(), link.cramped.end());
+  link.cramped.clear();
 }
 
 void PoolBridge::go_on(Exchange& ex) {

@@ -74,10 +74,11 @@ void PoolTable::add_worker(std::unique_ptr<PoolWorker> worker) {
 }
 
 void PoolTable::add_in_memory(std::string_view pool, uint64_t number, uint32_t epoch,
-                              std::vector<ChannelMemory> channels) {
+                              std::vector<ChannelMemory> channels, std::vector<UniqueFd> server_bells) {
   auto worker = std::make_unique<PoolWorker>(pool_named(std::string(pool)), number, epoch,
                                              static_cast<uint32_t>(inboxes_.size()));
   worker->channels = std::move(channels);
+  worker->server_bells = std::move(server_bells);
   add_worker(std::move(worker));
 }
 

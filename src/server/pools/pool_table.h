@@ -41,7 +41,8 @@ class PoolTable {
   // Maps the worker's memory and tells the reactors. Error: memory or bells that make no sense, or no such pool.
   [[nodiscard]] Status add(PoolWorkerStart start);
   // For the simulator: the worker is the other end in this process.
-  void add_in_memory(std::string_view pool, uint64_t worker, uint32_t epoch, std::vector<ChannelMemory> channels);
+  void add_in_memory(std::string_view pool, uint64_t worker, uint32_t epoch, std::vector<ChannelMemory> channels,
+                     std::vector<UniqueFd> server_bells);
   // Nothing more for it; the reactors report IDLE when it is empty. One that is unknown is no error: it has gone.
   void retire(uint64_t worker);
   // The process has ended.
