@@ -33,6 +33,7 @@ HOMES = {
     "zlib.h": ("src/files/",), "brotli/": ("src/files/",), "zstd": ("src/files/",),
     "xxhash.h": ("src/base/",), "openssl/": ("src/tls/",), "nghttp2/": ("src/http/h2/",),
     "rte_": ("src/transport/dpdk/",), "systemd/": ("src/roles/",), "mimalloc": ("src/roles/", "src/main.cc"),
+    "Python.h": ("pool/runtimes/wsgi/",),
     "gtest/": (), "gmock/": (), "benchmark/": (),
 }
 

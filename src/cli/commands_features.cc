@@ -38,6 +38,14 @@ Feature probe_landlock() {
   return {"landlock", true, detail};
 }
 
+Feature wsgi() {
+#ifdef PENSTOCK_WSGI_PYTHON
+  return {"wsgi", true, "Python " PENSTOCK_WSGI_PYTHON " (penstock-wsgi)"};
+#else
+  return {"wsgi", false, "not in this build: without the library of Python, or -Dwsgi=disabled"};
+#endif
+}
+
 std::vector<Feature> features() {
   return {
       {"static sites", true, "files, listings, redirects, response cache"},
@@ -46,7 +54,7 @@ std::vector<Feature> features() {
       {"epoll", true, "takes over where io_uring is refused"},
       probe_landlock(),
       {"dpdk", false, "not in this build"},
-      {"wsgi", false, "not in this build"},
+      wsgi(),
       {"pools", false, "not in this release: pool.* is checked and kept"},
       {"tls", false, "not in this release"},
   };
