@@ -31,10 +31,31 @@ constexpr uint64_t NET_CONNECT_TCP = 1ULL << 1;      // ABI 4
 constexpr uint64_t SCOPE_ABSTRACT_UNIX = 1ULL << 0;  // ABI 6
 constexpr uint64_t SCOPE_SIGNAL = 1ULL << 1;         // ABI 6
 
-constexpr uint64_t READ_FILE_RIGHTS = LANDLOCK_ACCESS_FS_READ_FILE;
-constexpr uint64_t READ_RIGHTS = READ_FILE_RIGHTS | LANDLOCK_ACCESS_FS_READ_DIR;
-constexpr uint64_t WRITE_FILE_RIGHTS = LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE;
-constexpr uint64_t WRITE_RIGHTS = WRITE_FILE_RIGHTS | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE;
+constexpr uint64_t FILE_RIGHTS = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE |
+                                 LANDLOCK_ACCESS_FS_EXECUTE;  // all that the kernel takes for a file
+constexpr uint64_t READ_RIGHTS = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
+constexpr uint64_t WRITE_RIGHTS = READ_RIGHTS | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE |
+                                  LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE;
+constexpr uint64_t STATE_RIGHTS = WRITE_RIGHTS | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR |
+                                  LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+                                  LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_REFER;
+constexpr uint64_t EXECUTE_RIGHTS = READ_RIGHTS | LANDLOCK_ACCESS_FS_EXECUTE;
+
+using Access = LandlockRules::Access;
+
+uint64_t rights_of(Access access) {
+  switch (access) {
+    case Access::READ:
+      return READ_RIGHTS;
+    case Access::WRITE:
+      return WRITE_RIGHTS;
+    case Access::ALL_BUT_EXECUTE:
+      return STATE_RIGHTS;
+    case Access::EXECUTE:
+      return EXECUTE_RIGHTS;
+  }
+  return 0;
+}
 
 uint64_t handled_files(int abi) {
   uint64_t rights = (1ULL << 13) - 1;  // ABI 1: EXECUTE to MAKE_SYM
@@ -48,42 +69,41 @@ std::string abi_text(int abi, int needed) {
   return "kernel has Landlock ABI " + std::to_string(abi) + ", needs " + std::to_string(needed);
 }
 
-// Grants `rights` on `path` and all beneath. A path that cannot be opened is named in `missing`: it stays denied.
-Status allow_path(int ruleset, const std::string& path, uint64_t rights, uint64_t handled, std::string& missing) {
-  const UniqueFd fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
+// Grants access to `path` and all beneath. A path that cannot be opened is named in `missing`: it stays denied.
+Status allow_path(int ruleset, const LandlockRules::Path& path, uint64_t handled, std::string& missing) {
+  const UniqueFd fd(::open(path.path.c_str(), O_PATH | O_CLOEXEC));
   struct stat st {};
   if (!fd.valid() || ::fstat(fd.get(), &st) != 0) {
-    missing += (missing.empty() ? "" : ", ") + path + ": " + std::generic_category().message(errno);
+    if (path.may_be_missing) return {};
+    missing += (missing.empty() ? "" : ", ") + path.path + ": " + std::generic_category().message(errno);
     return {};
   }
-  if (!S_ISDIR(st.st_mode)) rights &= READ_FILE_RIGHTS | WRITE_FILE_RIGHTS;  // the kernel refuses others on a file
+  uint64_t rights = rights_of(path.access);
+  if (!S_ISDIR(st.st_mode)) rights &= FILE_RIGHTS;
   landlock_path_beneath_attr rule{};
   rule.allowed_access = rights & handled;
   rule.parent_fd = fd.get();
   if (::syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) {
-    return fail_errno("landlock: allow " + path);
+    return fail_errno("landlock: allow " + path.path);
   }
   return {};
 }
 
-Status allow_paths(int ruleset, const SandboxProfile& profile, uint64_t handled, std::string& missing) {
-  for (const std::string& path : profile.read_only_paths) {
-    if (Status ok = allow_path(ruleset, path, READ_RIGHTS, handled, missing); !ok) return ok;
-  }
-  for (const std::string& path : profile.read_write_paths) {
-    if (Status ok = allow_path(ruleset, path, READ_RIGHTS | WRITE_RIGHTS, handled, missing); !ok) return ok;
-  }
-  return {};
+size_t count(const LandlockRules& rules, Access access) {
+  return static_cast<size_t>(std::count_if(rules.paths.begin(), rules.paths.end(),
+                                           [access](const auto& path) { return path.access == access; }));
 }
 
-void report(const SandboxProfile& profile, int abi, const std::string& missing, std::vector<SandboxStep>& steps) {
-  std::string files = "reads beneath " + std::to_string(profile.read_only_paths.size()) + " paths, writes beneath " +
-                      std::to_string(profile.read_write_paths.size()) + ", executes nothing (ABI " +
+void report(const LandlockRules& rules, int abi, const std::string& missing, std::vector<SandboxStep>& steps) {
+  const size_t executes = count(rules, Access::EXECUTE);
+  std::string files = "reads beneath " + std::to_string(count(rules, Access::READ)) + " paths, writes beneath " +
+                      std::to_string(count(rules, Access::WRITE) + count(rules, Access::ALL_BUT_EXECUTE)) +
+                      ", executes " + (executes == 0 ? "nothing" : "beneath " + std::to_string(executes)) + " (ABI " +
                       std::to_string(abi) + ")";
   if (!missing.empty()) files += "; denied because it could not be opened: " + missing;
   steps.push_back({"landlock files", true, files});
   if (abi >= 4) {
-    steps.push_back({"landlock network", true, "no TCP bind or connect"});
+    steps.push_back({"landlock network", true, rules.tcp_connect ? "no TCP bind" : "no TCP bind or connect"});
   } else {
     steps.push_back({"landlock network", false, abi_text(abi, 4)});
   }
@@ -101,7 +121,7 @@ int landlock_abi() {
   return abi > 0 ? static_cast<int>(abi) : 0;
 }
 
-Status landlock_enter(const SandboxProfile& profile, std::vector<SandboxStep>& steps) {
+Status landlock_restrict(const LandlockRules& rules, std::vector<SandboxStep>& steps) {
   const int abi = landlock_abi();
   if (abi == 0) {
     const char* why = "the kernel has no Landlock, or it is not in the lsm= list";
@@ -114,7 +134,7 @@ Status landlock_enter(const SandboxProfile& profile, std::vector<SandboxStep>& s
   attr.handled_access_fs = handled_files(abi);
   size_t size = sizeof attr.handled_access_fs;
   if (abi >= 4) {
-    attr.handled_access_net = NET_BIND_TCP | NET_CONNECT_TCP;
+    attr.handled_access_net = NET_BIND_TCP | (rules.tcp_connect ? 0 : NET_CONNECT_TCP);
     size = offsetof(RulesetAttr, scoped);
   }
   if (abi >= 6) {
@@ -124,10 +144,19 @@ Status landlock_enter(const SandboxProfile& profile, std::vector<SandboxStep>& s
   const UniqueFd ruleset(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attr, size, 0)));
   if (!ruleset.valid()) return fail_errno("landlock: create ruleset");
   std::string missing;
-  if (Status ok = allow_paths(ruleset.get(), profile, attr.handled_access_fs, missing); !ok) return ok;
+  for (const LandlockRules::Path& path : rules.paths) {
+    if (Status ok = allow_path(ruleset.get(), path, attr.handled_access_fs, missing); !ok) return ok;
+  }
   if (::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) return fail_errno("landlock: restrict self");
-  report(profile, abi, missing, steps);
+  report(rules, abi, missing, steps);
   return {};
+}
+
+Status landlock_enter(const SandboxProfile& profile, std::vector<SandboxStep>& steps) {
+  LandlockRules rules;
+  for (const std::string& path : profile.read_only_paths) rules.paths.push_back({path, Access::READ});
+  for (const std::string& path : profile.read_write_paths) rules.paths.push_back({path, Access::WRITE});
+  return landlock_restrict(rules, steps);
 }
 
 bool landlock_covers(const std::vector<std::string>& roots, const std::string& wanted) {

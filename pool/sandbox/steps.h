@@ -20,7 +20,23 @@ namespace penstock {
 [[nodiscard]] Status forbid_privileges(std::vector<SandboxStep>& steps);
 [[nodiscard]] Status hide_memory(std::vector<SandboxStep>& steps);
 
-// Confines files, TCP and signals of this thread and all it starts. Adds three steps to the report.
+// What a Landlock domain leaves: everything else is denied.
+struct LandlockRules {
+  enum class Access : uint8_t { READ, WRITE, ALL_BUT_EXECUTE, EXECUTE };  // WRITE: regular files; EXECUTE: and read
+  struct Path {
+    std::string path;  // a file, or a directory with all beneath
+    Access access = Access::READ;
+    bool may_be_missing = false;  // else the report says that it could not be opened
+  };
+  std::vector<Path> paths;
+  bool tcp_connect = false;
+};
+
+// Confines files, TCP, signals and abstract sockets of this thread and all it starts. Adds three steps to the report.
+// REQUIRES: no_new_privs is set. An older kernel is reported, never an Error.
+[[nodiscard]] Status landlock_restrict(const LandlockRules& rules, std::vector<SandboxStep>& steps);
+
+// The same for a role: its paths, no TCP.
 // REQUIRES: no_new_privs is set. An older kernel is reported, never an Error.
 [[nodiscard]] Status landlock_enter(const SandboxProfile& profile, std::vector<SandboxStep>& steps);
 

@@ -1,13 +1,15 @@
-// One readable order; see sandbox.cc for why privileges, Landlock and seccomp follow each other as they do.
+// One readable order. Why it is this one:
+// - cgroup, namespaces and mounts take privileges; a user namespace must come before the others;
+// - descriptors are marked first, so that what the steps open themselves is covered;
+// - from the identity on it is as for the roles (sandbox.cc), with Landlock after the mounts, whose paths it opens,
+//   and seccomp last, because it forbids everything that the steps before it do.
 #include "pool/sandbox/worker_sandbox.h"
 
-#include "pool/sandbox/steps.h"
+#include "pool/sandbox/worker_steps.h"
 
-#include <algorithm>
 #include <csignal>
 #include <fcntl.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,13 +18,21 @@ namespace {
 
 using Steps = std::vector<SandboxStep>;
 
-// At exec, so that what the steps below hold open is covered too.
 Status keep_descriptors(const std::vector<int>& keep, Steps& steps) {
   if (::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return fail_errno("sandbox: close_range");
   for (const int fd : keep) {
     if (::fcntl(fd, F_SETFD, 0) != 0) return fail_errno("sandbox: keep descriptor " + std::to_string(fd));
   }
   steps.push_back({"descriptors", true, std::to_string(keep.size()) + " kept besides 0, 1 and 2"});
+  return {};
+}
+
+Status make_namespaces(const WorkerSandbox& sandbox, WorkerNamespaces& had, Steps& steps) {
+  auto entered = enter_namespaces(sandbox, steps);
+  if (!entered) return std::unexpected(entered.error());
+  had = *entered;
+  if (had.mount) return arrange_mounts(sandbox, steps);
+  if (sandbox.private_tmp) steps.push_back({"/tmp", false, "takes a mount namespace; it has none"});
   return {};
 }
 
@@ -37,46 +47,34 @@ Status enter_directory(const std::string& directory) {
   return {};
 }
 
-Status limit(int what, const char* name, uint64_t value) {
-  rlimit now{};
-  if (::getrlimit(static_cast<__rlimit_resource_t>(what), &now) != 0) return fail_errno("sandbox: getrlimit");
-  const rlim_t most = std::min<rlim_t>(value, now.rlim_max);  // raising takes a privilege that is gone
-  const rlimit wanted{most, most};
-  if (::setrlimit(static_cast<__rlimit_resource_t>(what), &wanted) != 0) {
-    return fail_errno(std::string("sandbox: limit of ") + name);
-  }
-  return {};
-}
-
-Status set_limits(const WorkerLimits& limits, Steps& steps) {
-  Status ok = limit(RLIMIT_CORE, "core files", limits.core);
-  if (ok) ok = limit(RLIMIT_NOFILE, "descriptors", limits.files);
-  if (ok && limits.processes != 0) ok = limit(RLIMIT_NPROC, "processes", limits.processes);
-  if (ok && limits.address_space != 0) ok = limit(RLIMIT_AS, "address space", limits.address_space);
-  if (!ok) return ok;
-  std::string text = std::to_string(limits.files) + " descriptors";
-  if (limits.processes != 0) text += ", " + std::to_string(limits.processes) + " processes and threads";
-  if (limits.address_space != 0) text += ", " + std::to_string(limits.address_space) + " bytes of address space";
-  steps.push_back({"limits", true, text + ", core files of " + std::to_string(limits.core) + " bytes"});
+// Holds until the exec; the runtime's memory is kept by Landlock and the pid namespace.
+Status hide_role() {
+  if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return fail_errno("sandbox: PR_SET_DUMPABLE");
   return {};
 }
 
 }  // namespace
 
 Result<SandboxReport> enter_worker_sandbox(const WorkerSandbox& sandbox, const std::string& directory,
-                                           const std::vector<int>& keep_fds, const ExecOnce&) {
+                                           const std::vector<int>& keep_fds, const ExecOnce& once) {
   if (thread_count() > 1) return fail("sandbox: entered with more than one thread");
   SandboxReport report;
   Steps& steps = report.steps;
+  WorkerNamespaces namespaces;
   Status ok = keep_descriptors(keep_fds, steps);
+  if (ok) ok = join_cgroups(sandbox, steps);
+  if (ok) ok = make_namespaces(sandbox, namespaces, steps);
   if (ok) ok = drop_bounding_set();
   if (ok) ok = take_identity(sandbox.identity, sandbox.groups, steps);
   if (ok) ok = drop_capabilities(steps);
   if (ok) ok = forbid_privileges(steps);
-  if (ok) ok = hide_memory(steps);
+  if (ok) ok = hide_role();
   if (ok) ok = die_with_supervisor();
   if (ok) ok = enter_directory(directory);
-  if (ok) ok = set_limits(sandbox.limits, steps);
+  if (ok) ok = set_limits(sandbox, namespaces, steps);
+  if (ok) ok = set_affinity(sandbox, steps);
+  if (ok) ok = landlock_restrict(worker_landlock(sandbox), steps);
+  if (ok) ok = forbid_syscalls(sandbox, once, steps);
   if (!ok) return std::unexpected(ok.error());
   return report;
 }

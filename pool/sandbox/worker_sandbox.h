@@ -54,8 +54,11 @@ struct WorkerSandbox {
   bool private_tmp = false;  // an empty /tmp of its own, in memory; takes the mount namespace
   WorkerLimits limits;
   std::vector<uint32_t> cpus;  // cores it may run on; empty: any
-  std::string cgroup;          // directory of the pool's cgroup, which the supervisor made; empty: none
+  std::string cgroup;          // directories of the pool's cgroup, which the supervisor made, divided by ':'
 };
+
+// How many system calls a profile allows.
+[[nodiscard]] size_t worker_syscall_count(WorkerSyscalls profile);
 
 // All steps but exec. `directory`: the working directory afterwards. `keep_fds`: open across exec; all others above 2
 // are closed at exec. `once`: the one command that may be executed. There is no way back.
