@@ -12,10 +12,12 @@
 #include "src/http/status.h"
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace penstock {
 
+class AnswerCopy;
 struct Exchange;
 struct PoolLink;
 class ReactorPool;
@@ -36,7 +38,8 @@ struct DispatchTimer : Timer {
 };
 
 struct Dispatch : QueueItem {
-  Dispatch() { timer.owner = this; }
+  Dispatch();
+  ~Dispatch();
   Dispatch(const Dispatch&) = delete;
   Dispatch& operator=(const Dispatch&) = delete;
 
@@ -58,9 +61,11 @@ struct Dispatch : QueueItem {
   bool begun = false;          // its head is composed
   bool failed = false;         // it ended without being whole, or its worker was lost: the connection is to be cut
   AnswerFraming framing = AnswerFraming::NONE;
-  size_t head_bytes = 0;    // of `pending`: the answer's head, where there was no room for it
-  size_t pending_next = 0;  // what is gone of `pending`
-  std::string pending;      // of the answer, for a client that is slower than the worker; bounded by the link's window
+  uint64_t purge_mark = 0;           // CacheTable::purge_mark() before the worker got the request
+  std::unique_ptr<AnswerCopy> copy;  // for the response cache, if that may keep the answer
+  size_t head_bytes = 0;             // of `pending`: the answer's head, where there was no room for it
+  size_t pending_next = 0;           // what is gone of `pending`
+  std::string pending;  // of the answer, for a client that is slower than the worker; bounded by the link's window
 
   [[nodiscard]] size_t pending_bytes() const { return pending.size() - pending_next; }
 };

@@ -8,6 +8,7 @@
 #include "src/server/pools/pool_bridge.h"
 
 #include "src/server/connections.h"
+#include "src/server/pools/answer_copy.h"
 #include "src/server/pools/pool_reports.h"
 
 #include <algorithm>
@@ -25,6 +26,9 @@ constexpr uint32_t QUEUE_CLIENTS = 1024;
 constexpr LinkLimits LINK_LIMITS{};
 
 }  // namespace
+
+Dispatch::Dispatch() { timer.owner = this; }
+Dispatch::~Dispatch() = default;
 
 PoolBridge::PoolBridge(Core& core)
     : core_(core),

@@ -132,6 +132,8 @@ class PoolBridge {
   void take_event(PoolLink& link, const LinkEvent& event);
   void take_head(Dispatch& d, const LinkEvent& event);
   void take_data(Dispatch& d, std::string_view bytes);
+  void begin_copy(Dispatch& d, const LinkEvent& event, uint64_t length);
+  void keep_copy(Dispatch& d);
   [[nodiscard]] size_t put_data(Exchange& ex, Dispatch& d, std::string_view bytes);
   void execute(PoolLink& link, Dispatch& d, std::string_view target);
   void end_inside(PoolLink& link, Dispatch& d);

@@ -109,6 +109,7 @@ void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link) {
     return;
   }
   // Before the worker can see it: if it dies of this request, the journal says whose it was.
+  d.purge_mark = core_.shared.cache.purge_mark();
   core_.journal.worker(ex.slot, link.worker.number, core_.now);
   const RequestHead& head = ex.head;
   uint64_t length = 0;

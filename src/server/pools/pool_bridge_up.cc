@@ -1,5 +1,6 @@
 // The way up: what workers say, as bytes for clients; and every end of a request.
 #include "src/server/connections.h"
+#include "src/server/pools/answer_copy.h"
 #include "src/server/pools/answer_head.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/pools/pool_reports.h"
@@ -91,6 +92,7 @@ void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {
     if (!d.inside) release(d);
     return;
   }
+  if (d.whole && d.copy != nullptr) keep_copy(d);
   if (d.begun && !ex->waits_send && (d.whole || d.failed || d.pending_bytes() > 0)) go_on(*ex);
 }
 
@@ -165,12 +167,46 @@ void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
   ex->reason = Reason::OK;
   ex->app_status = event.status;
   ex->head_bytes_out = text.size();
+  begin_copy(d, event, length);
   take_data(d, event.body);
+}
+
+void PoolBridge::begin_copy(Dispatch& d, const LinkEvent& event, uint64_t length) {
+  const Exchange& ex = *d.exchange;
+  const Settings& settings = ex.config->settings;
+  if (!settings.cache_enable || ex.executed > 0) return;
+  const auto lifetime = answer_lifetime(ex.head, event.status, event.fields, event.ttl_ms);
+  if (!lifetime) return;
+  d.copy =
+      std::make_unique<AnswerCopy>(event.fields, ex.route->header_block, *lifetime, length, settings.cache_entry_max);
+}
+
+// The answer is whole: the next request for it does not reach the worker.
+void PoolBridge::keep_copy(Dispatch& d) {
+  Exchange& ex = *d.exchange;
+  const KeyView key{.secure = false, .host = ex.head.authority, .target = ex.head.target};
+  std::string canonical(key.host);
+  canonical += ex.path;
+  Entry* const entry = d.copy->finish({.key = key,
+                                       .hash = hash_key(key, core_.shared.cache.hash_seed()),
+                                       .generation = ex.config->serving_generation,
+                                       .purge_mark = d.purge_mark,
+                                       .canonical = canonical,
+                                       .now = core_.now,
+                                       .unix_seconds = core_.wall.unix_seconds(),
+                                       .server = ex.config->server_header},
+                                      core_.shared.bodies, core_.shared.ledger);
+  d.copy.reset();
+  if (entry == nullptr) return;
+  core_.counters.cache_fills.add();
+  if (core_.shared.cache.insert(entry, core_.now) == InsertOutcome::INSERTED) ex.verdict = Verdict::FILL_LED;
+  entry->unpin();
 }
 
 void PoolBridge::take_data(Dispatch& d, std::string_view bytes) {
   Exchange* const ex = d.exchange;
   if (ex == nullptr || !d.begun || d.failed) return;
+  if (d.copy != nullptr && !d.copy->add(bytes)) d.copy.reset();
   size_t used = bytes.size();
   if (d.framing != AnswerFraming::NONE) {
     used = d.pending.empty() && !ex->waits_send ? put_data(*ex, d, bytes) : 0;
