@@ -50,7 +50,8 @@ CgiCall call_program(const CgiSettings& settings, const SplitPath& split) {
   call.mapping = {.script_name = std::string(split.prefix),
                   .path_info = std::string(split.below),
                   .script_filename = settings.program,
-                  .document_root = settings.tree ? settings.tree->root() : std::string()};
+                  .document_root = settings.tree ? settings.tree->root() : std::string(),
+                  .translates_path = true};
   return call;
 }
 
@@ -116,7 +117,8 @@ CgiCall choose_program(const CgiSettings& settings, const GatewayRequest& reques
   call.mapping = {.script_name = std::string(split.prefix) + script->below_root,
                   .path_info = script->path_info,
                   .script_filename = file,
-                  .document_root = settings.tree->root()};
+                  .document_root = settings.tree->root(),
+                  .translates_path = call.words.size() == 1};
   return call;
 }
 

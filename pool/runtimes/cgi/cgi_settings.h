@@ -2,8 +2,8 @@
 // the file system.
 #pragma once
 
-#include "pool/runtimes/cgi/script_tree.h"
 #include "pool/runtimes/gateway/meta_variables.h"
+#include "pool/runtimes/gateway/script_tree.h"
 #include "src/base/result.h"
 
 #include <cstdint>

@@ -69,7 +69,7 @@ class CgiGateway {
     ASSERT(found != jobs_.end());
     buried_.push_back(std::move(found->second));
     jobs_.erase(found);
-    if (buried_.size() == 1) host_.loop.at_end_of_turn([this] { buried_.clear(); });
+    if (buried_.size() == 1) host_.loop.at_end_of_turn(this, [this] { buried_.clear(); });
   }
   // Where this process is the first of its PID namespace, what programs left behind becomes its own.
   void reap_orphans() const {

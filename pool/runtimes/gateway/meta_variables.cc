@@ -150,7 +150,9 @@ void set_request_variables(const GatewayRequest& request, const ScriptMapping& m
   to.set("PATH_INFO", mapping.path_info);
   if (!mapping.document_root.empty()) {
     to.set("DOCUMENT_ROOT", mapping.document_root);
-    if (!mapping.path_info.empty()) to.set("PATH_TRANSLATED", mapping.document_root + mapping.path_info);
+    if (mapping.translates_path && !mapping.path_info.empty()) {
+      to.set("PATH_TRANSLATED", mapping.document_root + mapping.path_info);
+    }
   }
   if (!mapping.script_filename.empty()) to.set("SCRIPT_FILENAME", mapping.script_filename);
   to.set("REDIRECT_STATUS", "200");

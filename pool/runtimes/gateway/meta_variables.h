@@ -67,6 +67,9 @@ struct ScriptMapping {
   std::string path_info;        // what of the URL path is behind it; empty or "/..."
   std::string script_filename;  // file of the script; empty: unknown
   std::string document_root;    // directory; empty: none, and no PATH_TRANSLATED
+  // PATH_TRANSLATED is for programs that serve files themselves. Interpreters never get it: some (PHP with
+  // cgi.fix_pathinfo=0) would run that file, which the client chose, instead of the script.
+  bool translates_path = false;
 };
 
 // The path below the route's prefix, and the prefix without a slash at its end. A path that is not below it has "".

@@ -91,10 +91,18 @@ void RuntimeLoop::fire_timers() {
 }
 
 void RuntimeLoop::finish_turn() {
-  std::vector<std::function<void()>> due;
-  due.swap(ends_);
-  for (const auto& call : due) call();
+  due_ends_.swap(ends_);
+  for (size_t i = 0; i < due_ends_.size(); ++i) {
+    if (due_ends_[i].first != nullptr) due_ends_[i].second();
+  }
+  due_ends_.clear();
   forgotten_.clear();
+}
+
+void RuntimeLoop::forget_ends(const void* owner) {
+  for (Ends* const ends : {&ends_, &due_ends_}) {
+    for (auto& [whose, call] : *ends) whose = whose == owner ? nullptr : whose;
+  }
 }
 
 bool RuntimeLoop::run(penstock_worker* worker) {

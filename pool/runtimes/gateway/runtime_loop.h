@@ -47,8 +47,9 @@ class RuntimeLoop {
 
   // Until the worker should end, or SIGTERM came, which run() takes as a signal descriptor. Gives false for SIGTERM.
   bool run(penstock_worker* worker);
-  // `call` at the end of this turn, or of the next.
-  void at_end_of_turn(std::function<void()> call) { ends_.push_back(std::move(call)); }
+  // `call` at the end of this turn, or of the next; `owner` takes it back with forget_ends().
+  void at_end_of_turn(const void* owner, std::function<void()> call) { ends_.emplace_back(owner, std::move(call)); }
+  void forget_ends(const void* owner);
 
  private:
   struct Entry {
@@ -69,7 +70,9 @@ class RuntimeLoop {
   std::unordered_map<uint64_t, std::unique_ptr<Entry>> entries_;
   std::vector<std::unique_ptr<Entry>> forgotten_;  // a callback may forget itself; emptied between turns
   std::map<Timer, std::function<void()>> timers_;
-  std::vector<std::function<void()>> ends_;
+  using Ends = std::vector<std::pair<const void*, std::function<void()>>>;
+  Ends ends_;
+  Ends due_ends_;  // of the turn that is being finished
 };
 
 }  // namespace penstock

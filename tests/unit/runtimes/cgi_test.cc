@@ -67,8 +67,7 @@ TEST_F(Cgi, gives_the_script_its_environment_and_no_other) {
     EXPECT_NE(all.find("\n" + line + "\n"), std::string::npos) << line << "\n" << all;
   }
   EXPECT_TRUE(all.starts_with(dir.path() + "\n")) << all;
-  EXPECT_NE(all.find("PATH_TRANSLATED=" + dir.path() + "/x/y\n"), std::string::npos);
-  for (const char* absent : {"evil", "odd", "PENSTOCK_WORKER", "HOME="})
+  for (const char* absent : {"evil", "odd", "PENSTOCK_WORKER", "HOME=", "PATH_TRANSLATED"})
     EXPECT_EQ(all.find(absent), std::string::npos) << absent;
 }
 

@@ -31,8 +31,11 @@ TEST(MetaVariables, are_those_of_the_rfc) {
   request.body_length = 5;
   request.fields = {{"Content-Type", "text/plain"}, {"Content-Length", "5"}, {"Accept-Language", "de"},
                     {"accept-language", "en"},      {"Cookie", "a=1"},       {"cookie", "b=2"}};
-  const MetaVariables all = made(
-      request, {.script_name = "/app/a b", .path_info = "/x", .script_filename = "/srv/a b", .document_root = "/srv"});
+  const MetaVariables all = made(request, {.script_name = "/app/a b",
+                                           .path_info = "/x",
+                                           .script_filename = "/srv/a b",
+                                           .document_root = "/srv",
+                                           .translates_path = true});
   const std::pair<std::string_view, std::string_view> expected[] = {{"GATEWAY_INTERFACE", "CGI/1.1"},
                                                                     {"SERVER_PROTOCOL", "HTTP/1.1"},
                                                                     {"SERVER_NAME", "a.example"},
@@ -62,6 +65,11 @@ TEST(MetaVariables, are_those_of_the_rfc) {
     EXPECT_EQ(all.find(absent).data(), nullptr) << absent;
   }
   EXPECT_EQ(all.count(), std::size(expected) + 1);
+}
+
+TEST(MetaVariables, name_no_file_that_an_interpreter_could_run_instead) {
+  EXPECT_EQ(made(plain(), {.path_info = "/image.jpg", .document_root = "/srv"}).find("PATH_TRANSLATED").data(),
+            nullptr);
 }
 
 TEST(MetaVariables, let_no_field_pass_for_something_else) {

@@ -1,4 +1,4 @@
-#include "pool/runtimes/cgi/script_tree.h"
+#include "pool/runtimes/gateway/script_tree.h"
 
 #include "pool/runtimes/cgi/cgi_settings.h"
 #include "tests/support/temp_dir.h"

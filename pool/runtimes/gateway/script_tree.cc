@@ -1,4 +1,4 @@
-#include "pool/runtimes/cgi/script_tree.h"
+#include "pool/runtimes/gateway/script_tree.h"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -40,6 +40,17 @@ Result<ScriptTree> ScriptTree::open(const std::string& root) {
 }
 
 std::optional<FoundScript> ScriptTree::find(std::string_view path) const {
+  bool directory = false;
+  return walk(path, directory);
+}
+
+bool ScriptTree::leads_to_directory(std::string_view path) const {
+  while (path.ends_with('/')) path.remove_suffix(1);
+  bool directory = false;
+  return !walk(path, directory) && directory;
+}
+
+std::optional<FoundScript> ScriptTree::walk(std::string_view path, bool& directory) const {
   if (path.find('\0') != std::string_view::npos || path.size() > 4'095) return std::nullopt;
   std::string walked;
   while (!path.empty()) {
@@ -54,6 +65,7 @@ std::optional<FoundScript> ScriptTree::find(std::string_view path) const {
     if (S_ISREG(info.st_mode)) return FoundScript{.below_root = walked, .path_info = std::string(path)};
     if (!S_ISDIR(info.st_mode)) return std::nullopt;
   }
+  directory = true;
   return std::nullopt;
 }
 

@@ -28,10 +28,14 @@ class ScriptTree {
   [[nodiscard]] static Result<ScriptTree> open(const std::string& root);
   // `path`: decoded, "" or "/...". Nothing: no script answers for it.
   [[nodiscard]] std::optional<FoundScript> find(std::string_view path) const;
+  // Whether `path` is that of a directory that find() would walk through.
+  [[nodiscard]] bool leads_to_directory(std::string_view path) const;
   [[nodiscard]] const std::string& root() const { return root_; }
 
  private:
   ScriptTree() = default;
+  // As find(); `directory`: the path ended in one.
+  [[nodiscard]] std::optional<FoundScript> walk(std::string_view path, bool& directory) const;
   std::string root_;
   UniqueFd directory_;
 };

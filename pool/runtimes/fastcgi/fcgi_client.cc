@@ -1,0 +1,323 @@
+// Invariants: a request waits (in waiting_), is on a connection, or has all that the application had to say and waits
+// for its client; it is dropped when its answer is over and it is neither waiting nor on a connection.
+#include "pool/runtimes/fastcgi/fcgi_client.h"
+
+#include "src/base/assert.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+
+namespace penstock {
+namespace {
+
+constexpr Duration IDLE_MAX = seconds(2);
+constexpr Duration IDLE_LOOK = milliseconds(100);
+constexpr Duration SETTLE_STEP = seconds(1);
+constexpr Duration ASK_WAIT = seconds(1);
+constexpr Duration FULL_WAIT = milliseconds(20);
+
+bool is_idempotent(std::string_view method) {
+  constexpr std::string_view METHODS[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
+  return std::ranges::find(METHODS, method) != std::end(METHODS);
+}
+
+}  // namespace
+
+FcgiClient::FcgiClient(const FastcgiSettings& settings, const FcgiAddress& address, RuntimeLoop& loop,
+                       ErrorOutput& errors)
+    : settings_(settings),
+      address_(address),
+      loop_(loop),
+      errors_(errors),
+      host_{.loop = loop,
+            .ended = [this](FcgiConnection& c, FcgiRequest& r, FcgiConnection::End how,
+                            uint32_t status) { ended(c, r, how, status); },
+            .lost = [this](FcgiConnection& c, const std::string& why) { lost(c, why); },
+            .heard =
+                [this](FcgiConnection&, FcgiRequest& r) {
+                  if (!r.answer.open()) settle(r);
+                },
+            .values =
+                [this](FcgiConnection& c, const FcgiPairs& pairs) {
+                  size_t most = 0;
+                  bool multiplexes = false;
+                  for (const auto& [name, value] : pairs) {
+                    if (name == "FCGI_MPXS_CONNS") multiplexes = value == "1";
+                    if (name == "FCGI_MAX_REQS") (void)std::from_chars(value.data(), value.data() + value.size(), most);
+                  }
+                  if (multiplexes) per_connection_ = std::clamp<size_t>(most, 1, REQUESTS_MAX);
+                  bury(c);
+                  serve_waiting();
+                }} {}
+
+FcgiClient::~FcgiClient() {
+  for (const auto& [key, request] : requests_) loop_.cancel(request->timer);
+  for (const auto& connection : connections_) loop_.cancel(connection->idle);
+  loop_.cancel(asking_timer_);
+  loop_.cancel(full_timer_);
+}
+
+// --- requests -----------------------------------------------------------------------------------
+
+void FcgiClient::request(penstock_exchange* exchange) {
+  const GatewayRequest asked = request_of(exchange);
+  auto made = std::make_unique<FcgiRequest>(exchange, "the FastCGI application", errors_);
+  FcgiRequest& request = *made;
+  const FcgiCall call = map_script(settings_, asked);
+  if (call.refusal == 301) {
+    const penstock_header fields[] = {{PENSTOCK_TEXT("Location"), {call.location.data(), call.location.size()}}};
+    return penstock_answer(exchange, 301, fields, 1, "", 0);
+  }
+  if (call.refusal != 0) return request.answer.refuse(call.refusal, {});
+  for (const auto& [name, value] : settings_.environment) request.variables.set(name, value);
+  set_request_variables(asked, call.mapping, settings_.variables, request.variables);
+  if (!request.variables.fits()) {
+    return request.answer.refuse(431, "would get more than 128 KiB of parameters");
+  }
+  request.body_follows = asked.body_length != 0;
+  request.idempotent = is_idempotent(asked.method);
+  requests_.emplace(&request, std::move(made));
+  penstock_set_data(exchange, &request);
+  if (request.body_follows) {
+    penstock_pause(exchange);
+    request.paused = true;
+  }
+  waiting_.push_back(&request);
+  serve_waiting();
+}
+
+void FcgiClient::serve_waiting() {
+  if (full_timer_.serial != 0) return;
+  while (!waiting_.empty()) {
+    FcgiRequest& request = *waiting_.front();
+    FcgiConnection* connection = pick(request.retried);
+    if (connection == nullptr) {
+      if (request.retried) close_one_idle();
+      if (connections_.size() >= settings_.connections) return;
+      const auto opened = open();
+      if (!opened && opened.error().code == EAGAIN) {  // its queue is full
+        full_timer_ = loop_.after(FULL_WAIT, [this] {
+          full_timer_ = {};
+          serve_waiting();
+        });
+        return;
+      }
+      waiting_.pop_front();
+      if (!opened) {
+        request.answer.fail("cannot be reached: " + opened.error().message);
+        drop_if_done(request);
+        continue;
+      }
+      connection = *opened;
+    } else {
+      waiting_.pop_front();
+    }
+    loop_.cancel(connection->idle);
+    connection->begin(request);
+    if (request.paused) penstock_resume(request.answer.exchange());
+    request.paused = false;
+    ask_once();
+  }
+}
+
+void FcgiClient::body(FcgiRequest& request, std::string_view bytes, bool last) {
+  // Where the application has ended the request already, its client is only waiting for the rest of the answer.
+  if (request.connection != nullptr) request.connection->send_body(request, bytes, last);
+}
+
+void FcgiClient::writable(FcgiRequest& request) {
+  request.answer.writable();
+  if (!request.answer.is_full() && request.connection != nullptr) request.connection->resume();
+  if (!request.answer.open()) settle(request);
+}
+
+void FcgiClient::cancelled(FcgiRequest& request) {
+  request.answer.cancelled();
+  std::erase(waiting_, &request);
+  if (request.connection == nullptr) return drop_if_done(request);
+  request.connection->abort(request);
+  request.connection->resume();
+  if (request.connection == nullptr) return drop_if_done(request);  // it had said all, and was only held back
+  loop_.cancel(request.timer);
+  request.timer = loop_.after(SETTLE_STEP, [this, &request] { abandon(request); });
+}
+
+void FcgiClient::settle(FcgiRequest& request) {
+  if (request.connection == nullptr) return drop_if_done(request);
+  if (request.timer.serial != 0) return;
+  request.timer = loop_.after(SETTLE_STEP, [this, &request] {
+    request.timer = {};
+    if (request.connection == nullptr) return;
+    request.connection->abort(request);
+    request.timer = loop_.after(SETTLE_STEP, [this, &request] { abandon(request); });
+  });
+}
+
+void FcgiClient::abandon(FcgiRequest& request) {
+  request.timer = {};
+  FcgiConnection* const connection = request.connection;
+  if (connection != nullptr) {
+    connection->forget(request);
+    keep_or_close(*connection);
+  }
+  drop_if_done(request);
+  serve_waiting();
+}
+
+void FcgiClient::drop_if_done(FcgiRequest& request) {
+  if (request.answer.open() || request.connection != nullptr) return;
+  const auto found = requests_.find(&request);
+  if (found == requests_.end()) return;
+  loop_.cancel(request.timer);
+  buried_requests_.push_back(std::move(found->second));
+  requests_.erase(found);
+  at_end();
+}
+
+// --- connections --------------------------------------------------------------------------------
+
+FcgiConnection* FcgiClient::pick(bool fresh) {
+  if (fresh) return nullptr;
+  FcgiConnection* best = nullptr;  // the fullest that has room: others may be closed then
+  for (const auto& connection : connections_) {
+    if (connection.get() == asking_ || !connection->reusable()) continue;
+    if (connection->requests().size() >= per_connection_) continue;
+    if (best == nullptr || connection->requests().size() > best->requests().size()) best = connection.get();
+  }
+  return best;
+}
+
+void FcgiClient::close_one_idle() {
+  const auto idle =
+      std::ranges::find_if(connections_, [](const auto& connection) { return connection->idle.serial != 0; });
+  if (idle != connections_.end() && connections_.size() >= settings_.connections) bury(**idle);
+}
+
+Result<FcgiConnection*> FcgiClient::open() {
+  auto opened = FcgiConnection::open(host_, address_);
+  if (!opened) return std::unexpected(opened.error());
+  connections_.push_back(std::move(*opened));
+  return connections_.back().get();
+}
+
+// On a connection of its own, which an application may close instead of an answer, as PHP does.
+void FcgiClient::ask_once() {
+  if (std::exchange(asked_, true)) return;
+  const auto opened = open();
+  if (!opened) return;
+  asking_ = *opened;
+  asking_->ask_values();
+  asking_timer_ = loop_.after(ASK_WAIT, [this] {
+    if (asking_ != nullptr) bury(*asking_);
+    serve_waiting();
+  });
+}
+
+void FcgiClient::ended(FcgiConnection& connection, FcgiRequest& request, FcgiConnection::End how, uint32_t status) {
+  loop_.cancel(request.timer);
+  switch (how) {
+    case FcgiConnection::End::COMPLETE:
+      if (status != 0 && !request.answer.begun()) {
+        request.answer.fail("ended with status " + std::to_string(static_cast<int32_t>(status)) +
+                            " before its head was whole");
+      }
+      request.answer.finish();
+      break;
+    case FcgiConnection::End::CANNOT_MULTIPLEX:
+      per_connection_ = 1;
+      if (!request.body_follows && !request.retried && request.answer.open() && !request.answer.begun()) {
+        ask_again(request);
+      } else {
+        request.answer.fail("does not multiplex, although it said so");
+      }
+      break;
+    case FcgiConnection::End::OVERLOADED:
+      request.answer.begun() ? request.answer.fail("is overloaded") : request.answer.refuse(503, "is overloaded");
+      break;
+    case FcgiConnection::End::UNKNOWN_ROLE:
+      request.answer.fail("is no responder");
+      break;
+  }
+  keep_or_close(connection);
+  drop_if_done(request);
+  serve_waiting();
+}
+
+void FcgiClient::ask_again(FcgiRequest& request) {
+  request.retried = true;
+  request.connection = nullptr;
+  request.heard = false;
+  waiting_.push_front(&request);
+}
+
+void FcgiClient::lost(FcgiConnection& connection, const std::string& why) {
+  const bool kept = connection.used();
+  const std::map<uint16_t, FcgiRequest*> inside = connection.requests();
+  for (const auto& [id, request] : inside) {
+    if (request == nullptr) continue;
+    request->connection = nullptr;
+    loop_.cancel(request->timer);
+    request->lines.finish();
+    if (kept && !request->heard && !request->retried && request->idempotent && !request->body_follows &&
+        request->answer.open()) {
+      ask_again(*request);
+      continue;
+    }
+    request->answer.fail(why);
+    drop_if_done(*request);
+  }
+  bury(connection);
+  serve_waiting();
+}
+
+void FcgiClient::keep_or_close(FcgiConnection& connection) {
+  const bool empty =
+      std::ranges::all_of(connection.requests(), [](const auto& entry) { return entry.second == nullptr; });
+  if (!empty) return;
+  if (!connection.reusable()) return bury(connection);
+  connection.idle_since = loop_.now();
+  look_at_idle(connection);
+}
+
+void FcgiClient::look_at_idle(FcgiConnection& connection) {
+  loop_.cancel(connection.idle);
+  connection.idle = loop_.after(IDLE_LOOK, [this, &connection] {
+    connection.idle = {};
+    if (loop_.now() - connection.idle_since >= IDLE_MAX || somebody_starves()) {
+      bury(connection);
+      return serve_waiting();
+    }
+    look_at_idle(connection);
+  });
+}
+
+bool FcgiClient::somebody_starves() const {
+  return std::ranges::any_of(
+      requests_, [](const auto& entry) { return entry.second->connection != nullptr && !entry.second->heard; });
+}
+
+void FcgiClient::bury(FcgiConnection& connection) {
+  const auto found = std::ranges::find(connections_, &connection, &std::unique_ptr<FcgiConnection>::get);
+  if (found == connections_.end()) return;
+  loop_.cancel(connection.idle);
+  connection.retire();
+  if (asking_ == &connection) {
+    asking_ = nullptr;
+    loop_.cancel(asking_timer_);
+  }
+  buried_connections_.push_back(std::move(*found));
+  connections_.erase(found);
+  at_end();
+}
+
+void FcgiClient::at_end() {
+  if (std::exchange(at_end_, true)) return;
+  loop_.at_end_of_turn(this, [this] {
+    at_end_ = false;
+    buried_requests_.clear();
+    buried_connections_.clear();
+  });
+}
+
+}  // namespace penstock

@@ -1,0 +1,75 @@
+// penstock-fastcgi: a FastCGI application (FastCGI 1.0, responder) as that of a pool. pool/runtimes/README.md says what
+// it does.
+#include "pool/runtimes/fastcgi/application_process.h"
+#include "pool/runtimes/fastcgi/fastcgi_settings.h"
+#include "pool/runtimes/fastcgi/fcgi_client.h"
+#include "pool/sdk/penstock_worker.h"
+
+#include <csignal>
+#include <cstdio>
+#include <memory>
+
+namespace penstock {
+namespace {
+
+constexpr const char* USAGE =
+    "usage: penstock-fastcgi (--connect unix:/PATH|HOST:PORT | --start COMMAND) [--root DIR [--index NAME]]\n"
+    "                        [--split-path-info EXT] [--connections N] [--env NAME=VALUE]... [--pass-authorization]\n";
+
+FcgiRequest& request_in(penstock_exchange* exchange) { return *static_cast<FcgiRequest*>(penstock_data(exchange)); }
+
+penstock_callbacks callbacks() {
+  penstock_callbacks all{};
+  all.request = [](penstock_exchange* exchange, void* context) {
+    static_cast<FcgiClient*>(context)->request(exchange);
+  };
+  all.body = [](penstock_exchange* exchange, const char* bytes, size_t size, int last, void*) {
+    FcgiClient::body(request_in(exchange), {bytes, size}, last != 0);
+  };
+  all.writable = [](penstock_exchange* exchange, void* context) {
+    static_cast<FcgiClient*>(context)->writable(request_in(exchange));
+  };
+  all.cancelled = [](penstock_exchange* exchange, penstock_why_cancelled, void* context) {
+    static_cast<FcgiClient*>(context)->cancelled(request_in(exchange));
+  };
+  return all;
+}
+
+int complain(const Error& error, int code) {
+  std::fprintf(stderr, "penstock-fastcgi: %s\n", error.message.c_str());
+  return code;
+}
+
+int run(const FastcgiSettings& settings) {
+  ::signal(SIGPIPE, SIG_IGN);
+  const auto loop = RuntimeLoop::make();
+  if (!loop) return complain(loop.error(), 1);
+  ErrorOutput errors(2);
+  std::unique_ptr<ApplicationProcess> application;
+  if (!settings.start.empty()) {
+    auto started = ApplicationProcess::start(settings, **loop, errors);
+    if (!started) return complain(started.error(), 1);
+    application = std::move(*started);
+  }
+  FcgiClient client(settings, application ? application->address() : *settings.connect, **loop, errors);
+  const penstock_callbacks all = callbacks();
+  penstock_worker* worker = nullptr;
+  if (penstock_worker_open(&all, &client, &worker) != 0) return 1;
+  const bool drained = (*loop)->run(worker);
+  penstock_worker_close(worker);
+  return drained ? 0 : 128 + SIGTERM;
+}
+
+}  // namespace
+}  // namespace penstock
+
+int main(int argc, char** argv) {
+  const auto settings =
+      penstock::read_fastcgi_settings(std::span<char* const>(argv + 1, static_cast<size_t>(argc - 1)));
+  if (!settings) {
+    penstock::complain(settings.error(), 2);
+    std::fputs(penstock::USAGE, stderr);
+    return 2;
+  }
+  return penstock::run(*settings);
+}
