@@ -138,6 +138,7 @@ CONFIG_ITEM_TYPE(ConfigMethodItem, std::string);    // token, case kept
 CONFIG_ITEM_TYPE(ConfigMimeGlobItem, std::string);  // "text/*", "application/json"; lower case
 CONFIG_ITEM_TYPE(ConfigLogFieldItem, std::string);  // "sc-status", "cs(Referer)"
 CONFIG_ITEM_TYPE(ConfigCodingItem, Coding);         // gzip, br, zstd
+CONFIG_ITEM_TYPE(ConfigTimeOfDayItem, uint32_t);    // "04:30": minutes since midnight
 #undef CONFIG_ITEM_TYPE
 
 std::string expects_list(const std::string& what, SettingRange range);

@@ -178,6 +178,20 @@ std::string ConfigCodingItem::print_item(const Coding& item) {
   return item == Coding::GZIP ? "gzip" : item == Coding::BR ? "br" : "zstd";
 }
 
+std::string ConfigTimeOfDayItem::what() { return "a time of day from 00:00 to 23:59"; }
+
+Parsed<uint32_t> ConfigTimeOfDayItem::parse_item(const std::string& text) {
+  if (text.size() != 5 || text[2] != ':') return none();
+  const auto hours = parse_decimal(std::string_view(text).substr(0, 2));
+  const auto minutes = parse_decimal(std::string_view(text).substr(3, 2));
+  if (!hours || !minutes || *hours > 23 || *minutes > 59) return none();
+  return static_cast<uint32_t>(*hours * 60 + *minutes);
+}
+
+std::string ConfigTimeOfDayItem::print_item(const uint32_t& item) {
+  return fmt::format("{:02}:{:02}", item / 60, item % 60);
+}
+
 std::string ConfigCpuList::expects(SettingRange range) {
   return fmt::format("core numbers and ranges such as 0-3 8, at most {} cores, none above {}", range.max, CPU_MAX);
 }

@@ -179,6 +179,9 @@ std::optional<int> Supervisor::start() {
     log_.error(ok.error().message);
     return EXIT_FAILED;
   }
+  pools_.emplace(PoolsWorld{loop_, log_, clock_, *journals_, roles_, environment_.executable, reactors_, as_root_,
+                            token(Source::WORKER), token(Source::ACTION)});
+  pools_->configure(tree_.settings(), now_);
   return std::nullopt;
 }
 
@@ -186,6 +189,7 @@ int Supervisor::run() {
   if (const auto code = start()) exit_code_ = code;
   while (!exit_code_) turn();
   for (const auto& role : roles_) role->kill_and_wait();  // only after a failed start
+  if (pools_) pools_->kill_and_wait();
   return *exit_code_;
 }
 
@@ -217,12 +221,16 @@ void Supervisor::dispatch(const EventLoop::Ready& ready) {
       return role_ended(serial);
     case Source::CHANNEL:
       return read_channel(serial);
+    case Source::WORKER:
+      return pools_->worker_event(serial, now_);
+    case Source::ACTION:
+      return pools_->action_event(serial, now_);
   }
 }
 
 MonoTime Supervisor::next_deadline() const {
   MonoTime next = std::min(server_record_.restart_at, logd_record_.restart_at);
-  next = std::min(next, control_->next_deadline());
+  next = std::min({next, control_->next_deadline(), pools_->next_deadline()});
   for (const auto& role : roles_) {
     next = std::min(next, role->deadline);
     if (role->state == RoleProcess::State::READY) next = std::min(next, role->ping.next);
@@ -236,6 +244,7 @@ void Supervisor::run_timers(MonoTime now) {
   if (control_->next_deadline() <= now) serve_control();
   for (size_t i = 0; i < roles_.size(); ++i) watch_role(*roles_[i], now);
   restart_due(now);
+  pools_->run_timers(now);
   change_timer(now);
   for (auto it = queries_.begin(); it != queries_.end();) {
     if (it->second.deadline > now) {
@@ -254,6 +263,7 @@ void Supervisor::on_signals() {
     if (number == SIGTERM || number == SIGINT) {
       if (stopping_) {  // asked twice: no more patience
         for (const auto& role : roles_) kill_role(*role, "the second signal to stop");
+        pools_->kill_all();
       } else {
         begin_stop(number == SIGTERM ? "SIGTERM" : "SIGINT");
       }
@@ -286,13 +296,15 @@ void Supervisor::begin_stop(const std::string& why) {
   }
 }
 
-// Servers first, so that logd gets their last records; then logd; then the end.
+// Servers first, with the workers that finish their requests, so that logd gets their last records; then workers and
+// logd; then the end.
 void Supervisor::step_stop() {
   if (has_role("server")) return;
+  pools_->shut_down(now_);
   for (const auto& role : roles_) {
     if (role->state != RoleProcess::State::DRAINING) drain(*role, LOGD_FLUSH);
   }
-  if (roles_.empty() && !exit_code_) {
+  if (roles_.empty() && pools_->empty() && !exit_code_) {
     log_.note("stopped");
     exit_code_ = EXIT_DONE;
   }

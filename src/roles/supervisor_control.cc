@@ -20,19 +20,15 @@ struct Supervisor::Command {
 };
 
 const Supervisor::Command Supervisor::COMMANDS[] = {
-    {"sysctl.get", &Supervisor::command_get, false},
-    {"sysctl.list", &Supervisor::command_list, false},
-    {"sysctl.set", &Supervisor::command_set, true},
-    {"sysctl.load", &Supervisor::command_load, true},
-    {"status", &Supervisor::command_status, false},
-    {"counters", &Supervisor::command_counters, false},
-    {"requests", &Supervisor::command_requests, false},
-    {"cache.stats", &Supervisor::command_cache, false},
-    {"cache.top", &Supervisor::command_cache, false},
-    {"cache.why", &Supervisor::command_cache, false},
-    {"cache.purge", &Supervisor::command_cache, true},
-    {"log.rotate", &Supervisor::command_rotate, true},
-    {"server.restart", &Supervisor::command_restart_server, true},
+    {"sysctl.get", &Supervisor::command_get, false},    {"sysctl.list", &Supervisor::command_list, false},
+    {"sysctl.set", &Supervisor::command_set, true},     {"sysctl.load", &Supervisor::command_load, true},
+    {"status", &Supervisor::command_status, false},     {"counters", &Supervisor::command_counters, false},
+    {"requests", &Supervisor::command_requests, false}, {"cache.stats", &Supervisor::command_cache, false},
+    {"cache.top", &Supervisor::command_cache, false},   {"cache.why", &Supervisor::command_cache, false},
+    {"cache.purge", &Supervisor::command_cache, true},  {"log.rotate", &Supervisor::command_rotate, true},
+    {"pool.list", &Supervisor::command_pools, false},   {"pool.show", &Supervisor::command_pools, false},
+    {"pool.start", &Supervisor::command_pools, true},   {"pool.stop", &Supervisor::command_pools, true},
+    {"pool.recycle", &Supervisor::command_pools, true}, {"server.restart", &Supervisor::command_restart_server, true},
 };
 
 void Supervisor::serve_control() {
@@ -131,6 +127,16 @@ void Supervisor::command_cache(const ControlRequest& request, const Json& body) 
 
 void Supervisor::command_rotate(const ControlRequest& request, const Json&) {
   ask_role(request, "logd", MessageKind::ROTATE, {});
+}
+
+void Supervisor::command_pools(const ControlRequest& request, const Json& body) {
+  const std::string what = json_text(body, "cmd").substr(5);  // after "pool."
+  if (what == "list") return reply(request.client, {{"ok", true}, {"pools", pools_->list()}});
+  const std::string pool = json_text(body, "pool");
+  if (what == "show") return reply(request.client, pools_->show(pool, now_));
+  if (stopping_) return reply_error(request.client, "penstock is stopping");
+  const std::string who = "uid " + std::to_string(request.uid) + " pid " + std::to_string(request.pid);
+  reply(request.client, pools_->command(what, pool, who, now_));
 }
 
 void Supervisor::command_restart_server(const ControlRequest& request, const Json&) {

@@ -197,6 +197,13 @@ void Supervisor::take_message(RoleProcess& role, ChannelMessage message) {
           {ChangeRequest::Kind::RENEW, {}, std::nullopt, "server: " + escape_line(message.payload, 200), 0});
     case MessageKind::LET_GO:
       return server_let_go();
+    case MessageKind::POOL_NEED:
+    case MessageKind::WORKER_STATE:
+    case MessageKind::POOL_LOAD:
+      if (const Status ok = pools_->take_message(role.serial, message, now_); !ok) {
+        kill_role(role, "it broke the protocol (" + ok.error().message + ")");
+      }
+      return;
     default:
       return;  // DRAINED: the end of the process says the same. Kinds of the other direction never arrive.
   }
@@ -216,6 +223,7 @@ void Supervisor::role_ready(RoleProcess& role, const ChannelMessage& message) {
             (role.ready.transport.empty() ? "" : ", transport " + role.ready.transport) + ", started in " +
             duration_text(now_ - role.started));
   if (role.role == "logd") return sync_logd();
+  pools_->server_ready(role.serial, now_);
   if (old != nullptr) drain(*old, tree_.settings().server_drain_timeout);
   if (change_ && change_->step == Change::Step::SERVER_START && change_->serial == role.serial) {
     // From the answer on nobody may be served as before: the old server must have let go of the listeners.
@@ -297,6 +305,7 @@ void Supervisor::role_ended(uint32_t serial) {
   roles_.erase(it);
 
   account_end(*gone, *end);
+  if (gone->role == "server") pools_->server_gone(serial, now_);
   fail_queries(serial, "the " + gone->role + " process has ended");
   if (change_ && change_->serial == serial && change_->step != Change::Step::LOGD) {
     change_refused("the server " + end->text() + " when it was given the new configuration");

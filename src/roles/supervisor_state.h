@@ -22,6 +22,7 @@
 #include "src/config/tree.h"
 #include "src/config/watch.h"
 #include "src/roles/supervisor.h"
+#include "src/roles/supervisor_pools.h"
 
 #include <cstdint>
 #include <deque>
@@ -44,7 +45,7 @@ class Supervisor {
 
  private:
   // What stands behind an event token; the low half is a role's serial.
-  enum class Source : uint32_t { SIGNALS = 1, CONTROL, WATCH, PIDFD, CHANNEL };
+  enum class Source : uint32_t { SIGNALS = 1, CONTROL, WATCH, PIDFD, CHANNEL, WORKER, ACTION };
 
   // How a kind of role fares over its processes.
   struct RoleRecord {
@@ -158,6 +159,7 @@ class Supervisor {
   void command_counters(const ControlRequest& request, const Json& body);
   void command_cache(const ControlRequest& request, const Json& body);
   void command_rotate(const ControlRequest& request, const Json& body);
+  void command_pools(const ControlRequest& request, const Json& body);
   void command_restart_server(const ControlRequest& request, const Json& body);
   void ask_role(const ControlRequest& request, std::string_view role, MessageKind kind, const std::string& payload);
   void take_reply(const RoleProcess& role, const ChannelMessage& message);
@@ -202,6 +204,7 @@ class Supervisor {
   WallTime config_loaded_;
 
   std::vector<std::unique_ptr<RoleProcess>> roles_;
+  std::optional<Pools> pools_;  // the worker processes
   RoleRecord server_record_, logd_record_;
   uint32_t next_serial_ = 1;
   uint32_t next_message_ = 1;

@@ -94,6 +94,7 @@ Json Supervisor::status_json() {
           {"config", config_json()},
           {"listeners", listeners},
           {"roles", roles},
+          {"pools", pools_->list()},
           {"server", fate(server_record_)},
           {"logd", fate(logd_record_)},
           {"weaker", weaker()},

@@ -162,6 +162,9 @@ TEST(ConfigTypes, list_counts_its_items) {
   EXPECT_EQ(canonical<ConfigList<ConfigFileNameItem>>("\"a b.html\", c", LIST), "\"a b.html\" c");
   EXPECT_EQ(canonical<ConfigList<ConfigCodingItem>>("zstd gzip", LIST), "zstd gzip");
   expect_refused<ConfigList<ConfigCodingItem>>(LIST, {"deflate", "gzip gzip", "identity"});
+  EXPECT_EQ(canonical<ConfigList<ConfigTimeOfDayItem>>("23:59 00:00 04:30", LIST), "23:59 00:00 04:30");
+  expect_refused<ConfigList<ConfigTimeOfDayItem>>(LIST,
+                                                  {"24:00", "4:30", "04:60", "0430", "04:3a", "-4:30", "01:00 01:00"});
   EXPECT_EQ(canonical<ConfigList<ConfigMimeGlobItem>>("Text/* image/svg+xml", LIST), "text/* image/svg+xml");
   expect_refused<ConfigList<ConfigMimeGlobItem>>(LIST, {"*", "*/*", "text", "text/", "a/b/c", "a/*x"});
   EXPECT_EQ(canonical<ConfigList<ConfigMethodItem>>("GET get M-SEARCH", LIST), "GET get M-SEARCH");

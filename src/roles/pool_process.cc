@@ -1,0 +1,159 @@
+#include "src/roles/pool_process.h"
+
+#include "src/base/bytes.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <utility>
+
+namespace penstock {
+namespace {
+
+constexpr uint32_t CHUNKS_LEAST = 128;
+
+Result<UniqueFd> make_bell() {
+  UniqueFd fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!fd.valid()) return fail_errno("eventfd");
+  return fd;
+}
+
+Status duplicate(const UniqueFd& from, UniqueFd& to) {
+  to.reset(::fcntl(from.get(), F_DUPFD_CLOEXEC, 3));
+  if (!to.valid()) return fail_errno("duplicate a descriptor");
+  return {};
+}
+
+}  // namespace
+
+// --- output -----------------------------------------------------------------------------------
+
+OutputRelay::State OutputRelay::read(int fd, const std::string& prefix, OperatorLog& log, MonoTime now) {
+  const Duration since = std::min(now - filled_, seconds(60));
+  const auto earned = static_cast<uint32_t>(since.ms() * LINES_A_SECOND / 1000);
+  if (earned > 0) {
+    budget_ = std::min(budget_ + earned, LINES_AT_ONCE);
+    filled_ = now;
+    if (left_out_ > 0) {
+      log.warn(prefix + "(" + std::to_string(std::exchange(left_out_, 0)) + " lines left out)");
+    }
+  }
+  std::array<char, 8192> bytes;
+  for (size_t total = 0; total < READ_BYTES;) {
+    const ssize_t n = ::read(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno == EAGAIN ? State::WAITING : State::CLOSED;
+    if (n == 0) return State::CLOSED;
+    take({bytes.data(), static_cast<size_t>(n)}, prefix, log);
+    total += static_cast<size_t>(n);
+  }
+  return State::MORE;
+}
+
+void OutputRelay::take(std::string_view bytes, const std::string& prefix, OperatorLog& log) {
+  while (!bytes.empty()) {
+    const size_t end = std::min(bytes.find('\n'), bytes.size());
+    if (!cut_) {
+      partial_ += bytes.substr(0, std::min(end, LINE_BYTES_MAX - partial_.size()));
+      cut_ = partial_.size() == LINE_BYTES_MAX;
+    }
+    if (end == bytes.size()) return;
+    line(prefix, log);
+    bytes.remove_prefix(end + 1);
+  }
+}
+
+void OutputRelay::line(const std::string& prefix, OperatorLog& log) {
+  if (budget_ == 0) {
+    ++left_out_;
+  } else if (!partial_.empty()) {
+    --budget_;
+    log.note(prefix + partial_ + (cut_ ? " …" : ""));
+  }
+  partial_.clear();
+  cut_ = false;
+}
+
+void OutputRelay::finish(const std::string& prefix, OperatorLog& log) {
+  line(prefix, log);
+  if (left_out_ > 0) log.warn(prefix + "(" + std::to_string(std::exchange(left_out_, 0)) + " lines left out)");
+}
+
+// --- the process ------------------------------------------------------------------------------
+
+SegmentShape segment_shape(uint32_t reactors, uint32_t concurrency, uint64_t head_bytes) {
+  SegmentShape shape;
+  shape.channels = reactors;
+  shape.exchanges_max = concurrency;
+  // A head grows on the way: offsets for each field, the path once more, decoded.
+  const uint64_t wanted = head_bytes + head_bytes / 2 + 8192;
+  shape.chunk_bytes = static_cast<uint32_t>((wanted + PENSTOCK_PAGE - 1) / PENSTOCK_PAGE * PENSTOCK_PAGE);
+  // Heads of all exchanges, and as much again for bodies under way; rings that hold what all of them may have waiting.
+  const uint32_t fit = (1U << 30) / shape.chunk_bytes;
+  shape.chunks = std::min(std::max(CHUNKS_LEAST, 2 * concurrency), fit);
+  while (shape.entries < 4 * concurrency) shape.entries *= 2;
+  return shape;
+}
+
+Result<PoolProcess> PoolProcess::start(const std::string& executable, WorkerLaunch launch, const SegmentShape& shape,
+                                       MonoTime now) {
+  auto memory = create_segment(shape);
+  if (!memory) return std::unexpected(memory.error());
+  auto worker_bell = make_bell();
+  if (!worker_bell) return std::unexpected(worker_bell.error());
+  std::vector<UniqueFd> server_bells;
+  for (uint32_t i = 0; i < shape.channels; ++i) {
+    auto bell = make_bell();
+    if (!bell) return std::unexpected(bell.error());
+    launch.server_bells.push_back(bell->get());
+    server_bells.push_back(std::move(*bell));
+  }
+  launch.server_half = memory->server_half.get();
+  launch.worker_half = memory->worker_half.get();
+  launch.worker_bell = worker_bell->get();
+  auto process = WorkerProcess::spawn(executable, launch, now);
+  if (!process) return std::unexpected(process.error());
+  return PoolProcess{.process = std::move(*process),
+                     .memory = std::move(*memory),
+                     .worker_bell = std::move(*worker_bell),
+                     .server_bells = std::move(server_bells),
+                     .output = {},
+                     .start_problem = {}};
+}
+
+Result<WorkerHandover> PoolProcess::handover(const std::string& pool, uint64_t number, uint32_t epoch) const {
+  WorkerHandover out;
+  out.pool = pool;
+  out.worker = number;
+  out.pid = process.pid();
+  out.epoch = epoch;
+  Status ok = duplicate(memory.server_half, out.server_half);
+  if (ok) ok = duplicate(memory.worker_half, out.worker_half);
+  if (ok) ok = duplicate(worker_bell, out.worker_bell);
+  for (const UniqueFd& bell : server_bells) {
+    out.server_bells.emplace_back();
+    if (ok) ok = duplicate(bell, out.server_bells.back());
+  }
+  if (!ok) return std::unexpected(ok.error());
+  return out;
+}
+
+// /proc/PID/statm, proc(5): pages, the second number the resident ones.
+std::optional<uint64_t> PoolProcess::resident_bytes() const {
+  const UniqueFd fd(::open(("/proc/" + std::to_string(process.pid()) + "/statm").c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 128> bytes;
+  const ssize_t n = fd.valid() ? ::read(fd.get(), bytes.data(), bytes.size()) : -1;
+  if (n <= 0) return std::nullopt;
+  std::string_view text(bytes.data(), static_cast<size_t>(n));
+  const size_t first = text.find(' ');
+  if (first == std::string_view::npos) return std::nullopt;
+  text.remove_prefix(first + 1);
+  const auto pages = parse_decimal(text.substr(0, text.find(' ')));
+  if (!pages) return std::nullopt;
+  return *pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace penstock

@@ -1,0 +1,165 @@
+// Pools: the application pools' room of the supervisor. Carries out what each pool's PoolKeeper decides: starts and
+// ends worker processes, tells servers of them, watches processes, clock, application files and memory, and says every
+// event of a worker's life to the operator: cause, process, how it ended, and the requests that were inside.
+//
+// Owned by Supervisor, used by its thread. A pool without workers has no descriptor and no timer.
+//
+// Invariants:
+// - A process is in processes_ as long as it is not reaped, and its keeper knows it as long.
+// - What a server must be told goes through its outbox in order, so that a full channel loses nothing.
+#pragma once
+
+#include "pool/supervisor/cgroup.h"
+#include "pool/supervisor/pool_keeper.h"
+#include "src/admin/event_loop.h"
+#include "src/admin/journal_sets.h"
+#include "src/admin/json.h"
+#include "src/admin/operator_log.h"
+#include "src/admin/role_process.h"
+#include "src/admin/worker_profile.h"
+#include "src/base/clock.h"
+#include "src/config/tree.h"
+#include "src/roles/pool_process.h"
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace penstock {
+
+// What of the supervisor the room uses.
+struct PoolsWorld {
+  EventLoop& loop;
+  OperatorLog& log;
+  Clock& clock;
+  const JournalSets& journals;
+  const std::vector<std::unique_ptr<RoleProcess>>& roles;
+  std::string executable;
+  uint32_t reactors = 1;
+  bool as_root = false;
+  uint64_t worker_token = 0;  // the upper half of the tokens under which processes are watched
+  uint64_t action_token = 0;
+};
+
+class Pools {
+ public:
+  explicit Pools(PoolsWorld world) : world_(std::move(world)) {}
+
+  void configure(const Settings& settings, MonoTime now);
+  void server_ready(uint32_t epoch, MonoTime now);
+  void server_gone(uint32_t epoch, MonoTime now);
+  // POOL_NEED, WORKER_STATE, POOL_LOAD. Error: the server talks nonsense.
+  [[nodiscard]] Status take_message(uint32_t epoch, const ChannelMessage& message, MonoTime now);
+
+  void worker_event(uint32_t worker, MonoTime now);  // one of its descriptors is readable
+  void action_event(uint32_t pid, MonoTime now);
+  void run_timers(MonoTime now);
+  [[nodiscard]] MonoTime next_deadline() const;
+
+  void shut_down(MonoTime now);  // once no server is left
+  void kill_all();               // no more patience
+  void kill_and_wait();          // a failed start
+  [[nodiscard]] bool empty() const { return processes_.empty(); }
+
+  // Every pool, for status.
+  [[nodiscard]] Json list() const;
+  // Answers for the control socket. `what`: start, stop or recycle; `who`: asks.
+  [[nodiscard]] Json show(const std::string& pool, MonoTime now) const;
+  [[nodiscard]] Json command(const std::string& what, const std::string& pool, const std::string& who, MonoTime now);
+
+ private:
+  // What the application's file was, when it was last looked at.
+  struct FileState {
+    int64_t mtime_ns = 0;
+    uint64_t bytes = 0, inode = 0;
+    bool operator==(const FileState&) const = default;
+  };
+
+  struct Pool {
+    Pool(std::string name_of, PoolRules rules, WorkerNumbers& numbers)
+        : name(std::move(name_of)), keeper(std::move(rules), numbers), launch(fail("not configured")) {}
+    std::string name;
+    PoolKeeper keeper;
+    PoolSettings settings;
+    CgroupLimits limits;
+    SegmentShape shape;
+    Result<WorkerLaunch> launch;  // or why its workers cannot be started
+    std::string identity;         // for people
+    std::string state_directory;
+    MonoTime deadline = MonoTime::never();
+    bool configured = true;
+    std::string app_file;  // whose change recycles; "" for none
+    std::optional<FileState> file_used, file_seen;
+    uint32_t minute_seen = UINT32_MAX;  // of the day
+    std::string limit_problem;
+    std::string last_failure;
+  };
+
+  struct Process {
+    Pool* pool = nullptr;
+    PoolProcess worker;
+  };
+
+  struct Outgoing {
+    MessageKind kind{};
+    uint64_t worker = 0;  // WORKER: made when it is sent
+    std::string payload;
+  };
+
+  // A running orphan.action.
+  struct Action {
+    pid_t pid = -1;
+    UniqueFd pidfd;
+    MonoTime deadline;
+    std::string what;
+  };
+
+  [[nodiscard]] PoolRules rules_of(const PoolSettings& settings, const Result<WorkerLaunch>& launch) const;
+  void configure_one(const Settings& settings, const PoolSettings& one, const PoolIds& ids, MonoTime now);
+  [[nodiscard]] Status make_state_directory(const Pool& pool) const;
+  void run(Pool& pool, MonoTime now);
+  void obey(Pool& pool, const PoolOrder& order, MonoTime now);
+  void start_worker(Pool& pool, uint64_t worker, MonoTime now);
+  void signal_worker(uint64_t worker, int number);
+  void log_event(const Pool& pool, const PoolOrder& order, MonoTime now);
+  void act(Pool& pool, const PoolOrder& order, MonoTime now);
+  [[nodiscard]] std::string who(const Pool& pool, uint64_t worker) const;
+  [[nodiscard]] std::vector<std::string> requests_inside(uint64_t worker, MonoTime now) const;
+
+  void read_output(uint64_t number, Process& process, MonoTime now);
+  void read_report(Process& process);
+  void reap(uint64_t number, MonoTime now);
+
+  void tell_server(uint32_t epoch, Outgoing message);
+  void flush(uint32_t epoch, std::deque<Outgoing>& outbox);
+  void take_report(uint32_t epoch, WorkerReport report, MonoTime now);
+  [[nodiscard]] RoleProcess* server(uint32_t epoch) const;
+
+  void end_slow_actions(MonoTime now);
+  void look_around(MonoTime now);
+  void look_at_file(Pool& pool, MonoTime now);
+  void look_at_clock(Pool& pool, MonoTime now);
+
+  [[nodiscard]] Pool* find(const std::string& name) const;
+  [[nodiscard]] Pool* pool_of(uint32_t epoch, uint64_t worker) const;
+  [[nodiscard]] Json pool_json(const Pool& pool) const;
+  [[nodiscard]] Json worker_json(uint64_t number, const PoolKeeper::Worker& worker, MonoTime now) const;
+
+  PoolsWorld world_;
+  WorkerNumbers numbers_;
+  std::map<std::string, std::unique_ptr<Pool>> pools_;
+  std::map<uint64_t, Process> processes_;
+  std::map<uint32_t, std::deque<Outgoing>> outboxes_;  // by epoch of a living server
+  std::vector<Action> actions_;
+  std::optional<CgroupTree> cgroups_;     // once a pool has limits
+  MonoTime look_at_ = MonoTime::never();  // the next look around, while there are workers
+  MonoTime flushed_;
+  uint32_t current_ = 0;  // epoch of the current server; 0: none
+  bool down_ = false;
+};
+
+}  // namespace penstock

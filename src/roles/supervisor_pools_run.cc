@@ -1,0 +1,316 @@
+// What the pools' room does to processes: orders carried out, events of processes taken.
+#include "src/admin/pool_messages.h"
+#include "src/base/duration_text.h"
+#include "src/roles/supervisor_pools.h"
+
+#include <algorithm>
+#include <csignal>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <utility>
+
+namespace penstock {
+namespace {
+
+using Kind = PoolOrder::Kind;
+
+constexpr size_t REQUESTS_LISTED = 64;            // of one worker, to the operator
+constexpr Duration ACTION_TIMEOUT = seconds(60);  // of orphan.action
+constexpr size_t ACTIONS_MAX = 64;
+
+}  // namespace
+
+// Carries out what the keeper wants until it wants nothing more.
+void Pools::run(Pool& pool, MonoTime now) {
+  for (auto orders = pool.keeper.take_orders(); !orders.empty(); orders = pool.keeper.take_orders()) {
+    for (const PoolOrder& order : orders) obey(pool, order, now);
+  }
+  pool.deadline = pool.keeper.next_deadline(now);
+}
+
+void Pools::obey(Pool& pool, const PoolOrder& order, MonoTime now) {
+  switch (order.kind) {
+    case Kind::START:
+      return start_worker(pool, order.worker, now);
+    case Kind::GIVE:
+      return tell_server(order.server, {MessageKind::WORKER, order.worker, {}});
+    case Kind::RETIRE:
+      return tell_server(order.server,
+                         {MessageKind::WORKER_RETIRE, order.worker, encode_notice({order.worker, order.text})});
+    case Kind::GONE:
+      return tell_server(order.server,
+                         {MessageKind::WORKER_GONE, order.worker, encode_notice({order.worker, order.text})});
+    case Kind::SIGNAL:
+      return signal_worker(order.worker, order.signal);
+    case Kind::FREEZE:
+      return signal_worker(order.worker, SIGSTOP);
+    case Kind::ACT:
+      return act(pool, order, now);
+    case Kind::STATE: {
+      const PoolState state = {static_cast<PoolState::Kind>(pool.keeper.state()), pool.name, order.text};
+      for (const auto& [epoch, outbox] : outboxes_) {
+        tell_server(epoch, {MessageKind::POOL_STATE, 0, encode_pool_state(state)});
+      }
+      return;
+    }
+    case Kind::LOG:
+      return log_event(pool, order, now);
+  }
+}
+
+// Missing directories are made; one that exists is the operator's, and only has to be one.
+Status Pools::make_state_directory(const Pool& pool) const {
+  const std::string& path = pool.state_directory;
+  if (path.empty()) return {};
+  if (::mkdir(path.c_str(), 0700) != 0) {
+    if (errno == EEXIST) return {};
+    return fail_errno("make the state directory " + path);
+  }
+  const auto& identity = pool.launch->sandbox.identity;
+  if (!identity) return {};
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid() || ::fchown(fd.get(), identity->uid, identity->gid) != 0) {
+    return fail_errno("give the state directory " + path + " to its pool");
+  }
+  return {};
+}
+
+void Pools::start_worker(Pool& pool, uint64_t number, MonoTime now) {
+  if (!pool.launch) return pool.keeper.start_failed(number, pool.launch.error().message, now);
+  if (const Status ok = make_state_directory(pool); !ok) {
+    return pool.keeper.start_failed(number, ok.error().message, now);
+  }
+  WorkerLaunch launch = *pool.launch;
+  launch.worker = number;
+  auto started = PoolProcess::start(world_.executable, std::move(launch), pool.shape, now);
+  if (!started) return pool.keeper.start_failed(number, started.error().message, now);
+  started->memory_kills = cgroups_ ? cgroups_->memory_kills(pool.name) : 0;
+  Process& process = processes_.emplace(number, Process{&pool, std::move(*started)}).first->second;
+  WorkerProcess& worker = process.worker.process;
+  if (cgroups_) {
+    if (const Status ok = cgroups_->add(pool.name, worker.pid()); !ok) {
+      world_.log.warn(who(pool, number) + "runs outside of its cgroup: " + ok.error().message);
+    }
+  }
+  const uint64_t token = world_.worker_token | static_cast<uint32_t>(number);
+  Status ok = world_.loop.watch(worker.pidfd(), token);
+  if (ok) ok = world_.loop.watch(worker.output_fd(), token);
+  process.worker.output_watched = ok.has_value();
+  if (ok) ok = world_.loop.watch(worker.report_fd(), token);
+  process.worker.report_watched = ok.has_value();
+  if (!ok) {
+    worker.kill_and_wait();
+    processes_.erase(number);
+    return pool.keeper.start_failed(number, ok.error().message, now);
+  }
+  if (look_at_ == MonoTime::never()) look_at_ = now;
+  pool.keeper.spawned(number, now);
+}
+
+void Pools::signal_worker(uint64_t worker, int number) {
+  const auto it = processes_.find(worker);
+  if (it == processes_.end()) return;
+  it->second.worker.killed_by_us |= number == SIGKILL;
+  it->second.worker.process.signal(number);
+}
+
+// --- what the operator reads ----------------------------------------------------------------------
+
+std::string Pools::who(const Pool& pool, uint64_t worker) const {
+  std::string out = "pool " + pool.name;
+  if (worker == 0) return out + ": ";
+  out += " worker " + std::to_string(worker);
+  const auto it = processes_.find(worker);
+  if (it != processes_.end()) out += " (pid " + std::to_string(it->second.worker.process.pid()) + ")";
+  return out + ": ";
+}
+
+// The requests that the journal says are inside a worker, a line each.
+std::vector<std::string> Pools::requests_inside(uint64_t worker, MonoTime now) const {
+  std::vector<std::string> out;
+  for (const auto& role : world_.roles) {
+    if (role->role != "server") continue;
+    for (const InFlightRequest& request : world_.journals.in_flight(role->journal_set)) {
+      if (request.worker != worker) continue;
+      out.push_back("client " + address_text(request.client) + " for " + duration_text(now - request.begin) + " " +
+                    request.method + " " + escape_line(request.target, 500) + " host " + request.host + " connection " +
+                    std::to_string(request.connection) + " number " + std::to_string(request.request_number));
+    }
+  }
+  return out;
+}
+
+void Pools::log_event(const Pool& pool, const PoolOrder& order, MonoTime now) {
+  std::string text = who(pool, order.worker) + order.text;
+  if (!order.serials.empty()) {
+    text += "; requests inside:";
+    for (const uint64_t serial : order.serials) text += " " + std::to_string(serial);
+  }
+  switch (order.severity) {
+    case PoolOrder::Severity::NOTICE:
+      return world_.log.note(text);
+    case PoolOrder::Severity::WARNING:
+      world_.log.warn(text);
+      break;
+    case PoolOrder::Severity::ERROR:
+      world_.log.error(text);
+      break;
+  }
+  if (order.worker == 0) return;
+  const std::vector<std::string> inside = requests_inside(order.worker, now);
+  for (size_t i = 0; i < inside.size() && i < REQUESTS_LISTED; ++i) {
+    world_.log.error(who(pool, order.worker) + "inside: " + inside[i]);
+  }
+  if (inside.size() > REQUESTS_LISTED) {
+    world_.log.error(who(pool, order.worker) + "and " + std::to_string(inside.size() - REQUESTS_LISTED) + " more");
+  }
+}
+
+// --- orphan.action --------------------------------------------------------------------------------
+
+// PROGRAM PID POOL WORKER [REQUEST…], without our descriptors and variables; its end is awaited, but not for long.
+void Pools::act(Pool& pool, const PoolOrder& order, MonoTime now) {
+  const std::string& program = pool.settings.orphan_action;
+  const auto process = processes_.find(order.worker);
+  if (program.empty() || process == processes_.end()) return;
+  const std::string what = who(pool, order.worker) + "orphan.action " + program;
+  if (actions_.size() >= ACTIONS_MAX) return world_.log.error(what + " was not run: too many are running");
+  std::vector<std::string> words = {program, std::to_string(process->second.worker.process.pid()), pool.name,
+                                    std::to_string(order.worker)};
+  for (const uint64_t serial : order.serials) words.push_back(std::to_string(serial));
+  std::vector<std::string> variables = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  std::vector<char*> envp = {variables[0].data(), nullptr};
+
+  posix_spawn_file_actions_t files;
+  posix_spawnattr_t attributes;
+  ::posix_spawn_file_actions_init(&files);
+  ::posix_spawnattr_init(&attributes);
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO}) {
+    ::posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
+  }
+  ::posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
+  sigset_t all;
+  sigset_t none;
+  ::sigfillset(&all);
+  ::sigemptyset(&none);
+  ::posix_spawnattr_setsigdefault(&attributes, &all);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setpgroup(&attributes, 0);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+  Action action;
+  const int rc = ::posix_spawn(&action.pid, program.c_str(), &files, &attributes, argv.data(), envp.data());
+  ::posix_spawnattr_destroy(&attributes);
+  ::posix_spawn_file_actions_destroy(&files);
+  if (rc != 0) return world_.log.error(what + ": " + fail_errno("start", rc).error().message);
+  action.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, action.pid, 0)));
+  action.deadline = now + ACTION_TIMEOUT;
+  action.what = what;
+  if (!action.pidfd.valid() ||
+      !world_.loop.watch(action.pidfd.get(), world_.action_token | static_cast<uint32_t>(action.pid))) {
+    action.deadline = now;  // it cannot be watched: ended at the next turn
+  }
+  world_.log.note(what + " runs as pid " + std::to_string(action.pid));
+  actions_.push_back(std::move(action));
+}
+
+void Pools::action_event(uint32_t pid, MonoTime) {
+  const auto it = std::find_if(actions_.begin(), actions_.end(),
+                               [&](const Action& one) { return static_cast<uint32_t>(one.pid) == pid; });
+  if (it == actions_.end()) return;
+  int status = 0;
+  if (::waitpid(it->pid, &status, WNOHANG) != it->pid) return;
+  if (status != 0) world_.log.warn(it->what + " failed with status " + std::to_string(status));
+  world_.loop.unwatch(it->pidfd.get());
+  actions_.erase(it);
+}
+
+void Pools::end_slow_actions(MonoTime now) {
+  for (size_t i = 0; i < actions_.size();) {
+    Action& action = actions_[i];
+    if (action.deadline > now) {
+      ++i;
+      continue;
+    }
+    world_.log.error(action.what + " had not ended in " + duration_text(ACTION_TIMEOUT) + " and is killed");
+    ::kill(-action.pid, SIGKILL);  // not reaped yet, so the number is still its group
+    ::waitpid(action.pid, nullptr, 0);
+    world_.loop.unwatch(action.pidfd.get());
+    actions_.erase(actions_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
+// --- events of processes --------------------------------------------------------------------------
+
+void Pools::worker_event(uint32_t number, MonoTime now) {
+  const auto it = processes_.find(number);
+  if (it == processes_.end()) return;
+  if (it->second.worker.report_watched) read_report(it->second);
+  if (it->second.worker.output_watched) read_output(number, it->second, now);
+  reap(number, now);
+}
+
+void Pools::read_report(Process& process) {
+  const auto report = process.worker.process.take_report();
+  if (!report) return;
+  world_.loop.unwatch(process.worker.process.report_fd());
+  process.worker.report_watched = false;
+  if (!*report) process.worker.start_problem = report->error().message;
+}
+
+// One that prints faster than a round's share is not listened to until the next round, and waits.
+void Pools::read_output(uint64_t number, Process& process, MonoTime now) {
+  PoolProcess& worker = process.worker;
+  if (!worker.output_open) return;
+  const int fd = worker.process.output_fd();
+  const auto state = worker.output.read(fd, who(*process.pool, number), world_.log, now);
+  const bool listen = state == OutputRelay::State::WAITING;
+  worker.output_again = state == OutputRelay::State::MORE ? now + OutputRelay::ROUND : MonoTime::never();
+  if (listen && !worker.output_watched) {
+    worker.output_watched = world_.loop.watch(fd, world_.worker_token | static_cast<uint32_t>(number)).has_value();
+  } else if (!listen && worker.output_watched) {
+    world_.loop.unwatch(fd);
+    worker.output_watched = false;
+  }
+  if (state == OutputRelay::State::CLOSED) worker.output_open = false;
+}
+
+void Pools::reap(uint64_t number, MonoTime now) {
+  const auto it = processes_.find(number);
+  PoolProcess& worker = it->second.worker;
+  Pool& pool = *it->second.pool;
+  const auto exit = worker.process.reap();
+  if (!exit) return;
+  if (worker.report_watched) read_report(it->second);
+  read_output(number, it->second, now);  // its last words
+  worker.output.finish(who(pool, number), world_.log);
+  for (const auto& [watched, fd] :
+       {std::pair(worker.report_watched, worker.process.report_fd()),
+        std::pair(worker.output_watched, worker.process.output_fd()), std::pair(true, worker.process.pidfd())}) {
+    if (watched) world_.loop.unwatch(fd);
+  }
+  WorkerEnd end = {exit->clean, exit->text()};
+  if (!worker.start_problem.empty()) end.text = "could not become a worker (" + worker.start_problem + ")";
+  const uint64_t kills = cgroups_ ? cgroups_->memory_kills(pool.name) : 0;
+  if (exit->signal == SIGKILL && !worker.killed_by_us && kills > worker.memory_kills) {
+    end.text += " (the pool has reached its memory_max)";
+  }
+  const auto known = pool.keeper.workers().find(number);
+  const bool expected = known != pool.keeper.workers().end() && !known->second.end_cause.empty();
+  if (!expected) pool.last_failure = "worker " + std::to_string(number) + " " + end.text;
+  pool.keeper.ended(number, end, now);
+  run(pool, now);  // says it, while who() still knows the process id
+  processes_.erase(number);
+  if (!pool.configured && pool.keeper.empty()) {
+    if (cgroups_) cgroups_->remove(pool.name);
+    pools_.erase(pool.name);
+  }
+}
+
+}  // namespace penstock
