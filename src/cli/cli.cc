@@ -34,6 +34,7 @@ struct Arguments {
   std::string cache_what;
   std::string cache_url;
   std::string stats_view;
+  std::string pool;
   LogConvertArguments log_convert;
 };
 
@@ -55,6 +56,7 @@ class CommandLine {
     add_servers();
     add_sysctl();
     add_status();
+    add_pools();
     add_cache();
     add_log();
   }
@@ -164,6 +166,29 @@ class CommandLine {
     CLI::App* features = add(&app_, "features", "What this build contains, and what this machine allows",
                              std::function<int()>([this] { return command_features(args_.json); }));
     with_json(features);
+  }
+
+  void add_pools() {
+    CLI::App* pool = app_.add_subcommand("pool", "Application pools: list, show, start, stop, recycle");
+    pool->require_subcommand(1);
+    with_json(add(pool, "list", "All pools: state, workers, what they did",
+                  std::function<int()>([this] { return command_pool_list(args_.control, args_.json); })));
+    CLI::App* show =
+        add(pool, "show", "One pool and its worker processes",
+            std::function<int()>([this] { return command_pool_show(args_.control, args_.pool, args_.json); }));
+    const std::pair<const char*, const char*> verbs[] = {
+        {"start", "Take a pool into service again, with a clean record"},
+        {"stop", "Take a pool out of service: 503, and its workers end when they have finished"},
+        {"recycle", "Replace all workers of a pool; no request is lost"}};
+    with_json(show);
+    show->add_option("name", args_.pool, "Pool")->required();
+    for (const auto& [verb, help] : verbs) {
+      CLI::App* app = add(pool, verb, help, std::function<int()>([this, what = std::string(verb)] {
+                            return command_pool_do(args_.control, what, args_.pool, args_.json);
+                          }));
+      with_json(app);
+      app->add_option("name", args_.pool, "Pool")->required();
+    }
   }
 
   void add_cache() {

@@ -63,6 +63,10 @@ int command_cache_stats(const std::string& control, bool json);
 int command_cache_top(const std::string& control, uint64_t count, bool json);
 int command_cache_why(const std::string& control, const std::string& url, bool json);
 int command_cache_purge(const std::string& control, const std::string& what, bool json);
+// `what`: start, stop or recycle.
+int command_pool_list(const std::string& control, bool json);
+int command_pool_show(const std::string& control, const std::string& pool, bool json);
+int command_pool_do(const std::string& control, const std::string& what, const std::string& pool, bool json);
 int command_simple(const std::string& control, const std::string& cmd, const std::string& done);
 
 struct LogConvertArguments {

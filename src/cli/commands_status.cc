@@ -56,9 +56,30 @@ std::string status_fate(const Json& status, const char* role) {
                      cli_clean(json_text(fate, "last_end")));
 }
 
+// A line for each pool that has workers or is not well; the others are counted.
+std::string status_pools(const Json& pools) {
+  std::string out;
+  size_t quiet = 0;
+  for (const Json& pool : pools) {
+    const std::string state = json_text(pool, "state");
+    if (state == "serving" && json_number(pool, "workers") == 0) {
+      ++quiet;
+      continue;
+    }
+    out +=
+        fmt::format("pool      {}  {}  {} of {} workers ready, {} requests inside", cli_clean(json_text(pool, "pool")),
+                    state, json_number(pool, "ready"), json_number(pool, "workers_max"), json_number(pool, "inside"));
+    if (const std::string cause = json_text(pool, "cause"); state != "serving") out += "  (" + cli_clean(cause) + ")";
+    out += "\n";
+  }
+  if (quiet > 0) out += fmt::format("pools     {} without a worker: started when a request comes\n", quiet);
+  return out.empty() ? out : "\n" + out;
+}
+
 std::string status_text(const Json& status) {
   std::string out = status_head(status);
   for (const Json& role : json_array(status, "roles")) out += status_role(role);
+  out += status_pools(json_array(status, "pools"));
   out += "\n" + status_fate(status, "server") + status_fate(status, "logd");
   const Json journal = status.value("journal", Json::object());
   out += fmt::format("journal   {} records, {} in the log, {} dropped, {} waiting\n", json_number(journal, "finished"),
