@@ -11,7 +11,9 @@ Result<std::string> program_path(const std::string& executable, std::string_view
   if (::realpath(executable.c_str(), real) == nullptr) return fail_errno("find the program " + executable);
   std::string directory = real;
   directory.resize(directory.rfind('/'));
-  for (const char* place : {"/pool/runtimes/", "/pool/sandbox/", "/../libexec/penstock/"}) {
+  const std::string kind(name.substr(name.rfind('-') + 1));  // "cgi" of "penstock-cgi"
+  for (const std::string& place : {std::string("/pool/runtimes/"), "/pool/runtimes/" + kind + "/",
+                                   std::string("/pool/sandbox/"), std::string("/../libexec/penstock/")}) {
     const std::string path = directory + place + std::string(name);
     if (::access(path.c_str(), X_OK) == 0 && ::realpath(path.c_str(), real) != nullptr) return std::string(real);
   }

@@ -1,6 +1,7 @@
 // Where the programs that belong to penstock lie: the runtimes of workers, and penstock-init.
 //
-// Beside the binary in the build tree (DIR/pool/runtimes/NAME, DIR/pool/sandbox/NAME), else where they are installed
+// Beside the binary in the build tree (DIR/pool/runtimes/NAME or in a folder of its kind there,
+// DIR/pool/sandbox/NAME), else where they are installed
 // (DIR/../libexec/penstock/NAME).
 #pragma once
 
