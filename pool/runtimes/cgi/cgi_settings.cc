@@ -88,9 +88,8 @@ Result<CgiSettings> read_cgi_settings(std::span<char* const> words) {
   if (!settings.program.empty() && (settings.executables || !settings.processors.empty())) {
     return fail("--program answers for every path: --interpreter and --executables do not go with it");
   }
-  if (settings.program.empty() && !settings.executables && settings.processors.empty()) {
-    return fail("--root needs --interpreter or --executables: nothing would be allowed to run");
-  }
+  // A directory for which nothing is listed is one of programs.
+  if (settings.processors.empty()) settings.executables = true;
   return settings;
 }
 

@@ -21,7 +21,7 @@ struct CgiSettings {
   std::optional<ScriptTree> tree;                                // --root
   std::map<std::string, std::string, std::less<>> processors;    // --interpreter EXT=PROGRAM
   std::string program;                                           // --program
-  bool executables = false;                                      // --executables
+  bool executables = false;                                      // --executables, and where no interpreter is listed
   uint32_t concurrency = 64;                                     // --concurrency
   VariableRules variables;                                       // --pass-authorization
   std::vector<std::pair<std::string, std::string>> environment;  // --env

@@ -111,7 +111,7 @@ penstock_callbacks callbacks() {
 
 int run(const CgiSettings& settings) {
   ::signal(SIGPIPE, SIG_IGN);
-  const auto loop = RuntimeLoop::make();
+  const auto loop = RuntimeLoop::make(true);
   if (!loop) {
     std::fprintf(stderr, "penstock-cgi: %s\n", loop.error().message.c_str());
     return 1;

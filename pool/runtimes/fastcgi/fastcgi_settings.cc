@@ -24,14 +24,35 @@ Status take_root(FastcgiSettings& settings, std::string_view value) {
   return {};
 }
 
-Status take_command(FastcgiSettings& settings, std::string_view value) {
-  while (!value.empty()) {
-    value.remove_prefix(std::min(value.find_first_not_of(' '), value.size()));
-    const std::string_view word = value.substr(0, value.find(' '));
-    if (!word.empty()) settings.start.emplace_back(word);
-    value.remove_prefix(word.size());
+// At blanks; '...' and "..." keep them. As pool.NAME.app is split everywhere.
+Result<std::vector<std::string>> split_words(std::string_view text) {
+  std::vector<std::string> words;
+  bool in_word = false;
+  char quote = 0;
+  for (const char c : text) {
+    if (quote == 0 && (c == ' ' || c == '\t')) {
+      in_word = false;
+      continue;
+    }
+    if (!in_word) words.emplace_back();
+    in_word = true;
+    if (quote == 0 && (c == '"' || c == '\'')) {
+      quote = c;
+    } else if (c == quote) {
+      quote = 0;
+    } else {
+      words.back() += c;
+    }
   }
-  if (settings.start.empty()) return fail("there is no command");
+  if (quote != 0) return fail("a quote is not closed");
+  if (words.empty()) return fail("there is no command");
+  return words;
+}
+
+Status take_command(FastcgiSettings& settings, std::string_view value) {
+  auto words = split_words(value);
+  if (!words) return std::unexpected(words.error());
+  settings.start = std::move(*words);
   const auto program = option_program(settings.start.front());
   return program ? Status{} : std::unexpected(program.error());
 }
@@ -149,6 +170,7 @@ Result<FastcgiSettings> read_fastcgi_settings(std::span<char* const> words) {
   if (settings.connect.has_value() == !settings.start.empty()) return fail("one of --connect and --start is needed");
   if (!settings.index.empty() && !settings.has_root) return fail("--index needs --root");
   if (settings.has_root) {
+    if (settings.index.empty()) settings.index = "index." + settings.extension;
     if (auto tree = ScriptTree::open(settings.root)) settings.tree = std::move(*tree);
   }
   return settings;

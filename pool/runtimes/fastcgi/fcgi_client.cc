@@ -275,7 +275,7 @@ void FcgiClient::keep_or_close(FcgiConnection& connection) {
   const bool empty =
       std::ranges::all_of(connection.requests(), [](const auto& entry) { return entry.second == nullptr; });
   if (!empty) return;
-  if (!connection.reusable()) return bury(connection);
+  if (!connection.reusable() || somebody_starves()) return bury(connection);
   connection.idle_since = loop_.now();
   look_at_idle(connection);
 }
@@ -292,9 +292,12 @@ void FcgiClient::look_at_idle(FcgiConnection& connection) {
   });
 }
 
+// A new connection that nobody has answered may be one that nobody has accepted, because kept ones take up the
+// processes of the application. To close one for nothing costs little.
 bool FcgiClient::somebody_starves() const {
-  return std::ranges::any_of(
-      requests_, [](const auto& entry) { return entry.second->connection != nullptr && !entry.second->heard; });
+  return std::ranges::any_of(connections_, [this](const auto& connection) {
+    return connection.get() != asking_ && !connection->heard() && !connection->requests().empty();
+  });
 }
 
 void FcgiClient::bury(FcgiConnection& connection) {

@@ -217,6 +217,7 @@ void FcgiConnection::hear_errors(FcgiRequest& request, std::string_view text) {
 }
 
 bool FcgiConnection::take(const FcgiPiece& piece) {
+  heard_ = true;
   if (piece.id == 0) return take_management(piece);
   const auto found = requests_.find(piece.id);
   if (found == requests_.end()) return refuse("answered a request that it was not asked");

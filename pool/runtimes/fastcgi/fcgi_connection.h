@@ -52,6 +52,7 @@ class FcgiConnection {
 
   [[nodiscard]] const std::map<uint16_t, FcgiRequest*>& requests() const { return requests_; }
   [[nodiscard]] bool used() const { return used_; }          // it has served a request
+  [[nodiscard]] bool heard() const { return heard_; }        // something has come on it
   [[nodiscard]] bool reusable() const { return reusable_; }  // for requests to come
   void retire() { reusable_ = false; }
   RuntimeLoop::Timer idle;  // the client's
@@ -85,6 +86,7 @@ class FcgiConnection {
   std::string control_;  // content of an END_REQUEST or GET_VALUES_RESULT
   bool connected_ = false;
   bool used_ = false;
+  bool heard_ = false;
   bool reusable_ = true;
   bool lost_ = false;
   bool sends_soon_ = false;

@@ -42,7 +42,7 @@ int complain(const Error& error, int code) {
 
 int run(const FastcgiSettings& settings) {
   ::signal(SIGPIPE, SIG_IGN);
-  const auto loop = RuntimeLoop::make();
+  const auto loop = RuntimeLoop::make(!settings.start.empty());
   if (!loop) return complain(loop.error(), 1);
   ErrorOutput errors(2);
   std::unique_ptr<ApplicationProcess> application;

@@ -23,11 +23,12 @@ int control(const UniqueFd& epoll, int what, int fd, uint32_t events, uint64_t k
 
 }  // namespace
 
-Result<std::unique_ptr<RuntimeLoop>> RuntimeLoop::make() {
+Result<std::unique_ptr<RuntimeLoop>> RuntimeLoop::make(bool takes_sigterm) {
   std::unique_ptr<RuntimeLoop> loop(new RuntimeLoop);
   loop->now_ = loop->clock_.now();
   loop->epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   if (!loop->epoll_.valid()) return fail_errno("epoll_create1");
+  if (!takes_sigterm) return loop;
   sigset_t asked;
   ::sigemptyset(&asked);
   ::sigaddset(&asked, SIGTERM);

@@ -29,8 +29,9 @@ class RuntimeLoop {
     auto operator<=>(const Timer&) const = default;
   };
 
-  // Error: what epoll_create1 and signalfd refuse.
-  [[nodiscard]] static Result<std::unique_ptr<RuntimeLoop>> make();
+  // `takes_sigterm`: run() ends for it, so that processes that were started can be ended, too; else it has its default
+  // action. Error: what epoll_create1 and signalfd refuse.
+  [[nodiscard]] static Result<std::unique_ptr<RuntimeLoop>> make(bool takes_sigterm);
   RuntimeLoop(const RuntimeLoop&) = delete;
   RuntimeLoop& operator=(const RuntimeLoop&) = delete;
 
@@ -45,7 +46,7 @@ class RuntimeLoop {
 
   [[nodiscard]] MonoTime now() const { return now_; }
 
-  // Until the worker should end, or SIGTERM came, which run() takes as a signal descriptor. Gives false for SIGTERM.
+  // Until the worker should end, or SIGTERM came, and was to be taken: false then.
   bool run(penstock_worker* worker);
   // `call` at the end of this turn, or of the next; `owner` takes it back with forget_ends().
   void at_end_of_turn(const void* owner, std::function<void()> call) { ends_.emplace_back(owner, std::move(call)); }

@@ -1,5 +1,6 @@
 #include "pool/runtimes/gateway/script_tree.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -10,6 +11,18 @@
 namespace penstock {
 namespace {
 
+// Where the sandbox has no openat2: no link is followed at all.
+UniqueFd walk_below(const UniqueFd& root, std::string_view path) {
+  UniqueFd here;
+  while (!path.empty()) {
+    const std::string name(path.substr(0, path.find('/')));
+    path.remove_prefix(std::min(name.size() + 1, path.size()));
+    here.reset(::openat(here.valid() ? here.get() : root.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!here.valid()) break;
+  }
+  return here;
+}
+
 UniqueFd open_below(const UniqueFd& root, const std::string& path) {
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC;
@@ -18,6 +31,7 @@ UniqueFd open_below(const UniqueFd& root, const std::string& path) {
   do {  // EAGAIN: something was renamed meanwhile, and ".." could not be judged
     fd = static_cast<int>(::syscall(SYS_openat2, root.get(), path.c_str(), &how, sizeof how));
   } while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+  if (fd < 0 && errno == ENOSYS) return walk_below(root, path);
   return UniqueFd(fd);
 }
 

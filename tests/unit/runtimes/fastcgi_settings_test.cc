@@ -38,6 +38,7 @@ TEST(FastcgiSettings, split_a_path_by_name_where_the_files_are_elsewhere) {
   for (const char* path : {"/app/a.jpg", "/app/a.php5", "/app/.hidden/a.php", "/app/.php"})
     EXPECT_EQ(mapped(*elsewhere, path), "404") << path;
   const auto other = settings({"--root", "/nowhere", "--split-path-info", "fcgi"});
+  EXPECT_EQ(mapped(*other, "/app/"), "/app/index.fcgi|/nowhere/index.fcgi|") << "the index, if nothing else is said";
   EXPECT_EQ(mapped(*other, "/app/a.fcgi/x"), "/app/a.fcgi|/nowhere/a.fcgi|/x");
   EXPECT_EQ(mapped(*other, "/app/a.php"), "404");
 }
@@ -86,6 +87,7 @@ TEST(FastcgiSettings, need_to_make_sense) {
   };
   EXPECT_EQ(complaint({}), "none");
   EXPECT_NE(complaint({"--start", "/bin/sh"}).find("one of --connect and --start"), std::string::npos);
+  EXPECT_NE(complaint({"--start", "/bin/sh 'x"}).find("quote"), std::string::npos);
   EXPECT_NE(complaint({"--start", "   "}).find("no command"), std::string::npos);
   EXPECT_NE(complaint({"--start", "sh -c x"}).find("absolute"), std::string::npos);
   EXPECT_NE(complaint({"--index", "index.php"}).find("needs --root"), std::string::npos);
@@ -94,10 +96,9 @@ TEST(FastcgiSettings, need_to_make_sense) {
   EXPECT_NE(complaint({"--connections", "0"}).find("from 1 to 500"), std::string::npos);
   std::vector<char*> none;
   EXPECT_NE(read_fastcgi_settings(none).error().message.find("one of --connect and --start"), std::string::npos);
-  std::string words[] = {"--start", " /bin/sh  -c 'x "};
+  std::string words[] = {"--start", " /bin/sh  -c 'x y'\"z\"  ''"};
   char* start[] = {words[0].data(), words[1].data()};
-  EXPECT_EQ(read_fastcgi_settings(start)->start, (std::vector<std::string>{"/bin/sh", "-c", "'x"}))
-      << "no shell, no quotes";
+  EXPECT_EQ(read_fastcgi_settings(start)->start, (std::vector<std::string>{"/bin/sh", "-c", "x yz", ""}));
 }
 
 }  // namespace

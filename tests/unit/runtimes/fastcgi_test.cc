@@ -284,6 +284,13 @@ TEST_F(FcgiPhp, runs_scripts) {
   EXPECT_EQ(fetch({.path = "/app/none.php"}), "404 Not Found\n");
 }
 
+// It has one process, which serves one connection.
+TEST_F(FcgiPhp, does_not_starve_it_by_kept_connections) {
+  for (int i = 0; i < 4; ++i) (void)ask("/app/a.php?q=" + std::to_string(i));
+  ASSERT_TRUE(until([&] { return order.size() == 4; })) << complaints();
+  for (uint64_t i = 0; i < 4; ++i) EXPECT_EQ(answers[101 + i].body, std::to_string(i) + "|");
+}
+
 // PHP leaves after five requests.
 TEST_F(FcgiPhp, starts_it_again_when_it_ends) {
   for (int i = 0; i < 12; ++i)
