@@ -114,13 +114,19 @@ int add_worker_row(scmp_filter_ctx ctx, const SyscallRow& row, const SyscallCont
     case SyscallRule::SOCKET:
       // Resolvers ask netlink for interfaces and go on without.
       rc = refuse(ctx, number, EAFNOSUPPORT, {equals(0, AF_NETLINK)});
-      if (rc == 0 && context.unix_sockets) rc = allow(ctx, number, {equals(0, AF_UNIX)});
+      if (rc == 0) {
+        rc = context.unix_sockets ? allow(ctx, number, {equals(0, AF_UNIX)})
+                                  : refuse(ctx, number, EACCES, {equals(0, AF_UNIX)});
+      }
       for (const scmp_datum_t family : {AF_INET, AF_INET6}) {
         if (rc != 0) return rc;
         rc = context.internet_sockets ? allow(ctx, number, {equals(0, family)})
                                       : refuse(ctx, number, EAFNOSUPPORT, {equals(0, family)});
       }
       return rc;
+    case SyscallRule::PROBE_SOCKET:
+      rc = refuse(ctx, number, EACCES, {equals(0, AF_UNIX)});
+      return rc != 0 ? rc : refuse(ctx, number, EAFNOSUPPORT, {equals(0, AF_NETLINK)});
     case SyscallRule::REFUSE_PERM:
       return refuse(ctx, number, EPERM, {});
     default:

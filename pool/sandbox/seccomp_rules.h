@@ -44,7 +44,8 @@ enum class SyscallRule : uint8_t {
   OWN_LIMITS_READ,        // prlimit64: pid 0; a new limit gets EPERM
   OWN_LIMITS,             // prlimit64: pid 0
   UNIX_PAIR,              // socketpair: AF_UNIX
-  SOCKET,                 // socket: the families of the worker's network
+  SOCKET,                 // socket: the families of the worker's network; the others of these get an errno
+  PROBE_SOCKET,           // socket: AF_UNIX gets EACCES, AF_NETLINK EAFNOSUPPORT; libraries go on without
   REFUSE_NOSYS,           // ENOSYS, as an older kernel would say
   REFUSE_PERM,            // EPERM
 };

@@ -1,6 +1,7 @@
 // Every row of worker_attempts.def, in a worker process as the supervisor starts it: with the smallest and the largest
 // profile, under an identity of its own (root) and as a user without privileges.
 #include "pool/ring/segment.h"
+#include "pool/ring/server_link.h"
 #include "src/admin/worker_process.h"
 
 #include <algorithm>
@@ -202,6 +203,109 @@ TEST_P(WorkerSandboxAttempt, ends_as_it_must) {
   const std::string outcome = try_as(c);
   EXPECT_NE(std::find(answers.begin(), answers.end(), outcome), answers.end())
       << outcome << ", expected " << (c.full ? c.row.full : c.row.compute);
+}
+
+// A worker of the SDK under the smallest profile: it maps its segment and says that it is ready.
+TEST(WorkerSandbox, the_sdk_needs_no_more_than_the_default) {
+  const SegmentMemory memory = create_segment({.worker = 1}).value();
+  const UniqueFd worker_bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const UniqueFd server_bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const Segment segment =
+      Segment::map(memory.server_half.get(), memory.worker_half.get(), Segment::Side::SERVER).value();
+  ServerLink link(segment.channel(0), 1, {});
+  WorkerLaunch launch;
+  launch.command = {PENSTOCK_HELLO};
+  launch.sandbox.execute_paths = {PENSTOCK_HELLO};
+  if (::geteuid() == 0) launch.sandbox.identity = SandboxIdentity{POOL, POOL};
+  launch.server_half = memory.server_half.get();
+  launch.worker_half = memory.worker_half.get();
+  launch.worker_bell = worker_bell.get();
+  launch.server_bells = {server_bell.get()};
+  auto process = WorkerProcess::spawn(PENSTOCK_BINARY, launch, MonoTime{});
+  ASSERT_TRUE(process) << process.error().message;
+  LinkEvent event;
+  for (int i = 0; i < 100 && !link.ready() && !process->reap(); ++i) {
+    pollfd waits{.fd = server_bell.get(), .events = POLLIN, .revents = 0};
+    (void)::poll(&waits, 1, 100);
+    while (link.next(event)) {
+    }
+  }
+  EXPECT_TRUE(link.ready());
+  EXPECT_EQ(process->kill_and_wait().signal, SIGKILL);
+}
+
+std::string output_of(const std::vector<std::string>& command, WorkerSyscalls syscalls, const std::string& state) {
+  const SegmentMemory memory = create_segment({}).value();
+  const UniqueFd bell(::eventfd(0, EFD_CLOEXEC));
+  WorkerLaunch launch;
+  launch.command = command;
+  launch.environment = {"PATH=/usr/bin:/bin", "HOME=" + state, "TMPDIR=" + state};
+  launch.directory = state;
+  launch.sandbox.syscalls = syscalls;
+  launch.sandbox.execute_paths = {command[0], "/usr/bin", "/usr/lib/git-core"};
+  launch.sandbox.write_paths = {state};
+  if (::geteuid() == 0) launch.sandbox.identity = SandboxIdentity{POOL, POOL};
+  launch.server_half = memory.server_half.get();
+  launch.worker_half = memory.worker_half.get();
+  launch.worker_bell = bell.get();
+  launch.server_bells = {bell.get()};
+  auto process = WorkerProcess::spawn(PENSTOCK_BINARY, launch, MonoTime{});
+  if (!process) return process.error().message;
+  std::string text;
+  char buffer[4096];
+  while (wait_readable(process->output_fd())) {
+    const ssize_t n = ::read(process->output_fd(), buffer, sizeof buffer);
+    if (n <= 0) break;
+    text.append(buffer, static_cast<size_t>(n));
+  }
+  return text + end_of(*process);
+}
+
+class WorkerPrograms : public testing::Test {
+ protected:
+  WorkerPrograms() {
+    char name[] = "/var/tmp/penstock-state-XXXXXX";
+    state_ = ::mkdtemp(name) != nullptr ? name : "";
+    if (::geteuid() == 0) EXPECT_EQ(::chown(state_.c_str(), POOL, POOL), 0);
+  }
+  ~WorkerPrograms() override { std::filesystem::remove_all(state_); }
+  std::string state_;
+};
+
+TEST_F(WorkerPrograms, python_needs_no_more_than_the_default) {
+  if (::access("/usr/bin/python3", X_OK) != 0) GTEST_SKIP() << "needs python3";
+  const std::string script =
+      "import json, threading, sqlite3, tempfile, logging, hashlib, email, datetime, select, socket, ctypes, uuid\n"
+      "import asyncio, queue, zlib, decimal, random, html.parser, urllib.parse, http.client, mimetypes, shutil, os\n"
+      "asyncio.run(asyncio.to_thread(lambda: 1))\n"
+      "db = sqlite3.connect('a.db'); db.execute('create table t (x)'); db.execute('insert into t values (7)'); "
+      "db.commit()\n"
+      "t = threading.Thread(target=lambda: open('thread', 'w').write('x')); t.start(); t.join()\n"
+      "f = tempfile.TemporaryFile(); f.write(b'x'); os.makedirs('d/e'); shutil.copyfile('a.db', 'd/e/b'); "
+      "shutil.rmtree('d')\n"
+      "print(db.execute('select x from t').fetchone()[0], os.cpu_count() > 0, sorted(os.listdir('.')))\n";
+  EXPECT_EQ(output_of({"/usr/bin/python3", "-c", script}, WorkerSyscalls::COMPUTE, state_),
+            "7 True ['a.db', 'thread']\n0");
+}
+
+TEST_F(WorkerPrograms, shells_and_git_need_no_more_than_process) {
+  if (::access("/usr/bin/git", X_OK) != 0) GTEST_SKIP() << "needs git";
+  const std::string script =
+      "git init -q r && cd r && echo text > f && git add f && "
+      "git -c user.name=a -c user.email=b commit -qm one && git clone -q . ../c && cat ../c/f && "
+      "cp -a f g && ls -l g | wc -l && perl -e 'print 6 * 7, \"\\n\"' && seq 3 | sort -r | head -1";
+  EXPECT_EQ(output_of({"/bin/sh", "-c", script}, WorkerSyscalls::PROCESS, state_), "text\n1\n42\n3\n0");
+}
+
+TEST_F(WorkerPrograms, php_needs_no_more_than_process) {
+  if (::access("/usr/bin/php-cgi", X_OK) != 0) GTEST_SKIP() << "needs php-cgi";
+  std::ofstream(state_ + "/a.php") << "<?php echo preg_match('/a+/', 'caab'), "
+                                      "json_encode([1]), filesize('a.php') > 0;";
+  ::chmod((state_ + "/a.php").c_str(), 0644);
+  const std::string text =
+      output_of({"/usr/bin/php-cgi", "-q", "-d", "opcache.lockfile_path=" + state_, state_ + "/a.php"},
+                WorkerSyscalls::PROCESS, state_);
+  EXPECT_EQ(text, "1[1]10");
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, WorkerSandboxAttempt, testing::ValuesIn(cases()),
