@@ -1,0 +1,75 @@
+/* An application for tests of the life of workers: the path of a request says what it does.
+ *
+ *   …/who       answers with the moment of its start, which tells it from all others
+ *   …/echo      the same, after 20 ms      …/slow   after 700 ms
+ *   …/loop      computes for ever          …/sleep  sleeps for ever       …/deaf  ignores SIGTERM, and computes for
+ * ever …/crash     aborts                     …/leave  exits with code 0 …/grow      takes 64 MiB more          …/print
+ * prints 1,000 lines on stderr
+ *
+ * Arguments: "die" ends before it is ready; "die-if FILE" does so while FILE is there. */
+#include "pool/sdk/penstock_worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static long long started_ns;
+
+static void answer_start(penstock_exchange* exchange) {
+  char text[32];
+  const int size = snprintf(text, sizeof text, "%lld\n", started_ns);
+  penstock_answer(exchange, 200, 0, 0, text, (size_t)size);
+}
+
+static int ends_with(penstock_string path, const char* end) {
+  const size_t size = strlen(end);
+  return path.size >= size && memcmp(path.data + path.size - size, end, size) == 0;
+}
+
+static void wait_ms(long ms) {
+  const struct timespec span = {ms / 1000, ms % 1000 * 1000000};
+  nanosleep(&span, 0);
+}
+
+static void compute_for_ever(void) {
+  for (volatile unsigned long n = 0;; ++n) {
+  }
+}
+
+static void request(penstock_exchange* exchange, void* context) {
+  const penstock_string path = penstock_path(exchange);
+  (void)context;
+  if (ends_with(path, "/echo")) wait_ms(20);
+  if (ends_with(path, "/slow")) wait_ms(700);
+  if (ends_with(path, "/loop")) compute_for_ever();
+  if (ends_with(path, "/sleep")) {
+    for (;;) wait_ms(1000);
+  }
+  if (ends_with(path, "/deaf")) {
+    signal(SIGTERM, SIG_IGN);
+    compute_for_ever();
+  }
+  if (ends_with(path, "/crash")) abort();
+  if (ends_with(path, "/leave")) _exit(0);
+  if (ends_with(path, "/grow")) {
+    char* more = malloc(64 << 20);
+    if (more != 0) memset(more, 1, 64 << 20);
+  }
+  if (ends_with(path, "/print")) {
+    for (int i = 0; i < 1000; ++i) fprintf(stderr, "line %d\n", i);
+  }
+  answer_start(exchange);
+}
+
+int main(int argc, char** argv) {
+  const penstock_callbacks callbacks = {.request = request};
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  started_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+  if (argc > 1 && strcmp(argv[1], "die") == 0) return 3;
+  if (argc > 2 && strcmp(argv[1], "die-if") == 0 && access(argv[2], F_OK) == 0) return 3;
+  return penstock_worker_run(&callbacks, 0);
+}
