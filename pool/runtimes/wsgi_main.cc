@@ -37,9 +37,10 @@ void body(penstock_exchange* exchange, const char* bytes, size_t size, int last,
 
 void writable(penstock_exchange* exchange, void*) { Courier::serve(*transfer_of(exchange)); }
 
-void cancelled(penstock_exchange* exchange, penstock_why_cancelled, void* context) {
+void cancelled(penstock_exchange* exchange, penstock_why_cancelled why, void* context) {
   Transfer* const transfer = transfer_of(exchange);
-  const std::unique_ptr<Transfer> never_called = static_cast<Rings*>(context)->threads.withdraw(transfer);
+  const bool interrupt = why == PENSTOCK_WHY_TIMEOUT || why == PENSTOCK_WHY_STOPPING;
+  const std::unique_ptr<Transfer> never_called = static_cast<Rings*>(context)->threads.cancel(*transfer, interrupt);
   if (transfer->cancel()) const std::unique_ptr<Transfer> done(transfer);
 }
 

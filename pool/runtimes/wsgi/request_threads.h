@@ -1,22 +1,32 @@
-// RequestThreads: the threads that call the application, and the queue before them.
+// RequestThreads: the threads that call the application, the queue before them, and what becomes of one that hangs.
+//
+// A request that took too long is given up by the server, but its thread is still inside. It gets the exception
+// penstock.Cancelled, which ends whatever runs in Python, with a traceback that says where it was. What waits outside
+// of Python hears nothing: the thread is lost until that returns, and a line says so. When all threads are lost the
+// process ends, since a worker that only answers pings would stay for ever.
 #pragma once
 
 #include "pool/runtimes/wsgi/application.h"
 #include "pool/runtimes/wsgi/transfer.h"
+#include "src/base/time.h"
 
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
 namespace penstock {
 
+inline constexpr Duration HANGING_AFTER = seconds(5);  // since nobody waits for the answer any more
+inline constexpr int HANGING_EXIT = 70;
+
 class RequestThreads {
  public:
-  // `application` outlives this.
+  // `application` outlives this. REQUIRES: the interpreter's lock is not held.
   RequestThreads(WsgiApplication& application, uint32_t count);
   RequestThreads(const RequestThreads&) = delete;
   RequestThreads& operator=(const RequestThreads&) = delete;
@@ -24,22 +34,46 @@ class RequestThreads {
 
   // Any thread, without waiting. How many may come is the pool's concurrency.
   void push(std::unique_ptr<Transfer> transfer);
-  // One that waits still, back again; none where a thread has it.
-  [[nodiscard]] std::unique_ptr<Transfer> withdraw(const Transfer* transfer);
+  // Nobody wants the answer. One that waits still comes back, to be freed; a thread that has it is watched from now on,
+  // and with `interrupt` gets the exception.
+  [[nodiscard]] std::unique_ptr<Transfer> cancel(const Transfer& transfer, bool interrupt);
   // Ends the threads when they are done with what they have. REQUIRES: the interpreter's lock is not held.
   void stop();
 
  private:
-  void run();
-  [[nodiscard]] std::unique_ptr<Transfer> take();
+  struct Slot {  // of a thread
+    unsigned long python_id = 0;
+    uint64_t serial = 0;  // of the request inside
+    std::string what;     // it asks for
+    bool busy = false;
+    bool cancelled = false;
+    bool interrupt = false;  // to be given the exception
+    bool told = false;       // that it hangs
+    bool ended = false;
+    MonoTime since;  // when it was cancelled
+  };
+
+  void run(Slot& slot);
+  [[nodiscard]] std::unique_ptr<Transfer> take(Slot& slot);
+  void leave(Slot& slot);
   [[nodiscard]] bool wait();  // false: no more will come
+  void watch();
+  void interrupt();
+  [[nodiscard]] bool look_for_hanging();
 
   WsgiApplication& application_;
-  std::mutex mutex_;
+  PyRef cancelled_type_;
+  std::mutex mutex_;  // taken with the interpreter's lock held or without, which is never waited for within
   std::condition_variable came_;
+  std::condition_variable watched_;
   std::deque<std::unique_ptr<Transfer>> waiting_;
+  std::vector<Slot> slots_;
+  uint32_t cancelled_ = 0;  // slots that are
+  bool to_interrupt_ = false;
   bool stopped_ = false;
+  bool watch_ends_ = false;
   std::vector<std::thread> threads_;
+  std::thread watch_;
 };
 
 }  // namespace penstock

@@ -24,6 +24,7 @@ RequestHead::RequestHead(const penstock_exchange* exchange)
     : remote_port(penstock_remote_port(exchange)),
       server_port(penstock_server_port(exchange)),
       secure(penstock_is_secure(exchange) != 0),
+      serial(penstock_serial(exchange)),
       body_length(penstock_body_length(exchange)) {
   penstock_version(exchange, &major, &minor);
   const std::pair<std::string_view*, penstock_string> parts[] = {{&method, penstock_method(exchange)},

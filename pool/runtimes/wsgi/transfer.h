@@ -35,6 +35,7 @@ struct RequestHead {
   bool secure = false;
   unsigned major = 0;
   unsigned minor = 0;
+  uint64_t serial = 0;
   uint64_t body_length = 0;  // or PENSTOCK_UNKNOWN_LENGTH
 
  private:

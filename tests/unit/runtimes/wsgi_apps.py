@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from wsgiref.validate import validator
 
 TEXT = [("Content-Type", "text/plain")]
@@ -256,10 +257,21 @@ def barrier(environ, start_response):
 
 
 def spin(environ, start_response):
+    if environ["QUERY_STRING"]:
+        sys.stderr.write("begun\n")
     while not counts.get("enough"):
         pass
     start_response("200 OK", TEXT)
     return [b"spun"]
+
+
+def stubborn(environ, start_response):
+    sys.stderr.write("begun\n")
+    while not counts.get("enough"):
+        try:
+            time.sleep(3600 if environ["QUERY_STRING"] == "outside" else 0)
+        except BaseException:
+            counts["refused"] = counts.get("refused", 0) + 1
 
 
 def enough(environ, start_response):
@@ -332,7 +344,7 @@ def failing_blocks(environ, start_response):
 PATHS = {
     "/environ": environ_as_json, "/upload": upload, "/lines": lines, "/misuse": misuse_input, "/keep": keep, "/use-kept": use_kept, "/write": write,
     "/fail": failing, "/head": head, "/odd-head": odd_head, "/length": length, "/length-stream": length, "/status": status, "/file": file,
-    "/is-closed": is_closed, "/barrier": barrier, "/spin": spin, "/enough": enough, "/counts": show_counts, "/talk": talk, "/where": where,
+    "/is-closed": is_closed, "/barrier": barrier, "/spin": spin, "/stubborn": stubborn, "/enough": enough, "/counts": show_counts, "/talk": talk, "/where": where,
     "/blocks": blocks, "/failing-blocks": failing_blocks, "/reader-thread": reader_thread, "/wait-released": wait_released, "/endless": endless,
 }
 

@@ -16,6 +16,7 @@ class WsgiProcess : public WorkerProcess {
     collect_complaints();
   }
   void TearDown() override {
+    if (HasFailure() && child_ > 0) ::kill(child_, SIGKILL);  // its threads may never come back
     WorkerProcess::TearDown();
     if (HasFailure()) ADD_FAILURE() << "it has said: " << complaints();
   }

@@ -42,6 +42,13 @@ class WsgiStream : public WsgiProcess {
     }
     return number;
   }
+  // How often, on stderr.
+  [[nodiscard]] int said(std::string_view what) const {
+    const std::string all = complaints();
+    int times = 0;
+    for (size_t at = all.find(what); at != std::string::npos; at = all.find(what, at + 1)) ++times;
+    return times;
+  }
   uint64_t pongs = 0;
 };
 
@@ -151,6 +158,55 @@ TEST_F(WsgiStream, answers_pings_and_others_while_a_thread_spins) {
   EXPECT_FALSE(answers[number].ended);
   EXPECT_EQ(get("/enough"), "enough");
   ASSERT_TRUE(until([&] { return answers[number].ended; }));
+}
+
+TEST_F(WsgiStream, takes_threads_back_from_requests_that_take_too_long) {
+  for (int round = 0; round < 2; ++round) {
+    std::vector<Handle> spins;
+    order.clear();
+    for (int i = 0; i < 4; ++i) spins.push_back(ask("/spin?loud"));  // in every thread
+    ASSERT_TRUE(until([&] { return said("begun\n") == 4 * (round + 1); }));
+    for (const Handle exchange : spins) link_->cancel(exchange, PENSTOCK_CANCEL_TIMEOUT);
+    EXPECT_EQ(get("/"), "hello\n");
+    ASSERT_TRUE(until([&] { return order.size() == 5; }));
+  }
+  EXPECT_EQ(get("/"), "hello\n");
+}
+
+TEST_F(WsgiStream, says_where_a_request_was_that_took_too_long) {
+  const Handle exchange = ask("/spin");
+  EXPECT_EQ(get("/"), "hello\n");
+  link_->cancel(exchange, PENSTOCK_CANCEL_TIMEOUT);
+  ASSERT_TRUE(until([&] { return complaints().find("penstock.Cancelled") != std::string::npos; }));
+  EXPECT_NE(complaints().find("penstock-wsgi: GET /spin failed:"), std::string::npos);
+  EXPECT_NE(complaints().find("while not counts.get"), std::string::npos) << "the line in which it was";
+}
+
+TEST_F(WsgiStream, leaves_a_request_alone_whose_client_has_gone) {
+  const Handle exchange = ask("/spin");
+  EXPECT_EQ(get("/"), "hello\n");
+  link_->cancel(exchange, PENSTOCK_CANCEL_CLIENT_GONE);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(get("/"), "hello\n");
+  EXPECT_EQ(get("/enough"), "enough");
+  EXPECT_EQ(complaints(), "") << "it may have work to finish";
+}
+
+TEST_F(WsgiStream, ends_when_every_thread_is_lost) {
+  std::vector<Handle> lost;
+  for (int i = 0; i < 3; ++i) lost.push_back(ask("/stubborn?inside"));
+  EXPECT_EQ(get("/"), "hello\n");
+  for (const Handle exchange : lost) link_->cancel(exchange, PENSTOCK_CANCEL_TIMEOUT);
+  ASSERT_TRUE(until([&] { return complaints().find("a thread hangs in GET /stubborn?inside") != std::string::npos; }));
+  EXPECT_EQ(get("/"), "hello\n") << "one is left";
+  const Handle last = ask("/stubborn?outside");
+  ASSERT_TRUE(until([&] { return said("begun\n") == 4; }));
+  link_->cancel(last, PENSTOCK_CANCEL_TIMEOUT);
+  int status = 0;
+  ASSERT_TRUE(until([&] { return ::waitpid(child_, &status, WNOHANG) == child_; }));
+  child_ = -1;
+  EXPECT_EQ(WEXITSTATUS(status), 70);
+  EXPECT_NE(complaints().find("every thread hangs in a request that was given up; this worker ends\n"),
+            std::string::npos);
 }
 
 TEST_F(WsgiStream, outlives_the_server_process) {
