@@ -55,7 +55,7 @@ std::vector<Feature> features() {
       probe_landlock(),
       {"dpdk", false, "not in this build"},
       wsgi(),
-      {"pools", false, "not in this release: pool.* is checked and kept"},
+      {"pools", true, "workers behind rings of shared memory, each pool in a sandbox of its own"},
       {"tls", false, "not in this release"},
   };
 }
