@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <string>
 #include <sys/eventfd.h>
+#include <utility>
 
 namespace penstock {
 namespace {
@@ -168,8 +169,11 @@ bool penstock_worker::turn(bool& did_something) {
     if (channel->link.flush()) ring(channel->bell);
   }
   if (stops < channels.size()) return true;
-  if (!told_stopping && callbacks.stopping != nullptr) callbacks.stopping(context);
-  told_stopping = true;
+  if (!std::exchange(told_stopping, true) && callbacks.stopping != nullptr) {
+    callbacks.stopping(context);
+    did_something = true;
+    return true;  // what it answered goes out in the next turn
+  }
   return open_exchanges > 0;
 }
 

@@ -151,13 +151,14 @@ def test_recycling_by_a_limit_under_load_fails_no_request(make, rule, cause):
     assert cause in server.output()
 
 
-def test_a_worker_that_is_replaced_finishes_what_is_inside(make):
+@pytest.mark.parametrize("target", ["/app/slow", "/app/hold"])
+def test_a_worker_that_is_replaced_finishes_what_is_inside(make, target):
     server = make(config())
     first = who_answers(server)
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(fetch(server.port, "/app/slow")))
+    thread = threading.Thread(target=lambda: answers.append(fetch(server.port, target)))
     thread.start()
-    wait_until(lambda: any("/app/slow" in r["target"] for r in json.loads(server.cli("requests", "--json").stdout)["requests"]),
+    wait_until(lambda: any(target in r["target"] for r in json.loads(server.cli("requests", "--json").stdout)["requests"]),
                what="it is inside")
     server.cli("pool", "recycle", "life")
     thread.join()

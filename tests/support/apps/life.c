@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 static long long started_ns;
+static penstock_exchange* held[64];
+static int held_count;
 
 static void answer_start(penstock_exchange* exchange) {
   char text[32];
@@ -61,11 +63,20 @@ static void request(penstock_exchange* exchange, void* context) {
   if (ends_with(path, "/print")) {
     for (int i = 0; i < 1000; ++i) fprintf(stderr, "line %d\n", i);
   }
+  if (ends_with(path, "/hold") && held_count < 64) {
+    held[held_count++] = exchange;
+    return;
+  }
   answer_start(exchange);
 }
 
+static void stopping(void* context) {
+  (void)context;
+  while (held_count > 0) answer_start(held[--held_count]);
+}
+
 int main(int argc, char** argv) {
-  const penstock_callbacks callbacks = {.request = request};
+  const penstock_callbacks callbacks = {.request = request, .stopping = stopping};
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   started_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
