@@ -37,7 +37,7 @@ static void wait_ms(long ms) {
 }
 
 static void compute_for_ever(void) {
-  for (volatile unsigned long n = 0;; ++n) {
+  for (;;) {
   }
 }
 
