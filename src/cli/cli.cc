@@ -57,6 +57,7 @@ class CommandLine {
     add_sysctl();
     add_status();
     add_pools();
+    add_secure();
     add_cache();
     add_log();
   }
@@ -189,6 +190,16 @@ class CommandLine {
       with_json(app);
       app->add_option("name", args_.pool, "Pool")->required();
     }
+  }
+
+  void add_secure() {
+    CLI::App* secure = app_.add_subcommand("secure", "What a configuration lets processes do");
+    secure->require_subcommand(1);
+    CLI::App* audit =
+        add(secure, "audit", "What each pool may do, and which served paths could be written by who serves them",
+            std::function<int()>([this] { return command_secure_audit(args_.config_file, args_.json); }));
+    audit->add_option("-c,--config", args_.config_file, "Configuration file")->required();
+    with_json(audit);
   }
 
   void add_cache() {

@@ -78,6 +78,9 @@ struct LogConvertArguments {
 };
 int command_log_convert(const LogConvertArguments& arguments);
 
+// Reads the file, asks no instance. 1 where somebody could write what is served.
+int command_secure_audit(const std::string& file, bool json);
+
 int command_features(bool json);
 
 }  // namespace penstock
