@@ -3,6 +3,7 @@
 #include "pool/runtimes/wsgi/application.h"
 
 #include <cstdlib>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace penstock {
@@ -48,8 +49,20 @@ Status prepare_paths(const std::string& directory) {
   return {};
 }
 
+// In a pool the worker is there already, and its sandbox knows no chdir.
+Status enter(const std::string& directory) {
+  struct stat there {};
+  struct stat here {};
+  if (::stat(directory.c_str(), &there) != 0) return fail_errno("--directory " + directory);
+  if (::stat(".", &here) == 0 && here.st_dev == there.st_dev && here.st_ino == there.st_ino) return {};
+  if (::chdir(directory.c_str()) != 0) return fail_errno("--directory " + directory);
+  return {};
+}
+
 Result<std::string> working_directory(const std::string& directory) {
-  if (!directory.empty() && ::chdir(directory.c_str()) != 0) return fail_errno("--directory " + directory);
+  if (!directory.empty()) {
+    if (const Status entered = enter(directory); !entered) return std::unexpected(entered.error());
+  }
   std::string here(4'096, '\0');
   if (::getcwd(here.data(), here.size()) == nullptr) return fail_errno("the working directory");
   here.resize(here.find('\0'));

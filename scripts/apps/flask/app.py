@@ -4,6 +4,7 @@ NOTEBOOK_STATE is the directory for files and for the key that signs sessions; a
 """
 import os
 import secrets
+import time
 from pathlib import Path
 
 from flask import Flask, abort, flash, get_flashed_messages, redirect, render_template_string, request, send_from_directory, session, url_for
@@ -11,22 +12,23 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from werkzeug.utils import secure_filename
 
 STATE = Path(os.environ.get("NOTEBOOK_STATE", "state"))
+KEY_CHARACTERS = 64
 USERS = {"ada": generate_password_hash("engine", method="pbkdf2:sha256:1000")}
 
 
 def session_key():
-    """The same for every worker: who comes first makes it."""
+    """The same for every worker: who comes first makes it, the others wait until it is written."""
     STATE.mkdir(parents=True, exist_ok=True)
     path = STATE / "key"
-    fresh = STATE / f"key.{os.getpid()}.{secrets.token_hex(4)}"
-    fresh.write_text(secrets.token_hex(32))
-    fresh.chmod(0o600)
     try:
-        os.link(fresh, path)  # whole, or not at all
+        made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        os.write(made, secrets.token_hex(KEY_CHARACTERS // 2).encode())
+        os.close(made)
     except FileExistsError:
         pass
-    fresh.unlink()
-    return path.read_text()
+    while len(key := path.read_text()) < KEY_CHARACTERS:
+        time.sleep(0.01)
+    return key
 
 
 application = Flask(__name__)
