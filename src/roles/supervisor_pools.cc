@@ -1,6 +1,7 @@
 // Configuration, servers, timers and commands of the pools' room. What is done to processes: supervisor_pools_run.cc.
 #include "src/roles/supervisor_pools.h"
 
+#include "pool/supervisor/schedule.h"
 #include "src/admin/pool_messages.h"
 #include "src/base/duration_text.h"
 
@@ -15,7 +16,6 @@ namespace {
 
 constexpr Duration LOOK_EVERY = seconds(1);         // at memory, application files and the time of day
 constexpr Duration OUTBOX_AGAIN = milliseconds(5);  // a server whose channel was full
-constexpr uint32_t MINUTES_A_DAY = 24 * 60;
 
 // The application's file, where `app` begins with its absolute path.
 std::string app_file_of(const PoolSettings& settings) {
@@ -300,9 +300,7 @@ void Pools::look_at_clock(Pool& pool, MonoTime now) {
   tm local{};
   ::localtime_r(&seconds_now, &local);
   const auto minute = static_cast<uint32_t>(local.tm_hour * 60 + local.tm_min);
-  const uint32_t before = std::exchange(pool.minute_seen, minute);
-  if (before == minute || before >= MINUTES_A_DAY) return;
-  if (std::find(schedule.begin(), schedule.end(), minute) != schedule.end()) {
+  if (schedule_due(schedule, std::exchange(pool.minute_seen, minute), minute)) {
     pool.keeper.recycle("recycled by schedule", now);
   }
 }

@@ -94,7 +94,7 @@ class Pools {
     bool configured = true;
     std::string app_file;  // whose change recycles; "" for none
     std::optional<FileState> file_used, file_seen;
-    uint32_t minute_seen = UINT32_MAX;  // of the day
+    std::optional<uint32_t> minute_seen;  // of the day
     std::string limit_problem;
     std::string last_failure;
   };

@@ -346,7 +346,7 @@ def test_output_of_workers_reaches_the_operator_and_is_bounded(make):
 
 @needs_root
 def test_limits_hold_the_pool_down(make):
-    server = make(config("cpu_limit=10;memory_max=64m;request_timeout=0"))
+    server = make(config("cpu_limit=10;memory_max=64m;request_timeout=0") + "server.drain_timeout = 1s\n")
     pid = pid_of(server)
     if "cgroup v" not in show(server).get("cgroup", ""):
         pytest.skip("no control groups here: " + show(server).get("cgroup", ""))
@@ -360,6 +360,41 @@ def test_limits_hold_the_pool_down(make):
     time.sleep(3)
     share = (cpu() - before) / (time.monotonic() - began)
     assert share < 0.13, share
+
+
+@needs_root
+def test_a_pool_at_its_memory_max_loses_the_worker_and_says_why(make):
+    server = make(config("memory_max=48m"))
+    pid = pid_of(server)
+    if "cgroup v" not in show(server).get("cgroup", ""):
+        pytest.skip("no control groups here: " + show(server).get("cgroup", ""))
+    assert status_of(server, "/app/grow") == 502
+    assert pid_of(server) != pid
+    assert "was killed by SIGKILL (the pool has reached its memory_max)" in server.words.read_text()
+
+
+def test_a_route_moves_to_another_pool_under_load_and_no_request_fails(make):
+    server = make(config() + f"pool.other.runtime = external\npool.other.app = {LIFE}\n")
+    first = who_answers(server)
+    with Load(server) as load:
+        wait_until(lambda: load.done > 10, what="the load is on")
+        server.cli("sysctl", "-w", "site.main.route.app.pool=other")
+        wait_until(lambda: who_answers(server) != first, what="the other pool answers")
+        server.cli("sysctl", "-w", "site.main.route.app.pool=life")
+    assert load.failed == []
+    assert who_answers(server) == first
+
+
+def test_a_pool_that_is_removed_ends_its_workers(make):
+    server = make(config() + f"pool.other.runtime = external\npool.other.app = {LIFE}\npool.other.workers_min = 2\npool.other.workers_max = 2\n")
+
+    def others():
+        return json.loads(server.cli("pool", "show", "other", "--json").stdout)["workers"]
+    wait_until(lambda: [w["state"] for w in others()] == ["ready"] * 2, what="both are ready")
+    pids = [w["pid"] for w in others()]
+    server.cli("sysctl", "-w", "pool.other=")
+    wait_until(lambda: not any(alive(pid) for pid in pids), what="its workers have ended")
+    wait_until(lambda: server.cli("pool", "show", "other", check=False).returncode == 1, what="it is gone")
 
 
 def test_two_thousand_idle_pools_cost_nothing_much(make):
