@@ -223,7 +223,8 @@ int memory_without_end() {
 
 int work_in_state() {
   if (make_file(in_state("a"), "text", 0644) != 0) return -1;
-  if (::rename(in_state("a").c_str(), in_state("b").c_str()) != 0) return -1;
+  if (::link(in_state("a").c_str(), in_state("b").c_str()) != 0) return -1;
+  if (::rename(in_state("a").c_str(), in_state("c").c_str()) != 0 || ::unlink(in_state("c").c_str()) != 0) return -1;
   if (::mkdir(in_state("d").c_str(), 0755) != 0 || ::rmdir(in_state("d").c_str()) != 0) return -1;
   const int fd = ::open(in_state("b").c_str(), O_RDWR);
   struct flock lock {};
