@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from statistics import median
 
 import pytest
 from conftest import needs_root
@@ -258,6 +259,23 @@ def test_a_request_that_takes_too_long_is_ended_with_its_worker(make, how):
     assert show(server)["pool"]["failures"] == 0
 
 
+@pytest.mark.alone
+@pytest.mark.parametrize("how", ["loop", "sleep", "deaf"])
+def test_a_time_out_is_kept_to_and_the_next_request_is_served_soon(make, how):
+    late, refill = [], []
+    for _ in range(3):
+        server = make(config("request_timeout=500ms"))
+        pid_of(server)
+        began = time.monotonic()
+        assert status_of(server, f"/app/{how}") != 200
+        late.append(time.monotonic() - began - 0.5)
+        began = time.monotonic()
+        who_answers(server)
+        refill.append(time.monotonic() - began)
+    assert -0.1 <= median(late) <= 0.1, late
+    assert median(refill) <= 0.2, refill
+
+
 def test_five_failures_take_the_pool_out_and_a_probe_brings_it_back(make, tmp_path):
     switch = tmp_path / "broken"
     switch.write_text("")
@@ -285,10 +303,26 @@ def test_stop_answers_503_and_start_serves_again(make):
     assert server.cli("pool", "stop", "nobody", check=False).returncode == 1
 
 
+def test_tables_say_what_runs(make):
+    server = make(config("workers_max=2"))
+    assert "life  serving  external  0/2" in server.cli("pool", "list").stdout
+    assert "1 without a worker" in server.cli("status").stdout
+    pid = pid_of(server)
+    shown = server.cli("pool", "show", "life").stdout
+    assert str(pid) in shown and "a request waits" in shown and str(LIFE) in shown
+    assert "life  serving  1 of 2 workers ready" in server.cli("status").stdout
+    assert "its workers are being replaced" in server.cli("pool", "recycle", "life").stdout
+    assert "pool life: stopped" in server.cli("pool", "stop", "life").stdout
+    assert "life  stopped" in server.cli("status").stdout
+    for verb in ("show", "start", "stop", "recycle"):
+        done = server.cli("pool", verb, "nobody", check=False)
+        assert done.returncode == 1 and "no pool is named 'nobody'" in done.stderr
+
+
 # --- processes of ours ---------------------------------------------------------------------------
 
-def test_workers_outlive_their_server(make):
-    server = make(config())
+def test_workers_outlive_their_server(make, user):
+    server = make(config(), user=user)
     pid = pid_of(server)
     old = server.role("server")
     os.kill(old, signal.SIGKILL)
@@ -308,8 +342,8 @@ def test_a_server_is_replaced_under_load_and_no_request_fails(make):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_no_worker_outlives_the_supervisor(make, how):
-    server = make(config("workers_min=3;workers_max=3"))
+def test_no_worker_outlives_the_supervisor(make, how, user):
+    server = make(config("workers_min=3;workers_max=3"), user=user)
     wait_until(lambda: len(workers(server)) == 3, what="three are ready")
     pids = family(server.process.pid)
     assert sum("apps/life" in command_line(pid) for pid in pids) == 3
