@@ -11,6 +11,8 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace penstock {
@@ -167,6 +169,27 @@ TEST_F(WorkerProcessTest, this_process_stays_in_its_own_pid_namespace) {
   EXPECT_TRUE(end_of(process).clean);
   EXPECT_EQ(std::filesystem::read_symlink("/proc/self/ns/pid"),
             std::filesystem::read_symlink("/proc/self/ns/pid_for_children"));
+}
+
+TEST_F(WorkerProcessTest, dies_with_the_supervisor) {
+  int fds[2];
+  ASSERT_EQ(::pipe(fds), 0);
+  const pid_t supervisor = ::fork();
+  if (supervisor == 0) {
+    WorkerProcess process = start(launch("echo up; while :; do :; done"));
+    const pid_t pid = line_of(process) == "up\n" ? process.pid() : -1;
+    (void)!::write(fds[1], &pid, sizeof pid);
+    ::pause();
+  }
+  pid_t pid = -1;
+  ASSERT_EQ(::read(fds[0], &pid, sizeof pid), ssize_t{sizeof pid});
+  const UniqueFd worker(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  ASSERT_TRUE(worker.valid());
+  ::kill(supervisor, SIGKILL);
+  ::waitpid(supervisor, nullptr, 0);
+  EXPECT_TRUE(wait_readable(worker.get()));
+  ::close(fds[0]);
+  ::close(fds[1]);
 }
 
 TEST_F(WorkerProcessTest, no_descriptor_is_lost) {
