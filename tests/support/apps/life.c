@@ -1,10 +1,16 @@
 /* An application for tests of the life of workers: the path of a request says what it does.
  *
- *   …/who       answers with the moment of its start, which tells it from all others
- *   …/echo      the same, after 20 ms      …/slow   after 700 ms
- *   …/loop      computes for ever          …/sleep  sleeps for ever       …/deaf  ignores SIGTERM, and computes for
- * ever …/crash     aborts                     …/leave  exits with code 0 …/grow      takes 64 MiB more          …/print
- * prints 1,000 lines on stderr
+ *   …/who     answers with the moment of its start, which tells it from all others
+ *   …/echo    the same, after 20 ms
+ *   …/slow    the same, after 700 ms
+ *   …/hold    the same, when it is told to stop
+ *   …/loop    computes for ever
+ *   …/sleep   sleeps for ever
+ *   …/deaf    ignores SIGTERM, and computes for ever
+ *   …/crash   aborts
+ *   …/leave   exits with code 0
+ *   …/grow    takes 64 MiB more
+ *   …/print   prints 1,000 lines on stderr
  *
  * Arguments: "die" ends before it is ready; "die-if FILE" does so while FILE is there. */
 #include "pool/sdk/penstock_worker.h"
