@@ -56,7 +56,7 @@ int serve(const WsgiOptions& options, const std::string& worker) {
   Result<WsgiApplication> application = WsgiApplication::create(std::move(*callable), options.threads > 1);
   if (!application) return complain(application.error());
   const GilRelease threads_take_it;
-  Rings rings{.courier = {}, .threads = {*application, options.threads}};
+  Rings rings{.courier = {}, .threads = {*application, options.threads, options.hanging_after}};
   if (!worker.empty()) ::setenv(PENSTOCK_WORKER_VARIABLE, worker.c_str(), 1);  // which the SDK takes away again
   const penstock_callbacks callbacks{
       .request = request, .body = body, .writable = writable, .cancelled = cancelled, .stopping = nullptr};
@@ -70,7 +70,7 @@ int serve(const WsgiOptions& options, const std::string& worker) {
 
 int main(int count, char** words) {
   using namespace penstock;
-  const Result<WsgiOptions> options = parse_wsgi_options({words + 1, words + count});
+  const Result<WsgiOptions> options = read_wsgi_options({words + 1, words + count});
   if (!options) {
     (void)complain(options.error());
     return 2;

@@ -74,8 +74,9 @@ class Maker {
   std::vector<std::string>& command() { return profile_.command; }
   WorkerSandbox& sandbox() { return profile_.sandbox; }
   void add(std::initializer_list<std::string> words) { command().insert(command().end(), words); }
+  // Names alone: the values are in the environment, and a command line is for everyone to read.
   void add_variables() {
-    for (const NamedValue& variable : pool_.environment) add({"--env", variable.name + "=" + variable.value});
+    for (const NamedValue& variable : pool_.environment) add({"--env", variable.name});
   }
 
   Status program() {
@@ -139,7 +140,6 @@ class Maker {
     add({"--app", pool_.app});
     if (!pool_.directory.empty()) add({"--directory", pool_.directory});
     add({"--threads", std::to_string(pool_.concurrency)});
-    add_variables();
     return {};
   }
 

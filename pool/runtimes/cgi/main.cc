@@ -16,7 +16,7 @@ namespace {
 
 constexpr const char* USAGE =
     "usage: penstock-cgi (--root DIR [--interpreter EXT=PROGRAM]... [--executables] | --program PATH [--root DIR])\n"
-    "                    [--concurrency N] [--env NAME=VALUE]... [--pass-authorization]\n";
+    "                    [--concurrency N] [--env NAME]... [--pass-authorization]\n";
 
 // All jobs: at most `concurrency` of them have a process, the others wait in the order in which they came.
 class CgiGateway {

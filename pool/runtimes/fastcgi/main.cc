@@ -14,7 +14,7 @@ namespace {
 
 constexpr const char* USAGE =
     "usage: penstock-fastcgi (--connect unix:/PATH|HOST:PORT | --start COMMAND) [--root DIR [--index NAME]]\n"
-    "                        [--split-path-info EXT] [--connections N] [--env NAME=VALUE]... [--pass-authorization]\n";
+    "                        [--split-path-info EXT] [--connections N] [--env NAME]... [--pass-authorization]\n";
 
 FcgiRequest& request_in(penstock_exchange* exchange) { return *static_cast<FcgiRequest*>(penstock_data(exchange)); }
 

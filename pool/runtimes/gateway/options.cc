@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,14 +39,16 @@ Result<uint32_t> option_number(std::string_view value, uint32_t min, uint32_t ma
   return number;
 }
 
-Result<std::pair<std::string, std::string>> option_variable(std::string_view value) {
-  const size_t equals = value.find('=');
-  const std::string_view name = value.substr(0, equals);
-  const bool good = equals != std::string_view::npos && !name.empty() && std::ranges::all_of(name, [](char c) {
-                      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-                    });
-  if (!good) return fail("'" + std::string(value) + "' is not NAME=VALUE");
-  return std::pair(std::string(name), std::string(value.substr(equals + 1)));
+Result<std::pair<std::string, std::string>> option_variable(std::string_view name) {
+  const bool good = !name.empty() && std::ranges::all_of(name, [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+  });
+  // What follows a '=' may be secret.
+  if (!good) return fail("'" + std::string(name.substr(0, name.find('='))) + "…' is not the name of a variable");
+  std::string text(name);
+  const char* const value = std::getenv(text.c_str());
+  if (value == nullptr) return fail("'" + text + "' is not in the environment");
+  return std::pair(std::move(text), std::string(value));
 }
 
 Result<std::string> option_directory(std::string_view value) {

@@ -24,8 +24,9 @@ struct RuntimeOption {
 
 // Decimal, within the bounds.
 [[nodiscard]] Result<uint32_t> option_number(std::string_view value, uint32_t min, uint32_t max);
-// "NAME=VALUE": both parts; NAME is letters, digits and underscores.
-[[nodiscard]] Result<std::pair<std::string, std::string>> option_variable(std::string_view value);
+// NAME of letters, digits and underscores: with its value in this process's environment, which only its user can read;
+// command lines are for everyone.
+[[nodiscard]] Result<std::pair<std::string, std::string>> option_variable(std::string_view name);
 // An absolute path to a directory that is there, without a slash at its end ("/": empty).
 [[nodiscard]] Result<std::string> option_directory(std::string_view value);
 // An absolute path to a file that this process may execute.

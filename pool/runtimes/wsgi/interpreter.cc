@@ -73,12 +73,7 @@ Result<std::string> working_directory(const std::string& directory) {
 
 Result<std::string> find_virtual_environment(const WsgiOptions& options) {
   std::string folder;
-  for (const auto& [name, value] : options.environment) {
-    if (name == "VIRTUAL_ENV") folder = value;
-  }
-  if (folder.empty()) {
-    if (const char* const value = std::getenv("VIRTUAL_ENV")) folder = value;
-  }
+  if (const char* const value = std::getenv("VIRTUAL_ENV")) folder = value;
   if (!folder.empty() && !is_virtual_environment(folder)) {
     return fail("VIRTUAL_ENV is no virtual environment: " + folder + "/pyvenv.cfg cannot be read");
   }
@@ -94,7 +89,6 @@ Result<std::string> find_virtual_environment(const WsgiOptions& options) {
 }
 
 Status start_interpreter(const WsgiOptions& options) {
-  for (const auto& [name, value] : options.environment) ::setenv(name.c_str(), value.c_str(), 1);
   const Result<std::string> virtual_environment = find_virtual_environment(options);
   if (!virtual_environment) return std::unexpected(virtual_environment.error());
   std::string program = PENSTOCK_PYTHON;

@@ -13,7 +13,7 @@
 
 namespace penstock {
 
-// The virtual environment: VIRTUAL_ENV of `options`, or DIR/venv or DIR/.venv where that is one; else empty. Error: one
+// The virtual environment: VIRTUAL_ENV, or DIR/venv or DIR/.venv where that is one; else empty. Error: one
 // was named and is none, or is for another version of Python.
 [[nodiscard]] Result<std::string> find_virtual_environment(const WsgiOptions& options);
 

@@ -16,40 +16,34 @@ Status take_app(std::string_view value, WsgiOptions& options) {
   return {};
 }
 
-Status take_threads(std::string_view value, WsgiOptions& options) {
+Status take_number(const std::string& name, std::string_view value, uint32_t max, uint32_t& number) {
   const char* const end = value.data() + value.size();
-  const auto [stop, error] = std::from_chars(value.data(), end, options.threads);
-  if (error != std::errc() || stop != end || options.threads < 1 || options.threads > WSGI_THREADS_MAX) {
-    return fail("--threads wants a number from 1 to " + std::to_string(WSGI_THREADS_MAX) + ", not '" +
-                std::string(value) + "'");
+  const auto [stop, error] = std::from_chars(value.data(), end, number);
+  if (error != std::errc() || stop != end || number < 1 || number > max) {
+    return fail(name + " wants a number from 1 to " + std::to_string(max) + ", not '" + std::string(value) + "'");
   }
-  return {};
-}
-
-Status take_environment(std::string_view value, WsgiOptions& options) {
-  const size_t sign = value.find('=');
-  if (sign == std::string_view::npos || sign == 0) {
-    return fail("--env wants NAME=VALUE, not '" + std::string(value) + "'");
-  }
-  options.environment.emplace_back(value.substr(0, sign), value.substr(sign + 1));
   return {};
 }
 
 }  // namespace
 
-Result<WsgiOptions> parse_wsgi_options(const std::vector<std::string>& words) {
+Result<WsgiOptions> read_wsgi_options(const std::vector<std::string>& words) {
   WsgiOptions options;
   for (size_t i = 0; i < words.size(); i += 2) {
     const std::string& name = words[i];
-    if (name != "--app" && name != "--directory" && name != "--threads" && name != "--env") {
-      return fail("unknown option '" + name + "': --app, --directory, --threads or --env");
+    if (name != "--app" && name != "--directory" && name != "--threads" && name != "--hanging-after") {
+      return fail("unknown option '" + name + "': --app, --directory, --threads or --hanging-after");
     }
     if (i + 1 == words.size()) return fail(name + " wants a value");
     const std::string& value = words[i + 1];
     Status taken;
     if (name == "--app") taken = take_app(value, options);
-    if (name == "--threads") taken = take_threads(value, options);
-    if (name == "--env") taken = take_environment(value, options);
+    if (name == "--threads") taken = take_number(name, value, WSGI_THREADS_MAX, options.threads);
+    if (name == "--hanging-after") {
+      uint32_t number = 0;
+      taken = take_number(name, value, WSGI_HANGING_MS_MAX, number);
+      options.hanging_after = milliseconds(number);
+    }
     if (name == "--directory") options.directory = value;
     if (!taken) return std::unexpected(taken.error());
   }

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "src/base/result.h"
+#include "src/base/time.h"
 
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace penstock {
@@ -15,13 +15,14 @@ struct WsgiOptions {
   std::string callable = "application";  // an attribute of it; dots lead further
   std::string directory;                 // where the module is looked for first; empty: the working directory
   uint32_t threads = 16;                 // calls of the application at a time
-  std::vector<std::pair<std::string, std::string>> environment;
+  Duration hanging_after = seconds(5);   // since nobody waits for an answer any more
 };
 
 inline constexpr uint32_t WSGI_THREADS_MAX = 1'024;
+inline constexpr uint32_t WSGI_HANGING_MS_MAX = 3'600'000;
 
-// --app MODULE:CALLABLE [--directory DIR] [--threads N] [--env NAME=VALUE]…; without the program's name.
+// --app MODULE:CALLABLE [--directory DIR] [--threads N] [--hanging-after MILLISECONDS]; without the program's name.
 // Error: a sentence that says which option is wrong.
-[[nodiscard]] Result<WsgiOptions> parse_wsgi_options(const std::vector<std::string>& words);
+[[nodiscard]] Result<WsgiOptions> read_wsgi_options(const std::vector<std::string>& words);
 
 }  // namespace penstock

@@ -10,8 +10,8 @@
 
 namespace penstock {
 
-RequestThreads::RequestThreads(WsgiApplication& application, uint32_t count)
-    : application_(application), slots_(count) {
+RequestThreads::RequestThreads(WsgiApplication& application, uint32_t count, Duration hanging_after)
+    : application_(application), hanging_after_(hanging_after), slots_(count) {
   {
     const GilHold hold;
     cancelled_type_.reset(PyErr_NewException("penstock.Cancelled", PyExc_BaseException, nullptr));
@@ -131,7 +131,7 @@ void RequestThreads::watch() {
       (void)!::write(STDERR_FILENO, LAST.data(), LAST.size());
       ::_exit(HANGING_EXIT);
     }
-    watched_.wait_for(lock, std::chrono::milliseconds(500));
+    watched_.wait_for(lock, std::chrono::nanoseconds(hanging_after_.ns / 8));
   }
 }
 
@@ -149,7 +149,7 @@ bool RequestThreads::look_for_hanging() {
   const MonoTime now = RealClock().now();
   bool all = true;
   for (Slot& slot : slots_) {
-    const bool hangs = slot.cancelled && now - slot.since >= HANGING_AFTER;
+    const bool hangs = slot.cancelled && now - slot.since >= hanging_after_;
     all = all && (hangs || slot.ended);
     if (!hangs || std::exchange(slot.told, true)) continue;
     const std::string line = "penstock-wsgi: a thread hangs in " + slot.what + ", which was given up\n";

@@ -21,13 +21,13 @@
 
 namespace penstock {
 
-inline constexpr Duration HANGING_AFTER = seconds(5);  // since nobody waits for the answer any more
 inline constexpr int HANGING_EXIT = 70;
 
 class RequestThreads {
  public:
-  // `application` outlives this. REQUIRES: the interpreter's lock is not held.
-  RequestThreads(WsgiApplication& application, uint32_t count);
+  // `application` outlives this. `hanging_after`: how long a thread may be inside when nobody waits for its answer any
+  // more. REQUIRES: the interpreter's lock is not held.
+  RequestThreads(WsgiApplication& application, uint32_t count, Duration hanging_after);
   RequestThreads(const RequestThreads&) = delete;
   RequestThreads& operator=(const RequestThreads&) = delete;
   ~RequestThreads() = default;  // REQUIRES: stop() was called
@@ -62,6 +62,7 @@ class RequestThreads {
   [[nodiscard]] bool look_for_hanging();
 
   WsgiApplication& application_;
+  const Duration hanging_after_;
   PyRef cancelled_type_;
   std::mutex mutex_;  // taken with the interpreter's lock held or without, which is never waited for within
   std::condition_variable came_;

@@ -283,10 +283,12 @@ TEST_F(Cgi, ends_an_answer_when_stdout_ends) {
 class CgiProgram : public Cgi {
  protected:
   CgiProgram() {
-    dir.write("program",
-              "#!/bin/sh\nprintf 'Content-Type: a/b\\n\\n'; echo \"$SCRIPT_NAME|$PATH_INFO|$GIVEN|$PATH_TRANSLATED\"");
+    dir.write(
+        "program",
+        "#!/bin/sh\nprintf 'Content-Type: a/b\\n\\n'; echo \"$SCRIPT_NAME|$PATH_INFO|$GIVEN$HIDDEN|$PATH_TRANSLATED\"");
     ::chmod(dir.at("program").c_str(), 0755);
-    arguments = {"--program", dir.at("program"), "--env", "GIVEN=word", "--root", "/srv"};
+    arguments = {"--program", dir.at("program"), "--env", "GIVEN", "--root", "/srv"};
+    environment = {{"GIVEN", "word"}, {"HIDDEN", "word"}};
   }
 };
 
@@ -318,7 +320,8 @@ class CgiFullEnvironment : public Cgi {
  protected:
   CgiFullEnvironment() {
     arguments.push_back("--env");
-    arguments.push_back("LARGE=" + std::string(126'000, 'x'));
+    arguments.push_back("LARGE");
+    environment = {{"LARGE", std::string(126'000, 'x')}};
   }
 };
 

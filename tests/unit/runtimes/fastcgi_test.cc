@@ -13,7 +13,8 @@ class Fcgi : public WorkerProcess {
  protected:
   Fcgi() : application(dir.at("socket")) {
     program = PENSTOCK_FASTCGI;
-    arguments = {"--connect", "unix:" + dir.at("socket"), "--connections", "4", "--env", "GIVEN=word"};
+    arguments = {"--connect", "unix:" + dir.at("socket"), "--connections", "4", "--env", "GIVEN"};
+    environment = {{"GIVEN", "word"}, {"HIDDEN", "word"}};
     collect_complaints();
   }
   void SetUp() override {
@@ -259,7 +260,8 @@ class FcgiPhp : public WorkerProcess {
     arguments = {"--start", std::string(PENSTOCK_PHP_CGI) + " -d cgi.fix_pathinfo=0",
                  "--root",  dir.path(),
                  "--index", "index.php",
-                 "--env",   "PHP_FCGI_MAX_REQUESTS=5"};
+                 "--env",   "PHP_FCGI_MAX_REQUESTS"};
+    environment = {{"PHP_FCGI_MAX_REQUESTS", "5"}};
     dir.write("index.php", "<?php echo 'index of ', $_SERVER['SCRIPT_NAME'];");
     dir.write("a.php",
               "<?php header('X-A: b'); echo $_GET['q'] ?? '', $_SERVER['PATH_INFO'] ?? '', '|', "

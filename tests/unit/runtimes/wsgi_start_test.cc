@@ -66,8 +66,7 @@ TEST(WsgiStart, says_what_is_wrong_with_its_command_line) {
       {{"--app", "x", "--threads", "1025"}, "--threads wants a number from 1 to 1024, not '1025'"},
       {{"--app", "x", "--threads", "4x"}, "--threads wants a number from 1 to 1024, not '4x'"},
       {{"--app", "x", "--threads", "99999999999999"}, "--threads wants a number"},
-      {{"--app", "x", "--env", "A"}, "--env wants NAME=VALUE, not 'A'"},
-      {{"--app", "x", "--env", "=B"}, "--env wants NAME=VALUE, not '=B'"},
+      {{"--app", "x", "--hanging-after", "0"}, "--hanging-after wants a number from 1 to 3600000, not '0'"},
       {{"--application", "x"}, "unknown option '--application'"}};
   for (const auto& [words, sentence] : cases) {
     const Ended ended = run(words);
@@ -90,13 +89,15 @@ TEST(WsgiStart, says_why_an_application_cannot_be_loaded) {
       {{"--app", "wsgi_apps:Holder.nothing", "--directory", PENSTOCK_WSGI_APPS}, "has no Holder.nothing"},
       {{"--app", "wsgi_apps:not_callable", "--directory", PENSTOCK_WSGI_APPS}, "cannot be called: it is a int"},
       {{"--app", "x", "--directory", folder / "none"}, "No such file or directory"},
-      {{"--app", "x", "--env", "VIRTUAL_ENV=" + folder.path()}, "VIRTUAL_ENV is no virtual environment"},
       {{"--app", "wsgi_apps", "--directory", PENSTOCK_WSGI_APPS}, "not started by penstock"}};
   for (const auto& [words, sentence] : cases) {
     const Ended ended = run(words);
     EXPECT_EQ(ended.code, 1) << sentence;
     EXPECT_NE(ended.said.find(sentence), std::string::npos) << ended.said;
   }
+  ::setenv("VIRTUAL_ENV", folder.path().c_str(), 1);
+  EXPECT_NE(run({"--app", "x"}).said.find("VIRTUAL_ENV is no virtual environment"), std::string::npos);
+  ::unsetenv("VIRTUAL_ENV");
   folder.put("venv/pyvenv.cfg", "home = /usr/bin\n");
   fs::create_directories(folder / "venv/lib/python2.7/site-packages");
   EXPECT_NE(run({"--app", "x", "--directory", folder.path()}).said.find("is not for python3"), std::string::npos);
@@ -111,9 +112,7 @@ TEST_F(WsgiDotted, follows_dots_to_the_callable) { EXPECT_EQ(get("/environ"), "h
 
 class WsgiEnvironment : public WsgiProcess {
  protected:
-  WsgiEnvironment() {
-    arguments.insert(arguments.end(), {"--env", "COLOUR=blue=green", "--env", "PYTHONPATH=/nowhere"});
-  }
+  WsgiEnvironment() { environment = {{"COLOUR", "blue=green"}, {"PYTHONPATH", "/nowhere"}}; }
 };
 
 TEST_F(WsgiEnvironment, is_what_it_was_told) {

@@ -191,7 +191,12 @@ TEST_F(WsgiStream, leaves_a_request_alone_whose_client_has_gone) {
   EXPECT_EQ(complaints(), "") << "it may have work to finish";
 }
 
-TEST_F(WsgiStream, ends_when_every_thread_is_lost) {
+class WsgiHanging : public WsgiStream {
+ protected:
+  WsgiHanging() { arguments.insert(arguments.end(), {"--hanging-after", "50"}); }
+};
+
+TEST_F(WsgiHanging, ends_when_every_thread_is_lost) {
   std::vector<Handle> lost;
   for (int i = 0; i < 3; ++i) lost.push_back(ask("/stubborn?inside"));
   EXPECT_EQ(get("/"), "hello\n");

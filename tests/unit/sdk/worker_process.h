@@ -76,6 +76,7 @@ class WorkerProcess : public ::testing::Test {
       ::fcntl(fd, F_SETFD, 0);
     }
     if (complaints_.valid()) ::dup2(complaints_.get(), STDERR_FILENO);
+    for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
     std::vector<char*> argv{program.data()};
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
@@ -141,7 +142,7 @@ class WorkerProcess : public ::testing::Test {
       flush();
       if (link_->may_sleep() && !done()) {
         pollfd waits{.fd = server_bell_.get(), .events = POLLIN, .revents = 0};
-        (void)::poll(&waits, 1, 1'000);
+        (void)::poll(&waits, 1, 20);  // `done` may be about something that rings no bell
         uint64_t count = 0;
         (void)!::read(server_bell_.get(), &count, sizeof count);
       }
@@ -225,8 +226,9 @@ class WorkerProcess : public ::testing::Test {
   std::string order;
   bool grants = true;
   SegmentShape shape = SHAPE;
-  std::string program;                 // to be executed; empty: the test's own application
-  std::vector<std::string> arguments;  // of program
+  std::string program;                                           // to be executed; empty: the test's own application
+  std::vector<std::string> arguments;                            // of program
+  std::vector<std::pair<std::string, std::string>> environment;  // beside the test's own
 };
 
 }  // namespace penstock
