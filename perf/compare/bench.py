@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Measures penstock in turns with nginx, h2o and the bare floor, in one run on one machine, over loopback.
+"""Measures penstock in turns with its peers, in one run on one machine, over loopback: files beside nginx, h2o and the
+bare floor, then applications in pools beside nginx with FastCGI, uWSGI, gunicorn and php-fpm.
 
 For each scenario the servers take turns, several rounds of them. The measure is requests per second of CPU time that
 the server's processes used (user + system, from /proc): other tenants of the machine can slow a server down, but
 they cannot make it use less of its own time. perf/README.md says more.
 """
 import argparse
+import http.client
 import json
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,8 +20,10 @@ from pathlib import Path
 
 import docroot
 import machine
+import peers
 import procfs
 import report
+import report_dynamic
 import scenarios
 import servers
 
@@ -36,33 +39,28 @@ class WrongAnswer(Exception):
 
 def get(port, path, headers=()):
     """One request on a connection of its own: (status, fields, body)."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
-        lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *headers, "", ""]
-        sock.sendall("\r\n".join(lines).encode())
-        data = b""
-        while b"\r\n\r\n" not in data:
-            part = sock.recv(1 << 16)
-            if not part:
-                raise WrongAnswer(f"port {port}: GET {path} ends in {data!r}")
-            data += part
-        head, _, body = data.partition(b"\r\n\r\n")
-        first, *rest = head.decode("latin-1").split("\r\n")
-        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
-        status = int(first.split()[1])
-        while status != 304 and len(body) < int(fields["content-length"]) and (part := sock.recv(1 << 16)):
-            body += part
-    return status, fields, body
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path, headers=dict(field.split(": ", 1) for field in headers))
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise WrongAnswer(f"port {port}: GET {path}: {error or type(error).__name__}") from error
+    finally:
+        connection.close()
 
 
 def check_answers(server, scenario, scratch, headers):
     """Before it counts: the server gives the right answer."""
-    paths = [scenario.path]
+    paths = [server.path(scenario)]
     if scenario.path == "/":
         listed = Path(next(a for a in expand(scenario, scratch) if a.startswith("paths="))[6:]).read_text().split()
         paths = random.Random(4).sample(listed, 20)
     for path in paths:
         status, _, body = get(server.port, path, headers)
-        want = b"" if scenario.expect == 304 else (scratch / "www" / path[1:]).read_bytes()
+        want = scenario.body
+        if want is None:
+            want = b"" if scenario.expect == 304 else (scratch / "www" / path[1:]).read_bytes()
         if status != scenario.expect or (server.serves_files and body != want) or len(body) != len(want):
             raise WrongAnswer(f"{server.name}, {scenario.name}: GET {path} gives {status} and {len(body)} bytes")
 
@@ -72,7 +70,7 @@ def expand(scenario, scratch):
 
 
 def wrk(server, scenario, scratch, headers, seconds, core):
-    url = f"http://127.0.0.1:{server.port}{scenario.path}"
+    url = f"http://127.0.0.1:{server.port}{server.path(scenario)}"
     arguments = [field.replace(": ", ":", 1) for field in headers]
     command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--timeout", "10s",
                "-s", str(HERE / "load.lua"), url, "--", *expand(scenario, scratch), *arguments]
@@ -89,20 +87,29 @@ def measure(server, scenario, scratch, headers, seconds, core):
         server.stop()
         server.start()
     counters = server.counters()
-    before = procfs.cpu_seconds(server.pids)
+    pids = server.family()
+    calls = peers.SystemCalls(scratch, pids) if scenario.calls else None
+    before = procfs.cpu_seconds(pids)
     start = time.monotonic()
     load = wrk(server, scenario, scratch, headers, seconds, core)
-    cpu = procfs.cpu_seconds(server.pids) - before
     elapsed = time.monotonic() - start
+    cpu = procfs.cpu_seconds(pids) - before
+    counted = calls.stop() if calls else None
     after = server.counters()
     errors = {kind: count for kind, count in load["errors"].items() if count and not (kind == "status" and scenario.expect >= 400)}
-    return {
+    if changed := set(pids) ^ set(server.family()):
+        errors["processes that came or went"] = len(changed)
+    turn = {
         "requests": load["requests"], "cpu_s": round(cpu, 3), "busy": round(cpu / elapsed, 3),
         "per_cpu_s": round(load["requests"] / max(cpu, 0.01), 1),
         "per_s": round(load["requests"] / (load["duration_us"] / 1e6), 1),
         "latency_us": load["latency_us"], "errors": errors,
         "counters": {name: after[name] - counters.get(name, 0) for name in report.COUNTERS if name in after},
     }
+    if counted:
+        ours = [count for pid, count in counted.items() if procfs.name(pid) != "penstock-server"]
+        turn["calls"] = {"server": sum(counted.values()) - sum(ours), "others": sum(ours)}
+    return turn
 
 
 class Progress:
@@ -146,17 +153,28 @@ def run_scenario(scenario, everyone, scratch, rounds, seconds, core, progress):
 
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    everything = scenarios.SCENARIOS + scenarios.DYNAMIC
     parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s: a glance, not a result; the report goes to a scratch folder")
+    parser.add_argument("--only", choices=["static", "dynamic"], help="files, or applications in pools; the report of the other stays as it is")
     parser.add_argument("--rounds", type=int, help="rounds of turns in each scenario (default 5)")
     parser.add_argument("--seconds", type=int, help="length of one turn (default 2)")
-    parser.add_argument("--scenario", action="append", choices=[s.name for s in scenarios.SCENARIOS], help="only this one; may be repeated")
-    parser.add_argument("--server", action="append", choices=list(servers.KINDS), help="only this one; may be repeated")
+    parser.add_argument("--scenario", action="append", choices=[s.name for s in everything], help="only this one; may be repeated")
+    parser.add_argument("--server", action="append", choices=[*servers.KINDS, *peers.KINDS], help="only this one; may be repeated")
     parser.add_argument("--report", type=Path, help="folder of the report (default perf/report; build/bench with --quick or a part only)")
     args = parser.parse_args()
     args.rounds = args.rounds or (3 if args.quick else 5)
     args.seconds = args.seconds or (1 if args.quick else 2)
     if args.report is None:
         args.report = TREE / "build/bench" if args.quick or args.scenario or args.server else REPORT
+
+    def chosen(kind, of):
+        return [s for s in of if args.only in (None, kind) and (not args.scenario or s.name in args.scenario)]
+    args.static, args.dynamic = chosen("static", scenarios.SCENARIOS), chosen("dynamic", scenarios.DYNAMIC)
+    if args.server:
+        args.static = args.static if set(args.server) & set(servers.KINDS) else []
+        args.dynamic = [s for s in args.dynamic if set(args.server) & set(s.servers)]
+    if not args.static and not args.dynamic:
+        parser.error("nothing to measure: --only, --scenario and --server leave nothing over")
     return args
 
 
@@ -175,43 +193,115 @@ def start_servers(names, scratch, core):
     return running
 
 
+def start_peers(scenario, args, scratch, core, absent, versions):
+    """Starts those of one scenario; a peer that is not here or does not start is noted, with the reason."""
+    running = []
+    for name in scenario.servers:
+        if name in absent or args.server and name not in args.server:
+            continue
+        server = peers.KINDS[name](scratch, core)
+        try:
+            if server.binary() is None:
+                raise servers.StartFailed("not built or not installed")
+            server.start()
+            check_answers(server, scenario, scratch, [])
+            versions.setdefault(name, server.version())
+            running.append(server)
+        except (servers.StartFailed, WrongAnswer) as error:
+            server.stop()
+            absent[name] = str(error).strip().splitlines()[-1]
+            print(f"bench: {name} is left out: {error}", file=sys.stderr)
+        except BaseException:
+            stop_all([server, *running])
+            raise
+    return running
+
+
+def stop_all(running):
+    for server in running:
+        server.stop()
+
+
+def described(args, stolen, total):
+    stolen_after, total_after = machine.stolen_and_total()
+    return {"when": time.strftime("%Y-%m-%d"), "rounds": args.rounds, "seconds": args.seconds,
+            "machine": machine.describe() | {"stolen_percent": round(100 * (stolen_after - stolen) / max(1, total_after - total), 2)}}
+
+
+def run_static(args, scratch, core, load_core):
+    print("bench: making the files …", file=sys.stderr)
+    files = docroot.make(scratch, scenarios.COLD_FILES)
+    names = [name for name in args.server or DEFAULT_SERVERS if name in servers.KINDS]
+    running = []
+    try:
+        running = start_servers(names, scratch, core)
+        progress = Progress(sum(args.rounds * len([x for x in running if x.serves_files or s.floor]) for s in args.static))
+        stolen = machine.stolen_and_total()
+        results = {s.name: run_scenario(s, running, scratch, args.rounds, args.seconds, load_core, progress) for s in args.static}
+        return described(args, *stolen) | {
+            "files": files,
+            "servers": {s.name: s.version() for s in running},
+            "scenarios": {s.name: {"what": s.what, "turns": results[s.name]} for s in args.static},
+        }
+    finally:
+        stop_all(running)
+
+
+def round_trip(core, load_core):
+    """From one end of a ring to the other and back, in ns: what perf/micro/ring_bench says, or None without it."""
+    program = TREE / "build/perf/micro/ring_bench"
+    if not program.exists():
+        return None
+    done = subprocess.run(["taskset", "-c", f"{core},{load_core}", program, "--benchmark_filter=BM_round_trip", "--benchmark_format=json",
+                           "--benchmark_repetitions=5"], capture_output=True, text=True, timeout=120)
+    runs = [run for run in json.loads(done.stdout)["benchmarks"] if run["run_type"] == "iteration"] if done.returncode == 0 else []
+    return [{"p50_ns": run["p50_ns"], "p99_ns": run["p99_ns"]} for run in runs] or None
+
+
+def run_dynamic(args, scratch, core, load_core):
+    """Each scenario has servers of its own, which end with it."""
+    peers.make_applications(scratch)
+    (scratch / "www").mkdir(mode=0o755, exist_ok=True)
+    (scratch / "www/answer.txt").write_bytes(scenarios.ANSWER_112)
+    absent, versions, results = {}, {}, {}
+    progress = Progress(sum(args.rounds * len(set(s.servers) & set(args.server or s.servers)) for s in args.dynamic))
+    stolen = machine.stolen_and_total()
+    for scenario in args.dynamic:
+        running = start_peers(scenario, args, scratch, core, absent, versions)
+        try:
+            results[scenario.name] = run_scenario(scenario, running, scratch, args.rounds, args.seconds, load_core, progress) if running else {}
+        finally:
+            stop_all(running)
+    return described(args, *stolen) | {
+        "servers": versions, "absent": absent, "round_trip": round_trip(core, load_core),
+        "scenarios": {s.name: {"what": s.what, "app": s.app, "connections": s.connections, "servers": list(s.servers), "turns": results[s.name]}
+                      for s in args.dynamic},
+    }
+
+
 def main():
     args = arguments()
-    wanted = [s for s in scenarios.SCENARIOS if not args.scenario or s.name in args.scenario]
     core, load_core = machine.sibling_free_pair()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    scratch = Path(tempfile.mkdtemp(prefix="penstock-bench-", dir=memory))
-    scratch.chmod(0o755)
-    running = []
-    try:
-        print("bench: making the files …", file=sys.stderr)
-        files = docroot.make(scratch, scenarios.COLD_FILES)
-        running = start_servers(args.server or DEFAULT_SERVERS, scratch, core)
-        progress = Progress(sum(args.rounds * len([x for x in running if x.serves_files or s.floor]) for s in wanted))
-        stolen, total = machine.stolen_and_total()
-        results = {s.name: run_scenario(s, running, scratch, args.rounds, args.seconds, load_core, progress) for s in wanted}
-        stolen_after, total_after = machine.stolen_and_total()
-        data = {
-            "when": time.strftime("%Y-%m-%d"), "rounds": args.rounds, "seconds": args.seconds, "files": files,
-            "machine": machine.describe() | {"stolen_percent": round(100 * (stolen_after - stolen) / max(1, total_after - total), 2)},
-            "servers": {s.name: s.version() for s in running},
-            "scenarios": {s.name: {"what": s.what, "turns": results[s.name]} for s in wanted},
-        }
-        report.write(data, args.report)
-        if args.report == REPORT:
-            report.README.write_text(report.readme_with_table(data))
-        print((args.report / "README.md").read_text())
-    except KeyboardInterrupt:
-        print("\nbench: stopped; nothing was written", file=sys.stderr)
-        sys.exit(130)
-    except (servers.StartFailed, WrongAnswer, RuntimeError) as error:
-        print(f"\nbench: {error}", file=sys.stderr)
-        sys.exit(1)
-    finally:
-        for server in running:
-            server.stop()
-        shutil.rmtree(scratch, ignore_errors=True)
+    for name, run, write in (("static", run_static, report.write), ("dynamic", run_dynamic, report_dynamic.write)):
+        if not getattr(args, name):
+            continue
+        scratch = Path(tempfile.mkdtemp(prefix="penstock-bench-", dir=memory))
+        scratch.chmod(0o755)
+        try:
+            page = write(run(args, scratch, core, load_core), args.report)
+            if args.report == REPORT:
+                report_dynamic.refresh_readme()
+            print(page.read_text())
+        except KeyboardInterrupt:
+            print(f"\nbench: stopped; nothing was written of {name}", file=sys.stderr)
+            sys.exit(130)
+        except (servers.StartFailed, WrongAnswer, RuntimeError) as error:
+            print(f"\nbench: {error}", file=sys.stderr)
+            sys.exit(1)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":

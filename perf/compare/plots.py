@@ -9,7 +9,12 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 import report
 
-COLOURS = {"penstock": "#1f6f8b", "penstock-epoll": "#62b6d1", "floor": "#6f6a5f", "floor-epoll": "#b3ad9f", "h2o": "#c98a1b", "nginx": "#3d8b45"}
+COLOURS = {"penstock": "#1f6f8b", "penstock-epoll": "#62b6d1", "floor": "#6f6a5f", "floor-epoll": "#b3ad9f", "h2o": "#c98a1b", "nginx": "#3d8b45",
+           "penstock-native": "#1f6f8b", "penstock-wsgi": "#1f6f8b", "penstock-php": "#1f6f8b", "penstock-file": "#62b6d1", "penstock-hung": "#8a5a9e",
+           "nginx-fastcgi": "#3d8b45", "nginx-uwsgi": "#3d8b45", "nginx-php-fpm": "#3d8b45", "nginx-gunicorn": "#c98a1b"}
+LABELS = {"penstock-native": "penstock, pool", "penstock-wsgi": "penstock, pool", "penstock-php": "penstock, pool", "penstock-file": "penstock, file",
+          "penstock-hung": "penstock, file beside a hung pool", "nginx-fastcgi": "nginx → FastCGI, uWSGI", "nginx-uwsgi": "nginx → FastCGI, uWSGI",
+          "nginx-php-fpm": "nginx → FastCGI, uWSGI", "nginx-gunicorn": "nginx → gunicorn"}
 STYLE = {"svg.hashsalt": "penstock", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10,
          "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False}
 
@@ -31,9 +36,10 @@ def rows(data, names, draw, axes):
 
 
 def legend(axes, names):
-    for name in names:
-        axes.plot([], [], "o-", color=COLOURS[name], label=name)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(names), frameon=False)
+    entries = {LABELS.get(name, name): COLOURS[name] for name in names}
+    for label, colour in entries.items():
+        axes.plot([], [], "o-", color=colour, label=label)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(entries), frameon=False)
 
 
 def save(figure, path):
@@ -47,13 +53,16 @@ def whisker(axes, numbers, y, colour):
     axes.plot([median(numbers)], [y], "o", color=colour, markersize=5.5, zorder=3)
 
 
-def ratios(data, path):
-    names = [n for n in report.server_names(data) if n != report.PEER]
+def ratios(data, path, names=None):
+    """To nginx; where `names` are given, to the second server of each scenario."""
+    label, own_names = ("nginx's" if names is None else "the peer's"), names
+    names = names or [n for n in report.server_names(data) if n != report.PEER]
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(8, 0.55 * len(data["scenarios"]) + 1))
 
         def draw(axes, turns, name, y):
-            numbers = report.ratios(turns, name, report.PEER)
+            peer = report.PEER if own_names is None else list(turns)[1]
+            numbers = report.ratios(turns, name, peer) if name != peer else []
             if numbers:
                 whisker(axes, numbers, y, COLOURS[name])
         rows(data, names, draw, axes)
@@ -63,13 +72,13 @@ def ratios(data, path):
         axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g} ×")
-        axes.set_xlabel("requests per CPU-second, as a multiple of nginx's (the green line)")
+        axes.set_xlabel(f"requests per CPU-second, as a multiple of {label} (the green line)")
         legend(axes, names)
         save(figure, path)
 
 
-def latency(data, path):
-    names = report.server_names(data)
+def latency(data, path, names=None):
+    names = names or report.server_names(data)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(8, 0.7 * len(data["scenarios"]) + 1))
 

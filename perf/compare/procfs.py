@@ -10,6 +10,13 @@ def stat_fields(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
+def name(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def family(root):
     """The process and all its living descendants."""
     children = {}
@@ -31,7 +38,10 @@ def cpu_seconds(pids):
     """User and system time of all threads of the processes (kernel workers of io_uring are threads too)."""
     total = 0
     for pid in pids:
-        fields = stat_fields(pid)
+        try:
+            fields = stat_fields(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
         total += int(fields[11]) + int(fields[12])
     return total / TICKS
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Turns the measurements of a run into report.json, README.md and plots; also the table of the project's README.
 
-    perf/compare/report.py            makes perf/report anew from its report.json, and the table in README.md
-    perf/compare/report.py --check    says whether README.md's table is that of perf/report
+    perf/compare/report.py            makes perf/report anew from its report.json and dynamic.json, and the tables in README.md
+    perf/compare/report.py --check    says whether README.md's tables and the pages of perf/report are those of the data
 """
 import json
 import re
@@ -59,8 +59,9 @@ def latency(turns, percentile):
 
 def summary_line(scenario, turns):
     parts = [f"{name} {thousands(median(values(list_)))}" for name, list_ in turns.items()]
-    own = ratios(turns, "penstock", PEER)
-    return f"{scenario.what:<56} " + ", ".join(parts) + " req/CPU-s" + (f"; penstock/nginx {median(own):.2f}" if own else "")
+    server, peer = scenario.servers[:2] if scenario.servers else ("penstock", PEER)
+    own = ratios(turns, server, peer)
+    return f"{scenario.what:<56} " + ", ".join(parts) + " req/CPU-s" + (f"; {server}/{peer} {median(own):.2f}" if own else "")
 
 
 def server_names(data):
@@ -78,10 +79,10 @@ def ratio_table(data):
     return "\n".join(lines)
 
 
-def full_table(data):
+def full_table(data, names=None):
     lines = ["| scenario | server | req/CPU-s, median (min–max) | req/s | core busy | p50 | p99 | p99.9 | errors |", "|---|---|--:|--:|--:|--:|--:|--:|--:|"]
     for scenario in data["scenarios"].values():
-        for name in server_names(data):
+        for name in names or server_names(data):
             turns = scenario["turns"].get(name)
             if turns:
                 rates = values(turns)
@@ -134,6 +135,7 @@ def goal_table(data):
 
 
 def machine_lines(data):
+    files = f"; {data['files']['mixed_files']:,} real files of {data['files']['mixed_bytes'] / 1e6:.0f} MB together, all in memory" if "files" in data else ""
     m = data["machine"]
     kind = "virtual machine" if m["hypervisor"] else "machine"
     return "\n".join([
@@ -141,8 +143,7 @@ def machine_lines(data):
         f"- Linux {m['kernel']}, governor: {m['governor']}, clock: {m['clocksource']}, mitigations: {m['mitigations']}",
         f"- {m['compiler']}; wrk {m['wrk']}",
         "- " + ", ".join(f"{name} {version}" for name, version in data["servers"].items()),
-        f"- {data['when']}; {data['rounds']} rounds of {data['seconds']} s a server and scenario; {data['files']['mixed_files']:,} real files of "
-        f"{data['files']['mixed_bytes'] / 1e6:.0f} MB together, all in memory",
+        f"- {data['when']}; {data['rounds']} rounds of {data['seconds']} s a server and scenario{files}",
     ])
 
 
@@ -150,7 +151,8 @@ def markdown(data):
     return f"""# Comparison
 
 Made by `scripts/bench`; [how it is measured](../README.md). Requests per second of the server's CPU time, in turns on one
-machine; ratios are medians over rounds, with the smallest and the largest.
+machine; ratios are medians over rounds, with the smallest and the largest. Files are here; applications in pools have a report
+of their own, `dynamic.md`.
 
 {ratio_table(data)}
 
@@ -185,27 +187,39 @@ def write(data, folder):
     import plots  # matplotlib is slow to load, and only a report needs it
     plots.ratios(data, folder / "ratios.svg")
     plots.latency(data, folder / "latency.svg")
+    return folder / "README.md"
 
 
-def readme_with_table(data):
-    begin, end = MARKS
-    text = README.read_text()
+def with_table(text, marks, table):
+    """The project's README with this table between its marks."""
+    begin, end = marks
     if begin not in text or end not in text:
-        raise SystemExit(f"README.md has no place for the comparison: {begin} … {end}")
-    return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: f"{begin}\n{ratio_table(data)}\n{end}", text, flags=re.S)
+        raise SystemExit(f"README.md has no place for a table: {begin} … {end}")
+    return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: f"{begin}\n{table}\n{end}", text, flags=re.S)
+
+
+def load(name):
+    path = REPORT / name
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def main():
-    data = json.loads((REPORT / "report.json").read_text())
-    new = readme_with_table(data)
+    import report_dynamic
+    pages = [(README, report_dynamic.readme())]
+    if data := load("report.json"):
+        pages.append((REPORT / "README.md", markdown(data)))
+    if dynamic := load("dynamic.json"):
+        pages.append((REPORT / "dynamic.md", report_dynamic.markdown(dynamic)))
     if "--check" in sys.argv[1:]:
-        stale = [name for name, want, have in (("README.md", new, README.read_text()),
-                                               ("perf/report/README.md", markdown(data), (REPORT / "README.md").read_text())) if want != have]
+        stale = [str(path.relative_to(TREE)) for path, want in pages if not path.exists() or path.read_text() != want]
         if stale:
-            sys.exit(f"{' and '.join(stale)} differ from perf/report/report.json: run perf/compare/report.py")
+            sys.exit(f"{' and '.join(stale)}: not what the data in perf/report says; run perf/compare/report.py")
         return
-    write(data, REPORT)
-    README.write_text(new)
+    if data:
+        write(data, REPORT)
+    if dynamic:
+        report_dynamic.write(dynamic, REPORT)
+    report_dynamic.refresh_readme()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ class Scenario:
     closes: bool = False          # one request per connection
     fresh: bool = False           # restarts the server, so that nothing is cached
     expect: int = 200
+    servers: tuple[str, ...] = ()  # of an application: ours, what it is compared with, others (peers.py)
+    app: str = ""                 # what the application is
+    body: bytes | None = None     # its answer; None: the file at `path`
+    calls: bool = False           # counts system calls, too: not for the clock
 
 
 COLD_FILES = 60_000
@@ -32,4 +36,27 @@ SCENARIOS = [
     Scenario("mixed-c512", "10,000 real files, 512 connections", "/", connections=512, lua=("paths=@DIR@/mixed.paths",)),
     Scenario("cold", "60,000 files of 4 KiB, each asked for once, cold cache", "/", fresh=True,
              lua=("paths=@DIR@/cold.paths", f"stop={COLD_FILES}")),
+]
+
+
+ANSWER_112 = b"112 bytes of an answer, which is what every server here sends: a worker, a program behind nginx, and a file too\n"
+HELLO = b"Hello, world!\n"
+CONCURRENCIES = (1, 32, 256)
+
+
+def at_each_concurrency(name, app, path, body, *names):
+    return [Scenario(f"{name}-c{c}", f"{app}, {c} connection{'s' if c > 1 else ''}", path, connections=c, app=app, body=body, servers=names)
+            for c in CONCURRENCIES]
+
+
+DYNAMIC = [
+    *at_each_concurrency("native", "C, 112 bytes", "/app", ANSWER_112, "penstock-native", "nginx-fastcgi", "penstock-file"),
+    *at_each_concurrency("wsgi", "WSGI hello", "/app", HELLO, "penstock-wsgi", "nginx-uwsgi", "nginx-gunicorn"),
+    *at_each_concurrency("php", "PHP hello", "/app/answer.php", HELLO, "penstock-php", "nginx-php-fpm"),
+    Scenario("sandbox", "C, 112 bytes, 32 connections, sandboxes", "/app", connections=32, body=ANSWER_112,
+             servers=("penstock-native", "penstock-open")),
+    Scenario("hung", "112 bytes from a file, 64 connections, not at full load", "/answer.txt", lua=("delay=2",), body=ANSWER_112,
+             servers=("penstock-hung", "penstock-file")),
+    Scenario("calls", "C, 112 bytes, 256 connections, system calls", "/app", connections=256, body=ANSWER_112, calls=True,
+             servers=("penstock-apart", "penstock-native", "penstock-file")),
 ]

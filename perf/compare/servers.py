@@ -33,6 +33,23 @@ def accepts(port):
         return False
 
 
+def end_family(process, known=()):
+    """Ends a process that was started here, and all its descendants: those of now, or where it has ended those `known`."""
+    family = procfs.family(process.pid) if process.poll() is None else known
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(3)
+    except subprocess.TimeoutExpired:
+        pass
+    for pid in family:
+        if pid not in (os.getpid(), 1) and Path(f"/proc/{pid}").exists():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    process.wait()
+
+
 class Server:
     """A server process with all its children, pinned to one core."""
     name = ""
@@ -54,18 +71,21 @@ class Server:
     def template(self, name, **more):
         """Fills a config template and gives its path."""
         text = (HERE / name).read_text()
-        values = {"PORT": self.port, "DIR": self.scratch, "ROOT": self.scratch / "www", "CORE": self.core, **more}
+        values = {**more, "PORT": self.port, "DIR": self.scratch, "ROOT": self.scratch / "www", "CORE": self.core}
         for key, value in values.items():
             text = text.replace(f"@{key}@", str(value))
         path = self.scratch / f"{self.name}.conf"
         path.write_text(text)
         return path
 
+    def spawn(self, command, **more):
+        """A process on the server's core; what it says goes to the server's log."""
+        with open(self.scratch / f"{self.name}.log", "ab") as log:
+            return subprocess.Popen(["taskset", "-c", str(self.core), *map(str, command)], stdin=subprocess.DEVNULL,
+                                    stdout=log, stderr=log, start_new_session=True, **more)
+
     def start(self):
-        log = open(self.scratch / f"{self.name}.log", "ab")
-        self.process = subprocess.Popen(["taskset", "-c", str(self.core), *map(str, self.command())], stdin=subprocess.DEVNULL,
-                                        stdout=log, stderr=log, start_new_session=True)
-        log.close()
+        self.process = self.spawn(self.command())
         deadline = time.monotonic() + START_TIMEOUT_S
         while not accepts(self.port):
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -75,24 +95,16 @@ class Server:
         time.sleep(0.3)  # children that follow the listener are there now
         if self.process.poll() is not None:
             raise StartFailed(f"{self.name} ended: " + (self.scratch / f"{self.name}.log").read_text()[-2000:])
-        self.pids = procfs.family(self.process.pid)
+        self.pids = self.family()
+
+    def family(self):
+        """All processes whose time counts, as they are now."""
+        return procfs.family(self.process.pid)
 
     def stop(self):
         if self.process is None:
             return
-        family = procfs.family(self.process.pid) if self.process.poll() is None else self.pids
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(3)
-        except subprocess.TimeoutExpired:
-            pass
-        for pid in family:
-            if pid not in (os.getpid(), 1) and Path(f"/proc/{pid}").exists():
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-        self.process.wait()
+        end_family(self.process, self.pids)
         self.process = None
         deadline = time.monotonic() + START_TIMEOUT_S
         while accepts(self.port) and time.monotonic() < deadline:  # the kernel lets go of a ring, and its listener, in its own time
@@ -100,6 +112,9 @@ class Server:
 
     def prepare(self, scenario):
         """Before a scenario: brings the server into the state that the scenario wants."""
+
+    def path(self, scenario):
+        return scenario.path
 
     def counters(self):
         """The server's own counters, for those that have any."""
@@ -114,7 +129,11 @@ class Nginx(Server):
 
     def command(self):
         user = "user www-data;" if os.geteuid() == 0 else ""
-        return [self.binary(), "-p", self.scratch, "-c", self.template("nginx.conf.in", USER=user)]
+        return [self.binary(), "-p", self.scratch, "-c", self.template("nginx.conf.in", USER=user, NAME=self.name, **self.application())]
+
+    def application(self):
+        """What stands in the configuration for an application behind it: nothing, for it serves files."""
+        return {"UPSTREAM": "", "LOCATION": ""}
 
     def version(self):
         return subprocess.run([self.binary(), "-v"], capture_output=True, text=True, check=True).stderr.strip().rpartition("/")[2]
@@ -135,22 +154,23 @@ class H2o(Server):
 
 
 class Penstock(Server):
+    name = "penstock"
     transport = "uring"
 
     def __init__(self, scratch, core):
         super().__init__(scratch, core)
         self.control = scratch / f"{self.name}.sock"
 
-    @property
-    def name(self):
-        return "penstock" if self.transport == "uring" else f"penstock-{self.transport}"
-
     def binary(self):
         path = TREE / "build/penstock"
         return path if path.exists() else None
 
     def command(self):
-        return [self.binary(), "run", "-c", self.template("penstock.conf.in", TRANSPORT=self.transport), "--control", self.control]
+        return [self.binary(), "run", "-c", self.template("penstock.conf.in", TRANSPORT=self.transport, POOL=self.pool()), "--control", self.control]
+
+    def pool(self):
+        """What stands in the configuration for an application: nothing, for it serves files."""
+        return ""
 
     def version(self):
         done = subprocess.run(["git", "-C", TREE, "describe", "--always", "--dirty"], capture_output=True, text=True)
@@ -162,6 +182,7 @@ class Penstock(Server):
 
 
 class PenstockEpoll(Penstock):
+    name = "penstock-epoll"
     transport = "epoll"
 
 
