@@ -68,6 +68,14 @@ struct Dispatch : QueueItem {
   std::string pending;  // of the answer, for a client that is slower than the worker; bounded by the link's window
 
   [[nodiscard]] size_t pending_bytes() const { return pending.size() - pending_next; }
+  // So many bytes of it are gone. What a client that never catches up has taken must not stay: moved up when it is
+  // half.
+  void drop_pending(size_t bytes) {
+    pending_next += bytes;
+    if (pending_next < pending_bytes()) return;
+    pending.erase(0, pending_next);
+    pending_next = 0;
+  }
 };
 
 }  // namespace penstock

@@ -247,11 +247,11 @@ StepResult PoolBridge::deliver(Exchange& ex) {
     Outgoing* const out = room_for(core_, c, d.head_bytes, 0);
     if (out == nullptr) return wait_for_sent(ex);
     out->copy(std::string_view(d.pending).substr(0, d.head_bytes));
-    d.pending_next = std::exchange(d.head_bytes, 0);
+    d.drop_pending(std::exchange(d.head_bytes, 0));
   }
   if (d.pending_bytes() > 0) {
     const size_t put = put_data(ex, d, std::string_view(d.pending).substr(d.pending_next));
-    d.pending_next += put;
+    d.drop_pending(put);
     if (d.inside && !d.cancelled && put > 0) {
       d.link->link.grant(d.handle, static_cast<uint32_t>(put));
       activate(*d.link);
