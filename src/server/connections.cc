@@ -334,6 +334,7 @@ void connection_sent(Core& core, Connection& c) {
   ASSERT(c.sending != nullptr);
   core.outgoings.give(c.sending);
   c.sending = nullptr;
+  if (c.exchange != nullptr && c.exchange->dispatch != nullptr) core.pools->sent(*c.exchange);
   if (c.filling != nullptr) {
     start_send(core, c);
     return;

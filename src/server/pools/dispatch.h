@@ -46,12 +46,11 @@ struct Dispatch : QueueItem {
   DispatchTimer timer;
   Exchange* exchange = nullptr;
   ReactorPool* pool = nullptr;
-  PoolLink* link = nullptr;  // of the worker that has it, or had it last
-  Handle handle;             // in that link, while `inside`
-  uint32_t tries = 0;        // workers that got it
-  bool inside = false;       // the worker has not ended it
-  bool cancelled = false;    // and was told that nobody wants it
-  bool told_overdue = false;
+  PoolLink* link = nullptr;    // of the worker that has it, or had it last
+  Handle handle;               // in that link, while `inside`
+  uint32_t tries = 0;          // workers that got it
+  bool inside = false;         // the worker has not ended it
+  bool cancelled = false;      // and was told that nobody wants it
   bool body_sent = false;      // some of the request's body has gone to a worker: it cannot be sent again
   bool body_whole = false;     // all of it
   bool owes_continue = false;  // the client waits for 100 before it sends the body
@@ -59,6 +58,7 @@ struct Dispatch : QueueItem {
   std::string upload;          // of a chunked body: decoded, and no chunk of the ring was free
   bool whole = false;          // the worker's answer has ended
   bool begun = false;          // its head is composed
+  bool refused = false;        // in PoolBridge::refused_: it is answered there, and nowhere else
   bool failed = false;         // it ended without being whole, or its worker was lost: the connection is to be cut
   AnswerFraming framing = AnswerFraming::NONE;
   uint64_t purge_mark = 0;           // CacheTable::purge_mark() before the worker got the request

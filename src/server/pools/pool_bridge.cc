@@ -22,6 +22,8 @@ namespace {
 constexpr Duration NEED_EVERY = milliseconds(100);   // while requests wait
 constexpr Duration PINGS_EVERY = milliseconds(250);  // how often links are looked at; pool.NAME.ping_interval is longer
 constexpr uint32_t QUEUE_CLIENTS = 1024;
+// Events of one link in one turn: a worker that never stops talking does not keep the others waiting.
+constexpr uint32_t EVENTS_MAX = 256;
 // What a worker has under way for one exchange until the client has taken it: memory for slow clients, each.
 constexpr LinkLimits LINK_LIMITS{};
 
@@ -117,6 +119,8 @@ void PoolBridge::obey(const ReactorMessage& message) {
     case ReactorMessage::Kind::WORKER_GONE:
       if (PoolLink* link = find(*message.worker)) {
         ReactorPool& pool = link->pool;
+        // What it said with its last breath counts. No more than a ring holds: a child of it may still write there.
+        take_events(*link, message.worker->channels[core_.index].entries);
         lose_all(*link, Reason::WORKER_EXITED);
         remove(*link);
         hand_out(pool);
@@ -154,7 +158,7 @@ void PoolBridge::doorbell() {
 // Whatever is done here may make more work of any kind: by index, and all links are shown at the end.
 void PoolBridge::turn() {
   if (links_.empty() && waiting_.empty() && dispatches_.count() == 0) return;
-  for (size_t i = 0; i < active_.size(); ++i) take_events(*active_[i]);
+  for (size_t i = 0; i < active_.size(); ++i) take_events(*active_[i], EVENTS_MAX);
   while (Timer* timer = wheel_.expire(core_.now)) expire(*static_cast<DispatchTimer*>(timer)->owner);
   look_at_waiting();
   answer_refused();
@@ -165,7 +169,7 @@ void PoolBridge::turn() {
     look_idle(*active_[i]);
   }
   std::erase_if(active_, [](PoolLink* link) {
-    const bool quiet = link->link.open_exchanges() == 0 && !link->ping_out && !link->stop_owed;
+    const bool quiet = link->link.open_exchanges() == 0 && !link->ping_out && !link->stop_owed && !link->must_be_told();
     link->active = !(quiet && link->link.may_sleep());
     return !link->active;
   });
@@ -173,7 +177,7 @@ void PoolBridge::turn() {
 
 bool PoolBridge::may_wait() {
   bool may = refused_.empty() && body_due_.empty();
-  for (PoolLink* link : active_) may = link->link.may_sleep() && may;
+  for (PoolLink* link : active_) may = link->link.may_sleep() && !link->must_be_told() && may;
   return may;
 }
 

@@ -33,13 +33,15 @@ struct PoolLink {
   PoolLink(PoolWorker& its_worker, ReactorPool& its_pool, const ChannelMemory& memory, const LinkLimits& limits)
       : worker(its_worker), pool(its_pool), link(memory, its_worker.epoch, limits), inside(memory.exchanges_max) {}
 
+  // It lied, and nobody heard of it yet.
+  [[nodiscard]] bool must_be_told() const { return link.violation() != LinkViolation::NONE && !broken; }
+
   PoolWorker& worker;
   ReactorPool& pool;
   ServerLink link;
   std::vector<Dispatch*> inside;  // by slot of the link
   std::vector<Handle> cramped;    // dispatches with body for which no chunk was free, whoever held them
   bool active = false;            // in PoolBridge::active_
-  bool ready_told = false;
   bool retired = false;
   bool stop_owed = false;  // its ring was full when it had to be told
   bool idle_told = false;
@@ -79,6 +81,8 @@ class PoolBridge {
   [[nodiscard]] StepResult deliver(Exchange& ex);
   // Its connection has ended. REQUIRES: ex.dispatch != nullptr.
   void leave(Exchange& ex);
+  // Its connection has room again for what is sent. REQUIRES: ex.dispatch != nullptr.
+  void sent(Exchange& ex);
   // The client will send nothing more: it has gone if its request still waits for a worker (who closes a connection
   // and who shuts one half of it look the same), or if the body is not whole. REQUIRES: ex.dispatch != nullptr.
   [[nodiscard]] bool may_leave(const Exchange& ex) const;
@@ -125,10 +129,11 @@ class PoolBridge {
   [[nodiscard]] size_t take_plain(Dispatch& d, Connection& c, std::string_view bytes);
   [[nodiscard]] size_t take_chunked(Exchange& ex, Dispatch& d, std::string_view bytes);
   [[nodiscard]] size_t refuse_body(Exchange& ex, Dispatch& d, Reason reason, std::string_view bytes);
+  void refuse_later(Dispatch& d, Reason reason);
   void answer_refused();
 
   // answers up, and ends: pool_bridge_up.cc
-  void take_events(PoolLink& link);
+  void take_events(PoolLink& link, uint32_t most);
   void take_event(PoolLink& link, const LinkEvent& event);
   void take_head(Dispatch& d, const LinkEvent& event);
   void take_data(Dispatch& d, std::string_view bytes);

@@ -105,8 +105,7 @@ void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link) {
   const uint32_t head_bytes = write_request(link.link.request_room(), ex);
   if (head_bytes == 0) {  // more than a chunk holds
     link.worker.leave();
-    refused_.emplace_back(dispatches_.handle_of(&d), Reason::HEAD_LENGTH);
-    return;
+    return refuse_later(d, Reason::HEAD_LENGTH);
   }
   // Before the worker can see it: if it dies of this request, the journal says whose it was.
   d.purge_mark = core_.shared.cache.purge_mark();
@@ -168,10 +167,15 @@ void PoolBridge::offer_continue(Dispatch& d) {
   Connection& c = *d.exchange->connection;
   if (c.input.empty()) {  // else it did not wait
     Outgoing* const out = room_for(core_, c, CONTINUE_RESPONSE.size(), 0);
-    if (out == nullptr) return;  // the answers before it are still on their way: tried again with the next piece
+    if (out == nullptr) return;  // the answers before it are still on their way: see sent()
     out->copy(CONTINUE_RESPONSE);
   }
   d.owes_continue = false;
+}
+
+void PoolBridge::sent(Exchange& ex) {
+  const Dispatch& d = *ex.dispatch;
+  if (d.owes_continue && d.inside) body_due_.push_back(dispatches_.handle_of(&d));
 }
 
 size_t PoolBridge::take_body(Exchange& ex, std::string_view bytes) {
@@ -242,8 +246,14 @@ size_t PoolBridge::refuse_body(Exchange& ex, Dispatch& d, Reason reason, std::st
   ex.keep_alive = false;
   ex.lingers = true;
   d.body_whole = true;
-  refused_.emplace_back(dispatches_.handle_of(&d), reason);
+  refuse_later(d, reason);
   return bytes.size();
+}
+
+// Not now: whoever calls is in the middle of something that the answer may change.
+void PoolBridge::refuse_later(Dispatch& d, Reason reason) {
+  if (std::exchange(d.refused, true)) return;
+  refused_.emplace_back(dispatches_.handle_of(&d), reason);
 }
 
 void PoolBridge::answer_refused() {

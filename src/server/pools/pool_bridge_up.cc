@@ -13,8 +13,6 @@
 namespace penstock {
 namespace {
 
-// Events of one link in one turn: a worker that never stops talking does not keep the others waiting.
-constexpr int EVENTS_MAX = 256;
 // From the flag in the ring to the signal, for a worker that does not look: the supervisor's ladder begins there.
 constexpr Duration CANCEL_GRACE = milliseconds(30);
 constexpr size_t CHUNK_FRAME_MAX = 12;  // "1ffff\r\n" and "\r\n"
@@ -43,10 +41,10 @@ AnswerFraming framing_of(const Exchange& ex, uint16_t status, uint64_t length) {
 
 }  // namespace
 
-void PoolBridge::take_events(PoolLink& link) {
+void PoolBridge::take_events(PoolLink& link, uint32_t most) {
   LinkEvent event;
-  for (int i = 0; i < EVENTS_MAX && link.link.next(event); ++i) take_event(link, event);
-  if (link.link.violation() != LinkViolation::NONE && !link.broken) report_broken(link);
+  for (uint32_t i = 0; i < most && link.link.next(event); ++i) take_event(link, event);
+  if (link.must_be_told()) report_broken(link);
 }
 
 void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {
@@ -101,6 +99,7 @@ void PoolBridge::end_inside(PoolLink& link, Dispatch& d) {
   link.inside[d.handle.index] = nullptr;
   d.inside = false;
   wheel_.disarm(d.timer);
+  if (d.exchange != nullptr) d.exchange->connection->awaits_body = false;  // nobody reads on here
   link.worker.served[core_.index].count.fetch_add(1, std::memory_order_relaxed);
   link.worker.busy_ns.store(core_.now.ns, std::memory_order_relaxed);
   link.worker.leave();
@@ -124,7 +123,7 @@ void PoolBridge::go_on(Exchange& ex) {
 
 void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
   Exchange* const ex = d.exchange;
-  if (ex == nullptr) return;
+  if (ex == nullptr || d.refused) return;
   // An answer that is whole in one message has a length, whether or not the application counted.
   const bool counted = event.end && event.length == PENSTOCK_LENGTH_UNKNOWN;
   const uint64_t length = counted ? event.body.size() : event.length;
@@ -280,6 +279,7 @@ void PoolBridge::execute(PoolLink& link, Dispatch& d, std::string_view target) {
   end_inside(link, d);
   Exchange* const ex = d.exchange;
   if (ex == nullptr) return release(d);
+  if (d.refused) return;
   detach(d);
   if (ex->head.body != BodyKind::NONE && !ex->body_done) leave_body_unread(core_, *ex);
   Connection& c = *ex->connection;
@@ -299,7 +299,7 @@ void PoolBridge::give_up(Dispatch& d, Reason reason, bool ended) {
     ex->reason = reason;
     return;
   }
-  refused_.emplace_back(dispatches_.handle_of(&d), reason);
+  refuse_later(d, reason);
 }
 
 // Says `reason` to the client. REQUIRES: nothing was said yet, and it does not wait in the queue.
@@ -324,7 +324,7 @@ void PoolBridge::cut(Dispatch& d, Reason reason) {
 void PoolBridge::detach(Dispatch& d) {
   Exchange& ex = *d.exchange;
   ex.dispatch = nullptr;
-  ex.body_done = ex.body_done || (d.body_whole && ex.executed == 0);
+  ex.body_done = ex.body_done || ((d.body_whole || d.end_owed) && ex.executed == 0);
   ex.connection->awaits_body = false;
   d.exchange = nullptr;
   if (!d.inside) release(d);
@@ -356,7 +356,10 @@ void PoolBridge::leave(Exchange& ex) {
   release(d);
 }
 
-bool PoolBridge::may_leave(const Exchange& ex) const { return ex.dispatch->queued() || !ex.dispatch->body_whole; }
+bool PoolBridge::may_leave(const Exchange& ex) const {
+  const Dispatch& d = *ex.dispatch;
+  return d.queued() || !(d.body_whole || d.end_owed);
+}
 
 // The worker that had it is no more.
 void PoolBridge::lose(Dispatch& d, Reason reason) {
@@ -364,10 +367,9 @@ void PoolBridge::lose(Dispatch& d, Reason reason) {
   d.inside = false;
   d.link = nullptr;
   Exchange* const ex = d.exchange;
-  if (ex == nullptr || d.failed) {
-    if (ex == nullptr) release(d);
-    return;
-  }
+  if (ex == nullptr) return release(d);
+  ex->connection->awaits_body = false;
+  if (d.failed || d.refused) return;
   switch (answer_lost({.idempotent = is_idempotent(ex->head.method),
                        .body_kept = !d.body_sent,
                        .answer_begun = d.begun,

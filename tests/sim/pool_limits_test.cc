@@ -1,0 +1,184 @@
+// Pools, case by case: what answers at each limit, pools that leave service or the configuration, servers that drain.
+#include "tests/sim/pool_scene.h"
+
+namespace penstock {
+namespace {
+
+class PoolLimits : public PoolScene {};
+
+// --- limits ---------------------------------------------------------------------------------
+
+TEST_F(PoolLimits, one_more_than_the_queue_holds_is_503_at_once_and_the_others_are_served) {
+  std::vector<uint32_t> waiting;
+  for (uint8_t i = 0; i < 3; ++i) waiting.push_back(ask(GET, i));  // pool.p.queue_max
+  EXPECT_EQ(status_of(take(ask(GET))), "503");
+  HandWorker& worker = start();
+  EXPECT_EQ(worker.requests.size(), 2U);  // pool.p.concurrency
+  for (size_t i = 0; i < 3; ++i) {
+    ASSERT_GT(worker.requests.size(), i);
+    worker.answer(worker.requests[i].exchange, "served");
+    turn();
+  }
+  for (const uint32_t client : waiting) EXPECT_TRUE(take(client).ends_with("served"));
+}
+
+TEST_F(PoolLimits, who_waits_too_long_in_the_queue_gets_503_and_reaches_no_worker) {
+  world.apply(CONFIG + "pool.p.queue_timeout = 5s\n");
+  turn();
+  const uint32_t client = ask(GET);
+  world.advance(milliseconds(4900));
+  turn();
+  EXPECT_EQ(take(client), "");
+  world.advance(milliseconds(200));
+  EXPECT_EQ(status_of(take(client)), "503");
+  EXPECT_TRUE(start().requests.empty());
+}
+
+TEST_F(PoolLimits, a_request_over_its_time_is_502_and_a_worker_that_keeps_it_is_told_of_once) {
+  world.apply(CONFIG + "pool.p.request_timeout = 5s\npool.p.ping_interval = 0\n");
+  HandWorker& worker = start();
+  const uint32_t client = ask(GET);
+  ASSERT_EQ(worker.requests.size(), 1U);
+  (void)reports();
+  world.advance(milliseconds(5010));
+  EXPECT_EQ(status_of(take(client)), "502");
+  EXPECT_EQ(worker.cancelled.size(), 1U);
+  size_t overdue = 0;
+  for (int i = 0; i < 20; ++i) {
+    world.advance(milliseconds(100));
+    turn(1);
+    for (const PoolReport::Kind kind : reports()) overdue += kind == PoolReport::Kind::OVERDUE ? 1 : 0;
+  }
+  EXPECT_EQ(overdue, 1U);
+}
+
+TEST_F(PoolLimits, a_worker_that_gives_a_request_over_its_time_back_goes_on) {
+  world.apply(CONFIG + "pool.p.request_timeout = 5s\npool.p.ping_interval = 0\n");
+  HandWorker& worker = start();
+  const uint32_t client = ask(GET);
+  ASSERT_EQ(worker.requests.size(), 1U);
+  (void)reports();
+  world.advance(milliseconds(5010));
+  turn(2);
+  ASSERT_EQ(worker.cancelled.size(), 1U);
+  ASSERT_TRUE(worker.link->abort(worker.requests[0].exchange));
+  worker.ring();
+  turn();
+  world.advance(seconds(1));
+  turn();
+  EXPECT_FALSE(has(reports(), PoolReport::Kind::OVERDUE));
+  EXPECT_EQ(status_of(take(client)), "502");
+  say(client, GET);
+  ASSERT_EQ(worker.requests.size(), 2U);
+  worker.answer(worker.requests[1].exchange, "again");
+  EXPECT_TRUE(take(client).ends_with("again"));
+}
+
+TEST_F(PoolLimits, a_url_that_names_itself_ends_after_five) {
+  HandWorker& worker = start();
+  const uint32_t client = ask("POST /app/a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi" + GET);
+  for (size_t i = 0; i < 6; ++i) {
+    ASSERT_EQ(worker.requests.size(), i + 1);
+    EXPECT_EQ(worker.requests[i].method, i == 0 ? "POST" : "GET");
+    EXPECT_EQ(worker.requests[i].body, i == 0 ? "hi" : "");
+    ASSERT_TRUE(worker.link->execute(worker.requests[i].exchange, "/app/a?x"));
+    worker.ring();
+    turn();
+  }
+  ASSERT_EQ(worker.requests.size(), 7U);  // the client's next one
+  worker.answer(worker.requests[6].exchange, "next");
+  const std::string answers = take(client);
+  EXPECT_EQ(status_of(answers), "500");
+  EXPECT_TRUE(answers.ends_with("next"));
+}
+
+TEST_F(PoolLimits, a_hostile_target_of_execute_is_502) {
+  for (const std::string_view target :
+       {"x", "/a\r\nb", "/../x", "//h/../..", "/a?\r\n", "/a%0", "http://h/", "/a?b c", "/%00"}) {
+    HandWorker& worker = start();
+    const uint32_t client = ask(GET);
+    ASSERT_EQ(worker.requests.size(), 1U);
+    ASSERT_TRUE(worker.link->execute(worker.requests[0].exchange, target));
+    worker.ring();
+    const std::string answer = take(client);
+    EXPECT_EQ(status_of(answer), "502") << target << ": " << answer;
+    world.pools().gone(workers.size());
+    turn();
+  }
+}
+
+// --- pools that go --------------------------------------------------------------------------
+
+TEST_F(PoolLimits, requests_that_wait_for_a_pool_that_is_removed_are_503) {
+  const uint32_t client = ask(GET);
+  world.apply(SITE + "site.s.route.app.handler = status\nsite.s.route.app.status = 404\n");
+  EXPECT_EQ(status_of(take(client)), "503");
+  EXPECT_EQ(status_of(take(ask(GET))), "404");
+}
+
+TEST_F(PoolLimits, a_pool_that_is_removed_answers_what_its_workers_have) {
+  HandWorker& worker = start();
+  const uint32_t client = ask(GET);
+  ASSERT_EQ(worker.requests.size(), 1U);
+  world.apply(SITE + "site.s.route.app.handler = status\nsite.s.route.app.status = 404\n");
+  turn();
+  world.pools().retire(1);
+  turn();
+  EXPECT_FALSE(has(reports(), PoolReport::Kind::IDLE));
+  worker.answer(worker.requests[0].exchange, "last");
+  EXPECT_TRUE(take(client).ends_with("last"));
+  EXPECT_TRUE(has(reports(), PoolReport::Kind::IDLE));
+}
+
+TEST_F(PoolLimits, a_pool_out_of_service_is_503_for_who_waits_and_who_comes_and_serves_again) {
+  const uint32_t client = ask(GET);
+  world.pools().set_service("p", PoolService::STOPPED);
+  EXPECT_EQ(status_of(take(client)), "503");
+  EXPECT_EQ(status_of(take(ask(GET))), "503");
+  world.pools().set_service("p", PoolService::FAILED);
+  EXPECT_EQ(status_of(take(ask(GET))), "503");
+  world.pools().set_service("p", PoolService::SERVING);
+  const uint32_t last = ask(GET);
+  HandWorker& worker = start();
+  ASSERT_EQ(worker.requests.size(), 1U);
+  worker.answer(worker.requests[0].exchange, "back");
+  EXPECT_TRUE(take(last).ends_with("back"));
+}
+
+TEST_F(PoolLimits, a_kept_answer_reaches_no_worker_also_when_the_pool_is_out_of_service) {
+  HandWorker& worker = start();
+  const uint32_t first = ask(GET);
+  ASSERT_EQ(worker.requests.size(), 1U);
+  worker.answer(worker.requests[0].exchange, "kept", {{"Cache-Control", "max-age=60"}});
+  EXPECT_TRUE(take(first).ends_with("kept"));
+  EXPECT_TRUE(take(ask(GET)).ends_with("kept"));
+  world.pools().set_service("p", PoolService::FAILED);
+  turn();
+  EXPECT_TRUE(take(ask(GET)).ends_with("kept"));
+  EXPECT_EQ(worker.requests.size(), 1U);
+  world.advance(seconds(61));
+  EXPECT_EQ(status_of(take(ask(GET))), "503");
+}
+
+// --- a server that drains -------------------------------------------------------------------
+
+TEST_F(PoolLimits, a_server_that_drains_serves_what_waits_and_what_is_inside) {
+  HandWorker& worker = start();
+  std::vector<uint32_t> waiting;
+  for (uint8_t i = 0; i < 3; ++i) waiting.push_back(ask(GET, i));
+  ASSERT_EQ(worker.requests.size(), 2U);
+  world.drain();
+  turn();
+  for (size_t i = 0; i < 3; ++i) {
+    ASSERT_GT(worker.requests.size(), i);
+    worker.answer(worker.requests[i].exchange, "served");
+    turn();
+  }
+  for (const uint32_t client : waiting) {
+    EXPECT_TRUE(take(client).ends_with("served"));
+    EXPECT_EQ(state(client), SimTransport::ClientState::FINISHED);
+  }
+}
+
+}  // namespace
+}  // namespace penstock
