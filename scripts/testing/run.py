@@ -5,6 +5,7 @@ One line a step; the words of what failed; last line `N passed, N failed`.
 """
 import argparse
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -99,11 +100,17 @@ def chosen(everything, quick, only):
     return [step for step in everything if step.name in wanted]
 
 
+def cpu_seconds():
+    """Of all commands that have ended: says what a step costs whatever else runs on the machine."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def run_step(step, broken):
     """Runs one step and prints its line; `broken` are the names of the steps that failed."""
     if sys.stdout.isatty():
         print(f"…    {step.name:<14} {step.what}", end="\r", flush=True)
-    start = time.monotonic()
+    start, cpu = time.monotonic(), cpu_seconds()
     outcome = Outcome()
     stopped_by = [name for name in step.needs if name in broken]
     if stopped_by:
@@ -114,7 +121,7 @@ def run_step(step, broken):
         except Exception as error:  # a step that cannot run is a failed test, not the end of the others
             outcome.add(step.name, False, f"{type(error).__name__}: {error}")
     skipped = f", {outcome.skipped} skipped" if outcome.skipped else ""
-    print(f"{'FAIL' if outcome.failed else 'ok  '} {step.name:<14} {step.what:<32} {time.monotonic() - start:6.1f} s  "
+    print(f"{'FAIL' if outcome.failed else 'ok  '} {step.name:<14} {step.what:<32} {time.monotonic() - start:6.1f} s {cpu_seconds() - cpu:7.1f} s of CPU  "
           f"{outcome.passed} passed, {len(outcome.failed)} failed{skipped}", flush=True)
     for case in outcome.failed:
         print(f"  --- {case.name}\n" + "\n".join("      " + line for line in case.words.strip().splitlines()), flush=True)

@@ -266,7 +266,8 @@ class WorkerPrograms : public testing::Test {
   WorkerPrograms() {
     char name[] = "/var/tmp/penstock-state-XXXXXX";
     state_ = ::mkdtemp(name) != nullptr ? name : "";
-    if (::geteuid() == 0) EXPECT_EQ(::chown(state_.c_str(), POOL, POOL), 0);
+    const bool is_mine = ::geteuid() != 0 || ::chown(state_.c_str(), POOL, POOL) == 0;
+    EXPECT_TRUE(is_mine);
   }
   ~WorkerPrograms() override { std::filesystem::remove_all(state_); }
   std::string state_;
