@@ -86,8 +86,9 @@ class AppClient {
     --left_;
     static constexpr uint32_t SIZES[] = {0, 1, 100, 3'000, 40'000, 300'000};
     Request request;
-    request.path = "/app/" + std::to_string(name_) + "-" + std::to_string(left_) + "/" +
-                   std::to_string(SIZES[prng_.below(std::size(SIZES))]);
+    const std::string own = std::to_string(name_) + "-" + std::to_string(left_) + "/";
+    request.path = prng_.one_in(6) ? "/app/file/" + own + std::to_string(prng_.below(100'000))
+                                   : "/app/" + own + std::to_string(SIZES[prng_.below(std::size(SIZES))]);
     request.head = prng_.one_in(8);
     const std::string to = request.path + " HTTP/1.1\r\nHost: sim.test\r\n";
     if (!request.head && prng_.one_in(3)) {
@@ -187,6 +188,8 @@ void run_seed(uint64_t seed, bool with_faults) {
                      .abort = prng.one_in(2) ? 10U : 0};
   }
   SimWorld world(options);
+  world.tree().put(std::string(PART_FILE), part_file_bytes(), world.clock().wall());
+  world.advance(seconds(1));
   SimPools pools(world, "p", prng.next(), worker_faults);
   std::vector<std::unique_ptr<AppClient>> clients;
   for (uint32_t i = 0; i < 2 + prng.below(8); ++i) {

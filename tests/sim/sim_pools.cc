@@ -15,9 +15,16 @@ constexpr SegmentShape SHAPE{
 
 }  // namespace
 
+std::string part_file_bytes() {
+  std::string text;
+  while (text.size() < 100'000) text += std::to_string(text.size()) + " ";
+  return text;
+}
+
 std::string expected_body(std::string_view path, std::string_view body) {
   const size_t slash = path.rfind('/');
   const auto size = static_cast<size_t>(parse_decimal(path.substr(slash + 1)).value_or(0));
+  if (path.starts_with("/app/file/")) return "<" + part_file_bytes().substr(size) + ">";
   std::string text;
   const std::string word = std::string(path) + " ";
   while (text.size() < size) text += word;
@@ -109,6 +116,18 @@ bool SimWorker::move_on(Job& job) {
     if (!link.send_head(job.exchange, head, {}, whole)) return false;
     job.head_sent = true;
     return whole;
+  }
+  if (job.path.starts_with("/app/file/")) {
+    if (job.sent == 0) {
+      job.sent = link.send_data(job.exchange, "<", false) ? 1 : 0;
+      return false;
+    }
+    if (!job.named) {
+      const uint64_t offset = parse_decimal(job.path.substr(job.path.rfind('/') + 1)).value_or(0);
+      job.named = link.send_file(job.exchange, PART_FILE, offset, PENSTOCK_LENGTH_UNKNOWN, false);
+      return false;
+    }
+    return link.send_data(job.exchange, ">", true);
   }
   const size_t rest = job.answer.size() - job.sent;
   const size_t size = std::min<size_t>({rest, link.window(job.exchange), link.piece_max(), 1 + prng_.below(20'000)});

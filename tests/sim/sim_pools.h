@@ -18,7 +18,12 @@
 
 namespace penstock {
 
-// What a worker answers: `size` bytes that name the request, then its body. The path is "/app/NAME/SIZE".
+// A file of the site that workers name in their answers.
+inline constexpr std::string_view PART_FILE = "part.txt";
+[[nodiscard]] std::string part_file_bytes();
+
+// What a worker answers: `size` bytes that name the request, then its body. The path is "/app/NAME/SIZE". Or, of
+// "/app/file/NAME/OFFSET", in brackets PART_FILE from there on.
 [[nodiscard]] std::string expected_body(std::string_view path, std::string_view body);
 
 struct SimWorkerFaults {
@@ -54,6 +59,7 @@ class SimWorker {
     bool head_sent = false;
     bool counted = false;  // says its length
     bool gives_up = false;
+    bool named = false;  // the file was
     std::string answer;
     size_t sent = 0;
   };

@@ -12,12 +12,15 @@
 #include "src/http/status.h"
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 
 namespace penstock {
 
 class AnswerCopy;
+class Body;
+struct Route;
 struct Exchange;
 struct PoolLink;
 class ReactorPool;
@@ -37,6 +40,23 @@ struct DispatchTimer : Timer {
   Dispatch* owner = nullptr;
 };
 
+// A piece of an answer, once the application has named a file or a URL: from there on pieces keep their order here.
+struct AnswerPart {
+  AnswerPart() = default;
+  AnswerPart(const AnswerPart&) = delete;
+  AnswerPart& operator=(const AnswerPart&) = delete;
+  ~AnswerPart();
+
+  bool is_text = true;
+  bool opened = false;  // of a file: length is known
+  std::string text;     // the bytes; of a file its path below the root of `route`
+  const Route* route = nullptr;
+  const Body* body = nullptr;  // pinned; null with `opened`: the file is Exchange::stream
+  uint64_t offset = 0;         // in the file or body
+  uint64_t length = 0;
+  uint64_t sent = 0;
+};
+
 struct Dispatch : QueueItem {
   Dispatch();
   ~Dispatch();
@@ -48,8 +68,10 @@ struct Dispatch : QueueItem {
   ReactorPool* pool = nullptr;
   PoolLink* link = nullptr;    // of the worker that has it, or had it last
   Handle handle;               // in that link, while `inside`
+  uint64_t serial = 0;         // of the request, in the journal
   uint32_t tries = 0;          // workers that got it
   bool inside = false;         // the worker has not ended it
+  bool overran = false;        // request_timeout passed while it was inside
   bool cancelled = false;      // and was told that nobody wants it
   bool body_sent = false;      // some of the request's body has gone to a worker: it cannot be sent again
   bool body_whole = false;     // all of it
@@ -65,6 +87,8 @@ struct Dispatch : QueueItem {
   std::unique_ptr<AnswerCopy> copy;  // for the response cache, if that may keep the answer
   size_t head_bytes = 0;             // of `pending`: the answer's head, where there was no room for it
   size_t pending_next = 0;           // what is gone of `pending`
+  uint64_t left = 0;                 // of the announced length
+  std::deque<AnswerPart> parts;      // behind `pending`
   std::string pending;  // of the answer, for a client that is slower than the worker; bounded by the link's window
 
   [[nodiscard]] size_t pending_bytes() const { return pending.size() - pending_next; }

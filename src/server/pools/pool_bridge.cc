@@ -248,8 +248,7 @@ void PoolBridge::report(PoolReport::Kind kind, PoolLink& link, std::string text)
   PoolReport report{.kind = kind, .pool = link.pool.shared.name, .worker = link.worker.number, .text = std::move(text)};
   constexpr size_t SERIALS_MAX = 64;
   for (const Dispatch* d : link.inside) {
-    if (d == nullptr || d->exchange == nullptr || report.serials.size() == SERIALS_MAX) continue;
-    report.serials.push_back(core_.journal.serial(d->exchange->slot));
+    if (d != nullptr && report.serials.size() < SERIALS_MAX) report.serials.push_back(d->serial);
   }
   core_.shared.pool_reports->post(std::move(report));
 }

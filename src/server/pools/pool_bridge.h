@@ -89,6 +89,9 @@ class PoolBridge {
   // Bytes of the connection behind the head; how many of them were used. REQUIRES: ex.dispatch != nullptr.
   [[nodiscard]] size_t take_body(Exchange& ex, std::string_view bytes);
 
+  // The loader has read a file that the application named. Consumes the result. REQUIRES: ex.dispatch != nullptr.
+  void file_loaded(Exchange& ex, LoadResult& result);
+
   // --- for the reactor
   void obey(const ReactorMessage& message);
   void doorbell();  // the wake source fired
@@ -140,6 +143,17 @@ class PoolBridge {
   void begin_copy(Dispatch& d, const LinkEvent& event, uint64_t length);
   void keep_copy(Dispatch& d);
   [[nodiscard]] size_t put_data(Exchange& ex, Dispatch& d, std::string_view bytes);
+  // pieces that are named: pool_bridge_parts.cc
+  enum class Put : uint8_t { ALL, NO_ROOM, WAITS };
+  void take_part(Dispatch& d, const LinkEvent& event);
+  [[nodiscard]] bool load_part(Exchange& ex, const AnswerPart& part);
+  void open_body(Dispatch& d, AnswerPart& part, const Body* pinned);
+  void open_part(Dispatch& d, AnswerPart& part, uint64_t size);
+  void fail_part(Dispatch& d);
+  [[nodiscard]] Put put_parts(Exchange& ex, Dispatch& d);
+  [[nodiscard]] bool put_window(Exchange& ex, Dispatch& d, AnswerPart& part);
+  void grant(Dispatch& d, size_t bytes);
+
   void execute(PoolLink& link, Dispatch& d, std::string_view target);
   void end_inside(PoolLink& link, Dispatch& d);
   void make_room(PoolLink& link);

@@ -80,12 +80,12 @@ void PoolBridge::hand_out(ReactorPool& pool) {
   while (!pool.queue.empty()) {
     loads_.clear();
     for (PoolLink* link : pool.links) {
-      loads_.push_back({.number = link->worker.number,
-                        .inside = link->worker.inside.load(std::memory_order_relaxed),
-                        .capacity = settings->concurrency,
-                        .takes = !link->retired && !link->broken &&
-                                 link->worker.takes.load(std::memory_order_relaxed) &&
-                                 !link->link.request_room().empty()});
+      loads_.push_back(
+          {.number = link->worker.number,
+           .inside = link->worker.inside.load(std::memory_order_relaxed),
+           .capacity = settings->concurrency,
+           .takes = !link->retired && !link->broken && link->worker.takes.load(std::memory_order_relaxed) &&
+                    link->worker.overrun.load(std::memory_order_relaxed) == 0 && !link->link.request_room().empty()});
     }
     wanted.after = pool.chosen_last;
     const std::optional<uint32_t> place = choose_worker(loads_, wanted);
@@ -113,7 +113,8 @@ void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link) {
   const RequestHead& head = ex.head;
   uint64_t length = 0;
   if (!d.body_whole) length = head.body == BodyKind::LENGTH ? head.content_length : PENSTOCK_LENGTH_UNKNOWN;
-  d.handle = link.link.begin({.serial = core_.journal.serial(ex.slot),
+  d.serial = core_.journal.serial(ex.slot);
+  d.handle = link.link.begin({.serial = d.serial,
                               .head_bytes = head_bytes,
                               .length = length,
                               .end = d.body_whole,

@@ -75,7 +75,7 @@ void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {
       return execute(link, d, event.body);
     case LinkEvent::Kind::FILE:
     case LinkEvent::Kind::ENTRY:
-      give_up(d, Reason::WORKER_HEAD_INVALID, event.end);
+      take_part(d, event);
       break;
     case LinkEvent::Kind::ABORTED:
       give_up(d, Reason::WORKER_ABORTED, true);
@@ -91,7 +91,7 @@ void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {
     return;
   }
   if (d.whole && d.copy != nullptr) keep_copy(d);
-  if (d.begun && !ex->waits_send && (d.whole || d.failed || d.pending_bytes() > 0)) go_on(*ex);
+  if (d.begun && !ex->waits_send && (d.whole || d.failed || d.pending_bytes() > 0 || !d.parts.empty())) go_on(*ex);
 }
 
 // The worker has ended it: its place is free, also if the client has still to take the answer.
@@ -100,6 +100,7 @@ void PoolBridge::end_inside(PoolLink& link, Dispatch& d) {
   d.inside = false;
   wheel_.disarm(d.timer);
   if (d.exchange != nullptr) d.exchange->connection->awaits_body = false;  // nobody reads on here
+  if (d.overran) link.worker.overrun.fetch_sub(1);
   link.worker.served[core_.index].count.fetch_add(1, std::memory_order_relaxed);
   link.worker.busy_ns.store(core_.now.ns, std::memory_order_relaxed);
   link.worker.leave();
@@ -162,6 +163,7 @@ void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
   core_.journal.stage(ex->slot, Stage::DELIVER, core_.now);
   core_.journal.moment(ex->slot, Moment::FIRST_BYTE_OUT, core_.now);
   d.begun = true;
+  d.left = length;
   ex->composed = true;
   ex->reason = Reason::OK;
   ex->app_status = event.status;
@@ -208,10 +210,17 @@ void PoolBridge::take_data(Dispatch& d, std::string_view bytes) {
   if (d.copy != nullptr && !d.copy->add(bytes)) d.copy.reset();
   size_t used = bytes.size();
   if (d.framing != AnswerFraming::NONE) {
-    used = d.pending.empty() && !ex->waits_send ? put_data(*ex, d, bytes) : 0;
-    d.pending.append(bytes.substr(used));  // bounded by the link's window
+    const bool direct = d.pending.empty() && d.parts.empty() && !ex->waits_send;
+    used = direct ? put_data(*ex, d, bytes) : 0;
+    const std::string_view rest = bytes.substr(used);  // bounded by the link's window
+    if (!rest.empty() && d.parts.empty()) {
+      d.pending.append(rest);
+    } else if (!rest.empty()) {
+      if (!d.parts.back().is_text) d.parts.emplace_back();
+      d.parts.back().text.append(rest);
+    }
   }
-  if (used > 0 && d.link->link.is_open(d.handle)) d.link->link.grant(d.handle, static_cast<uint32_t>(used));
+  if (d.link->link.is_open(d.handle)) grant(d, used);
 }
 
 // Copies as much of a body as there is room for: once, out of memory that the worker can change.
@@ -236,6 +245,7 @@ size_t PoolBridge::put_data(Exchange& ex, Dispatch& d, std::string_view bytes) {
     done += size;
   }
   ex.body_bytes_out += done;
+  if (d.framing == AnswerFraming::LENGTH) d.left -= std::min<uint64_t>(d.left, done);
   return done;
 }
 
@@ -251,14 +261,24 @@ StepResult PoolBridge::deliver(Exchange& ex) {
   if (d.pending_bytes() > 0) {
     const size_t put = put_data(ex, d, std::string_view(d.pending).substr(d.pending_next));
     d.drop_pending(put);
-    if (d.inside && !d.cancelled && put > 0) {
-      d.link->link.grant(d.handle, static_cast<uint32_t>(put));
-      activate(*d.link);
-    }
+    grant(d, put);
     if (d.pending_bytes() > 0) return wait_for_sent(ex);
   }
   d.pending.clear();
   d.pending_next = 0;
+  switch (put_parts(ex, d)) {
+    case Put::NO_ROOM:
+      return wait_for_sent(ex);
+    case Put::WAITS:
+      return StepResult::PARKED;
+    case Put::ALL:
+      break;
+  }
+  // Files may turn out shorter than what was announced around them.
+  if (d.whole && d.framing == AnswerFraming::LENGTH && d.left > 0 && !d.failed) {
+    d.failed = true;
+    ex.reason = Reason::WORKER_HEAD_INVALID;
+  }
   if (d.failed) {
     cut(d, ex.reason);
     return StepResult::PARKED;
@@ -405,11 +425,13 @@ void PoolBridge::expire(Dispatch& d) {
   }
   if (!d.inside) return;
   PoolLink& link = *d.link;
-  if (d.cancelled) {
+  if (d.cancelled) {  // by now, or long ago because its client left
     link.worker.takes.store(false, std::memory_order_relaxed);
     return report(PoolReport::Kind::OVERDUE, link, "");
   }
   cancel(d, PENSTOCK_CANCEL_TIMEOUT);
+  d.overran = true;
+  link.worker.overrun.fetch_add(1);
   wheel_.arm(d.timer, core_.now + CANCEL_GRACE);
   if (!d.begun) return answer(d, Reason::WORKER_TIMEOUT);
   d.failed = true;

@@ -7,6 +7,7 @@
 #include "src/http/accept_encoding.h"
 #include "src/server/connections.h"
 #include "src/server/entry_maker.h"
+#include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/steps.h"
 #include "src/server/walk.h"
 
@@ -256,6 +257,7 @@ void load_done(Core& core, Exchange& ex, LoadResult& result) {
   ASSERT(ex.loading);
   ex.loading = false;
   core.counters.files_opened.add();
+  if (ex.dispatch != nullptr) return core.pools->file_loaded(ex, result);
   take_result(core, ex, result);
   complete_fill(core, ex);
   result.discard(core.reader);  // an entry holds pins of its own
