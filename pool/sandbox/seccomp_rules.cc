@@ -118,7 +118,7 @@ int add_worker_row(scmp_filter_ctx ctx, const SyscallRow& row, const SyscallCont
         rc = context.unix_sockets ? allow(ctx, number, {equals(0, AF_UNIX)})
                                   : refuse(ctx, number, EACCES, {equals(0, AF_UNIX)});
       }
-      for (const scmp_datum_t family : {AF_INET, AF_INET6}) {
+      for (const scmp_datum_t family : {scmp_datum_t{AF_INET}, scmp_datum_t{AF_INET6}}) {
         if (rc != 0) return rc;
         rc = context.internet_sockets ? allow(ctx, number, {equals(0, family)})
                                       : refuse(ctx, number, EAFNOSUPPORT, {equals(0, family)});
