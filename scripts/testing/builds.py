@@ -33,6 +33,7 @@ SANITIZERS = {
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
 COHERENCE = "tests/coherence/coherence_tests"
+PROCESSES = "processes"  # an alias of meson's
 UNIT_TIMEOUT_S = 240
 FUZZ_SECONDS = 4
 FUZZ_SEED = 1  # a change is judged by what it changed; long runs by hand take other seeds
@@ -117,6 +118,12 @@ def run_tests(name, suites=("unit", "sim"), names=None):
     if not tests:
         outcome.add(f"{name} has tests", False, "meson knows none in the suites " + ", ".join(suites))
     return outcome
+
+
+def run_processes():
+    """What starts the binary's own processes, and what they must not do in their sandboxes."""
+    outcome = build(RELEASE, [PROCESSES])
+    return outcome if outcome.failed else outcome.merge(run_tests(RELEASE, suites=("process", "sandbox")))
 
 
 def run_coherence():

@@ -74,6 +74,7 @@ def steps(quick):
              lambda: builds.build(builds.RELEASE, builds.QUICK_TESTS.values()), quick=True, needs=("release",)),
         Step("quick-tests", "simulator and ground floor, release",
              lambda: builds.run_tests(builds.RELEASE, names=builds.QUICK_TESTS), quick=True, needs=("quick-build",)),
+        Step("processes", "real processes in their sandboxes", builds.run_processes, needs=("release",)),
         Step("coherence", "30 s of a hostile writer", builds.run_coherence, needs=("release",)),
         Step("gcc-tests", "g++ over tests and benchmarks", builds.check_tests_with_gcc, needs=("release",)),
         *([Step("e2e", "the real binary, end to end", lambda: e2e(quick), needs=("release",))] if E2E.is_dir() else []),
