@@ -264,12 +264,12 @@ def run_dynamic(args, scratch, core, load_core):
     (scratch / "www").mkdir(mode=0o755, exist_ok=True)
     (scratch / "www/answer.txt").write_bytes(scenarios.ANSWER_112)
     absent, versions, results = {}, {}, {}
-    progress = Progress(sum(args.rounds * len(set(s.servers) & set(args.server or s.servers)) for s in args.dynamic))
+    progress = Progress(sum(args.rounds * s.times * len(set(s.servers) & set(args.server or s.servers)) for s in args.dynamic))
     stolen = machine.stolen_and_total()
     for scenario in args.dynamic:
         running = start_peers(scenario, args, scratch, core, absent, versions)
         try:
-            results[scenario.name] = run_scenario(scenario, running, scratch, args.rounds, args.seconds, load_core, progress) if running else {}
+            results[scenario.name] = run_scenario(scenario, running, scratch, args.rounds * scenario.times, args.seconds, load_core, progress) if running else {}
         finally:
             stop_all(running)
     return described(args, *stolen) | {

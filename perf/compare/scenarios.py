@@ -18,6 +18,7 @@ class Scenario:
     servers: tuple[str, ...] = ()  # of an application: ours, what it is compared with, others (peers.py)
     app: str = ""                 # what the application is
     body: bytes | None = None     # its answer; None: the file at `path`
+    times: int = 1                # as many rounds: for a difference of a few percent
     calls: bool = False           # counts system calls, too: not for the clock
 
 
@@ -53,7 +54,7 @@ DYNAMIC = [
     *at_each_concurrency("native", "C, 112 bytes", "/app", ANSWER_112, "penstock-native", "nginx-fastcgi", "penstock-file"),
     *at_each_concurrency("wsgi", "WSGI hello", "/app", HELLO, "penstock-wsgi", "nginx-uwsgi", "nginx-gunicorn"),
     *at_each_concurrency("php", "PHP hello", "/app/answer.php", HELLO, "penstock-php", "nginx-php-fpm"),
-    Scenario("sandbox", "C, 112 bytes, 32 connections, sandboxes", "/app", connections=32, body=ANSWER_112,
+    Scenario("sandbox", "C, 112 bytes, 32 connections, sandboxes", "/app", connections=32, body=ANSWER_112, times=4,
              servers=("penstock-native", "penstock-open")),
     Scenario("hung", "112 bytes from a file, 64 connections, not at full load", "/answer.txt", lua=("delay=2",), body=ANSWER_112,
              servers=("penstock-hung", "penstock-file")),
