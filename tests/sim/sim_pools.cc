@@ -15,10 +15,13 @@ constexpr SegmentShape SHAPE{
 
 }  // namespace
 
-std::string part_file_bytes() {
-  std::string text;
-  while (text.size() < 100'000) text += std::to_string(text.size()) + " ";
-  return text;
+const std::string& part_file_bytes() {
+  static const std::string bytes = [] {
+    std::string text;
+    while (text.size() < 100'000) text += std::to_string(text.size()) + " ";
+    return text;
+  }();
+  return bytes;
 }
 
 std::string expected_body(std::string_view path, std::string_view body) {

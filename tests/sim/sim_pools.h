@@ -20,7 +20,7 @@ namespace penstock {
 
 // A file of the site that workers name in their answers.
 inline constexpr std::string_view PART_FILE = "part.txt";
-[[nodiscard]] std::string part_file_bytes();
+[[nodiscard]] const std::string& part_file_bytes();
 
 // What a worker answers: `size` bytes that name the request, then its body. The path is "/app/NAME/SIZE". Or, of
 // "/app/file/NAME/OFFSET", in brackets PART_FILE from there on.
