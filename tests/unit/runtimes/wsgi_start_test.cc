@@ -43,6 +43,7 @@ Ended run(std::vector<std::string> words) {
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(said.get(), STDERR_FILENO);
+    for (const auto& [name, value] : sanitizer_options()) ::setenv(name.c_str(), value.c_str(), 1);
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
@@ -112,7 +113,7 @@ TEST_F(WsgiDotted, follows_dots_to_the_callable) { EXPECT_EQ(get("/environ"), "h
 
 class WsgiEnvironment : public WsgiProcess {
  protected:
-  WsgiEnvironment() { environment = {{"COLOUR", "blue=green"}, {"PYTHONPATH", "/nowhere"}}; }
+  WsgiEnvironment() { environment.insert(environment.end(), {{"COLOUR", "blue=green"}, {"PYTHONPATH", "/nowhere"}}); }
 };
 
 TEST_F(WsgiEnvironment, is_what_it_was_told) {
