@@ -317,7 +317,7 @@ TEST_F(PoolKeeperTest, shut_down_ends_all_and_starts_none) {
   EXPECT_EQ(got(Kind::SIGNAL, SIGTERM), List({2, 3}));
   after(PoolKeeper::TERM_GRACE);
   EXPECT_EQ(got(Kind::SIGNAL, SIGKILL), List({2, 3}));
-  for (const uint64_t worker : {1, 2, 3}) ended(worker);
+  for (const uint64_t worker : {1U, 2U, 3U}) ended(worker);
   EXPECT_TRUE(keeper_->empty());
   EXPECT_EQ(got(Kind::START), List{});
 }
