@@ -15,6 +15,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace penstock {
 
@@ -24,6 +25,9 @@ struct Route;
 struct Exchange;
 struct PoolLink;
 class ReactorPool;
+
+// The cookie with which a pool with balance = sticky finds a client's worker again: its number.
+inline constexpr std::string_view STICKY_COOKIE = "penstock_worker";
 
 // How the end of an answer's body shows (RFC 9112 section 6).
 enum class AnswerFraming : uint8_t {
@@ -68,6 +72,7 @@ struct Dispatch : QueueItem {
   ReactorPool* pool = nullptr;
   PoolLink* link = nullptr;    // of the worker that has it, or had it last
   Handle handle;               // in that link, while `inside`
+  uint64_t sticky = 0;         // number of the worker that the client's cookie names; 0: none
   uint64_t serial = 0;         // of the request, in the journal
   uint32_t tries = 0;          // workers that got it
   bool inside = false;         // the worker has not ended it

@@ -125,7 +125,9 @@ class PoolBridge {
   [[nodiscard]] StepResult refuse(Exchange& ex, Reason reason);
   void leave_queue(ReactorPool& pool);  // one of its requests waits no more
   void hand_out(ReactorPool& pool);
-  void hand_to(ReactorPool& pool, PoolLink& link);
+  void hand_out_sticky(ReactorPool& pool, const PoolSettings& settings);
+  [[nodiscard]] PoolLink* take_place(ReactorPool& pool, const PoolSettings& settings, uint64_t sticky);
+  void hand_to(ReactorPool& pool, PoolLink& link, Dispatch& d);
   void hand_on(ReactorPool& pool);
   void carry_bodies();
   void offer_continue(Dispatch& d);

@@ -1,4 +1,5 @@
 // The way down: from an exchange to a place in a worker, and the request's body after it.
+#include "src/base/bytes.h"
 #include "src/base/hash.h"
 #include "src/http/response_head.h"
 #include "src/server/connections.h"
@@ -6,6 +7,7 @@
 #include "src/server/pools/request_writer.h"
 
 #include <algorithm>
+#include <array>
 
 namespace penstock {
 namespace {
@@ -17,6 +19,33 @@ constexpr uint32_t OWN_TURNS = 32;
 uint64_t client_of(const Exchange& ex) {
   const PeerAddress& peer = ex.connection->peer;
   return hash_bytes(peer.ip, sizeof peer.ip, hash_bytes(ex.site->name, peer.family));
+}
+
+WorkerPolicy policy_of(BalanceSetting balance) {
+  switch (balance) {
+    case BalanceSetting::ROUND_ROBIN:
+      return WorkerPolicy::ROUND_ROBIN;
+    case BalanceSetting::STICKY:
+      return WorkerPolicy::STICKY;
+    case BalanceSetting::LEAST_LOADED:
+      break;
+  }
+  return WorkerPolicy::LEAST_LOADED;
+}
+
+// The number of the worker that our cookie names; 0: it names none (RFC 6265 section 4.2.1).
+uint64_t sticky_worker(const RequestHead& head) {
+  uint64_t worker = 0;
+  head.for_each(Field::COOKIE, [&worker](std::string_view value) {
+    while (!value.empty()) {
+      const size_t end = value.find(';');
+      const std::string_view pair = trim_ows(value.substr(0, end));
+      value = end == std::string_view::npos ? std::string_view{} : value.substr(end + 1);
+      if (!pair.starts_with(STICKY_COOKIE) || !pair.substr(STICKY_COOKIE.size()).starts_with('=')) continue;
+      worker = parse_decimal(pair.substr(STICKY_COOKIE.size() + 1)).value_or(0);
+    }
+  });
+  return worker;
 }
 
 }  // namespace
@@ -44,6 +73,7 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
   const RequestHead& head = ex.head;
   d->exchange = &ex;
   d->pool = &pool;
+  if (settings.balance == BalanceSetting::STICKY) d->sticky = sticky_worker(head);
   // In place of another URL: the body was for that one.
   d->body_whole = head.body == BodyKind::NONE || ex.executed > 0;
   d->owes_continue = head.expect_continue && !d->body_whole;
@@ -71,35 +101,63 @@ StepResult PoolBridge::refuse(Exchange& ex, Reason reason) {
 
 void PoolBridge::leave_queue(ReactorPool& pool) { pool.shared.waiting[core_.index].count.fetch_sub(1); }
 
-void PoolBridge::hand_out(ReactorPool& pool) {
-  const PoolSettings* settings = settings_of(pool);
-  if (settings == nullptr) return;  // look_at_waiting() answers them
+// The worker that would take a request with this cookie, with a place in it taken; null: none has room now.
+PoolLink* PoolBridge::take_place(ReactorPool& pool, const PoolSettings& settings, uint64_t sticky) {
   WorkerWanted wanted;
-  wanted.policy =
-      settings->balance == BalanceSetting::ROUND_ROBIN ? WorkerPolicy::ROUND_ROBIN : WorkerPolicy::LEAST_LOADED;
-  while (!pool.queue.empty()) {
+  wanted.sticky = sticky;
+  wanted.policy = policy_of(settings.balance);
+  while (true) {
     loads_.clear();
     for (PoolLink* link : pool.links) {
       loads_.push_back(
           {.number = link->worker.number,
            .inside = link->worker.inside.load(std::memory_order_relaxed),
-           .capacity = settings->concurrency,
+           .capacity = settings.concurrency,
            .takes = !link->retired && !link->broken && link->worker.takes.load(std::memory_order_relaxed) &&
                     link->worker.overrun.load(std::memory_order_relaxed) == 0 && !link->link.request_room().empty()});
     }
     wanted.after = pool.chosen_last;
     const std::optional<uint32_t> place = choose_worker(loads_, wanted);
-    if (!place) return;
+    if (!place) return nullptr;
     // Another reactor may have been faster; then `inside` says so in the next round.
-    if (!pool.links[*place]->worker.enter(settings->concurrency)) continue;
+    if (!pool.links[*place]->worker.enter(settings.concurrency)) continue;
     pool.chosen_last = *place;
-    hand_to(pool, *pool.links[*place]);
+    return pool.links[*place];
   }
 }
 
-// The next request into that worker. REQUIRES: a place in it is taken for this, and its link has room.
-void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link) {
-  auto& d = *static_cast<Dispatch*>(pool.queue.take());
+void PoolBridge::hand_out(ReactorPool& pool) {
+  const PoolSettings* settings = settings_of(pool);
+  if (settings == nullptr) return;  // look_at_waiting() answers them
+  if (settings->balance == BalanceSetting::STICKY) return hand_out_sticky(pool, *settings);
+  while (!pool.queue.empty()) {
+    PoolLink* const link = take_place(pool, *settings, 0);
+    if (link == nullptr) return;
+    hand_to(pool, *link, *static_cast<Dispatch*>(pool.queue.take()));
+  }
+}
+
+// Who waits for one certain worker lets others pass, up to a bound; then all keep their places.
+void PoolBridge::hand_out_sticky(ReactorPool& pool, const PoolSettings& settings) {
+  constexpr size_t PASSED_MAX = 16;
+  std::array<Dispatch*, PASSED_MAX> passed;
+  size_t count = 0;
+  while (count < PASSED_MAX) {
+    auto* const d = static_cast<Dispatch*>(pool.queue.take());
+    if (d == nullptr) break;
+    PoolLink* const link = take_place(pool, settings, d->sticky);
+    if (link == nullptr) {
+      passed[count++] = d;
+      if (d->sticky == 0) break;  // it would take any, and there is none
+    } else {
+      hand_to(pool, *link, *d);
+    }
+  }
+  while (count > 0) pool.queue.put_back(*passed[--count]);
+}
+
+// The request, out of the queue, into that worker. REQUIRES: a place in it is taken for this, its link has room.
+void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link, Dispatch& d) {
   leave_queue(pool);
   Exchange& ex = *d.exchange;
   const uint32_t head_bytes = write_request(link.link.request_room(), ex);

@@ -137,9 +137,16 @@ void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
     ex->keep_alive = false;
     ex->lingers = true;
   }
+  std::string site_fields;  // longer than the route's own only for a client that is to come back to this worker
+  const PoolSettings* const settings = settings_of(*d.pool);
+  if (settings != nullptr && settings->balance == BalanceSetting::STICKY && d.sticky != d.link->worker.number) {
+    site_fields = ex->route->header_block;
+    site_fields.append("Set-Cookie: ").append(STICKY_COOKIE).append("=").append(std::to_string(d.link->worker.number));
+    site_fields.append("; Path=").append(ex->route->prefix).append("; HttpOnly; SameSite=Lax\r\n");
+  }
   const AnswerHead head{.status = event.status,
                         .fields = event.fields,
-                        .site_fields = ex->route->header_block,
+                        .site_fields = site_fields.empty() ? ex->route->header_block : std::string_view(site_fields),
                         .framing = d.framing,
                         .length = ex->head.method == Method::HEAD ? event.length : length,
                         .keep_alive = ex->keep_alive,
