@@ -80,6 +80,22 @@ struct RequestHead {
   [[nodiscard]] bool has(Field field) const { return (present & field_bit(field)) != 0; }
   [[nodiscard]] bool has_repeated(Field field) const { return (repeated & field_bit(field)) != 0; }
 
+  // The bytes that were parsed lie at `to` now: every view into `from` is a view of the same bytes there.
+  void move_to(std::string_view from, std::string_view to) {
+    const auto move = [&](std::string_view& view) {
+      // By number: views may point at literals, and pointers of different objects do not compare.
+      const uintptr_t at = reinterpret_cast<uintptr_t>(view.data()) - reinterpret_cast<uintptr_t>(from.data());
+      if (view.data() != nullptr && at <= from.size() && view.size() <= from.size() - at) {
+        view = {to.data() + at, view.size()};
+      }
+    };
+    for (std::string_view* view : {&method_text, &target, &path, &query, &authority, &host_header}) move(*view);
+    for (HeaderField& line : std::span(lines).first(field_count)) {
+      move(line.name);
+      move(line.value);
+    }
+  }
+
   // The value of the first line of that field; empty if there is none.
   [[nodiscard]] std::string_view get(Field field) const {
     return has(field) ? lines[first_line[static_cast<size_t>(field)]].value : std::string_view{};

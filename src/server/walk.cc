@@ -41,28 +41,6 @@ Outcome outcome_of(const Exchange& ex) {
   return outcome;
 }
 
-void count_response(Counters& counters, uint16_t status) {
-  switch (status / 100) {
-    case 1:
-      counters.responses_1xx.add();
-      break;
-    case 2:
-      counters.responses_2xx.add();
-      break;
-    case 3:
-      counters.responses_3xx.add();
-      break;
-    case 4:
-      counters.responses_4xx.add();
-      break;
-    case 5:
-      counters.responses_5xx.add();
-      break;
-    default:
-      break;
-  }
-}
-
 void walk(Core& core, Exchange& ex, Step step) {
   StepResult result = StepResult::NEXT;
   while (true) {
@@ -168,11 +146,9 @@ void keep_head(Core& core, Exchange& ex) {
   if (ex.composed || ex.refused || !ex.kept_head.empty()) return;  // kept, or nobody reads it any more
   ASSERT(!ex.raw_head.empty());
   ex.cold_used = true;
+  // Views into the receive buffer are dead once the turn is over.
   ex.kept_head.assign(ex.raw_head);
-  // Views into the receive buffer are dead once the turn is over: the same bytes give the same head again.
-  RequestParser parser;
-  const ParseState state = parser.parse(ex.kept_head, ex.config->head_limits, ex.head);
-  ASSERT(state == ParseState::COMPLETE);
+  ex.head.move_to(ex.raw_head, ex.kept_head);
 }
 
 void finish_exchange(Core& core, Exchange& ex) {
@@ -181,7 +157,6 @@ void finish_exchange(Core& core, Exchange& ex) {
   core.journal.moment(ex.slot, Moment::FIRST_BYTE_OUT, core.now);
   core.journal.moment_again(ex.slot, Moment::LAST_BYTE_OUT, core.now);
   core.journal.end(ex.slot, core.now, outcome);
-  count_response(core.counters, outcome.status);
   core.counters.bytes_out.add(ex.head_bytes_out + ex.body_bytes_out);
   connection_answered(core, c, ex);
   recycle(core, ex);
