@@ -108,6 +108,7 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
     route->prefix = over.prefix;
     while (route->prefix.size() > 1 && route->prefix.back() == '/') route->prefix.pop_back();
     route->handler = over.handler;
+    route->collapse = over.collapse;
     if (!over.root.empty()) {
       route->root = over.root;
       route->root_index = root_index(over.root);

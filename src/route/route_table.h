@@ -41,6 +41,7 @@ struct Route {
   std::string to;              // redirect target
   uint16_t status = 0;         // of redirect and status handlers
   std::string pool;
+  bool collapse = false;  // one call of the pool for all who want the same at once
   std::vector<std::string> index;
   bool listing = false;
   SymlinkSetting symlinks = SymlinkSetting::ALL;

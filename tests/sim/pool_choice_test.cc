@@ -151,5 +151,68 @@ TEST_F(PoolParts, more_names_than_are_kept_cut_the_connection) {
   EXPECT_EQ(world.open_requests(), 0U);
 }
 
+// --- one call for all -----------------------------------------------------------------------
+
+class PoolCollapse : public PoolScene {
+ protected:
+  PoolCollapse() : PoolScene(CONFIG + "site.s.route.app.collapse = 1\n") {}
+
+  std::vector<uint32_t> crowd(HandWorker& worker) {
+    std::vector<uint32_t> asking;
+    for (int i = 0; i < 20; ++i) asking.push_back(ask(GET));
+    EXPECT_EQ(worker.requests.size(), 1U);
+    return asking;
+  }
+};
+
+TEST_F(PoolCollapse, twenty_who_want_the_same_are_one_call_and_the_next_is_none) {
+  HandWorker& worker = start();
+  const auto asking = crowd(worker);
+  worker.answer(worker.requests.at(0).exchange, "shared", {{"Cache-Control", "max-age=60"}});
+  for (const uint32_t client : asking) EXPECT_TRUE(take(client).ends_with("\r\n\r\nshared"));
+  EXPECT_TRUE(take(ask(GET)).ends_with("\r\n\r\nshared"));
+  EXPECT_EQ(worker.requests.size(), 1U);
+}
+
+TEST_F(PoolCollapse, an_answer_that_cannot_be_shared_lets_the_others_call_for_themselves) {
+  world.apply(SITE + ROUTE + "pool.p.app = /app\npool.p.concurrency = 2\nsite.s.route.app.collapse = 1\n");
+  HandWorker& worker = start();
+  const auto asking = crowd(worker);
+  for (size_t i = 0; i < asking.size(); ++i) {
+    ASSERT_GT(worker.requests.size(), i);
+    worker.answer(worker.requests[i].exchange, "own " + std::to_string(i));
+    turn();
+  }
+  EXPECT_EQ(worker.requests.size(), asking.size());
+  for (const uint32_t client : asking) EXPECT_EQ(status_of(take(client)), "200");
+}
+
+TEST_F(PoolCollapse, a_leader_that_leaves_or_fails_strands_nobody) {
+  world.apply(SITE + ROUTE + "pool.p.app = /app\npool.p.concurrency = 2\nsite.s.route.app.collapse = 1\n");
+  HandWorker& worker = start();
+  auto asking = crowd(worker);
+  world.transport(0).client_reset(asking.front());
+  asking.erase(asking.begin());
+  turn();
+  ASSERT_GT(worker.requests.size(), 1U);
+  world.pools().gone(1);
+  turn();
+  HandWorker& other = start();
+  for (int i = 0; i < 40; ++i) {
+    if (other.requests.empty()) break;
+    other.answer(other.requests.front().exchange, "late");
+    other.requests.pop_front();
+    turn();
+  }
+  for (const uint32_t client : asking) EXPECT_EQ(status_of(take(client)), "200");
+}
+
+TEST_F(PoolCollapse, no_POST_and_no_client_with_a_range_waits_for_another) {
+  HandWorker& worker = start();
+  (void)ask(GET);
+  (void)ask("POST /app/a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_EQ(worker.requests.size(), 2U);
+}
+
 }  // namespace
 }  // namespace penstock

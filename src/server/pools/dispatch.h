@@ -12,7 +12,7 @@
 #include "src/http/status.h"
 
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -93,7 +93,7 @@ struct Dispatch : QueueItem {
   size_t head_bytes = 0;             // of `pending`: the answer's head, where there was no room for it
   size_t pending_next = 0;           // what is gone of `pending`
   uint64_t left = 0;                 // of the announced length
-  std::deque<AnswerPart> parts;      // behind `pending`
+  std::list<AnswerPart> parts;       // behind `pending`
   std::string pending;  // of the answer, for a client that is slower than the worker; bounded by the link's window
 
   [[nodiscard]] size_t pending_bytes() const { return pending.size() - pending_next; }

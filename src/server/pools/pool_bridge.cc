@@ -201,7 +201,8 @@ MonoTime PoolBridge::next_due() const {
 void PoolBridge::list_waiting(ReactorPool& pool) {
   if (pool.listed) return;
   pool.listed = true;
-  pool.need_next = core_.now;  // the supervisor hears of it at the end of this turn, if it still waits then
+  pool.need_next = std::max(pool.need_next,
+                            core_.now);  // the supervisor hears of it at the end of this turn, if it still waits then
   waiting_.push_back(&pool);
 }
 

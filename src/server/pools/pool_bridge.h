@@ -122,6 +122,7 @@ class PoolBridge {
   void look_idle(PoolLink& link);
 
   // requests down: pool_bridge_down.cc
+  [[nodiscard]] StepResult join_others(Exchange& ex);
   [[nodiscard]] StepResult refuse(Exchange& ex, Reason reason);
   void leave_queue(ReactorPool& pool);  // one of its requests waits no more
   void hand_out(ReactorPool& pool);

@@ -5,6 +5,7 @@
 #include "src/server/connections.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/pools/request_writer.h"
+#include "src/server/steps/steps.h"
 
 #include <algorithm>
 #include <array>
@@ -61,6 +62,10 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
   const PoolService service = shared->service.load(std::memory_order_relaxed);
   if (service == PoolService::STOPPED) return refuse(ex, Reason::APP_OFFLINE);
   if (service == PoolService::FAILED) return refuse(ex, Reason::APP_FAILED);
+  if (ex.route->collapse) {
+    const StepResult joined = join_others(ex);
+    if (joined != StepResult::NEXT) return joined;
+  }
   Dispatch* const d = dispatches_.take();
   if (d == nullptr) return refuse(ex, Reason::SERVER_BUSY);
   ReactorPool& pool = pool_of(*shared);
@@ -94,7 +99,36 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
   return StepResult::PARKED;
 }
 
+// Requests for one URL at the same time are one call, if its answer turns out to be one that can be shared. NEXT: this
+// one calls.
+StepResult PoolBridge::join_others(Exchange& ex) {
+  const RequestHead& head = ex.head;
+  if (ex.alone || ex.executed > 0 || !head.plain || head.method != Method::GET || head.has_range) {
+    return StepResult::NEXT;
+  }
+  const KeyView key{.secure = false, .host = head.authority, .target = head.target};
+  const uint64_t generation = ex.config->serving_generation;
+  const FillTable::Joined joined = core_.shared.fills.join(
+      {.key = key, .hash = ex.key_hash, .generation = generation, .purge_mark = core_.shared.cache.purge_mark()},
+      {.reactor = core_.index, .handle = core_.exchanges.handle_of(&ex)});
+  if (joined.role == FillRole::FULL) return StepResult::NEXT;
+  ex.fill = joined.fill;
+  if (joined.role == FillRole::WAIT) {
+    core_.counters.cache_fill_waits.add();
+    ex.waits_fill = true;
+    return StepResult::PARKED;
+  }
+  ex.leads_fill = true;
+  // Who led before us may have come to its end between our miss and here.
+  Verdict why = Verdict::MISS_FIRST;
+  ex.entry = core_.shared.cache.lookup(core_.index, key, ex.key_hash, generation, core_.now, why);
+  if (ex.entry == nullptr) return StepResult::NEXT;
+  complete_fill(core_, ex, ex.entry);
+  return answer_with(ex, Reason::OK, why);
+}
+
 StepResult PoolBridge::refuse(Exchange& ex, Reason reason) {
+  complete_fill(core_, ex, nullptr);
   leave_body_unread(core_, ex);
   return answer_with(ex, reason, Verdict::NOT_STATIC);
 }

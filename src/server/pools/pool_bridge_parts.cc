@@ -5,6 +5,7 @@
 #include "src/server/pools/answer_copy.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/deliver.h"
+#include "src/server/steps/steps.h"
 
 #include <algorithm>
 #include <array>

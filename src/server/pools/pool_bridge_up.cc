@@ -176,6 +176,7 @@ void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
   ex->app_status = event.status;
   ex->head_bytes_out = text.size();
   begin_copy(d, event, length);
+  if (d.copy == nullptr) complete_fill(core_, *ex, nullptr);
   take_data(d, event.body);
 }
 
@@ -205,6 +206,7 @@ void PoolBridge::keep_copy(Dispatch& d) {
                                        .server = ex.config->server_header},
                                       core_.shared.bodies, core_.shared.ledger);
   d.copy.reset();
+  complete_fill(core_, ex, entry);
   if (entry == nullptr) return;
   core_.counters.cache_fills.add();
   if (core_.shared.cache.insert(entry, core_.now) == InsertOutcome::INSERTED) ex.verdict = Verdict::FILL_LED;
@@ -214,7 +216,10 @@ void PoolBridge::keep_copy(Dispatch& d) {
 void PoolBridge::take_data(Dispatch& d, std::string_view bytes) {
   Exchange* const ex = d.exchange;
   if (ex == nullptr || !d.begun || d.failed) return;
-  if (d.copy != nullptr && !d.copy->add(bytes)) d.copy.reset();
+  if (d.copy != nullptr && !d.copy->add(bytes)) {
+    d.copy.reset();
+    complete_fill(core_, *ex, nullptr);
+  }
   size_t used = bytes.size();
   if (d.framing != AnswerFraming::NONE) {
     const bool direct = d.pending.empty() && d.parts.empty() && !ex->waits_send;
@@ -350,6 +355,7 @@ void PoolBridge::cut(Dispatch& d, Reason reason) {
 // The exchange goes on without us. The worker may still have the request.
 void PoolBridge::detach(Dispatch& d) {
   Exchange& ex = *d.exchange;
+  complete_fill(core_, ex, nullptr);
   ex.dispatch = nullptr;
   ex.body_done = ex.body_done || ((d.body_whole || d.end_owed) && ex.executed == 0);
   ex.connection->awaits_body = false;
@@ -371,6 +377,7 @@ void PoolBridge::cancel(Dispatch& d, penstock_cancel_reason reason) {
 
 void PoolBridge::leave(Exchange& ex) {
   Dispatch& d = *ex.dispatch;
+  complete_fill(core_, ex, nullptr);
   ex.dispatch = nullptr;
   d.exchange = nullptr;
   if (d.queued()) {

@@ -71,19 +71,6 @@ void ask_admission(Core& core, Exchange& ex) {
   if (core.config->settings.cache_admit == AdmitSetting::NEVER) ex.verdict = Verdict::ADMIT_NEVER;
 }
 
-// Hands the result to everyone who waited for it; each gets a pin of its own.
-void complete_fill(Core& core, Exchange& ex) {
-  if (!ex.leads_fill) return;
-  ex.leads_fill = false;
-  std::vector<FillWaiter> waiters;
-  core.shared.fills.complete(ex.fill, waiters);
-  for (const FillWaiter& waiter : waiters) {
-    if (ex.entry != nullptr) ex.entry->pin();
-    core.shared.inboxes[waiter.reactor]->post(
-        {.kind = ReactorMessage::Kind::FILL_DONE, .exchange = waiter.handle, .entry = ex.entry});
-  }
-}
-
 void take_file(Core& core, Exchange& ex, LoadResult& result) {
   const EntrySource source{.config = ex.config,
                            .site = ex.site,
@@ -193,6 +180,18 @@ void go_on(Core& core, Exchange& ex, Step step) {
 
 }  // namespace
 
+void complete_fill(Core& core, Exchange& ex, const Entry* entry) {
+  if (!ex.leads_fill) return;
+  ex.leads_fill = false;
+  std::vector<FillWaiter> waiters;
+  core.shared.fills.complete(ex.fill, waiters);
+  for (const FillWaiter& waiter : waiters) {
+    if (entry != nullptr) entry->pin();
+    core.shared.inboxes[waiter.reactor]->post(
+        {.kind = ReactorMessage::Kind::FILL_DONE, .exchange = waiter.handle, .entry = entry});
+  }
+}
+
 StepResult fill_step(Core& core, Exchange& ex) {
   core.journal.stage(ex.slot, Stage::FILL, core.now);
   ex.cold_used = true;
@@ -237,7 +236,7 @@ StepResult fill_step(Core& core, Exchange& ex) {
       ex.fill = joined.fill;
       ex.leads_fill = true;
       const StepResult result = start_load(core, ex);
-      if (!ex.loading) complete_fill(core, ex);
+      if (!ex.loading) complete_fill(core, ex, ex.entry);
       return result;
     }
     case FillRole::WAIT:
@@ -259,7 +258,7 @@ void load_done(Core& core, Exchange& ex, LoadResult& result) {
   core.counters.files_opened.add();
   if (ex.dispatch != nullptr) return core.pools->file_loaded(ex, result);
   take_result(core, ex, result);
-  complete_fill(core, ex);
+  complete_fill(core, ex, ex.entry);
   result.discard(core.reader);  // an entry holds pins of its own
   if (ex.connection == nullptr) {
     free_exchange(core, ex);
@@ -286,7 +285,7 @@ void fill_done(Core& core, Exchange& ex, const Entry* entry) {
   }
   if (ex.entry == nullptr) {
     ex.alone = true;  // the leader's answer was none that can be shared: find out for yourself
-    go_on(core, ex, Step::FILL);
+    go_on(core, ex, ex.route->handler == HandlerSetting::POOL ? Step::DISPATCH : Step::FILL);
     return;
   }
   ex.verdict = Verdict::FILL_WAITED;

@@ -20,6 +20,9 @@ namespace penstock {
 void load_done(Core& core, Exchange& exchange, LoadResult& result);
 // The fill that this exchange waited for is over; `entry` comes with a pin, or is nullptr.
 void fill_done(Core& core, Exchange& exchange, const Entry* entry);
+// Hands the result to everyone who waited for this exchange's fill, each with a pin of its own; nullptr: there is none
+// that can be shared. Does nothing if the exchange does not lead one (any more).
+void complete_fill(Core& core, Exchange& exchange, const Entry* entry);
 // A parked exchange whose connection has ended gives up its place. True if the exchange is free now;
 // false if the loader or a message still names it.
 [[nodiscard]] bool leave_fill(Core& core, Exchange& exchange);
