@@ -101,7 +101,8 @@ int penstock_worker_fd(const penstock_worker* worker);
 int penstock_worker_step(penstock_worker* worker);
 void penstock_worker_close(penstock_worker* worker);
 
-/* From any thread: `call(argument)` is called on the worker's thread soon. */
+/* From any thread: `call(argument)` is called on the worker's thread soon; never, once penstock_worker_run() has
+ * returned. Not after penstock_worker_close(). */
 void penstock_post(penstock_worker* worker, void (*call)(void* argument), void* argument);
 penstock_worker* penstock_worker_of(const penstock_exchange* exchange);
 

@@ -221,9 +221,9 @@ int penstock_worker_step(penstock_worker* worker) {
 }
 
 int penstock_worker_run(const penstock_callbacks* callbacks, void* context) {
-  penstock_worker* opened = nullptr;
-  if (penstock_worker_open(callbacks, context, &opened) != 0) return 1;
-  const std::unique_ptr<penstock_worker> worker(opened);
+  // Never closed: threads whose requests were cancelled may still post, and nothing tells them that this has ended.
+  static penstock_worker* worker = nullptr;
+  if (penstock_worker_open(callbacks, context, &worker) != 0) return 1;
   uint32_t spins_max = SPINS_MAX;
   uint32_t spins = 0;
   for (bool some = false; worker->turn(some);) {

@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <string>
@@ -23,6 +24,7 @@ struct Application {
   uint64_t cancelled = 0;
   std::string cancelled_why;
   penstock_exchange* paused = nullptr;
+  penstock_worker* worker = nullptr;
 };
 
 std::string_view view(penstock_string text) { return {text.data, text.size}; }
@@ -81,6 +83,7 @@ void later(penstock_worker* worker, penstock_exchange* exchange, Application& ap
 void request(penstock_exchange* exchange, void* context) {
   Application& application = *static_cast<Application*>(context);
   const std::string_view path = view(penstock_path(exchange));
+  application.worker = penstock_worker_of(exchange);
   if (path == "/hello") return answer(exchange, "hello");
   if (path == "/describe") return answer(exchange, describe(exchange));
   if (path == "/medium") return answer(exchange, std::string(60'000, 'm'));
@@ -167,6 +170,9 @@ int run_test_application() {
       .request = request, .body = body, .writable = writable, .cancelled = cancelled, .stopping = nullptr};
   const int code = penstock_worker_run(&callbacks, &application);
   for (std::thread& thread : application.threads) thread.join();
+  // As a thread does that still works for a request that was cancelled.
+  const auto never = [](void*) { std::abort(); };
+  if (application.worker != nullptr) penstock_post(application.worker, never, nullptr);
   return code;
 }
 
