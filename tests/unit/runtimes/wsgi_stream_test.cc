@@ -8,7 +8,7 @@ namespace penstock {
 namespace {
 
 constexpr uint64_t LARGE = 64ULL << 20;
-constexpr uint64_t GROWTH_MAX = 4ULL << 20;
+constexpr uint64_t GROWTH_MAX = 16ULL << 20;  // a sanitizer keeps several bytes for each
 
 class WsgiStream : public WsgiProcess {
  protected:
