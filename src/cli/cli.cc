@@ -60,6 +60,7 @@ class CommandLine {
     add_secure();
     add_cache();
     add_log();
+    add_journal();
   }
 
   CliOutcome run(int argc, char** argv) {
@@ -222,6 +223,16 @@ class CommandLine {
             std::function<int()>([this] { return command_cache_purge(args_.control, args_.cache_what, args_.json); }));
     with_json(purge);
     purge->add_option("what", args_.cache_what, "A URL, a URL prefix ending in *, or all")->required();
+  }
+
+  void add_journal() {
+    CLI::App* journal = app_.add_subcommand("journal", "The journal: which requests were inside a process that died");
+    journal->require_subcommand(1);
+    CLI::App* killers =
+        add(journal, "killers", "Ends that should not have been, newest first, with the requests inside",
+            std::function<int()>([this] { return command_journal_killers(args_.control, args_.pool, args_.json); }));
+    with_json(killers);
+    killers->add_option("pool", args_.pool, "Only this pool's workers");
   }
 
   void add_log() {

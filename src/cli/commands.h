@@ -67,6 +67,8 @@ int command_cache_purge(const std::string& control, const std::string& what, boo
 int command_pool_list(const std::string& control, bool json);
 int command_pool_show(const std::string& control, const std::string& pool, bool json);
 int command_pool_do(const std::string& control, const std::string& what, const std::string& pool, bool json);
+// `pool`: only of that one; empty for all.
+int command_journal_killers(const std::string& control, const std::string& pool, bool json);
 int command_simple(const std::string& control, const std::string& cmd, const std::string& done);
 
 struct LogConvertArguments {

@@ -252,6 +252,8 @@ void Journal::stage(JournalSlot handle, Stage stage, MonoTime now) {
   if (implied != Moment::NONE) moment(handle, implied, now);
 }
 
+void Journal::worker_done(JournalSlot handle) { map_.slot(handle.index).worker.store(0, RELAXED); }
+
 void Journal::worker(JournalSlot handle, uint64_t number, MonoTime now) {
   // The number first: whoever sees the stage sees whose it is.
   map_.slot(handle.index).worker.store(number, RELAXED);

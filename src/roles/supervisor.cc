@@ -180,7 +180,7 @@ std::optional<int> Supervisor::start() {
     return EXIT_FAILED;
   }
   pools_.emplace(PoolsWorld{loop_, log_, clock_, *journals_, roles_, environment_.executable, reactors_, as_root_,
-                            token(Source::WORKER), token(Source::ACTION)});
+                            token(Source::WORKER), token(Source::ACTION), deaths_});
   pools_->configure(tree_.settings(), now_);
   return std::nullopt;
 }

@@ -20,15 +20,25 @@ struct Supervisor::Command {
 };
 
 const Supervisor::Command Supervisor::COMMANDS[] = {
-    {"sysctl.get", &Supervisor::command_get, false},    {"sysctl.list", &Supervisor::command_list, false},
-    {"sysctl.set", &Supervisor::command_set, true},     {"sysctl.load", &Supervisor::command_load, true},
-    {"status", &Supervisor::command_status, false},     {"counters", &Supervisor::command_counters, false},
-    {"requests", &Supervisor::command_requests, false}, {"cache.stats", &Supervisor::command_cache, false},
-    {"cache.top", &Supervisor::command_cache, false},   {"cache.why", &Supervisor::command_cache, false},
-    {"cache.purge", &Supervisor::command_cache, true},  {"log.rotate", &Supervisor::command_rotate, true},
-    {"pool.list", &Supervisor::command_pools, false},   {"pool.show", &Supervisor::command_pools, false},
-    {"pool.start", &Supervisor::command_pools, true},   {"pool.stop", &Supervisor::command_pools, true},
-    {"pool.recycle", &Supervisor::command_pools, true}, {"server.restart", &Supervisor::command_restart_server, true},
+    {"sysctl.get", &Supervisor::command_get, false},
+    {"sysctl.list", &Supervisor::command_list, false},
+    {"sysctl.set", &Supervisor::command_set, true},
+    {"sysctl.load", &Supervisor::command_load, true},
+    {"status", &Supervisor::command_status, false},
+    {"counters", &Supervisor::command_counters, false},
+    {"requests", &Supervisor::command_requests, false},
+    {"journal.killers", &Supervisor::command_killers, false},
+    {"cache.stats", &Supervisor::command_cache, false},
+    {"cache.top", &Supervisor::command_cache, false},
+    {"cache.why", &Supervisor::command_cache, false},
+    {"cache.purge", &Supervisor::command_cache, true},
+    {"log.rotate", &Supervisor::command_rotate, true},
+    {"pool.list", &Supervisor::command_pools, false},
+    {"pool.show", &Supervisor::command_pools, false},
+    {"pool.start", &Supervisor::command_pools, true},
+    {"pool.stop", &Supervisor::command_pools, true},
+    {"pool.recycle", &Supervisor::command_pools, true},
+    {"server.restart", &Supervisor::command_restart_server, true},
 };
 
 void Supervisor::serve_control() {

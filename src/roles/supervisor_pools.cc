@@ -181,6 +181,7 @@ Status Pools::take_message(uint32_t epoch, const ChannelMessage& message, MonoTi
 void Pools::take_report(uint32_t epoch, WorkerReport report, MonoTime now) {
   Pool* pool = pool_of(epoch, report.worker);
   if (pool == nullptr) return;
+  note_report(report);
   PoolKeeper& keeper = pool->keeper;
   switch (report.kind) {
     case WorkerReport::Kind::READY:

@@ -11,6 +11,7 @@
 
 #include "pool/supervisor/cgroup.h"
 #include "pool/supervisor/pool_keeper.h"
+#include "src/admin/death_list.h"
 #include "src/admin/event_loop.h"
 #include "src/admin/journal_sets.h"
 #include "src/admin/json.h"
@@ -43,6 +44,7 @@ struct PoolsWorld {
   bool as_root = false;
   uint64_t worker_token = 0;  // the upper half of the tokens under which processes are watched
   uint64_t action_token = 0;
+  DeathList& deaths;
 };
 
 class Pools {
@@ -102,6 +104,10 @@ class Pools {
   struct Process {
     Pool* pool = nullptr;
     PoolProcess worker;
+    // What the journal is to say of its end.
+    DeathOrder report = DeathOrder::NOTHING;  // by its server
+    std::vector<uint64_t> reported;           // requests that were inside then
+    bool noted = false;
   };
 
   struct Outgoing {
@@ -128,7 +134,14 @@ class Pools {
   void log_event(const Pool& pool, const PoolOrder& order, MonoTime now);
   void act(Pool& pool, const PoolOrder& order, MonoTime now);
   [[nodiscard]] std::string who(const Pool& pool, uint64_t worker) const;
-  [[nodiscard]] std::vector<std::string> requests_inside(uint64_t worker, MonoTime now) const;
+  [[nodiscard]] std::vector<InFlightRequest> requests_inside(uint64_t worker) const;
+
+  // supervisor_deaths.cc
+  void note_report(const WorkerReport& report);
+  void note_end(uint64_t number, Process& process, const RoleExit& end, const std::string& how, bool out_of_memory,
+                MonoTime now);
+  void note_frozen(uint64_t number, const std::string& how, MonoTime now);
+  void note(uint64_t number, Process& process, Death death, MonoTime now);
 
   void read_output(uint64_t number, Process& process, MonoTime now);
   void read_report(Process& process);

@@ -42,6 +42,7 @@ void Pools::obey(Pool& pool, const PoolOrder& order, MonoTime now) {
       return tell_server(order.server,
                          {MessageKind::WORKER_RETIRE, order.worker, encode_notice({order.worker, order.text})});
     case Kind::GONE:
+      note_frozen(order.worker, order.text, now);  // the server lets go of the requests when it reads this
       return tell_server(order.server,
                          {MessageKind::WORKER_GONE, order.worker, encode_notice({order.worker, order.text})});
     case Kind::SIGNAL:
@@ -129,21 +130,6 @@ std::string Pools::who(const Pool& pool, uint64_t worker) const {
   return out + ": ";
 }
 
-// The requests that the journal says are inside a worker, a line each.
-std::vector<std::string> Pools::requests_inside(uint64_t worker, MonoTime now) const {
-  std::vector<std::string> out;
-  for (const auto& role : world_.roles) {
-    if (role->role != "server") continue;
-    for (const InFlightRequest& request : world_.journals.in_flight(role->journal_set)) {
-      if (request.worker != worker) continue;
-      out.push_back("client " + address_text(request.client) + " for " + duration_text(now - request.begin) + " " +
-                    request.method + " " + escape_line(request.target, 500) + " host " + request.host + " connection " +
-                    std::to_string(request.connection) + " number " + std::to_string(request.request_number));
-    }
-  }
-  return out;
-}
-
 void Pools::log_event(const Pool& pool, const PoolOrder& order, MonoTime now) {
   std::string text = who(pool, order.worker) + order.text;
   if (!order.serials.empty()) {
@@ -161,9 +147,13 @@ void Pools::log_event(const Pool& pool, const PoolOrder& order, MonoTime now) {
       break;
   }
   if (order.worker == 0) return;
-  const std::vector<std::string> inside = requests_inside(order.worker, now);
+  const std::vector<InFlightRequest> inside = requests_inside(order.worker);
   for (size_t i = 0; i < inside.size() && i < REQUESTS_LISTED; ++i) {
-    world_.log.error(who(pool, order.worker) + "inside: " + inside[i]);
+    const InFlightRequest& request = inside[i];
+    world_.log.error(who(pool, order.worker) + "inside: client " + address_text(request.client) + " for " +
+                     duration_text(now - request.begin) + " " + request.method + " " +
+                     escape_line(request.target, 500) + " host " + request.host + " connection " +
+                     std::to_string(request.connection) + " number " + std::to_string(request.request_number));
   }
   if (inside.size() > REQUESTS_LISTED) {
     world_.log.error(who(pool, order.worker) + "and " + std::to_string(inside.size() - REQUESTS_LISTED) + " more");
@@ -298,12 +288,12 @@ void Pools::reap(uint64_t number, MonoTime now) {
   WorkerEnd end = {exit->clean, exit->text()};
   if (!worker.start_problem.empty()) end.text = "could not become a worker (" + worker.start_problem + ")";
   const uint64_t kills = cgroups_ ? cgroups_->memory_kills(pool.name) : 0;
-  if (exit->signal == SIGKILL && !worker.killed_by_us && kills > worker.memory_kills) {
-    end.text += " (the pool has reached its memory_max)";
-  }
+  const bool out_of_memory = exit->signal == SIGKILL && !worker.killed_by_us && kills > worker.memory_kills;
+  if (out_of_memory) end.text += " (the pool has reached its memory_max)";
   const auto known = pool.keeper.workers().find(number);
   const bool expected = known != pool.keeper.workers().end() && !known->second.end_cause.empty();
   if (!expected) pool.last_failure = "worker " + std::to_string(number) + " " + end.text;
+  note_end(number, it->second, *exit, end.text, out_of_memory, now);
   pool.keeper.ended(number, end, now);
   run(pool, now);  // says it, while who() still knows the process id
   processes_.erase(number);

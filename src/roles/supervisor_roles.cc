@@ -337,11 +337,13 @@ void Supervisor::account_end(const RoleProcess& role, const RoleExit& end) {
   if (!role.kill_reason.empty()) text = who + " was killed" + after + ": " + role.kill_reason;
   record(role.role).last_end = text;
   log_.error(text);
-  if (role.role == "server") report_open_requests(role);
+  if (role.role != "server") return;
+  const std::vector<InFlightRequest> open = journals_->in_flight(role.journal_set);
+  note_server_end(role, end, open);
+  report_open_requests(role, open);
 }
 
-void Supervisor::report_open_requests(const RoleProcess& role) {
-  const std::vector<InFlightRequest> open = journals_->in_flight(role.journal_set);
+void Supervisor::report_open_requests(const RoleProcess& role, const std::vector<InFlightRequest>& open) {
   if (open.empty()) return;
   log_.error(std::to_string(open.size()) + (open.size() == 1 ? " request was" : " requests were") + " open in pid " +
              std::to_string(role.pid()) + ":");

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "src/admin/control_socket.h"
+#include "src/admin/death_list.h"
 #include "src/admin/event_loop.h"
 #include "src/admin/journal_sets.h"
 #include "src/admin/json.h"
@@ -122,7 +123,7 @@ class Supervisor {
   void role_ready(RoleProcess& role, const ChannelMessage& message);
   void role_ended(uint32_t serial);
   void account_end(const RoleProcess& role, const RoleExit& end);
-  void report_open_requests(const RoleProcess& role);
+  void report_open_requests(const RoleProcess& role, const std::vector<InFlightRequest>& open);
   void restart_later(const std::string& role, MonoTime started);
   void drain(RoleProcess& role, Duration timeout);
   void server_let_go();
@@ -160,6 +161,7 @@ class Supervisor {
   void command_cache(const ControlRequest& request, const Json& body);
   void command_rotate(const ControlRequest& request, const Json& body);
   void command_pools(const ControlRequest& request, const Json& body);
+  void command_killers(const ControlRequest& request, const Json& body);
   void command_restart_server(const ControlRequest& request, const Json& body);
   void ask_role(const ControlRequest& request, std::string_view role, MessageKind kind, const std::string& payload);
   void take_reply(const RoleProcess& role, const ChannelMessage& message);
@@ -168,6 +170,9 @@ class Supervisor {
   void reply_error(uint64_t client, const std::string& why);
   struct Command;
   static const Command COMMANDS[];
+
+  // --- supervisor_deaths.cc: what `journal killers` says
+  void note_server_end(const RoleProcess& role, const RoleExit& end, const std::vector<InFlightRequest>& open);
 
   // --- supervisor_status.cc: what `status` says
   [[nodiscard]] Json status_json();
@@ -204,6 +209,7 @@ class Supervisor {
   WallTime config_loaded_;
 
   std::vector<std::unique_ptr<RoleProcess>> roles_;
+  DeathList deaths_;
   std::optional<Pools> pools_;  // the worker processes
   RoleRecord server_record_, logd_record_;
   uint32_t next_serial_ = 1;

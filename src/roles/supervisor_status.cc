@@ -153,6 +153,7 @@ Json Supervisor::requests_json() const {
                      {"number", request.request_number},
                      {"generation", request.generation},
                      {"stage", STAGE_NAMES[static_cast<size_t>(request.stage)]},
+                     {"worker", request.worker},
                      {"age_us", (now_ - request.begin).us()},
                      {"begin", iso_time(request.begin_wall)},
                      {"moments_us", moments},

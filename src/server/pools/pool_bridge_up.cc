@@ -99,7 +99,10 @@ void PoolBridge::end_inside(PoolLink& link, Dispatch& d) {
   link.inside[d.handle.index] = nullptr;
   d.inside = false;
   wheel_.disarm(d.timer);
-  if (d.exchange != nullptr) d.exchange->connection->awaits_body = false;  // nobody reads on here
+  if (d.exchange != nullptr) {
+    core_.journal.worker_done(d.exchange->slot);  // what kills the worker from now on is not this
+    d.exchange->connection->awaits_body = false;  // nobody reads on here
+  }
   if (d.overran) link.worker.overrun.fetch_sub(1);
   link.worker.served[core_.index].count.fetch_add(1, std::memory_order_relaxed);
   link.worker.busy_ns.store(core_.now.ns, std::memory_order_relaxed);

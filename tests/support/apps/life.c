@@ -8,6 +8,9 @@
  *   …/sleep   sleeps for ever
  *   …/deaf    ignores SIGTERM, and computes for ever
  *   …/crash   aborts
+ *   …/segv    writes where nothing may be written
+ *   …/forbidden  makes a system call that no sandbox allows
+ *   …/exit3   exits with code 3
  *   …/leave   exits with code 0
  *   …/grow    takes 64 MiB more
  *   …/print   prints 1,000 lines on stderr
@@ -19,6 +22,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,6 +66,9 @@ static void request(penstock_exchange* exchange, void* context) {
     compute_for_ever();
   }
   if (ends_with(path, "/crash")) abort();
+  if (ends_with(path, "/segv")) memset(mmap(0, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1, 4096);
+  if (ends_with(path, "/forbidden")) syscall(SYS_keyctl, 0, 0, 0, 0, 0);
+  if (ends_with(path, "/exit3")) _exit(3);
   if (ends_with(path, "/leave")) _exit(0);
   if (ends_with(path, "/grow")) {
     char* more = malloc(64 << 20);

@@ -62,6 +62,11 @@ TEST(Journal, names_the_worker_that_has_the_request_and_forgets_it_with_the_requ
   EXPECT_EQ(reader.in_flight().at(0).worker, 0U);
   EXPECT_EQ(reader.in_flight().at(0).stage, Stage::QUEUED);
   pair.journal->worker(slot, 4712, {400});
+  pair.journal->stage(slot, Stage::DELIVER, {450});
+  pair.journal->worker_done(slot);
+  EXPECT_EQ(reader.in_flight().at(0).worker, 0U);
+  EXPECT_EQ(reader.in_flight().at(0).stage, Stage::DELIVER);
+  pair.journal->worker(slot, 4713, {460});
   pair.journal->end(slot, {500}, {});
   (void)begin_one(*pair.journal, "/b", {600});  // takes the same slot
   EXPECT_EQ(reader.in_flight().at(0).worker, 0U);
