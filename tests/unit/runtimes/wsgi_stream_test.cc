@@ -201,6 +201,7 @@ class WsgiHanging : public WsgiStream {
 TEST_F(WsgiHanging, ends_when_every_thread_is_lost) {
   std::vector<Handle> lost;
   for (int i = 0; i < 3; ++i) lost.push_back(ask("/stubborn?inside"));
+  ASSERT_TRUE(until([&] { return said("begun\n") == 3; }));
   EXPECT_EQ(get("/"), "hello\n");
   for (const Handle exchange : lost) link_->cancel(exchange, PENSTOCK_CANCEL_TIMEOUT);
   ASSERT_TRUE(until([&] { return complaints().find("a thread hangs in GET /stubborn?inside") != std::string::npos; }));
