@@ -91,10 +91,12 @@ Status ServerRole::start() {
   Result<SandboxReport> entered = enter_sandbox(role_sandbox(*start, tree->settings()));
   if (!entered) return std::unexpected(entered.error());
   if (Status started = process_.start(notes_); !started) return started;
-  process_.set_listeners(take_listeners(start->listeners));
   tell_all();
-  return channel_.send_wait(MessageKind::READY, 0, encode_ready(ready_report(*entered, process_.transport_name())),
-                            SEND_PATIENCE);
+  // Before anybody is served: who got an answer may ask the supervisor about this server.
+  Status told = channel_.send_wait(MessageKind::READY, 0,
+                                   encode_ready(ready_report(*entered, process_.transport_name())), SEND_PATIENCE);
+  if (told) process_.set_listeners(take_listeners(start->listeners));
+  return told;
 }
 
 void ServerRole::turn() {

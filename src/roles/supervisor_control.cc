@@ -159,6 +159,8 @@ void Supervisor::command_restart_server(const ControlRequest& request, const Jso
 
 void Supervisor::ask_role(const ControlRequest& request, std::string_view role, MessageKind kind,
                           const std::string& payload) {
+  // Who asks may have been served by a process whose READY is still in its channel.
+  if (RoleProcess* const young = starting(role); young != nullptr) read_channel(young->serial);
   RoleProcess* process = ready(role);
   if (process == nullptr) return reply_error(request.client, "no " + std::string(role) + " process is ready");
   const uint32_t id = next_message_++;
