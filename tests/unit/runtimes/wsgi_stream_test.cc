@@ -115,7 +115,7 @@ TEST_F(WsgiStream, closes_what_nobody_reads_any_more) {
   const Handle empty = ask("/endless");
   const uint64_t second = serial;
   EXPECT_EQ(get("/"), "hello\n");
-  link_->cancel(empty, PENSTOCK_CANCEL_TIMEOUT);
+  link_->cancel(empty, PENSTOCK_CANCEL_CLIENT_GONE);
   ASSERT_TRUE(until([&] { return answers[second].ended; }));
   while (counted("closed") == 1) continue;
   EXPECT_EQ(complaints(), "") << "a client that goes is no failure";
