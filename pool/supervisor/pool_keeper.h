@@ -17,9 +17,9 @@
 // - A worker that is replaced serves until its replacement is ready (recycle.overlap), and when the replacement fails
 //   it goes on serving: a bad configuration or a broken application file never takes a running pool down.
 // - At most workers_max workers take requests of the current server; replacements under way come on top.
-// - It counts as a failure when a worker ends without having been asked to, is not ready in time, hangs or breaks the
-//   protocol. A request that takes too long is not: its worker is ended and replaced, the pool stays in service. Nor
-//   is a worker that leaves with exit code 0 after it has served.
+// - It counts as a failure when a worker ends without having been asked to, is not ready and warmed up in time, fails
+//   in its warm-up, hangs or breaks the protocol. A request that takes too long is not: its worker is ended and
+//   replaced, the pool stays in service. Nor is a worker that leaves with exit code 0 after it has served.
 // - Out of service by rapid-fail protection: every rapid_fail.probe one worker is tried; once ready the pool serves
 //   with it alone, and the first request that it has served ends the trial.
 #pragma once
@@ -119,6 +119,7 @@ class PoolKeeper {
     bool empty = false;          // RETIRING: nothing is inside any more
     uint64_t memory = 0;
     uint32_t inside = 0;
+    std::string doing;          // STARTING: what of its warm-up
     std::string cause;          // why it was started
     std::string recycle_cause;  // why it is to be replaced; "" while it is not
     std::string end_cause;      // why it is being ended; "" while it is not
@@ -143,7 +144,9 @@ class PoolKeeper {
   void tick(MonoTime now);
   // Reported by server `epoch`.
   void need(uint32_t epoch, uint32_t waiting, Duration oldest, MonoTime now);
-  void ready(uint64_t worker, MonoTime now);
+  void warming(uint64_t worker, const std::string& what);            // a request of its warm-up begins
+  void cold(uint64_t worker, const std::string& why, MonoTime now);  // one has failed: so has its start
+  void ready(uint64_t worker, MonoTime now);                         // warmed up, too
   void idle(uint64_t worker, MonoTime now);
   void broke(uint64_t worker, const std::string& how, std::vector<uint64_t> serials, MonoTime now);
   void overdue(uint64_t worker, std::vector<uint64_t> serials, MonoTime now);

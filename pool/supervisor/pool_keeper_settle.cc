@@ -32,7 +32,8 @@ void PoolKeeper::expire(MonoTime now) {
 void PoolKeeper::expire_one(uint64_t number, Worker& worker, MonoTime now) {
   switch (worker.state) {
     case WorkerState::STARTING: {
-      const std::string cause = "it was not ready in " + duration_text(rules_.start_timeout);
+      std::string cause = "it was not ready in " + duration_text(rules_.start_timeout);
+      if (!worker.doing.empty()) cause += ", in its warm-up: " + worker.doing;
       say(Severity::ERROR, number, "is killed: " + cause);
       owe(worker);
       kill(number, worker, cause);

@@ -16,7 +16,7 @@ constexpr size_t FIXED_FDS = 3;  // the two halves and the worker's bell; the se
 static_assert(FIXED_FDS + POOL_REACTORS_MAX <= CHANNEL_FDS_MAX);
 
 constexpr std::string_view POOL_KINDS[] = {"serving", "stopped", "failed"};
-constexpr std::string_view REPORT_KINDS[] = {"ready", "idle", "broke", "overdue", "silent"};
+constexpr std::string_view REPORT_KINDS[] = {"ready", "idle", "broke", "overdue", "silent", "warming", "cold"};
 
 std::string_view shortened(std::string_view text) { return text.substr(0, POOL_TEXT_BYTES_MAX); }
 
@@ -88,7 +88,11 @@ Status send_worker(Channel& channel, const WorkerHandover& worker) {
   if (fds.size() == FIXED_FDS || fds.size() > FIXED_FDS + POOL_REACTORS_MAX) {
     return fail("WORKER for " + std::to_string(worker.server_bells.size()) + " reactors", EINVAL);
   }
-  const Json head = {{"pool", worker.pool}, {"worker", worker.worker}, {"pid", worker.pid}, {"epoch", worker.epoch}};
+  const Json head = {{"pool", worker.pool},
+                     {"worker", worker.worker},
+                     {"pid", worker.pid},
+                     {"epoch", worker.epoch},
+                     {"warm", worker.warm}};
   return channel.send(MessageKind::WORKER, 0, json_line(head), fds);
 }
 
@@ -101,6 +105,9 @@ Result<WorkerHandover> decode_worker(ChannelMessage message) {
   if (ok) ok = take(*head, "pid", worker.pid);
   if (ok) ok = take(*head, "epoch", worker.epoch);
   if (!ok) return fail("WORKER: " + ok.error().message);
+  const auto warm = head->find("warm");
+  if (warm == head->end() || !warm->is_boolean()) return fail("WORKER: warm is missing or no boolean");
+  worker.warm = warm->get<bool>();
   if (worker.pid <= 0 || worker.epoch == 0) return fail("WORKER: pid or epoch is 0");
   if (message.fds.size() <= FIXED_FDS || message.fds.size() > FIXED_FDS + POOL_REACTORS_MAX) {
     return fail("WORKER with " + std::to_string(message.fds.size()) + " descriptors");

@@ -8,6 +8,7 @@
 //
 //   supervisor                                   server
 //     WORKER (memory, bells) ───────────────────►  maps, waits for READY in the ring
+//     ◄────────────────── WORKER_STATE WARMING, COLD  where pool.NAME.warmup.* says so: before it serves
 //     ◄─────────────────────── WORKER_STATE READY
 //     WORKER_RETIRE (why) ──────────────────────►  gives it nothing more, says STOP in the ring
 //     ◄──────────────────────── WORKER_STATE IDLE  when nothing is inside any more
@@ -44,6 +45,7 @@ struct WorkerHandover {
   uint64_t worker = 0;  // never used twice while the supervisor lives
   int32_t pid = 0;
   uint32_t epoch = 0;  // of the server process that gets it; > 0
+  bool warm = false;   // it served another server process before: no warm-up
   UniqueFd server_half;
   UniqueFd worker_half;
   UniqueFd worker_bell;
@@ -73,11 +75,13 @@ struct PoolNeed {
 // WORKER_STATE.
 struct WorkerReport {
   enum class Kind : uint8_t {
-    READY,    // it takes requests
+    READY,    // it takes requests, and is warmed up
     IDLE,     // retired, and nothing is inside any more
     BROKE,    // it broke the protocol: text says how. It gets nothing more
     OVERDUE,  // a request took longer than request_timeout; the ring has told it so, and it has not ended it in time
     SILENT,   // it has not answered a ping for pool.NAME.ping_timeout
+    WARMING,  // a request of its warm-up begins: text says which
+    COLD,     // one has failed: text says which and how. It gets nothing more
   } kind = Kind::READY;
   uint64_t worker = 0;
   std::string text;

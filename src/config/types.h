@@ -134,6 +134,7 @@ CONFIG_ITEM_TYPE(ConfigHostItem, std::string);  // "example.org", "*.example.org
 CONFIG_ITEM_TYPE(ConfigFileNameItem, std::string);  // one path segment
 CONFIG_ITEM_TYPE(ConfigPathItem, std::string);      // absolute
 CONFIG_ITEM_TYPE(ConfigUserItem, std::string);      // of the system: a user or group name, or a number
+CONFIG_ITEM_TYPE(ConfigUrlItem, std::string);       // a path with its query, or the whole of it
 CONFIG_ITEM_TYPE(ConfigMethodItem, std::string);    // token, case kept
 CONFIG_ITEM_TYPE(ConfigMimeGlobItem, std::string);  // "text/*", "application/json"; lower case
 CONFIG_ITEM_TYPE(ConfigLogFieldItem, std::string);  // "sc-status", "cs(Referer)"

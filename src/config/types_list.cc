@@ -107,6 +107,24 @@ Parsed<std::string> ConfigFileNameItem::parse_item(const std::string& text) {
 
 std::string ConfigFileNameItem::print_item(const std::string& item) { return item; }
 
+std::string ConfigUrlItem::what() { return "a URL: /PATH or http://HOST/PATH, escaped, without #"; }
+
+Parsed<std::string> ConfigUrlItem::parse_item(const std::string& text) {
+  constexpr std::string_view SCHEME = "http://";
+  std::string_view target = text;
+  if (target.starts_with(SCHEME)) {
+    target.remove_prefix(SCHEME.size());
+    const std::string host(target.substr(0, target.find('/')));
+    if (host.find('*') != std::string::npos || !ConfigHostItem::parse_item(host)) return none();
+    target.remove_prefix(host.size());
+  }
+  const bool plain = std::all_of(target.begin(), target.end(), [](char c) { return c > 0x20 && c < 0x7f && c != '#'; });
+  if (!target.starts_with('/') || !plain || text.size() > 4096) return none();
+  return text;
+}
+
+std::string ConfigUrlItem::print_item(const std::string& item) { return item; }
+
 std::string ConfigPathItem::what() { return "absolute path"; }
 
 Parsed<std::string> ConfigPathItem::parse_item(const std::string& text) {

@@ -124,12 +124,14 @@ Result<PoolProcess> PoolProcess::start(const std::string& executable, WorkerLaun
                      .start_problem = {}};
 }
 
-Result<WorkerHandover> PoolProcess::handover(const std::string& pool, uint64_t number, uint32_t epoch) const {
+Result<WorkerHandover> PoolProcess::handover(const std::string& pool, uint64_t number, uint32_t epoch,
+                                             bool warm) const {
   WorkerHandover out;
   out.pool = pool;
   out.worker = number;
   out.pid = process.pid();
   out.epoch = epoch;
+  out.warm = warm;
   Status ok = duplicate(memory.server_half, out.server_half);
   if (ok) ok = duplicate(memory.worker_half, out.worker_half);
   if (ok) ok = duplicate(worker_bell, out.worker_bell);

@@ -54,7 +54,8 @@ struct PoolProcess {
                                                  const SegmentShape& shape, MonoTime now);
 
   // For WORKER: everything with descriptors of its own.
-  [[nodiscard]] Result<WorkerHandover> handover(const std::string& pool, uint64_t number, uint32_t epoch) const;
+  [[nodiscard]] Result<WorkerHandover> handover(const std::string& pool, uint64_t number, uint32_t epoch,
+                                                bool warm) const;
   // Resident bytes, or nothing once it has ended.
   [[nodiscard]] std::optional<uint64_t> resident_bytes() const;
 

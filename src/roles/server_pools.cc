@@ -37,6 +37,10 @@ WorkerReport::Kind kind_of(PoolReport::Kind kind) {
       return WorkerReport::Kind::OVERDUE;
     case PoolReport::Kind::SILENT:
       return WorkerReport::Kind::SILENT;
+    case PoolReport::Kind::WARMING:
+      return WorkerReport::Kind::WARMING;
+    case PoolReport::Kind::COLD:
+      return WorkerReport::Kind::COLD;
     default:
       return WorkerReport::Kind::BROKE;
   }
@@ -52,6 +56,7 @@ bool ServerPools::obey(ChannelMessage& message, std::vector<std::string>& notes)
       Status added = worker ? pools.add({.pool = worker->pool,
                                          .worker = worker->worker,
                                          .epoch = worker->epoch,
+                                         .warm = worker->warm,
                                          .server_half = std::move(worker->server_half),
                                          .worker_half = std::move(worker->worker_half),
                                          .worker_bell = std::move(worker->worker_bell),

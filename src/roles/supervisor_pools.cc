@@ -199,6 +199,13 @@ void Pools::take_report(uint32_t epoch, WorkerReport report, MonoTime now) {
     case WorkerReport::Kind::SILENT:
       keeper.silent(report.worker, std::move(report.serials), now);
       break;
+    case WorkerReport::Kind::WARMING:
+      keeper.warming(report.worker, report.text);
+      break;
+    case WorkerReport::Kind::COLD:
+      pool->last_failure = "worker " + std::to_string(report.worker) + " failed in its warm-up: " + report.text;
+      keeper.cold(report.worker, report.text, now);
+      break;
   }
   run(*pool, now);
 }
@@ -219,7 +226,10 @@ void Pools::flush(uint32_t epoch, std::deque<Outgoing>& outbox) {
     if (message.kind == MessageKind::WORKER) {
       const auto process = processes_.find(message.worker);
       if (process == processes_.end()) continue;  // it has ended meanwhile
-      const auto handover = process->second.worker.handover(process->second.pool->name, message.worker, epoch);
+      const Pool& pool = *process->second.pool;
+      const auto known = pool.keeper.workers().find(message.worker);
+      const bool warm = known != pool.keeper.workers().end() && known->second.ready_at.ns != 0;
+      const auto handover = process->second.worker.handover(pool.name, message.worker, epoch, warm);
       sent = handover ? send_worker(role->channel, *handover) : std::unexpected(handover.error());
     } else {
       sent = role->channel.send(message.kind, 0, message.payload);
@@ -332,6 +342,7 @@ Json Pools::worker_json(uint64_t number, const PoolKeeper::Worker& worker, MonoT
               {"server", worker.server}, {"uptime_ms", (now - worker.started).ms()},
               {"served", worker.served}, {"inside", worker.inside},
               {"cause", worker.cause}};
+  if (!worker.doing.empty()) out["warm_up"] = worker.doing;
   if (!worker.recycle_cause.empty()) out["recycling"] = worker.recycle_cause;
   if (!worker.end_cause.empty()) out["ending"] = worker.end_cause;
   const auto process = processes_.find(number);

@@ -281,7 +281,7 @@ void PoolBridge::ping_all() {
 }
 
 void PoolBridge::ping(PoolLink& link, const PoolSettings& settings) {
-  if (!link.link.ready()) return;
+  if (!link.link.ready() || !link.worker.warm.load(std::memory_order_relaxed)) return;  // start_timeout holds till then
   if (!link.ping_out) {
     if (core_.now - link.ping_sent < settings.ping_interval) return;
     link.ping_out = true;

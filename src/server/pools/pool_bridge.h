@@ -28,6 +28,15 @@
 
 namespace penstock {
 
+// The requests that a new worker must answer before it gets those of clients, one after the other. They are asked over
+// the link of the reactor that was the last to see the worker ready; no client and no record belongs to them.
+struct WarmUp {
+  std::vector<std::string> urls;  // as pool.NAME.warmup has them
+  size_t next = 0;                // the one under way
+  Handle exchange;                // of it
+  uint16_t status = 0;            // of its answer; 0: not yet
+};
+
 // The link to one worker process, and the requests that it has of this reactor.
 struct PoolLink {
   PoolLink(PoolWorker& its_worker, ReactorPool& its_pool, const ChannelMemory& memory, const LinkLimits& limits)
@@ -39,9 +48,10 @@ struct PoolLink {
   PoolWorker& worker;
   ReactorPool& pool;
   ServerLink link;
-  std::vector<Dispatch*> inside;  // by slot of the link
-  std::vector<Handle> cramped;    // dispatches with body for which no chunk was free, whoever held them
-  bool active = false;            // in PoolBridge::active_
+  std::vector<Dispatch*> inside;    // by slot of the link
+  std::vector<Handle> cramped;      // dispatches with body for which no chunk was free, whoever held them
+  std::unique_ptr<WarmUp> warm_up;  // while it goes on over this link
+  bool active = false;              // in PoolBridge::active_
   bool retired = false;
   bool stop_owed = false;  // its ring was full when it had to be told
   bool idle_told = false;
@@ -156,6 +166,12 @@ class PoolBridge {
   [[nodiscard]] Put put_parts(Exchange& ex, Dispatch& d);
   [[nodiscard]] bool put_window(Exchange& ex, Dispatch& d, AnswerPart& part);
   void grant(Dispatch& d, size_t bytes);
+
+  // before a worker gets requests: pool_bridge_warm_up.cc
+  void take_ready(PoolLink& link);
+  void warm_next(PoolLink& link);
+  void take_warm_up(PoolLink& link, const LinkEvent& event);
+  void fail_warm_up(PoolLink& link, const std::string& how);
 
   void execute(PoolLink& link, Dispatch& d, std::string_view target);
   void end_inside(PoolLink& link, Dispatch& d);

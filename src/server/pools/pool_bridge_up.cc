@@ -48,16 +48,12 @@ void PoolBridge::take_events(PoolLink& link, uint32_t most) {
 }
 
 void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {
-  if (event.kind == LinkEvent::Kind::READY) {
-    const size_t reactors = link.worker.served.size();
-    if (link.worker.ready.fetch_add(1) + 1 == reactors) report(PoolReport::Kind::READY, link, "");
-    link.ping_sent = core_.now;
-    return hand_out(link.pool);
-  }
+  if (event.kind == LinkEvent::Kind::READY) return take_ready(link);
   if (event.kind == LinkEvent::Kind::PONG) {
     link.ping_out = false;
     return;
   }
+  if (link.warm_up != nullptr && link.warm_up->exchange == event.exchange) return take_warm_up(link, event);
   Dispatch& d = *link.inside[event.exchange.index];
   switch (event.kind) {
     case LinkEvent::Kind::HEAD:

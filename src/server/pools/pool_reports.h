@@ -18,11 +18,13 @@ namespace penstock {
 struct PoolReport {
   enum class Kind : uint8_t {
     NEED,     // pool, waiting, oldest_ms
-    READY,    // worker: every reactor can give it requests
+    READY,    // worker: it is warmed up, every reactor can give it requests
     IDLE,     // worker: retired and empty
     BROKE,    // worker, text
     OVERDUE,  // worker, text
     SILENT,   // worker, text
+    WARMING,  // worker, text: a request of its warm-up begins
+    COLD,     // worker, text: that has failed
     SAID,     // worker, text: a line of the application for the log
   };
   Kind kind = Kind::NEED;

@@ -22,6 +22,7 @@ struct PoolWorkerStart {
   std::string pool;
   uint64_t worker = 0;
   uint32_t epoch = 0;
+  bool warm = false;  // it has served before
   UniqueFd server_half;
   UniqueFd worker_half;
   UniqueFd worker_bell;

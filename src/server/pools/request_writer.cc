@@ -65,4 +65,23 @@ uint32_t write_request(std::span<char> room, const Exchange& ex) {
   return writer.finish();
 }
 
+uint32_t write_warm_up_request(std::span<char> room, const WarmUpRequest& request) {
+  const size_t question = request.target.find('?');
+  const bool has_query = question != std::string_view::npos;
+  const RequestBlock parts{.method = "GET",
+                           .target = request.target,
+                           .path = request.path,
+                           .query = has_query ? request.target.substr(question + 1) : std::string_view{},
+                           .authority = request.host,
+                           .route_prefix = request.route_prefix,
+                           .remote_address = "127.0.0.1",
+                           .server_address = "127.0.0.1",
+                           .site = request.site,
+                           .has_query = has_query};
+  RequestBlockWriter writer(room, parts, 2);
+  writer.field("Host", request.host);
+  writer.field("User-Agent", "penstock warm-up");
+  return writer.finish();
+}
+
 }  // namespace penstock

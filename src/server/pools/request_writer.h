@@ -5,11 +5,23 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 namespace penstock {
 
 // Writes the head into `room`; its bytes, or 0 if it does not fit. REQUIRES: the exchange was routed, its head is kept
 // or still in the receive buffer.
 [[nodiscard]] uint32_t write_request(std::span<char> room, const Exchange& exchange);
+
+// A GET of ours, which no client asked for.
+struct WarmUpRequest {
+  std::string_view host;
+  std::string_view target;
+  std::string_view path;  // canonical
+  std::string_view site;
+  std::string_view route_prefix = "/";
+};
+// The same for it.
+[[nodiscard]] uint32_t write_warm_up_request(std::span<char> room, const WarmUpRequest& request);
 
 }  // namespace penstock

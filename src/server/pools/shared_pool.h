@@ -56,6 +56,7 @@ struct PoolWorker {
 
   // It may get requests. Cleared by any reactor that saw it fail, and by the control thread when it is retired.
   std::atomic<bool> takes{true};
+  std::atomic<bool> warm{false};     // it has done its warm-up, or needs none: nobody gives it requests before
   std::atomic<uint32_t> overrun{0};  // requests that took too long and are still inside: nothing is added to them
   std::atomic<uint32_t> inside{0};   // requests, of all reactors together: never above pool.NAME.concurrency
   std::atomic<uint32_t> ready{0};    // reactors that have seen it ready

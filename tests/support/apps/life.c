@@ -14,8 +14,11 @@
  *   …/leave   exits with code 0
  *   …/grow    takes 64 MiB more
  *   …/print   prints 1,000 lines on stderr
+ *   …/fail    answers 500
+ *   …/init    ends a cold start, after 200 ms; 500 where that is over
  *
- * Arguments: "die" ends before it is ready; "die-if FILE" does so while FILE is there. */
+ * Arguments: "die" ends before it is ready; "die-if FILE" does so while FILE is there; "cold" answers 503 to all else
+ * until …/init was asked. */
 #include "pool/sdk/penstock_worker.h"
 
 #include <signal.h>
@@ -30,6 +33,7 @@
 static long long started_ns;
 static penstock_exchange* held[64];
 static int held_count;
+static int cold;
 
 static void answer_start(penstock_exchange* exchange) {
   char text[32];
@@ -55,6 +59,18 @@ static void compute_for_ever(void) {
 static void request(penstock_exchange* exchange, void* context) {
   const penstock_string path = penstock_path(exchange);
   (void)context;
+  if (ends_with(path, "/fail") || (ends_with(path, "/init") && !cold)) {
+    penstock_answer(exchange, 500, 0, 0, "no\n", 3);
+    return;
+  }
+  if (ends_with(path, "/init")) {
+    wait_ms(200);
+    cold = 0;
+  }
+  if (cold) {
+    penstock_answer(exchange, 503, 0, 0, "cold\n", 5);
+    return;
+  }
   if (ends_with(path, "/echo")) wait_ms(20);
   if (ends_with(path, "/slow")) wait_ms(700);
   if (ends_with(path, "/loop")) compute_for_ever();
@@ -96,5 +112,6 @@ int main(int argc, char** argv) {
   started_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
   if (argc > 1 && strcmp(argv[1], "die") == 0) return 3;
   if (argc > 2 && strcmp(argv[1], "die-if") == 0 && access(argv[2], F_OK) == 0) return 3;
+  cold = argc > 1 && strcmp(argv[1], "cold") == 0;
   return penstock_worker_run(&callbacks, 0);
 }

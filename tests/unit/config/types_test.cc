@@ -156,6 +156,14 @@ TEST(ConfigTypes, hosts_are_lower_case_names_wildcards_and_addresses) {
   EXPECT_EQ(text(std::string(63, 'a')), std::string(63, 'a'));
 }
 
+TEST(ConfigTypes, urls_are_paths_with_or_without_a_host) {
+  const auto text = [](std::string_view raw) { return canonical<ConfigList<ConfigUrlItem>>(raw, LIST); };
+  EXPECT_EQ(text("/ /a%20b?c=d http://a.example/ http://[::1]/x"), "/ /a%20b?c=d http://a.example/ http://[::1]/x");
+  expect_refused<ConfigList<ConfigUrlItem>>(
+      LIST, {"a", "http://a.example", "https://a.example/", "http:///x", "http://*.example/", "http://*/", "/a#b", "/ä",
+             "\"/a b\"", "/a /a", "/" + std::string(4096, 'a')});
+}
+
 TEST(ConfigTypes, list_counts_its_items) {
   EXPECT_EQ(canonical<ConfigList<ConfigFileNameItem>>("a b", {2, 2}), "a b");
   expect_refused<ConfigList<ConfigFileNameItem>>({2, 2}, {"a", "a b c", "a a", "a/b c", ". a", ".. a"});

@@ -39,6 +39,7 @@ class World {
           if (processes_.at(worker).given) keeper_.ready(worker, now_);
         });
       case 5:
+        if (random_.one_in(4)) return on_some([&](uint64_t worker) { keeper_.cold(worker, "answered 500", now_); });
         return on_some([&](uint64_t worker) { keeper_.idle(worker, now_); });
       case 6:
         return on_some([&](uint64_t worker) { end(worker, random_.one_in(2)); });
