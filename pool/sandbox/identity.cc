@@ -18,10 +18,8 @@ struct RoleUser {
   uid_t reserved;
 };
 constexpr RoleUser ROLE_USERS[] = {
-    {"server", "penstock", 65117},
-    {"logd", "penstock-log", 65118},
-    {"keyd", "penstock-keys", 65119},
-    {"worker", "penstock-worker", 65120},
+    {"server", "penstock", 65117},        {"logd", "penstock-log", 65118},    {"keyd", "penstock-keys", 65119},
+    {"worker", "penstock-worker", 65120}, {"alarm", "penstock-alarm", 65121},
 };
 
 Result<RoleIdentity> identity_of(const passwd& pw) {

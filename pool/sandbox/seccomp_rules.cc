@@ -1,17 +1,22 @@
 #include "pool/sandbox/seccomp_rules.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <initializer_list>
+#include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/prctl.h>
+#include <linux/seccomp.h>
 #include <linux/sockios.h>
 #include <sched.h>
 #include <string>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+#include <vector>
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -89,10 +94,15 @@ int add_worker_row(scmp_filter_ctx ctx, const SyscallRow& row, const SyscallCont
       return rc != 0 ? rc : refuse(ctx, number, EACCES, {masked(2, PROT_EXEC, PROT_EXEC)});
     case SyscallRule::PROCESS_OR_THREAD:
       return allow(ctx, number, {masked(0, NAMESPACES, 0)});
+    case SyscallRule::EXEC_BY_LANDLOCK:
+      if (!context.listener) return allow(ctx, number, {});
+      [[fallthrough]];
     case SyscallRule::EXEC_ONCE:
       return allow(
           ctx, number,
           {equals(0, context.exec_path), equals(1, context.exec_arguments), equals(2, context.exec_environment)});
+    case SyscallRule::SEND_ONCE:
+      return allow(ctx, number, {equals(0, context.send_socket), equals(1, context.send_message)});
     case SyscallRule::WORKER_PRCTL:
       rc = allow_values(ctx, number, 0, WORKER_PRCTL_OPTIONS);
       return rc != 0 ? rc : allow(ctx, number, {equals(0, PR_SET_DUMPABLE), equals(1, 0)});
@@ -199,6 +209,29 @@ Result<bool> load_filter(SeccompFilter& filter) {
   if (rc == -ENOSYS || rc == -EINVAL) return false;
   if (rc != 0) return fail_errno("seccomp: load", -rc);
   return true;
+}
+
+// libseccomp can load such a filter, but not so that signals leave its waiting calls alone. So it only makes the
+// program.
+Result<UniqueFd> load_with_listener(SeccompFilter& filter) {
+  const UniqueFd file(::memfd_create("penstock-filter", MFD_CLOEXEC));
+  if (!file.valid()) return fail_errno("seccomp: memfd_create");
+  if (const int rc = seccomp_export_bpf(filter.get(), file.get()); rc != 0) return fail_errno("seccomp: export", -rc);
+  const off_t size = ::lseek(file.get(), 0, SEEK_END);
+  std::vector<sock_filter> code(static_cast<size_t>(std::max<off_t>(size, 0)) / sizeof(sock_filter));
+  const size_t bytes = code.size() * sizeof(sock_filter);
+  if (code.empty() || code.size() > BPF_MAXINSNS ||
+      ::pread(file.get(), code.data(), bytes, 0) != static_cast<ssize_t>(bytes)) {
+    return fail("seccomp: the filter could not be read back");
+  }
+  const sock_fprog program{.len = static_cast<unsigned short>(code.size()), .filter = code.data()};
+  for (const unsigned long flags :
+       {SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, SECCOMP_FILTER_FLAG_NEW_LISTENER}) {
+    const long fd = ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+    if (fd >= 0) return UniqueFd(static_cast<int>(fd));
+    if (errno != EINVAL) break;
+  }
+  return fail_errno("seccomp: listener");
 }
 
 }  // namespace penstock

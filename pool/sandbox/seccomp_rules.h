@@ -5,6 +5,7 @@
 #pragma once
 
 #include "src/base/result.h"
+#include "src/base/unique_fd.h"
 
 #include <cstdint>
 #include <memory>
@@ -31,6 +32,8 @@ enum class SyscallRule : uint8_t {
   THREAD_ONLY,            // clone: CLONE_THREAD, so no process
   PROCESS_OR_THREAD,      // clone: no namespaces
   EXEC_ONCE,              // execve: with the three addresses of ExecOnce
+  EXEC_BY_LANDLOCK,       // execve: free; with a listener all but ExecOnce's waits for the supervisor first
+  SEND_ONCE,              // sendmsg: with the socket and the address of SendOnce
   SELF,                   // tgkill: this process only
   SELF_OR_ZERO,           // sched_getaffinity: this thread or process; glibc asks by pid
   PRCTL,                  // a short list of options
@@ -58,16 +61,22 @@ struct SyscallRow {
 
 // What rules need to know beyond their row.
 struct SyscallContext {
-  uint64_t exec_path = 0, exec_arguments = 0, exec_environment = 0;  // EXEC_ONCE
+  uint64_t exec_path = 0, exec_arguments = 0, exec_environment = 0;  // EXEC_ONCE, EXEC_BY_LANDLOCK
+  bool listener = false;                                             // EXEC_BY_LANDLOCK
+  uint64_t send_socket = 0, send_message = 0;                        // SEND_ONCE
   bool unix_sockets = false, internet_sockets = false;               // SOCKET
 };
 
 using SeccompFilter = std::unique_ptr<void, decltype(&seccomp_release)>;
 
-// An empty filter that answers everything with `otherwise` (SCMP_ACT_KILL_PROCESS, SCMP_ACT_TRAP).
+// An empty filter that answers everything with `otherwise` (SCMP_ACT_KILL_PROCESS, SCMP_ACT_TRAP, SCMP_ACT_NOTIFY).
 [[nodiscard]] Result<SeccompFilter> make_filter(uint32_t otherwise);
 [[nodiscard]] Status add_rows(SeccompFilter& filter, std::span<const SyscallRow> rows, const SyscallContext& context);
 // On every thread of the process. False: the kernel has no seccomp filters.
 [[nodiscard]] Result<bool> load_filter(SeccompFilter& filter);
+// On this thread, which is the only one: the listener to which SCMP_ACT_NOTIFY goes. A call that waits there is
+// interrupted by nothing but its end, where the kernel can do so (since Linux 5.19).
+// Error: the kernel gives none (code EBUSY: a filter around this one has one). Nothing is in force then.
+[[nodiscard]] Result<UniqueFd> load_with_listener(SeccompFilter& filter);
 
 }  // namespace penstock

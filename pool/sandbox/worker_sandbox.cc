@@ -56,7 +56,7 @@ Status hide_role() {
 }  // namespace
 
 Result<SandboxReport> enter_worker_sandbox(const WorkerSandbox& sandbox, const std::string& directory,
-                                           const std::vector<int>& keep_fds, const ExecOnce& once) {
+                                           const std::vector<int>& keep_fds, const ExecOnce& once, int supervisor) {
   if (thread_count() > 1) return fail("sandbox: entered with more than one thread");
   SandboxReport report;
   Steps& steps = report.steps;
@@ -74,7 +74,7 @@ Result<SandboxReport> enter_worker_sandbox(const WorkerSandbox& sandbox, const s
   if (ok) ok = set_limits(sandbox, namespaces, steps);
   if (ok) ok = set_affinity(sandbox, steps);
   if (ok) ok = landlock_restrict(worker_landlock(sandbox), steps);
-  if (ok) ok = forbid_syscalls(sandbox, once, steps);
+  if (ok) ok = forbid_syscalls(sandbox, once, supervisor, steps);
   if (!ok) return std::unexpected(ok.error());
   return report;
 }

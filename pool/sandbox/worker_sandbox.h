@@ -55,15 +55,20 @@ struct WorkerSandbox {
   WorkerLimits limits;
   std::vector<uint32_t> cpus;  // cores it may run on; empty: any
   std::string cgroup;          // directories of the pool's cgroup, which the supervisor made, divided by ':'
+  // What seccomp forbids, and every start of a program, waits for the supervisor (syscall_listener.h); otherwise the
+  // one ends the process, and the other is Landlock's alone.
+  bool listener = false;
 };
 
 // How many system calls a profile allows.
 [[nodiscard]] size_t worker_syscall_count(WorkerSyscalls profile);
 
 // All steps but exec. `directory`: the working directory afterwards. `keep_fds`: open across exec; all others above 2
-// are closed at exec. `once`: the one command that may be executed. There is no way back.
+// are closed at exec. `once`: the one command that may be executed. `supervisor`: a unix socket over which the listener
+// goes, where one is wanted and the kernel gives it. There is no way back.
 // REQUIRES: one thread. Error: a step failed for a reason other than an older kernel or a missing privilege.
 [[nodiscard]] Result<SandboxReport> enter_worker_sandbox(const WorkerSandbox& sandbox, const std::string& directory,
-                                                         const std::vector<int>& keep_fds, const ExecOnce& once);
+                                                         const std::vector<int>& keep_fds, const ExecOnce& once,
+                                                         int supervisor);
 
 }  // namespace penstock

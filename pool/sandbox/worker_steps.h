@@ -31,7 +31,7 @@ struct WorkerNamespaces {
 [[nodiscard]] LandlockRules worker_landlock(const WorkerSandbox& sandbox);
 
 // seccomp_worker.cc: the last step.
-[[nodiscard]] Status forbid_syscalls(const WorkerSandbox& sandbox, const ExecOnce& once,
+[[nodiscard]] Status forbid_syscalls(const WorkerSandbox& sandbox, const ExecOnce& once, int supervisor,
                                      std::vector<SandboxStep>& steps);
 
 }  // namespace penstock

@@ -151,6 +151,9 @@ class PoolKeeper {
   void broke(uint64_t worker, const std::string& how, std::vector<uint64_t> serials, MonoTime now);
   void overdue(uint64_t worker, std::vector<uint64_t> serials, MonoTime now);
   void silent(uint64_t worker, std::vector<uint64_t> serials, MonoTime now);
+  // It tried what its sandbox forbids, or a program that it started did: it is killed, or frozen as an orphan (within
+  // orphan.max, whether or not orphans are enabled for hangs). `how`: "tried to …". False: it is not known any more.
+  bool intruded(uint64_t worker, const std::string& how, bool freeze, MonoTime now);
   void load(uint64_t worker, uint64_t served, uint32_t inside, Duration idle, MonoTime now);
 
   // --- what to do
@@ -188,6 +191,8 @@ class PoolKeeper {
   void retire(uint64_t number, Worker& worker, const std::string& cause, MonoTime now);
   void terminate(uint64_t number, Worker& worker, const std::string& cause, Duration grace, MonoTime now);
   void kill(uint64_t number, Worker& worker, const std::string& cause);
+  [[nodiscard]] bool room_for_orphan() const;
+  void freeze(uint64_t number, Worker& worker, const std::string& how, const std::string& cause, MonoTime now);
   void leave_service(const std::string& cause, MonoTime now);
   void failed(Worker& worker, MonoTime now);
   void open_circuit(const std::string& cause, MonoTime now);

@@ -158,21 +158,10 @@ void PoolKeeper::overdue(uint64_t number, std::vector<uint64_t> serials, MonoTim
 void PoolKeeper::silent(uint64_t number, std::vector<uint64_t> serials, MonoTime now) {
   Worker* worker = find(number);
   if (worker == nullptr || worker->state == WorkerState::KILLED || worker->state == WorkerState::FROZEN) return;
-  const auto orphans = std::count_if(workers_.begin(), workers_.end(),
-                                     [](const auto& one) { return one.second.state == WorkerState::FROZEN; });
   owe(*worker);
   worker->serials = std::move(serials);
-  if (rules_.orphan_enable && wanted() && static_cast<uint32_t>(orphans) < rules_.orphan_max) {
-    unlink(*worker);
-    say(Severity::ERROR, number, "does not answer: frozen and kept for " + duration_text(rules_.orphan_ttl),
-        worker->serials);
-    order(Kind::FREEZE, number);
-    if (std::exchange(worker->given, false)) order(Kind::GONE, number, "does not answer, and was frozen");
-    order(Kind::ACT, number);
-    orders_.back().serials = worker->serials;
-    worker->state = WorkerState::FROZEN;
-    worker->deadline = now + rules_.orphan_ttl;
-    worker->end_cause = "it did not answer, and was kept for inspection";
+  if (rules_.orphan_enable && room_for_orphan()) {
+    freeze(number, *worker, "does not answer", "it did not answer", now);
   } else {
     say(Severity::ERROR, number, "does not answer and is killed");
     kill(number, *worker, "it did not answer");

@@ -1,6 +1,7 @@
 #include "src/admin/death_list.h"
 
 #include "src/admin/operator_log.h"
+#include "src/admin/request_json.h"
 
 #include <algorithm>
 #include <csignal>
@@ -11,25 +12,6 @@ namespace penstock {
 namespace {
 
 bool has_requests(const Death& death) { return !death.inside.empty() || !death.closed.empty(); }
-
-// Times are as at the end of the process: that is what the record is of.
-Json request_json(const InFlightRequest& request, MonoTime ended) {
-  return {{"reactor", request.reactor},
-          {"seq", request.seq_start},
-          {"connection", request.connection},
-          {"number", request.request_number},
-          {"generation", request.generation},
-          {"stage", STAGE_NAMES[static_cast<size_t>(request.stage)]},
-          {"age_us", std::max<int64_t>((ended - request.begin).us(), 0)},
-          {"begin", iso_time(request.begin_wall)},
-          {"client", address_text(request.client)},
-          {"client_port", request.client.port},
-          {"method", request.method},
-          {"target", request.target},
-          {"host", request.host},
-          {"head", request.method.empty() || request.target.empty() ? request.excerpt : std::string()},
-          {"torn", request.torn}};
-}
 
 std::string signal_name(int number) {
   const char* name = ::sigabbrev_np(number);
@@ -68,6 +50,8 @@ DeathKind death_kind(const RoleExit& end, DeathOrder order, bool out_of_memory) 
       return DeathKind::OVERDUE;
     case DeathOrder::PROTOCOL:
       return DeathKind::PROTOCOL;
+    case DeathOrder::INTRUSION:
+      return DeathKind::SANDBOX;
     default:
       break;
   }

@@ -23,7 +23,7 @@ enum class DeathKind : uint8_t {
   SIGNAL,    // killed by a signal that is none of ours
   EXIT,      // exited by itself
   MEMORY,    // the kernel killed it: the pool has reached its memory_max
-  SANDBOX,   // a system call that its sandbox forbids
+  SANDBOX,   // it tried what its sandbox forbids
   HANG,      // it did not answer; ended or frozen by us
   OVERDUE,   // a request took longer than request_timeout; ended by us
   PROTOCOL,  // it broke the protocol; ended by us
@@ -32,7 +32,7 @@ enum class DeathKind : uint8_t {
 [[nodiscard]] std::string_view death_kind_name(DeathKind kind);
 
 // What the supervisor did before the end; NOTHING: all else is the process's own doing.
-enum class DeathOrder : uint8_t { NOTHING, HANG, OVERDUE, PROTOCOL, OTHER };
+enum class DeathOrder : uint8_t { NOTHING, HANG, OVERDUE, PROTOCOL, INTRUSION, OTHER };
 [[nodiscard]] DeathKind death_kind(const RoleExit& end, DeathOrder order, bool out_of_memory);
 
 struct Death {

@@ -62,10 +62,11 @@ Result<std::vector<UniqueFd>> JournalSets::fds_for_logd() const {
   return out;
 }
 
-std::vector<InFlightRequest> JournalSets::in_flight(uint32_t set) const {
+template <class Read>
+std::vector<InFlightRequest> JournalSets::by_start(uint32_t set, Read read) const {
   std::vector<InFlightRequest> out;
   for (uint32_t reactor = 0; reactor < reactors_; ++reactor) {
-    std::vector<InFlightRequest> some = JournalReader(member(set, reactor).map).in_flight();
+    std::vector<InFlightRequest> some = read(JournalReader(member(set, reactor).map));
     out.insert(out.end(), std::make_move_iterator(some.begin()), std::make_move_iterator(some.end()));
   }
   // Ties go by number: clang sees a deprecated call inside libstdc++ 12's stable_sort.
@@ -73,6 +74,14 @@ std::vector<InFlightRequest> JournalSets::in_flight(uint32_t set) const {
     return a.begin == b.begin ? a.seq_start < b.seq_start : a.begin < b.begin;
   });
   return out;
+}
+
+std::vector<InFlightRequest> JournalSets::in_flight(uint32_t set) const {
+  return by_start(set, [](const JournalReader& reader) { return reader.in_flight(); });
+}
+
+std::vector<InFlightRequest> JournalSets::in_flight_of(uint32_t set, uint64_t worker) const {
+  return by_start(set, [worker](const JournalReader& reader) { return reader.in_flight_of(worker); });
 }
 
 std::vector<CounterValues> JournalSets::counters(uint32_t set) const {

@@ -30,6 +30,9 @@ class JournalSets {
   // Requests open in a set, or in all, by start.
   [[nodiscard]] std::vector<InFlightRequest> in_flight(uint32_t set) const;
 
+  // Of these, what the worker process of that number has.
+  [[nodiscard]] std::vector<InFlightRequest> in_flight_of(uint32_t set, uint64_t worker) const;
+
   // The counters of a set by reactor. TOTALs go on over server processes; GAUGEs mean nothing without a live one.
   [[nodiscard]] std::vector<CounterValues> counters(uint32_t set) const;
 
@@ -44,6 +47,9 @@ class JournalSets {
   [[nodiscard]] const Member& member(uint32_t set, uint32_t reactor) const {
     return members_[set * reactors_ + reactor];
   }
+
+  template <class Read>
+  [[nodiscard]] std::vector<InFlightRequest> by_start(uint32_t set, Read read) const;
 
   uint32_t reactors_ = 0;
   std::vector<Member> members_;  // by set, then reactor

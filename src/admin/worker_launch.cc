@@ -74,7 +74,8 @@ Json encode_sandbox(const WorkerSandbox& sandbox) {
               {"address_space", sandbox.limits.address_space},
               {"core", sandbox.limits.core},
               {"cpus", sandbox.cpus},
-              {"cgroup", bytes(sandbox.cgroup)}};
+              {"cgroup", bytes(sandbox.cgroup)},
+              {"listener", sandbox.listener}};
   if (sandbox.identity) {
     out["uid"] = sandbox.identity->uid;
     out["gid"] = sandbox.identity->gid;
@@ -111,6 +112,7 @@ Result<WorkerSandbox> decode_sandbox(const Json& from) {
   to.limits.core = json_number(from, "core");
   to.cpus = read_numbers<uint32_t>(from, "cpus");
   to.cgroup = read_text(from, "cgroup");
+  to.listener = json_flag(from, "listener");
   return to;
 }
 

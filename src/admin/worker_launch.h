@@ -37,7 +37,7 @@ inline constexpr int WORKER_FIRST_FD = 5;  // server's half, worker's half, work
 [[nodiscard]] std::string encode_launch(const WorkerLaunch& launch);
 [[nodiscard]] Result<WorkerLaunch> decode_launch(std::string_view text);
 
-// What the process says on its report pipe: lines, of which the last counts.
+// What the process says on its report socket: lines, of which the last counts.
 [[nodiscard]] std::string encode_sandbox_report(const SandboxReport& report);
 [[nodiscard]] std::string encode_sandbox_failure(const Error& error);
 // `text`: all that came until the end of the pipe. Error: the failure, or what says that the process ended before.

@@ -2,6 +2,7 @@
 // number is ever signalled after it could have been given to another process.
 #include "src/admin/worker_process.h"
 
+#include "src/admin/process_exit.h"
 #include "src/admin/program_path.h"
 #include "src/base/assert.h"
 #include "src/base/shared_memory.h"
@@ -9,11 +10,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -124,6 +127,34 @@ struct Pipe {
   UniqueFd write;
 };
 
+// For the report: a socket, because a descriptor may come with it.
+Result<Pipe> open_report() {
+  int fds[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) return fail_errno("socketpair");
+  Pipe pair{UniqueFd(fds[0]), UniqueFd(fds[1])};
+  if (::fcntl(fds[0], F_SETFL, O_NONBLOCK) != 0) return fail_errno("socketpair");  // of this end alone
+  return pair;
+}
+
+// As read(2); a descriptor that comes with the bytes is put into `passed`.
+ssize_t receive(int socket, char* buffer, size_t size, UniqueFd& passed) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  iovec part{buffer, size};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t n = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  const cmsghdr* const header = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+  if (header != nullptr && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
+    passed.reset(fd);
+  }
+  return n;
+}
+
 Result<Pipe> open_pipe() {
   int fds[2];
   if (::pipe2(fds, O_CLOEXEC) != 0) return fail_errno("pipe");
@@ -168,25 +199,6 @@ Status hand_over(Handed& handed, const WorkerLaunch& launch, int message, int re
   return ok;
 }
 
-std::optional<RoleExit> wait_on(int pidfd, bool wait) {
-  siginfo_t info{};
-  int rc = 0;
-  do {
-    rc = ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | (wait ? 0 : WNOHANG));
-  } while (rc != 0 && errno == EINTR);
-  if (rc != 0) return RoleExit{.code = 255};  // reaped by somebody else: a bug, but not one to wait for
-  if (info.si_pid == 0) return std::nullopt;
-  RoleExit end;
-  if (info.si_code == CLD_EXITED) {
-    end.code = info.si_status;
-    end.clean = end.code == 0;
-  } else {
-    end.signal = info.si_status;
-    end.core = info.si_code == CLD_DUMPED;
-  }
-  return end;
-}
-
 bool has_ended(int pidfd) {
   pollfd waits{.fd = pidfd, .events = POLLIN, .revents = 0};
   return ::poll(&waits, 1, 0) > 0;
@@ -197,7 +209,7 @@ bool has_ended(int pidfd) {
 Result<WorkerProcess> WorkerProcess::spawn(const std::string& executable, const WorkerLaunch& launch, MonoTime now) {
   const auto message = sealed_text(encode_launch(launch));
   if (!message) return std::unexpected(message.error());
-  auto report = open_pipe();
+  auto report = open_report();
   if (!report) return std::unexpected(report.error());
   auto output = open_pipe();
   if (!output) return std::unexpected(output.error());
@@ -246,7 +258,7 @@ bool WorkerProcess::init_gone(bool wait) {
     pollfd waits{.fd = init_.get(), .events = POLLIN, .revents = 0};
     (void)::poll(&waits, 1, NAMESPACE_END_MS);
   }
-  if (!wait_on(init_.get(), wait)) return false;
+  if (!wait_for_exit(init_.get(), wait)) return false;
   init_.reset();
   return true;
 }
@@ -256,7 +268,7 @@ std::optional<RoleExit> WorkerProcess::wait_for_end(bool wait) {
   if (!worker_exit_) {
     if (!wait && !has_ended(pidfd_.get())) return std::nullopt;
     if (!init_.valid() && has_ended(pidfd_.get())) ::kill(-pid_, SIGKILL);  // what it left behind
-    worker_exit_ = wait_on(pidfd_.get(), wait);
+    worker_exit_ = wait_for_exit(pidfd_.get(), wait);
     if (!worker_exit_) return std::nullopt;
   }
   if (!init_gone(wait)) return std::nullopt;
@@ -275,7 +287,7 @@ std::optional<Result<SandboxReport>> WorkerProcess::take_report() {
   if (!report_.valid()) return std::nullopt;
   char buffer[4096];
   for (;;) {
-    const ssize_t n = ::read(report_.get(), buffer, sizeof buffer);
+    const ssize_t n = receive(report_.get(), buffer, sizeof buffer, listener_);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return std::nullopt;
     if (n <= 0 || report_text_.size() > REPORT_BYTES_MAX) break;

@@ -10,6 +10,7 @@
 // signals and the way it ended are its own too. Everything that it started is gone when reap() says how it ended.
 #pragma once
 
+#include "pool/sandbox/syscall_listener.h"
 #include "src/admin/role_process.h"
 #include "src/admin/worker_launch.h"
 #include "src/base/result.h"
@@ -47,6 +48,8 @@ class WorkerProcess {
   [[nodiscard]] int report_fd() const { return report_.get(); }
   // The sandbox's steps, or why the process could not become a worker; nothing while it is not known. Never blocks.
   [[nodiscard]] std::optional<Result<SandboxReport>> take_report();
+  // Once take_report() has answered: where its denied calls wait. Closed if none was wanted or the kernel gave none.
+  [[nodiscard]] SyscallListener take_listener() { return SyscallListener(std::move(listener_)); }
   // stdout and stderr of the application: non-blocking; end of file once all its processes are gone.
   [[nodiscard]] int output_fd() const { return output_.get(); }
 
@@ -61,6 +64,7 @@ class WorkerProcess {
   UniqueFd pidfd_;
   UniqueFd init_;  // pidfd of process 1 of the worker's pid namespace, until that is reaped; without one: invalid
   UniqueFd report_;
+  UniqueFd listener_;  // that came with the report
   UniqueFd output_;
   std::string report_text_;
   std::optional<RoleExit> worker_exit_;  // of the worker itself

@@ -83,6 +83,18 @@ std::vector<InFlightRequest> JournalReader::in_flight() const {
   return list;
 }
 
+std::vector<InFlightRequest> JournalReader::in_flight_of(uint64_t worker) const {
+  const uint64_t used = map_.producer().slots_used.load(std::memory_order_acquire);
+  const auto count = static_cast<uint32_t>(std::min<uint64_t>(used, map_.header().slot_count));
+  std::vector<InFlightRequest> list;
+  for (uint32_t index = 0; index < count; ++index) {
+    if (map_.slot(index).worker.load(std::memory_order_relaxed) != worker) continue;
+    std::optional<InFlightRequest> request = read(index);
+    if (request && request->worker == worker) list.push_back(std::move(*request));
+  }
+  return list;
+}
+
 JournalReader::RingStatus JournalReader::ring_status() const {
   const ProducerPage& producer = map_.producer();
   const AckPage& ack = map_.ack();

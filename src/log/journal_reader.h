@@ -48,6 +48,8 @@ class JournalReader {
   [[nodiscard]] std::optional<InFlightRequest> read(uint32_t index) const;
   // Every request in flight, in order of start.
   [[nodiscard]] std::vector<InFlightRequest> in_flight() const;
+  // Of these, in no order, what the worker process of that number has: a look at every slot, a copy of few.
+  [[nodiscard]] std::vector<InFlightRequest> in_flight_of(uint64_t worker) const;
   // Numbers of the ring and its drain, for status.
   struct RingStatus {
     uint64_t finished = 0;  // records ever finished

@@ -57,7 +57,8 @@ int run_worker() {
 
   const Result<ExecOnce> once = ExecOnce::prepare(launch->command, environment);
   if (!once) return give_up(once.error(), EXIT_NOT_ENTERED);
-  const Result<SandboxReport> report = enter_worker_sandbox(launch->sandbox, launch->directory, keep, *once);
+  const Result<SandboxReport> report =
+      enter_worker_sandbox(launch->sandbox, launch->directory, keep, *once, WORKER_REPORT_FD);
   if (!report) return give_up(report.error(), EXIT_NOT_ENTERED);
   say(encode_sandbox_report(*report));
   return give_up(once->exec(), EXIT_NOT_EXECUTED);

@@ -53,6 +53,9 @@ class World {
       case 10:
         return on_some([&](uint64_t worker) { keeper_.silent(worker, {2}, now_); });
       case 11:
+        if (random_.one_in(2)) {
+          return on_some([&](uint64_t worker) { keeper_.intruded(worker, "tried", random_.one_in(2), now_); });
+        }
         return on_some([&](uint64_t worker) { keeper_.broke(worker, "lie", {3}, now_); });
       case 12:
         return on_some([&](uint64_t worker) { keeper_.memory_seen(worker, random_.below(2 << 20), now_); });

@@ -214,6 +214,29 @@ TEST_F(PoolKeeperTest, orphans_are_frozen_acted_on_and_kept_for_their_time) {
   EXPECT_EQ(got(Kind::GONE), List{}) << "the server was told when it was frozen";
 }
 
+TEST_F(PoolKeeperTest, an_intruded_worker_is_killed_or_frozen_as_asked_and_replaced) {
+  open(garden(0, 2));
+  need();
+  ready(1);
+  bool known = false;
+  tell([&](PoolKeeper& k) { known = k.intruded(1, "tried mount", true, now_); });
+  EXPECT_TRUE(known);
+  EXPECT_EQ(got(Kind::FREEZE), List{1}) << "whether or not orphans are enabled for hangs";
+  EXPECT_EQ(got(Kind::GONE), List{1});
+  EXPECT_EQ(got(Kind::ACT), List{1});
+  EXPECT_EQ(got(Kind::START), List{2});
+  EXPECT_TRUE(logged("tried mount: frozen"));
+  EXPECT_EQ(keeper_->crashes(), 1U);
+  ready(2);
+  tell([&](PoolKeeper& k) { known = k.intruded(2, "tried mount", true, now_); });
+  EXPECT_EQ(got(Kind::FREEZE), List{}) << "orphan.max is 1";
+  EXPECT_EQ(got(Kind::SIGNAL, SIGKILL), List{2});
+  tell([&](PoolKeeper& k) { known = k.intruded(2, "tried mount", false, now_); });
+  EXPECT_EQ(got(Kind::SIGNAL, SIGKILL), List{}) << "once is enough";
+  tell([&](PoolKeeper& k) { known = k.intruded(99, "tried mount", false, now_); });
+  EXPECT_FALSE(known);
+}
+
 TEST_F(PoolKeeperTest, a_crashed_worker_is_replaced_and_one_that_leaves_after_work_is_no_crash) {
   open(garden(0, 1));
   need();
