@@ -1,8 +1,10 @@
 // One binary for every role. The supervisor starts it again as `penstock --role NAME --channel FD`, a worker of a pool
-// as `penstock --role worker`; without --role it is the command line. The environment is read here and nowhere else.
+// as `penstock --role worker`, alarm.exec as `penstock --role alarm`; without --role it is the command line. The
+// environment is read here and nowhere else.
 #include "src/base/bytes.h"
 #include "src/cli/cli.h"
 #include "src/cli/commands.h"
+#include "src/roles/alarm_command.h"
 #include "src/roles/logd.h"
 #include "src/roles/server.h"
 #include "src/roles/supervisor.h"
@@ -29,6 +31,7 @@ int run_role(int argc, char** argv) {
     ::prctl(PR_SET_NAME, "penstock-worker");
     return run_worker();
   }
+  if (role == "alarm") return run_alarm_command(argc, argv);
   const bool channel_named = argc == 5 && std::string_view(argv[3]) == "--channel";
   const auto fd = parse_decimal(channel_named ? argv[4] : "");
   if (!fd || *fd > 1023) return cli_fail("--role is for the supervisor's use", CLI_USAGE);

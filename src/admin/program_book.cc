@@ -80,6 +80,12 @@ ProgramRecord* ProgramBook::find(uint64_t number) {
   return it == running_.end() ? nullptr : &it->second;
 }
 
+std::string ProgramBook::pool_of(uint64_t worker) const {
+  if (worker == 0) return {};
+  const auto it = std::ranges::find_if(running_, [&](const auto& one) { return one.second.worker == worker; });
+  return it == running_.end() ? std::string() : it->second.pool;
+}
+
 Json ProgramBook::json(std::string_view pool, MonoTime now) const {
   Json list = Json::array();
   const auto add = [&](const ProgramRecord& record) {

@@ -35,6 +35,7 @@ struct Arguments {
   std::string cache_url;
   std::string stats_view;
   std::string pool;
+  std::string older;
   LogConvertArguments log_convert;
 };
 
@@ -61,6 +62,7 @@ class CommandLine {
     add_cache();
     add_log();
     add_journal();
+    add_alarms();
   }
 
   CliOutcome run(int argc, char** argv) {
@@ -233,6 +235,27 @@ class CommandLine {
             std::function<int()>([this] { return command_journal_killers(args_.control, args_.pool, args_.json); }));
     with_json(killers);
     killers->add_option("pool", args_.pool, "Only this pool's workers");
+  }
+
+  void add_alarms() {
+    CLI::App* alarm = app_.add_subcommand("alarm", "What workers tried that they must not do, and what they run");
+    alarm->require_subcommand(1);
+    CLI::App* list =
+        add(alarm, "list", "Attempts by kind, the last first, with the requests that were inside",
+            std::function<int()>([this] { return command_alarm_list(args_.control, args_.pool, args_.json); }));
+    CLI::App* programs =
+        add(alarm, "programs", "Programs that workers run and have run, with user, path, request and end",
+            std::function<int()>([this] { return command_alarm_programs(args_.control, args_.pool, args_.json); }));
+    CLI::App* running =
+        add(alarm, "running", "Programs and requests that have run for long",
+            std::function<int()>([this] { return command_alarm_running(args_.control, args_.older, args_.json); }));
+    CLI::App* test =
+        add(alarm, "test", "Let a process in a pool's sandbox try a forbidden start, and see that the alarm comes",
+            std::function<int()>([this] { return command_alarm_test(args_.control, args_.pool, args_.json); }));
+    for (CLI::App* app : {list, programs, running, test}) with_json(app);
+    for (CLI::App* app : {list, programs}) app->add_option("pool", args_.pool, "Only this pool's");
+    test->add_option("pool", args_.pool, "Which pool (default: any)");
+    running->add_option("--older", args_.older, "At least so old, as 30s or 5m (default: alarm.request_age)");
   }
 
   void add_log() {

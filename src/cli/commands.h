@@ -69,6 +69,12 @@ int command_pool_show(const std::string& control, const std::string& pool, bool 
 int command_pool_do(const std::string& control, const std::string& what, const std::string& pool, bool json);
 // `pool`: only of that one; empty for all.
 int command_journal_killers(const std::string& control, const std::string& pool, bool json);
+// `pool`: likewise, for test any. `older`: a time, at least so old; empty: alarm.request_age.
+int command_alarm_list(const std::string& control, const std::string& pool, bool json);
+int command_alarm_programs(const std::string& control, const std::string& pool, bool json);
+int command_alarm_running(const std::string& control, const std::string& older, bool json);
+// 1 where the attempt was not noticed, or alarm.exec has failed.
+int command_alarm_test(const std::string& control, const std::string& pool, bool json);
 int command_simple(const std::string& control, const std::string& cmd, const std::string& done);
 
 struct LogConvertArguments {

@@ -86,6 +86,8 @@ constexpr Section SECTIONS[] = {
     {"site", "site.NAME.", "A site answers its hosts. It needs `root`, unless a route with prefix `/` needs no files."},
     {"route", "site.NAME.route.NAME.", "A route takes the paths of its site that begin with its prefix."},
     {"pool", "pool.NAME.", "Application pools: programs in processes of their own that answer the requests of routes."},
+    {"alarm", "alarm.",
+     "An alarm is what a worker tries and must not: to start a program that is not on its list, or a forbidden call."},
     {"identity", "identity.NAME.",
      "What the workers of a pool may do. A pool that names none has an identity of its own with these defaults."},
 };

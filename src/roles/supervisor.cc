@@ -179,8 +179,11 @@ std::optional<int> Supervisor::start() {
     log_.error(ok.error().message);
     return EXIT_FAILED;
   }
+  alarms_.emplace(AlarmsWorld{loop_, log_, clock_, *journals_, roles_, environment_.executable, as_root_,
+                              token(Source::PROGRAM), token(Source::ALARM), token(Source::TEST)});
+  alarms_->configure(tree_.settings());
   pools_.emplace(PoolsWorld{loop_, log_, clock_, *journals_, roles_, environment_.executable, reactors_, as_root_,
-                            token(Source::WORKER), token(Source::ACTION), deaths_});
+                            token(Source::WORKER), token(Source::ACTION), token(Source::LISTENER), deaths_, *alarms_});
   pools_->configure(tree_.settings(), now_);
   return std::nullopt;
 }
@@ -190,6 +193,7 @@ int Supervisor::run() {
   while (!exit_code_) turn();
   for (const auto& role : roles_) role->kill_and_wait();  // only after a failed start
   if (pools_) pools_->kill_and_wait();
+  if (alarms_) alarms_->kill_all();
   return *exit_code_;
 }
 
@@ -225,12 +229,20 @@ void Supervisor::dispatch(const EventLoop::Ready& ready) {
       return pools_->worker_event(serial, now_);
     case Source::ACTION:
       return pools_->action_event(serial, now_);
+    case Source::LISTENER:
+      return pools_->listener_event(serial, now_);
+    case Source::PROGRAM:
+      return alarms_->program_event(serial, now_);
+    case Source::ALARM:
+      return alarms_->command_event(serial, now_);
+    case Source::TEST:
+      return alarms_->test_event(serial, now_);
   }
 }
 
 MonoTime Supervisor::next_deadline() const {
   MonoTime next = std::min(server_record_.restart_at, logd_record_.restart_at);
-  next = std::min({next, control_->next_deadline(), pools_->next_deadline()});
+  next = std::min({next, control_->next_deadline(), pools_->next_deadline(), alarms_->next_deadline()});
   for (const auto& role : roles_) {
     next = std::min(next, role->deadline);
     if (role->state == RoleProcess::State::READY) next = std::min(next, role->ping.next);
@@ -245,6 +257,7 @@ void Supervisor::run_timers(MonoTime now) {
   for (size_t i = 0; i < roles_.size(); ++i) watch_role(*roles_[i], now);
   restart_due(now);
   pools_->run_timers(now);
+  alarms_->run_timers(now);
   change_timer(now);
   for (auto it = queries_.begin(); it != queries_.end();) {
     if (it->second.deadline > now) {

@@ -156,6 +156,7 @@ void Supervisor::change_accepted() {
     config_loaded_ = clock_.wall();
   }
   if (RoleProcess* server = ready("server")) server->generation = tree_.generation();
+  alarms_->configure(tree_.settings());
   if (change_->request.kind != ChangeRequest::Kind::RENEW) pools_->configure(tree_.settings(), now_);
   change_->step = Change::Step::LOGD;
   change_->deadline = now_ + LOGD_TIMEOUT;

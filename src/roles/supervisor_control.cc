@@ -28,6 +28,11 @@ const Supervisor::Command Supervisor::COMMANDS[] = {
     {"counters", &Supervisor::command_counters, false},
     {"requests", &Supervisor::command_requests, false},
     {"journal.killers", &Supervisor::command_killers, false},
+    {"alarm.list", &Supervisor::command_alarms, false},
+    {"alarm.programs", &Supervisor::command_alarms, false},
+    {"alarm.running", &Supervisor::command_alarms, false},
+    {"alarm.test", &Supervisor::command_alarms, true},
+    {"alarm.result", &Supervisor::command_alarms, false},
     {"cache.stats", &Supervisor::command_cache, false},
     {"cache.top", &Supervisor::command_cache, false},
     {"cache.why", &Supervisor::command_cache, false},
@@ -147,6 +152,29 @@ void Supervisor::command_pools(const ControlRequest& request, const Json& body) 
   if (stopping_) return reply_error(request.client, "penstock is stopping");
   const std::string who = "uid " + std::to_string(request.uid) + " pid " + std::to_string(request.pid);
   reply(request.client, pools_->command(what, pool, who, now_));
+}
+
+void Supervisor::command_alarms(const ControlRequest& request, const Json& body) {
+  const std::string what = json_text(body, "cmd").substr(6);  // after "alarm."
+  const std::string pool = json_text(body, "pool");
+  Json answer;
+  if (what == "test") {
+    if (stopping_) return reply_error(request.client, "penstock is stopping");
+    return reply(request.client, pools_->test_alarm(pool, now_));
+  }
+  if (what == "result") return reply(request.client, alarms_->test_json(json_number(body, "test")));
+  if (what == "running") {
+    constexpr uint64_t OLDER_MS_MAX = uint64_t{1} << 42;
+    const uint64_t limit = static_cast<uint64_t>(alarms_->age_limit().ms());
+    const Duration older =
+        milliseconds(static_cast<int64_t>(std::min(json_number(body, "older_ms", limit), OLDER_MS_MAX)));
+    answer = {
+        {"older_ms", older.ms()}, {"programs", alarms_->running(older, now_)}, {"requests", requests_json(older)}};
+  } else {
+    answer = what == "list" ? alarms_->list(pool) : alarms_->programs(pool, now_);
+  }
+  answer["ok"] = true;
+  reply(request.client, std::move(answer));
 }
 
 void Supervisor::command_restart_server(const ControlRequest& request, const Json&) {

@@ -20,14 +20,7 @@ namespace penstock {
 
 // What the journal says is inside a worker, by start.
 std::vector<InFlightRequest> Pools::requests_inside(uint64_t worker) const {
-  std::vector<InFlightRequest> out;
-  for (const auto& role : world_.roles) {
-    if (role->role != "server") continue;
-    for (InFlightRequest& request : world_.journals.in_flight(role->journal_set)) {
-      if (request.worker == worker) out.push_back(std::move(request));
-    }
-  }
-  return out;
+  return world_.alarms.requests_inside(worker);
 }
 
 void Pools::note_report(const WorkerReport& report) {
@@ -95,7 +88,7 @@ void Pools::note_frozen(uint64_t number, const std::string& how, MonoTime now) {
   if (known == it->second.pool->keeper.workers().end()) return;  // it has ended, as it should
   Death death;
   death.has_ended = false;
-  death.kind = DeathKind::HANG;
+  death.kind = it->second.report == DeathOrder::INTRUSION ? DeathKind::SANDBOX : DeathKind::HANG;
   death.how = how;
   death.inside = requests_inside(number);
   note(number, it->second, std::move(death), now);

@@ -30,6 +30,7 @@ WorkerLaunch launch_of(const std::string& pool, const WorkerProfile& profile) {
   launch.environment = profile.environment;
   launch.directory = profile.directory;
   launch.sandbox = profile.sandbox;
+  launch.sandbox.listener = true;
   return launch;
 }
 
@@ -252,7 +253,9 @@ MonoTime Pools::next_deadline() const {
   for (const auto& [epoch, outbox] : outboxes_) {
     if (!outbox.empty()) next = std::min(next, flushed_ + OUTBOX_AGAIN);
   }
-  for (const auto& [number, process] : processes_) next = std::min(next, process.worker.output_again);
+  for (const auto& [number, process] : processes_) {
+    next = std::min({next, process.worker.output_again, process.listen_again});
+  }
   for (const Action& action : actions_) next = std::min(next, action.deadline);
   return next;
 }
@@ -267,6 +270,7 @@ void Pools::run_timers(MonoTime now) {
   }
   for (auto& [number, process] : processes_) {
     if (process.worker.output_again <= now) read_output(number, process, now);
+    if (process.listen_again <= now) listen(number, process);
   }
   end_slow_actions(now);
   if (look_at_ <= now) look_around(now);

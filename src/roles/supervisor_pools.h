@@ -13,6 +13,7 @@
 #include "pool/supervisor/pool_keeper.h"
 #include "src/admin/death_list.h"
 #include "src/admin/event_loop.h"
+#include "src/admin/helper_process.h"
 #include "src/admin/journal_sets.h"
 #include "src/admin/json.h"
 #include "src/admin/operator_log.h"
@@ -21,6 +22,7 @@
 #include "src/base/clock.h"
 #include "src/config/tree.h"
 #include "src/roles/pool_process.h"
+#include "src/roles/supervisor_alarms.h"
 
 #include <cstdint>
 #include <deque>
@@ -44,7 +46,9 @@ struct PoolsWorld {
   bool as_root = false;
   uint64_t worker_token = 0;  // the upper half of the tokens under which processes are watched
   uint64_t action_token = 0;
+  uint64_t listener_token = 0;  // likewise, of their listeners
   DeathList& deaths;
+  Alarms& alarms;
 };
 
 class Pools {
@@ -59,6 +63,7 @@ class Pools {
 
   void worker_event(uint32_t worker, MonoTime now);  // one of its descriptors is readable
   void action_event(uint32_t pid, MonoTime now);
+  void listener_event(uint32_t worker, MonoTime now);  // calls of it wait
   void run_timers(MonoTime now);
   [[nodiscard]] MonoTime next_deadline() const;
 
@@ -69,6 +74,10 @@ class Pools {
 
   // Every pool, for status.
   [[nodiscard]] Json list() const;
+  // What the sandboxes of workers lack of what alarms need, each once with its reason.
+  [[nodiscard]] std::vector<std::string> weaker() const;
+  // `alarm test`. "": any pool that can start workers.
+  [[nodiscard]] Json test_alarm(const std::string& pool, MonoTime now);
   // Answers for the control socket. `what`: start, stop or recycle; `who`: asks.
   [[nodiscard]] Json show(const std::string& pool, MonoTime now) const;
   [[nodiscard]] Json command(const std::string& what, const std::string& pool, const std::string& who, MonoTime now);
@@ -98,6 +107,7 @@ class Pools {
     std::optional<FileState> file_used, file_seen;
     std::optional<uint32_t> minute_seen;  // of the day
     std::string limit_problem;
+    std::string alarm_problem;  // why its workers have no listener
     std::string last_failure;
   };
 
@@ -107,6 +117,14 @@ class Pools {
     // What the journal is to say of its end.
     DeathOrder report = DeathOrder::NOTHING;  // by its server
     std::vector<uint64_t> reported;           // requests that were inside then
+    // Its denied calls, and the programs that it may start.
+    SyscallListener listener;
+    ProgramList programs;
+    WorkerSyscalls syscalls{};
+    uint64_t program = 0;                       // the runtime's record
+    uint32_t denied_in_round = 0;               // of its calls
+    MonoTime listened_at;                       // when the round began
+    MonoTime listen_again = MonoTime::never();  // where it has used up its share
     bool noted = false;
   };
 
@@ -118,8 +136,7 @@ class Pools {
 
   // A running orphan.action.
   struct Action {
-    pid_t pid = -1;
-    UniqueFd pidfd;
+    HelperProcess process;
     MonoTime deadline;
     std::string what;
   };
@@ -136,6 +153,16 @@ class Pools {
   [[nodiscard]] std::string who(const Pool& pool, uint64_t worker) const;
   [[nodiscard]] std::vector<InFlightRequest> requests_inside(uint64_t worker) const;
 
+  // supervisor_intrusions.cc
+  void listen(uint64_t number, Process& process);
+  void stop_listening(Process& process);
+  void take_calls(uint64_t number, Process& process, MonoTime now);
+  bool take_call(uint64_t number, Process& process, const WaitingCall& call, MonoTime now);
+  void book_unseen(uint64_t number, const Process& process, MonoTime now);
+  void book_program(uint64_t number, const Process& process, const WorkerAttempt& attempt, MonoTime now);
+  void answer_denied(uint64_t number, Process& process, const WaitingCall& call, const WorkerAttempt& attempt,
+                     MonoTime now);
+
   // supervisor_deaths.cc
   void note_report(const WorkerReport& report);
   void note_end(uint64_t number, Process& process, const RoleExit& end, const std::string& how, bool out_of_memory,
@@ -144,7 +171,7 @@ class Pools {
   void note(uint64_t number, Process& process, Death death, MonoTime now);
 
   void read_output(uint64_t number, Process& process, MonoTime now);
-  void read_report(Process& process);
+  void read_report(uint64_t number, Process& process);
   void reap(uint64_t number, MonoTime now);
 
   void tell_server(uint32_t epoch, Outgoing message);

@@ -1,4 +1,5 @@
 // What the pools' room does to processes: orders carried out, events of processes taken.
+#include "src/admin/helper_process.h"
 #include "src/admin/pool_messages.h"
 #include "src/base/duration_text.h"
 #include "src/roles/supervisor_pools.h"
@@ -6,10 +7,7 @@
 #include <algorithm>
 #include <csignal>
 #include <fcntl.h>
-#include <spawn.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <utility>
 
@@ -109,6 +107,17 @@ void Pools::start_worker(Pool& pool, uint64_t number, MonoTime now) {
     return pool.keeper.start_failed(number, ok.error().message, now);
   }
   if (look_at_ == MonoTime::never()) look_at_ = now;
+  process.programs = ProgramList::of(pool.launch->sandbox.execute_paths);
+  process.syscalls = pool.launch->sandbox.syscalls;
+  const auto& identity = pool.launch->sandbox.identity;
+  ProgramRecord record;
+  record.pool = pool.name;
+  record.worker = number;
+  record.pid = worker.pid();
+  record.parent = ::getpid();
+  record.uid = identity ? identity->uid : ::geteuid();
+  record.path = record.asked = pool.launch->command.front();
+  process.program = world_.alarms.program_started(std::move(record), false, now);
   pool.keeper.spawned(number, now);
 }
 
@@ -172,52 +181,25 @@ void Pools::act(Pool& pool, const PoolOrder& order, MonoTime now) {
   std::vector<std::string> words = {program, std::to_string(process->second.worker.process.pid()), pool.name,
                                     std::to_string(order.worker)};
   for (const uint64_t serial : order.serials) words.push_back(std::to_string(serial));
-  std::vector<std::string> variables = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  std::vector<char*> envp = {variables[0].data(), nullptr};
-
-  posix_spawn_file_actions_t files;
-  posix_spawnattr_t attributes;
-  ::posix_spawn_file_actions_init(&files);
-  ::posix_spawnattr_init(&attributes);
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO}) {
-    ::posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
-  }
-  ::posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
-  sigset_t all;
-  sigset_t none;
-  ::sigfillset(&all);
-  ::sigemptyset(&none);
-  ::posix_spawnattr_setsigdefault(&attributes, &all);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setpgroup(&attributes, 0);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-  Action action;
-  const int rc = ::posix_spawn(&action.pid, program.c_str(), &files, &attributes, argv.data(), envp.data());
-  ::posix_spawnattr_destroy(&attributes);
-  ::posix_spawn_file_actions_destroy(&files);
-  if (rc != 0) return world_.log.error(what + ": " + fail_errno("start", rc).error().message);
-  action.pidfd.reset(static_cast<int>(::syscall(SYS_pidfd_open, action.pid, 0)));
-  action.deadline = now + ACTION_TIMEOUT;
-  action.what = what;
-  if (!action.pidfd.valid() ||
-      !world_.loop.watch(action.pidfd.get(), world_.action_token | static_cast<uint32_t>(action.pid))) {
+  auto started = HelperProcess::start(program, std::move(words), {HELPER_PATH}, -1);
+  if (!started) return world_.log.error(what + ": " + started.error().message);
+  Action action{std::move(*started), now + ACTION_TIMEOUT, what};
+  const auto pid = static_cast<uint32_t>(action.process.pid());
+  if (!world_.loop.watch(action.process.pidfd(), world_.action_token | pid)) {
     action.deadline = now;  // it cannot be watched: ended at the next turn
   }
-  world_.log.note(what + " runs as pid " + std::to_string(action.pid));
+  world_.log.note(what + " runs as pid " + std::to_string(pid));
   actions_.push_back(std::move(action));
 }
 
 void Pools::action_event(uint32_t pid, MonoTime) {
   const auto it = std::find_if(actions_.begin(), actions_.end(),
-                               [&](const Action& one) { return static_cast<uint32_t>(one.pid) == pid; });
+                               [&](const Action& one) { return static_cast<uint32_t>(one.process.pid()) == pid; });
   if (it == actions_.end()) return;
-  int status = 0;
-  if (::waitpid(it->pid, &status, WNOHANG) != it->pid) return;
-  if (status != 0) world_.log.warn(it->what + " failed with status " + std::to_string(status));
-  world_.loop.unwatch(it->pidfd.get());
+  const auto end = it->process.reap();
+  if (!end) return;
+  if (!end->clean) world_.log.warn(it->what + " failed: it " + end->text());
+  world_.loop.unwatch(it->process.pidfd());
   actions_.erase(it);
 }
 
@@ -229,9 +211,8 @@ void Pools::end_slow_actions(MonoTime now) {
       continue;
     }
     world_.log.error(action.what + " had not ended in " + duration_text(ACTION_TIMEOUT) + " and is killed");
-    ::kill(-action.pid, SIGKILL);  // not reaped yet, so the number is still its group
-    ::waitpid(action.pid, nullptr, 0);
-    world_.loop.unwatch(action.pidfd.get());
+    action.process.kill_and_wait();
+    world_.loop.unwatch(action.process.pidfd());
     actions_.erase(actions_.begin() + static_cast<std::ptrdiff_t>(i));
   }
 }
@@ -241,17 +222,26 @@ void Pools::end_slow_actions(MonoTime now) {
 void Pools::worker_event(uint32_t number, MonoTime now) {
   const auto it = processes_.find(number);
   if (it == processes_.end()) return;
-  if (it->second.worker.report_watched) read_report(it->second);
+  if (it->second.worker.report_watched) read_report(number, it->second);
   if (it->second.worker.output_watched) read_output(number, it->second, now);
   reap(number, now);
 }
 
-void Pools::read_report(Process& process) {
+void Pools::read_report(uint64_t number, Process& process) {
   const auto report = process.worker.process.take_report();
   if (!report) return;
   world_.loop.unwatch(process.worker.process.report_fd());
   process.worker.report_watched = false;
-  if (!*report) process.worker.start_problem = report->error().message;
+  if (!*report) {
+    process.worker.start_problem = report->error().message;
+    return;
+  }
+  process.listener = process.worker.process.take_listener();
+  process.pool->alarm_problem.clear();
+  for (const SandboxStep& step : (*report)->steps) {
+    if (step.name == "alarms" && !step.holds) process.pool->alarm_problem = step.detail;
+  }
+  listen(number, process);
 }
 
 // One that prints faster than a round's share is not listened to until the next round, and waits.
@@ -277,7 +267,8 @@ void Pools::reap(uint64_t number, MonoTime now) {
   Pool& pool = *it->second.pool;
   const auto exit = worker.process.reap();
   if (!exit) return;
-  if (worker.report_watched) read_report(it->second);
+  if (worker.report_watched) read_report(number, it->second);
+  stop_listening(it->second);
   read_output(number, it->second, now);  // its last words
   worker.output.finish(who(pool, number), world_.log);
   for (const auto& [watched, fd] :
@@ -293,6 +284,8 @@ void Pools::reap(uint64_t number, MonoTime now) {
   const auto known = pool.keeper.workers().find(number);
   const bool expected = known != pool.keeper.workers().end() && !known->second.end_cause.empty();
   if (!expected) pool.last_failure = "worker " + std::to_string(number) + " " + end.text;
+  world_.alarms.program_ended(it->second.program, exit->text(), now);
+  if (exit->signal == SIGSYS) book_unseen(number, it->second, now);
   note_end(number, it->second, *exit, end.text, out_of_memory, now);
   pool.keeper.ended(number, end, now);
   run(pool, now);  // says it, while who() still knows the process id

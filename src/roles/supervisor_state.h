@@ -23,6 +23,7 @@
 #include "src/config/tree.h"
 #include "src/config/watch.h"
 #include "src/roles/supervisor.h"
+#include "src/roles/supervisor_alarms.h"
 #include "src/roles/supervisor_pools.h"
 
 #include <cstdint>
@@ -46,7 +47,19 @@ class Supervisor {
 
  private:
   // What stands behind an event token; the low half is a role's serial.
-  enum class Source : uint32_t { SIGNALS = 1, CONTROL, WATCH, PIDFD, CHANNEL, WORKER, ACTION };
+  enum class Source : uint32_t {
+    SIGNALS = 1,
+    CONTROL,
+    WATCH,
+    PIDFD,
+    CHANNEL,
+    WORKER,
+    ACTION,
+    LISTENER,
+    PROGRAM,
+    ALARM,
+    TEST
+  };
 
   // How a kind of role fares over its processes.
   struct RoleRecord {
@@ -162,6 +175,7 @@ class Supervisor {
   void command_rotate(const ControlRequest& request, const Json& body);
   void command_pools(const ControlRequest& request, const Json& body);
   void command_killers(const ControlRequest& request, const Json& body);
+  void command_alarms(const ControlRequest& request, const Json& body);
   void command_restart_server(const ControlRequest& request, const Json& body);
   void ask_role(const ControlRequest& request, std::string_view role, MessageKind kind, const std::string& payload);
   void take_reply(const RoleProcess& role, const ChannelMessage& message);
@@ -179,7 +193,7 @@ class Supervisor {
   [[nodiscard]] Json role_json(const RoleProcess& role) const;
   [[nodiscard]] Json config_json() const;
   [[nodiscard]] Json counters_json() const;
-  [[nodiscard]] Json requests_json() const;
+  [[nodiscard]] Json requests_json(Duration older = {}) const;
   [[nodiscard]] std::vector<std::string> weaker() const;
 
   SupervisorOptions options_;
@@ -210,7 +224,8 @@ class Supervisor {
 
   std::vector<std::unique_ptr<RoleProcess>> roles_;
   DeathList deaths_;
-  std::optional<Pools> pools_;  // the worker processes
+  std::optional<Alarms> alarms_;  // what workers tried, and what they run
+  std::optional<Pools> pools_;    // the worker processes
   RoleRecord server_record_, logd_record_;
   uint32_t next_serial_ = 1;
   uint32_t next_message_ = 1;

@@ -29,6 +29,7 @@ std::vector<std::string> Supervisor::weaker() const {
       if (!step.holds && std::find(out.begin(), out.end(), line) == out.end()) out.push_back(line);
     }
   }
+  for (std::string& line : pools_->weaker()) out.push_back(std::move(line));
   return out;
 }
 
@@ -95,6 +96,7 @@ Json Supervisor::status_json() {
           {"listeners", listeners},
           {"roles", roles},
           {"pools", pools_->list()},
+          {"alarms", alarms_->status()},
           {"server", fate(server_record_)},
           {"logd", fate(logd_record_)},
           {"weaker", weaker()},
@@ -135,11 +137,12 @@ Json Supervisor::counters_json() const {
           {"counters", total}, {"help", help},      {"reactors", by_reactor}};
 }
 
-Json Supervisor::requests_json() const {
+Json Supervisor::requests_json(Duration older) const {
   Json out = Json::array();
   for (const auto& role : roles_) {
     if (role->role != "server") continue;
     for (const InFlightRequest& request : journals_->in_flight(role->journal_set)) {
+      if (now_ - request.begin < older) continue;
       if (out.size() >= REQUESTS_SHOWN) return out;
       Json moments = Json::object();
       for (size_t i = 0; i < MOMENT_COUNT; ++i) {

@@ -299,3 +299,8 @@ def test_programs_on_the_worker_library(apps):
 def test_static_files_beside_applications(apps):
     status, page = Browser(apps.port).get("/apps.html")
     assert status == 200 and "/flask/" in page
+
+
+def test_nothing_that_the_applications_did_was_an_alarm(apps):
+    """The last: after all that the others asked for."""
+    assert json.loads(apps.cli("alarm", "list", "--json").stdout)["alarms"] == []

@@ -16,7 +16,7 @@ HANG_EVERY = 10  # a hang costs ping_timeout
 
 # How the last request, or a signal from outside, ends the worker: (kind, signal, exit code).
 BY_REQUEST = {"crash": ("signal", "SIGABRT", None), "segv": ("signal", "SIGSEGV", None), "exit3": ("exit", None, 3),
-              "leave": ("exit", None, 0), "forbidden": ("sandbox", "SIGSYS", None), "grow": ("memory", "SIGKILL", None)}
+              "leave": ("exit", None, 0), "forbidden": ("sandbox", "SIGKILL", None), "grow": ("memory", "SIGKILL", None)}
 BY_SIGNAL = {signal.SIGKILL: ("signal", "SIGKILL", None), signal.SIGSEGV: ("signal", "SIGSEGV", None),
              signal.SIGABRT: ("signal", "SIGABRT", None), signal.SIGSTOP: ("hang", "SIGKILL", None)}
 

@@ -10,6 +10,7 @@
  *   …/crash   aborts
  *   …/segv    writes where nothing may be written
  *   …/forbidden  makes a system call that no sandbox allows
+ *   …/shell   tries to become a shell, and answers with the errno of that
  *   …/exit3   exits with code 3
  *   …/leave   exits with code 0
  *   …/grow    takes 64 MiB more
@@ -21,6 +22,7 @@
  * until …/init was asked. */
 #include "pool/sdk/penstock_worker.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +86,13 @@ static void request(penstock_exchange* exchange, void* context) {
   if (ends_with(path, "/crash")) abort();
   if (ends_with(path, "/segv")) memset(mmap(0, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1, 4096);
   if (ends_with(path, "/forbidden")) syscall(SYS_keyctl, 0, 0, 0, 0, 0);
+  if (ends_with(path, "/shell")) {
+    char* const words[] = {"/bin/sh", "-c", "exit 0", 0};
+    char text[32];
+    execve(words[0], words, &words[3]);
+    penstock_answer(exchange, 200, 0, 0, text, (size_t)snprintf(text, sizeof text, "errno %d\n", errno));
+    return;
+  }
   if (ends_with(path, "/exit3")) _exit(3);
   if (ends_with(path, "/leave")) _exit(0);
   if (ends_with(path, "/grow")) {
