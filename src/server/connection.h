@@ -32,7 +32,7 @@ enum class ConnectionState : uint8_t {
 };
 
 // Why the connection's deadline stands where it does; names the journal reason when it passes.
-enum class DeadlineKind : uint8_t { IDLE, HEADER, BODY, LINGER };
+enum class DeadlineKind : uint8_t { IDLE, HEADER, BODY, LINGER, DRAIN };
 
 struct Connection {
   Connection() {}  // NOLINT: keeps the pool from zeroing what is written before it is read

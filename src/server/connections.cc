@@ -110,9 +110,8 @@ size_t drain_body(Core& core, Connection& c, std::string_view bytes) {
   }
   c.drained_bytes += used;
   if (done) {
-    c.state = ConnectionState::READING;
     c.body = BodyKind::NONE;
-    set_deadline(core, c, DeadlineKind::IDLE, core.config->settings.limits_idle_timeout);
+    await_request(core, c);
     return used;
   }
   if (c.drained_bytes > core.config->settings.limits_drain_bytes) {
@@ -223,6 +222,16 @@ void set_deadline(Core& core, Connection& c, DeadlineKind kind, Duration from_no
   core.wheel.arm(c.timer, due);
 }
 
+void await_request(Core& core, Connection& c) {
+  const Settings& settings = core.config->settings;
+  c.state = ConnectionState::READING;
+  if (core.draining) {
+    set_deadline(core, c, DeadlineKind::DRAIN, settings.server_drain_idle_timeout);
+  } else {
+    set_deadline(core, c, DeadlineKind::IDLE, settings.limits_idle_timeout);
+  }
+}
+
 void connection_accepted(Core& core, const TransportEvent& event) {
   core.counters.connections_accepted.add();
   Connection* taken = core.connections.take();
@@ -250,7 +259,7 @@ void connection_accepted(Core& core, const TransportEvent& event) {
   core.by_handle[event.conn.index] = &c;
   core.counters.connections_open.add();
   const Settings& settings = core.config->settings;
-  set_deadline(core, c, DeadlineKind::IDLE, settings.limits_idle_timeout);
+  await_request(core, c);
   const auto admission =
       core.shared.limiter.enter(c.peer, settings.limits_connections, settings.limits_connections_per_client);
   c.counted_per_client = admission.counted_per_client;
@@ -347,6 +356,8 @@ void connection_sent(Core& core, Connection& c) {
   } else if (c.state == ConnectionState::CLOSING) {
     close_or_linger(core, c);
     return;
+  } else if (c.state == ConnectionState::READING && !c.slot.valid()) {
+    await_request(core, c);  // the peer's time to ask again begins here
   }
   connection_go_on(core, c);
 }
@@ -417,8 +428,7 @@ void connection_answered(Core& core, Connection& c, const Exchange& exchange) {
     }
     set_deadline(core, c, DeadlineKind::BODY, core.config->settings.limits_body_timeout);
   } else {
-    c.state = ConnectionState::READING;
-    set_deadline(core, c, DeadlineKind::IDLE, core.config->settings.limits_idle_timeout);
+    await_request(core, c);
   }
   mark_for_flush(core, c);
 }
@@ -455,9 +465,7 @@ void flush_all(Core& core) {
 }
 
 void drain_connection(Core& core, Connection& c) {
-  if (c.state == ConnectionState::READING && !c.slot.valid() && c.sending == nullptr && c.filling == nullptr) {
-    end_connection(core, c, EndKind::CLOSE, Reason::NONE);
-  }
+  if (c.state == ConnectionState::READING && !c.slot.valid()) await_request(core, c);
   // All others: connection_answered() sees core.draining.
 }
 

@@ -41,7 +41,11 @@ enum class EndKind : uint8_t { CLOSE, RESET };
 // Ends it now; an exchange in flight is abandoned (its journal record closed with `why`).
 void end_connection(Core& core, Connection& connection, EndKind kind, Reason why);
 
-// Stops taking requests on it: idle ones end now, others after their answer.
+// It waits for a request now, and not for ever. While the server drains, a close that crosses a request on its way
+// would lose it: who asks often asks soon, and is answered and told to close.
+void await_request(Core& core, Connection& connection);
+
+// Ends it with its next answer; or, where no request comes, after server.drain_idle_timeout.
 void drain_connection(Core& core, Connection& connection);
 
 // Sets when and why the connection's patience ends.

@@ -42,6 +42,7 @@ void expire(Core& core, Connection& c) {
       end_connection(core, c, EndKind::CLOSE, Reason::TIMER_CONNECTION_IDLE);
       return;
     case DeadlineKind::IDLE:
+      if (c.sending != nullptr) return await_request(core, c);  // it is being answered: that is for the send rate
       core.counters.timeouts_idle.add();
       end_connection(core, c, EndKind::CLOSE, Reason::TIMER_CONNECTION_IDLE);
       return;
@@ -51,6 +52,10 @@ void expire(Core& core, Connection& c) {
       return;
     case DeadlineKind::LINGER:
       core.counters.timeouts_linger.add();
+      end_connection(core, c, EndKind::CLOSE, Reason::NONE);
+      return;
+    case DeadlineKind::DRAIN:
+      if (c.sending != nullptr) return await_request(core, c);
       end_connection(core, c, EndKind::CLOSE, Reason::NONE);
       return;
   }

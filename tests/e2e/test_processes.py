@@ -183,6 +183,39 @@ def test_drain_under_load_loses_no_answer(make, transport):
     assert answers[0] > 50 and not broken
 
 
+def test_a_server_is_replaced_by_command_under_load_and_no_request_is_lost(make, transport):
+    """Connections that are used again and again, and new ones: each request is answered, by the old or the new server."""
+    server = make(ONE_SITE + "server.drain_idle_timeout = 10s\n", files={"a.txt": "a" * 5000}, transport=transport)
+    lost, answers, stopping = [], [0], threading.Event()
+
+    def ask(keep):
+        while not stopping.is_set():
+            try:
+                with server.connect() as connection:
+                    for _ in range(keep):
+                        response = connection.request("/a.txt")
+                        assert response.body == b"a" * 5000
+                        answers[0] += 1
+                        if response.get("connection", "").lower() == "close":
+                            break
+            except (OSError, Closed) as error:
+                lost.append(error)
+
+    threads = [threading.Thread(target=ask, args=(keep,)) for keep in (1, 1, 1000, 1000, 1000, 1000)]
+    for thread in threads:
+        thread.start()
+    servers = {server.role("server")}
+    for _ in range(5):
+        seen = answers[0]
+        wait_until(lambda: answers[0] > seen + 50, what="the load is on")
+        server.cli("restart-server")
+        servers.add(server.role("server"))
+    stopping.set()
+    for thread in threads:
+        thread.join()
+    assert len(servers) > 3 and lost == []
+
+
 def test_a_crash_report_names_the_requests_that_were_open(make, transport):
     server = make(ONE_SITE + "limits.header_timeout = 60s\n", files={"big.bin": b"x" * (32 << 20)}, transport=transport)
     connection = server.connect()
