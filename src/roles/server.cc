@@ -95,7 +95,7 @@ Status ServerRole::start() {
   // Before anybody is served: who got an answer may ask the supervisor about this server.
   Status told = channel_.send_wait(MessageKind::READY, 0,
                                    encode_ready(ready_report(*entered, process_.transport_name())), SEND_PATIENCE);
-  if (told) process_.set_listeners(take_listeners(start->listeners));
+  if (told) (void)process_.set_listeners(take_listeners(start->listeners));  // none is taken away yet
   return told;
 }
 
@@ -153,7 +153,9 @@ void ServerRole::obey_config(ChannelMessage message) {
     return refuse("this process cannot reach the new roots; its sandbox cannot be widened");
   }
   if (!process_.apply(*tree, notes_)) return refuse("a reactor does not take over the new configuration");
-  process_.set_listeners(take_listeners(config->listeners));
+  if (!process_.set_listeners(take_listeners(config->listeners))) {
+    notes_.push_back("a reactor does not let go of the addresses that were taken away");
+  }
   tell_all();
   (void)channel_.send_wait(MessageKind::CONFIG_OK, id, {}, SEND_PATIENCE);
 }

@@ -207,7 +207,7 @@ Status ServerProcess::start(std::vector<std::string>& notes) {
   return {};
 }
 
-void ServerProcess::set_listeners(std::vector<ServerListener> wanted) {
+bool ServerProcess::set_listeners(std::vector<ServerListener> wanted) {
   Parts& parts = *parts_;
   const auto for_reactors = [&](const ServerListener& listener, ReactorMessage message) {
     for (uint32_t i = 0; i < parts.inboxes.size(); ++i) {
@@ -222,7 +222,6 @@ void ServerProcess::set_listeners(std::vector<ServerListener> wanted) {
       continue;
     }
     for_reactors(*old, {.kind = ReactorMessage::Kind::REMOVE_LISTENER, .listener = old->id});
-    // Its descriptor stays open until the reactors have let go of it: as long as this process, at most a few.
     parts.retired_listeners.push_back(std::move(old->fd));
     old = parts.listeners.erase(old);
   }
@@ -232,6 +231,11 @@ void ServerProcess::set_listeners(std::vector<ServerListener> wanted) {
                  {.kind = ReactorMessage::Kind::ADD_LISTENER, .listener = listener.id, .fd = listener.fd.get()});
     parts.listeners.push_back(std::move(listener));
   }
+  if (parts.retired_listeners.empty()) return true;
+  // The turn that obeys, and the polls that may still bring connections.
+  if (!turn_over() || !turn_over() || !turn_over()) return false;
+  parts.retired_listeners.clear();
+  return true;
 }
 
 bool ServerProcess::apply(const Tree& tree, std::vector<std::string>& notes) {
@@ -279,10 +283,9 @@ void ServerProcess::maintain() {
 }
 
 bool ServerProcess::drain() {
-  set_listeners({});
+  const bool let_go = set_listeners({});
   parts_->post_all(ReactorMessage::Kind::DRAIN);
-  // The turn that obeys, and the polls that may still bring connections.
-  return turn_over() && turn_over() && turn_over();
+  return let_go && turn_over();
 }
 
 void ServerProcess::accept_again() { parts_->post_all(ReactorMessage::Kind::ACCEPT_AGAIN); }

@@ -53,8 +53,10 @@ class ServerProcess {
 
   // Makes the threads. Nothing is accepted before set_listeners().
   [[nodiscard]] Status start(std::vector<std::string>& notes);
-  // The whole wanted table: opens what is new (takes over its descriptor), lets go of what is missing.
-  void set_listeners(std::vector<ServerListener> wanted);
+  // The whole wanted table: opens what is new (takes over its descriptor), lets go of what is missing and closes it:
+  // a socket that nobody accepts from, yet still open, would keep clients waiting and its address taken. False: a
+  // reactor does not turn; what it holds is closed with the next call, or with the process.
+  bool set_listeners(std::vector<ServerListener> wanted);
 
   // A new generation, in force on every reactor when it returns true. False: a reactor does not turn.
   [[nodiscard]] bool apply(const Tree& tree, std::vector<std::string>& notes);
