@@ -49,6 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const Body pieces = decode(text, limits, &prng);
   ASSERT(whole.state == pieces.state && whole.error == pieces.error);
   ASSERT(whole.data == pieces.data && whole.consumed == pieces.consumed);
+  ASSERT((whole.state == ChunkState::BAD) == (reason_status(whole.error) >= 400));
   if (whole.state == ChunkState::DONE) ASSERT(text.substr(0, whole.consumed).ends_with("\r\n\r\n"));
   return 0;
 }

@@ -1,5 +1,5 @@
 // Whatever the bytes: the SIMD parser and the plain one say the same, so do all ways of cutting the input, and a
-// head that is accepted keeps what RequestHead promises.
+// head that is accepted keeps what RequestHead promises; what is refused has a reason with an answer.
 
 #include "src/base/assert.h"
 #include "src/base/prng.h"
@@ -31,6 +31,7 @@ Answer answer_of(const RequestParser& parser, ParseState state) {
 void check_same(const Answer& a, const RequestHead& a_head, std::string_view a_input, const Answer& b,
                 const RequestHead& b_head, std::string_view b_input) {
   ASSERT(a.state == b.state && a.error == b.error && a.consumed == b.consumed);
+  ASSERT((a.state == ParseState::BAD) == (reason_status(a.error) >= 400));
   if (a.state == ParseState::COMPLETE) ASSERT(same_head(a_head, a_input, b_head, b_input));
   if (a.state == ParseState::BAD) ASSERT(same_refused(a_head, a_input, b_head, b_input));
 }

@@ -49,6 +49,7 @@ TEST_P(RequestSplit, does_not_change_the_answer) {
     const std::string text = corpus.next();
     const Parsed whole = parse_text(text, limits);
     ++answers[static_cast<size_t>(whole.state)];
+    ASSERT_EQ(whole.state == ParseState::BAD, reason_status(whole.error) >= 400) << "no reason: " << shown(text);
 
     std::string_view decided_in;
     const Answer bytewise = parse_bytewise(text, limits, head, even, odd, decided_in);
