@@ -7,6 +7,7 @@
 
 #include "src/base/assert.h"
 #include "src/base/handle.h"
+#include "src/base/reserve.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -22,9 +23,7 @@ class FixedPool {
   explicit FixedPool(uint32_t count_max) : count_max_(count_max) {
     ASSERT(count_max > 0 && count_max < UINT32_MAX);
     bytes_ = sizeof(Slot) * count_max;
-    void* memory = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    ASSERT(memory != MAP_FAILED);
-    slots_ = static_cast<Slot*>(memory);
+    slots_ = static_cast<Slot*>(reserve_memory(bytes_));
   }
   FixedPool(const FixedPool&) = delete;
   FixedPool& operator=(const FixedPool&) = delete;

@@ -10,12 +10,11 @@
 namespace penstock {
 namespace {
 
-constexpr uint32_t SLOT_COUNT_MAX = 1U << 20;
 constexpr uint64_t RING_BYTES_MAX = 1ULL << 30;
 static_assert(sizeof(Counters) <= SLOTS_OFFSET - COUNTERS_OFFSET, "the counters outgrew their pages");
 
 bool geometry_ok(uint64_t slot_count, uint64_t ring_bytes) {
-  return slot_count >= 1 && slot_count <= SLOT_COUNT_MAX && ring_bytes >= RING_BYTES_MIN &&
+  return slot_count >= 1 && slot_count <= JOURNAL_SLOTS_MAX && ring_bytes >= RING_BYTES_MIN &&
          ring_bytes <= RING_BYTES_MAX && std::has_single_bit(ring_bytes);
 }
 

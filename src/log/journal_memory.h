@@ -19,6 +19,8 @@
 
 namespace penstock {
 
+inline constexpr uint32_t JOURNAL_SLOTS_MAX = 1U << 20;  // of one reactor
+
 struct JournalGeometry {
   uint32_t reactor = 0;
   uint64_t instance = 0;

@@ -26,7 +26,8 @@ constexpr int EXIT_CONFIG = 2;
 constexpr Duration DRAIN_GRACE = seconds(1);  // the role ends its drain by itself; this is for one that does not
 constexpr Duration LOGD_FLUSH = seconds(10);  // for logd to write what the rings still hold
 
-// Journal slots are requests in flight: every connection may have one. They cost memory once used.
+// Journal slots are requests in flight: every connection may have one, up to a million a reactor; one more is
+// answered 503 and counted. They cost memory once used.
 constexpr uint32_t SLOTS_MIN = 1024;
 
 uint32_t usable_cores() {
@@ -146,7 +147,8 @@ Status Supervisor::start_resources() {
   }
 
   if (::getrandom(&instance_, sizeof instance_, 0) != sizeof instance_) return fail_errno("getrandom");
-  const uint32_t slots = std::max(SLOTS_MIN, (settings.server_connections_max + reactors_ - 1) / reactors_);
+  const uint32_t slots =
+      std::clamp((settings.server_connections_max + reactors_ - 1) / reactors_, SLOTS_MIN, JOURNAL_SLOTS_MAX);
   auto journals = JournalSets::create(reactors_, instance_, slots);
   if (!journals) return std::unexpected(journals.error());
   journals_.emplace(std::move(*journals));

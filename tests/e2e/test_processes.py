@@ -308,6 +308,20 @@ def test_an_address_in_use_is_said_in_one_line():
         server.process = None
 
 
+def test_as_many_connections_as_the_key_allows_can_be_reserved(make):
+    server = make(ONE_SITE + "server.connections_max = 4194304\nserver.reactors = 1\n", files={"a.txt": "a"})
+    assert server.fetch("/a.txt").body == b"a"
+
+
+def test_address_space_that_is_not_granted_is_said_in_one_line():
+    """As vm.overcommit_memory = 2 refuses it, or ulimit -v."""
+    with Instance(ONE_SITE, wrapper=["prlimit", "--as=600000000"]) as server:
+        server.start(wait=False)
+        assert server.process.wait(20) == 1
+        assert re.search(r"cannot reserve \d+ MiB of address space.*server.connections_max", server.output()), server.output()
+        server.process = None
+
+
 def test_serve_serves_a_folder(make):
     server = make(start=False, files={"index.html": "home", "a.txt": "a"})
     server.command = [BINARY, "serve", server.www, "--listen", f"127.0.0.1:{server.port}", "--set", "server.header=none"]
