@@ -1,8 +1,11 @@
 #include "src/config/watch.h"
 
+#include <cerrno>
 #include <climits>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -82,6 +85,14 @@ Result<bool> ConfigWatch::changed() {
     changed = changed || seen->changed;
   }
   return changed && !target.empty();
+}
+
+bool ConfigWatch::hold_still(UniqueFd& hold) const {
+  hold.reset(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!hold.valid()) return true;  // whoever reads it says why
+  // Who opens it now makes the kernel tell us: by a signal that is ignored, not by SIGIO, which would end us.
+  if (::fcntl(hold.get(), F_SETSIG, SIGURG) != 0) return true;
+  return ::fcntl(hold.get(), F_SETLEASE, F_RDLCK) == 0 || errno != EAGAIN;
 }
 
 Result<ConfigWatch::Drained> ConfigWatch::drain() {

@@ -3,7 +3,8 @@
 // One inotify descriptor over the file's directory (so that rename-replace, as editors and packagers do it, is seen)
 // and, where the path is a symbolic link, over its target's directory and any swap of the link in between. Poll fd()
 // for reading, then ask changed(). Links among the path's directories are not followed by the watch. A file being
-// written is not reported before it is closed, so that no half of it is read. No thread, no clock, no retry loop.
+// written is not reported before it is closed, and can be held still, so that no half of it is read. No thread, no
+// clock, no retry loop.
 #pragma once
 
 #include "src/base/result.h"
@@ -28,6 +29,13 @@ class ConfigWatch {
   // A deleted file is no change: what runs goes on. Error: the directory has gone (the watch then sleeps until
   // rearm() succeeds).
   Result<bool> changed();
+
+  // Call it when changed() says so, and read the file as long as `hold` lives: a change may be seen when the next one
+  // has begun, and the half of a configuration is often a valid one. False: somebody has the file open for writing; ask
+  // again a little later, for the event of his close may come before the kernel has closed it. True: nobody has, and
+  // who opens it waits until `hold` is closed; only where the file system or our privileges allow no lease (fcntl(2))
+  // is it held by nothing.
+  [[nodiscard]] bool hold_still(UniqueFd& hold) const;
 
   // Sets the watches anew, on the same fd(), for instance after the directory came back; then the caller reads the
   // file himself, since no event tells of the time between.

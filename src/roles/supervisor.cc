@@ -220,7 +220,7 @@ void Supervisor::dispatch(const EventLoop::Ready& ready) {
     case Source::WATCH: {
       const auto changed = watch_->changed();
       if (!changed) log_.warn("configuration file: " + changed.error().message);
-      if (changed.value_or(false)) reload_file("file " + options_.config_file);
+      if (changed.value_or(false)) reload_watched();
       return;
     }
     case Source::PIDFD:
@@ -251,6 +251,7 @@ MonoTime Supervisor::next_deadline() const {
   }
   for (const auto& [id, query] : queries_) next = std::min(next, query.deadline);
   if (change_) next = std::min(next, change_->deadline);
+  next = std::min(next, reload_at_);
   return next;
 }
 
@@ -261,6 +262,7 @@ void Supervisor::run_timers(MonoTime now) {
   pools_->run_timers(now);
   alarms_->run_timers(now);
   change_timer(now);
+  if (reload_at_ <= now) reload_watched();
   for (auto it = queries_.begin(); it != queries_.end();) {
     if (it->second.deadline > now) {
       ++it;

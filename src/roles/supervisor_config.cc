@@ -16,6 +16,7 @@ constexpr Duration SERVER_CONFIG_TIMEOUT = seconds(10);  // a large configuratio
 constexpr Duration SERVER_START_TIMEOUT = seconds(65);   // longer than a start may take: that ends it first
 constexpr Duration LOGD_TIMEOUT = seconds(5);
 constexpr Duration LOGD_FLUSH = seconds(10);
+constexpr Duration WRITING_CHECK = milliseconds(50);
 constexpr size_t CHANGES_SHOWN = 5;
 
 std::string change_text(const std::vector<TreeChange>& changes) {
@@ -46,6 +47,13 @@ void Supervisor::reload_file(const std::string& who) {
   }
   parsed.assignments.insert(parsed.assignments.end(), options_.overlay.begin(), options_.overlay.end());
   ask_change({ChangeRequest::Kind::REPLACE, std::move(parsed.assignments), std::nullopt, who, 0});
+}
+
+void Supervisor::reload_watched() {
+  UniqueFd hold;
+  const bool still = watch_->hold_still(hold);
+  reload_at_ = still ? MonoTime::never() : now_ + WRITING_CHECK;
+  if (still) reload_file("file " + options_.config_file);
 }
 
 void Supervisor::ask_change(ChangeRequest request) {

@@ -147,6 +147,7 @@ class Supervisor {
 
   // --- supervisor_config.cc: changes of the configuration
   void reload_file(const std::string& who);
+  void reload_watched();  // reload_file() once nobody is writing it
   void ask_change(ChangeRequest request);
   void pump_changes();
   [[nodiscard]] bool begin_change(ChangeRequest& request);  // false: it must wait
@@ -219,7 +220,8 @@ class Supervisor {
   Tree tree_;
   ConfigHistory history_;
   std::optional<ConfigWatch> watch_;
-  std::string config_problem_;  // why the file as it is now is not in force; "" when it is
+  MonoTime reload_at_ = MonoTime::never();  // the file has changed and was being written: look again
+  std::string config_problem_;              // why the file as it is now is not in force; "" when it is
   WallTime config_loaded_;
 
   std::vector<std::unique_ptr<RoleProcess>> roles_;

@@ -168,6 +168,21 @@ def test_a_file_written_in_place_is_applied(make):
     wait_until(lambda: server.cli("sysctl", "cache.admit_hits").stdout == "cache.admit_hits = 4\n", what="the new line is in effect")
 
 
+def test_a_file_that_is_being_written_is_not_read_before_it_is_whole(make):
+    """Half of a configuration is often a valid one: without its first lines it would be served at another address."""
+    server = make()
+    before = server.generation()
+    site = server.fill(ONE_SITE)
+    whole = server.base + site + "limits.segments = 77\n"
+    with open(server.file, "w") as writer:
+        with open(server.file, "a") as other:
+            other.write(site)  # and its close is told
+        writer.write(whole)
+    wait_until(lambda: "limits.segments = 77" in server.cli("sysctl", "limits.segments").stdout, what="the whole file is in force")
+    assert server.generation() == before + 1
+    assert reachable(server.port, "/")
+
+
 def test_an_invalid_file_changes_nothing_and_says_why(make):
     server = make(files={"a.txt": "a"})
     generation = server.generation()

@@ -75,6 +75,34 @@ TEST_F(ConfigWatchTest, a_file_written_in_place_counts_when_it_is_closed) {
   EXPECT_FALSE(changed(watch));
 }
 
+TEST_F(ConfigWatchTest, a_file_that_is_being_written_again_is_left_until_it_is_closed) {
+  write_file(file_, "a");
+  ConfigWatch watch = watch_file();
+  UniqueFd hold;
+  write_file(file_, "b");
+  {
+    const UniqueFd next = open_for_writing(file_);
+    EXPECT_TRUE(changed(watch)) << "it was closed once";
+    EXPECT_FALSE(watch.hold_still(hold)) << "but is empty now";
+  }
+  EXPECT_TRUE(changed(watch));
+  EXPECT_TRUE(watch.hold_still(hold));
+}
+
+TEST_F(ConfigWatchTest, who_would_write_waits_while_the_file_is_held) {
+  write_file(file_, "a");
+  const ConfigWatch watch = watch_file();
+  UniqueFd hold;
+  ASSERT_TRUE(watch.hold_still(hold));
+  UniqueFd writer(::open(file_.c_str(), O_WRONLY | O_TRUNC | O_NONBLOCK | O_CLOEXEC));
+  EXPECT_FALSE(writer.valid());
+  EXPECT_EQ(errno, EAGAIN);
+  EXPECT_EQ(fs::file_size(file_), 1U);
+  hold.reset();
+  writer.reset(::open(file_.c_str(), O_WRONLY | O_TRUNC | O_NONBLOCK | O_CLOEXEC));
+  EXPECT_TRUE(writer.valid());
+}
+
 TEST_F(ConfigWatchTest, a_rename_over_the_file_counts_again_and_again) {
   write_file(file_, "a");
   ConfigWatch watch = watch_file();
