@@ -251,6 +251,7 @@ uint64_t penstock_body_length(const penstock_exchange* exchange) { return exchan
 void penstock_pause(penstock_exchange* exchange) { wanted(exchange).paused = true; }
 void penstock_resume(penstock_exchange* exchange) {
   wanted(exchange).paused = false;
+  exchange->worker->resumed = true;
   sdk_list(*exchange);
 }
 void penstock_set_data(penstock_exchange* exchange, void* data) { exchange->data = data; }

@@ -127,12 +127,12 @@ void obey(penstock_worker& worker, SdkChannel& channel, const WorkerEvent& event
 }
 
 void advance_busy(SdkChannel& channel) {
-  std::vector<penstock_exchange*> due;
-  due.swap(channel.busy);
-  for (penstock_exchange* exchange : due) {
+  channel.due.swap(channel.busy);
+  for (penstock_exchange* exchange : channel.due) {
     exchange->listed = false;
     if (exchange->open) sdk_advance(*exchange);
   }
+  channel.due.clear();
 }
 
 bool run_posts(penstock_worker& worker) {
@@ -168,6 +168,7 @@ bool penstock_worker::turn(bool& did_something) {
     advance_busy(*channel);
     if (channel->link.flush()) ring(channel->bell);
   }
+  if (std::exchange(resumed, false)) did_something = true;
   if (stops < channels.size()) return true;
   if (!std::exchange(told_stopping, true) && callbacks.stopping != nullptr) {
     callbacks.stopping(context);

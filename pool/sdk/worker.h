@@ -19,6 +19,7 @@ struct SdkChannel {
   UniqueFd bell;  // the reactor's: rung when it sleeps
   std::vector<penstock_exchange> exchanges;
   std::vector<penstock_exchange*> busy;  // with something pending, or pieces to hand out
+  std::vector<penstock_exchange*> due;   // of busy, while they are advanced: kept, so that no turn allocates
   bool starving = false;                 // a send found no room
 };
 
@@ -41,6 +42,7 @@ struct penstock_worker {
   uint32_t open_exchanges = 0;
   uint32_t stops = 0;  // channels that have said STOP
   bool told_stopping = false;
+  bool resumed = false;  // an exchange was, whose body may be here: no message will tell of it
 
   std::mutex post_mutex;
   std::vector<std::pair<void (*)(void*), void*>> posts;

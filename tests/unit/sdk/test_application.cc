@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <poll.h>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -73,6 +74,12 @@ void write_big(Application& application, penstock_exchange* exchange) {
   penstock_end(exchange);
 }
 
+// Its answer waits for room, and only then its body may come.
+void write_before_reading(penstock_exchange* exchange) {
+  const std::string bytes(20'000, 'w');
+  if (penstock_write(exchange, bytes.data(), bytes.size()) == bytes.size()) penstock_resume(exchange);
+}
+
 void later(penstock_worker* worker, penstock_exchange* exchange, Application& application) {
   application.threads.emplace_back([worker, exchange] {
     penstock_post(
@@ -135,9 +142,12 @@ void request(penstock_exchange* exchange, void* context) {
     penstock_begin(exchange, 200, nullptr, 0, BIG_BYTES);
     return write_big(application, exchange);
   }
-  if (path == "/echo" || path == "/pause" || path == "/count") {
+  if (path == "/echo" || path == "/pause" || path == "/count" || path == "/write-first") {
     penstock_set_data(exchange, std::make_unique<std::string>().release());
-    return;
+    if (path != "/write-first") return;
+    penstock_pause(exchange);
+    penstock_begin(exchange, 200, nullptr, 0, PENSTOCK_UNKNOWN_LENGTH);
+    return write_before_reading(exchange);
   }
   answer(exchange, "not found", 404);
 }
@@ -149,10 +159,14 @@ void body(penstock_exchange* exchange, const char* bytes, size_t size, int last,
   if (last == 0) return;
   const std::unique_ptr<std::string> owned(kept);
   if (view(penstock_path(exchange)) == "/count") return answer(exchange, std::to_string(kept->size()));
+  if (view(penstock_path(exchange)) == "/write-first") return penstock_end(exchange);
   answer(exchange, *kept);
 }
 
-void writable(penstock_exchange* exchange, void* context) { write_big(*static_cast<Application*>(context), exchange); }
+void writable(penstock_exchange* exchange, void* context) {
+  if (view(penstock_path(exchange)) == "/write-first") return write_before_reading(exchange);
+  write_big(*static_cast<Application*>(context), exchange);
+}
 
 void cancelled(penstock_exchange* exchange, penstock_why_cancelled why, void* context) {
   Application& application = *static_cast<Application*>(context);
@@ -162,12 +176,25 @@ void cancelled(penstock_exchange* exchange, penstock_why_cancelled why, void* co
   const std::unique_ptr<std::string> owned(static_cast<std::string*>(penstock_data(exchange)));
 }
 
+// As a program with an event loop of its own does it.
+int run_in_steps(const penstock_callbacks& callbacks, Application& application) {
+  penstock_worker* worker = nullptr;
+  if (penstock_worker_open(&callbacks, &application, &worker) != 0) return 1;
+  while (penstock_worker_step(worker) != 0) {
+    pollfd waits{.fd = penstock_worker_fd(worker), .events = POLLIN, .revents = 0};
+    (void)::poll(&waits, 1, -1);
+  }
+  penstock_worker_close(worker);
+  return 0;
+}
+
 }  // namespace
 
-int run_test_application() {
+int run_test_application(bool in_steps) {
   Application application;
   const penstock_callbacks callbacks{
       .request = request, .body = body, .writable = writable, .cancelled = cancelled, .stopping = nullptr};
+  if (in_steps) return run_in_steps(callbacks, application);
   const int code = penstock_worker_run(&callbacks, &application);
   for (std::thread& thread : application.threads) thread.join();
   // As a thread does that still works for a request that was cancelled.

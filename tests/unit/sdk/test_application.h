@@ -3,7 +3,7 @@
 
 namespace penstock {
 
-// Runs until the front end says stop, as a worker's main() does.
-int run_test_application();
+// Runs until the front end says stop, as a worker's main() does; `in_steps`: with an event loop of its own.
+int run_test_application(bool in_steps = false);
 
 }  // namespace penstock

@@ -71,7 +71,7 @@ class WorkerProcess : public ::testing::Test {
       variable += std::to_string(fd) + " ";
     }
     ::setenv(PENSTOCK_WORKER_VARIABLE, variable.c_str(), 1);
-    if (program.empty()) ::_exit(run_test_application());
+    if (program.empty()) ::_exit(run_test_application(in_steps));
     for (const int fd : {server_half.get(), memory_.worker_half.get(), worker_bell_.get(), server_bell_.get()}) {
       ::fcntl(fd, F_SETFD, 0);
     }
@@ -225,6 +225,7 @@ class WorkerProcess : public ::testing::Test {
   std::map<uint64_t, Answer> answers;
   std::string order;
   bool grants = true;
+  bool in_steps = false;  // the test's own application has an event loop of its own
   SegmentShape shape = SHAPE;
   std::string program;                                           // to be executed; empty: the test's own application
   std::vector<std::string> arguments;                            // of program

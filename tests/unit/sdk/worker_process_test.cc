@@ -63,6 +63,25 @@ TEST_F(WorkerProcess, waits_for_room_in_the_arena_and_is_rung_for_it) {
   for (uint32_t i = 0; i < SHAPE.exchanges_max; ++i) EXPECT_EQ(answers[101 + i].body, std::string(60'000, 'm'));
 }
 
+class SteppingProcess : public WorkerProcess {
+ protected:
+  SteppingProcess() { in_steps = true; }
+};
+
+// What an application does when it hears of room may make more work, of which no message tells.
+TEST_F(SteppingProcess, does_what_came_up_while_it_made_use_of_room) {
+  grants = false;
+  (void)ask("/medium");
+  (void)ask("/medium");
+  const Handle exchange = ask("/write-first", {}, false, 4);
+  EXPECT_EQ(link_->send_body(exchange, "body", true), 4U);
+  flush();
+  ASSERT_TRUE(starves()) << "two answers fill the arena";
+  const uint64_t number = serial;
+  ASSERT_TRUE(until([&] { return answers[number].ended; })) << "its body came before the room, and is still there";
+  EXPECT_EQ(answers[number].body, std::string(20'000, 'w'));
+}
+
 TEST_F(WorkerProcess, sends_large_answers_of_many_exchanges_at_once) {
   for (uint32_t i = 0; i < SHAPE.exchanges_max; ++i) (void)ask(i % 2 == 0 ? "/big" : "/large");
   ASSERT_TRUE(until([&] { return order.size() == SHAPE.exchanges_max; }));
