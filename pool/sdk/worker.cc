@@ -2,6 +2,7 @@
 // pending, and ends when that is out.
 #include "pool/sdk/worker.h"
 
+#include "pool/sdk/spin.h"
 #include "src/base/assert.h"
 
 #include <cerrno>
@@ -11,15 +12,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <utility>
 
 namespace penstock {
 namespace {
 
-// How often an idle worker looks again before it sleeps, as long as looking pays: some ten microseconds.
-constexpr uint32_t SPINS_MAX = 2'000;
-constexpr uint32_t SPINS_MIN = 50;
 // A program with a loop of its own has other events, too: so many turns belong to one step.
 constexpr uint32_t TURNS_MAX = 16;
 
@@ -32,6 +31,26 @@ void ring(const UniqueFd& bell) {
 void hush(const UniqueFd& bell) {
   uint64_t count = 0;
   [[maybe_unused]] const ssize_t drained = ::read(bell.get(), &count, sizeof count);
+}
+
+// One system call for a sleep: an eventfd that is written again is a new edge, so that it never has to be read.
+// Invalid: there is no descriptor left for it.
+UniqueFd watch_bell(const UniqueFd& bell) {
+  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_event event{.events = EPOLLIN | EPOLLET, .data = {}};
+  if (epoll.valid() && ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, bell.get(), &event) != 0) epoll.reset();
+  return epoll;
+}
+
+void wait_for_bell(const UniqueFd& epoll, const UniqueFd& bell) {
+  if (epoll.valid()) {
+    epoll_event event{};
+    (void)::epoll_wait(epoll.get(), &event, 1, -1);
+    return;
+  }
+  pollfd waits{.fd = bell.get(), .events = POLLIN, .revents = 0};
+  (void)::poll(&waits, 1, -1);
+  hush(bell);
 }
 
 Result<std::vector<int>> descriptors() {
@@ -185,11 +204,28 @@ bool penstock_worker::may_wait() {
     if (channel->starving) may = channel->link.starve() && may;
   }
   const std::lock_guard lock(post_mutex);
-  return may && posts.empty();
+  asleep = may && posts.empty();
+  return asleep;
 }
 
 void penstock_worker::awake() {
+  {
+    const std::lock_guard lock(post_mutex);
+    asleep = false;
+  }
   for (const auto& channel : channels) channel->link.awake();
+}
+
+int penstock::sdk_step(penstock_worker& worker, bool hushes) {
+  if (hushes) hush(worker.bell);
+  worker.awake();
+  bool some = false;
+  for (uint32_t turns = 0; turns < TURNS_MAX; ++turns) {
+    if (!worker.turn(some)) return 0;
+    if (!some && worker.may_wait()) return 1;
+  }
+  ring(worker.bell);
+  return 1;
 }
 
 int penstock_worker_open(const penstock_callbacks* callbacks, void* context, penstock_worker** out) {
@@ -209,41 +245,24 @@ void penstock_worker_close(penstock_worker* worker) { const std::unique_ptr<pens
 
 int penstock_worker_fd(const penstock_worker* worker) { return worker->bell.get(); }
 
-int penstock_worker_step(penstock_worker* worker) {
-  hush(worker->bell);
-  worker->awake();
-  bool some = false;
-  for (uint32_t turns = 0; turns < TURNS_MAX; ++turns) {
-    if (!worker->turn(some)) return 0;
-    if (!some && worker->may_wait()) return 1;
-  }
-  ring(worker->bell);
-  return 1;
-}
+int penstock_worker_step(penstock_worker* worker) { return sdk_step(*worker, true); }
 
 int penstock_worker_run(const penstock_callbacks* callbacks, void* context) {
   // Never closed: threads whose requests were cancelled may still post, and nothing tells them that this has ended.
   static penstock_worker* worker = nullptr;
   if (penstock_worker_open(callbacks, context, &worker) != 0) return 1;
-  uint32_t spins_max = SPINS_MAX;
-  uint32_t spins = 0;
+  const UniqueFd sleep = watch_bell(worker->bell);
+  AdaptiveSpin spin;
   for (bool some = false; worker->turn(some);) {
     if (some) {
-      if (spins > 0) spins_max = std::min(spins_max * 2, SPINS_MAX);  // it paid
-      spins = 0;
+      spin.worked();
       continue;
     }
-    if (++spins < spins_max) {
+    if (spin.again()) {
       spin_once();
       continue;
     }
-    spins = 0;
-    spins_max = std::max(spins_max / 2, SPINS_MIN);
-    if (worker->may_wait()) {
-      pollfd waits{.fd = worker->bell.get(), .events = POLLIN, .revents = 0};
-      (void)::poll(&waits, 1, -1);
-      hush(worker->bell);
-    }
+    if (worker->may_wait()) wait_for_bell(sleep, worker->bell);
     worker->awake();
   }
   return 0;
@@ -253,5 +272,6 @@ void penstock_post(penstock_worker* worker, void (*call)(void*), void* argument)
   // Rung under the lock: once the call can run, the worker may end and take its eventfd with it.
   const std::lock_guard lock(worker->post_mutex);
   worker->posts.emplace_back(call, argument);
-  ring(worker->bell);
+  if (worker->asleep) ring(worker->bell);  // else it looks before it sleeps
+  worker->asleep = false;                  // once is enough
 }

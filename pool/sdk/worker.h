@@ -30,6 +30,9 @@ void sdk_finish(penstock_exchange& exchange);
 // Tells the application, if it still has the exchange.
 void sdk_cancel(penstock_exchange& exchange, penstock_why_cancelled why);
 void sdk_list(penstock_exchange& exchange);
+// penstock_worker_step(). `hushes`: fd() is read, as who polls it expects; who takes each write as an event does
+// without.
+int sdk_step(penstock_worker& worker, bool hushes);
 
 }  // namespace penstock
 
@@ -46,6 +49,7 @@ struct penstock_worker {
 
   std::mutex post_mutex;
   std::vector<std::pair<void (*)(void*), void*>> posts;
+  bool asleep = true;  // the bell is to be rung for a post: it waits, or has not begun
 
   // Everything there is to do now. False: stopped, and nothing is open.
   bool turn(bool& did_something);
