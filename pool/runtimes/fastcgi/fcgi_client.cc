@@ -13,6 +13,7 @@ namespace {
 
 constexpr Duration IDLE_MAX = seconds(2);
 constexpr Duration IDLE_LOOK = milliseconds(100);
+constexpr Duration STARVED_AFTER = milliseconds(100);
 constexpr Duration SETTLE_STEP = seconds(1);
 constexpr Duration ASK_WAIT = seconds(1);
 constexpr Duration FULL_WAIT = milliseconds(20);
@@ -293,10 +294,12 @@ void FcgiClient::look_at_idle(FcgiConnection& connection) {
 }
 
 // A new connection that nobody has answered may be one that nobody has accepted, because kept ones take up the
-// processes of the application. To close one for nothing costs little.
+// processes of the application. To close one for nothing costs little;
+// before it has waited for a while, though, it costs each of them.
 bool FcgiClient::somebody_starves() const {
-  return std::ranges::any_of(connections_, [this](const auto& connection) {
-    return connection.get() != asking_ && !connection->heard() && !connection->requests().empty();
+  const MonoTime before = loop_.now() - STARVED_AFTER;
+  return std::ranges::any_of(connections_, [this, before](const auto& connection) {
+    return connection.get() != asking_ && connection->silent_since(before);
   });
 }
 

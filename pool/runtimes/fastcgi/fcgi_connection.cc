@@ -1,5 +1,5 @@
 // Invariants: after lose() nothing is read, written or watched; in_ is understood up to in_at_, and further only while
-// no answer is full.
+// no answer is full; holding_ is null but within process().
 #include "pool/runtimes/fastcgi/fcgi_connection.h"
 
 #include "src/base/assert.h"
@@ -15,7 +15,7 @@ namespace penstock {
 namespace {
 
 constexpr size_t OUT_MAX = 64 * 1'024;  // of bodies that the application has not taken; then they are held back
-constexpr size_t READ_BYTES = 64 * 1'024;
+constexpr size_t READ_BYTES = 32 * 1'024;
 constexpr int READS_MAX = 4;  // in a turn; others have work, too
 
 }  // namespace
@@ -97,6 +97,7 @@ void FcgiConnection::ask_values() {
 void FcgiConnection::begin(FcgiRequest& request) {
   uint16_t id = 1;
   while (requests_.contains(id)) ++id;
+  if (requests_.empty()) asked_at_ = host_.loop.now();
   requests_.emplace(id, &request);
   request.connection = this;
   request.id = id;
@@ -170,33 +171,45 @@ void FcgiConnection::flush() {
 
 // --- from the application ---------------------------------------------------------------------
 
+// Until a read brings less than there was room for: then there was no more, and epoll tells of what comes.
 void FcgiConnection::read() {
+  if (in_ == nullptr) in_ = std::make_unique_for_overwrite<char[]>(READ_BYTES);
   for (int reads = 0; reads < READS_MAX && !lost_ && !stalled(); ++reads) {
-    ASSERT(in_at_ == in_.size());
-    in_.resize(READ_BYTES);
-    in_at_ = 0;
+    ASSERT(in_at_ == in_end_);
     ssize_t size = 0;
     do {
-      size = ::recv(socket_.get(), in_.data(), in_.size(), 0);
+      size = ::recv(socket_.get(), in_.get(), READ_BYTES, 0);
     } while (size < 0 && errno == EINTR);
     const int error = size < 0 ? errno : 0;
-    in_.resize(size > 0 ? static_cast<size_t>(size) : 0);
+    in_at_ = 0;
+    in_end_ = size > 0 ? static_cast<size_t>(size) : 0;
     if (error == EAGAIN) return;
     if (size < 0) return lose("broke its connection: " + fail_errno("recv", error).error().message);
     if (size == 0) return lose("closed its connection in the middle of a request");
+    const bool more = in_end_ == READ_BYTES;
     process();
+    if (!more) return;
   }
 }
 
 void FcgiConnection::process() {
-  while (!lost_ && !stalled() && in_at_ < in_.size()) {
+  while (!lost_ && !stalled() && in_at_ < in_end_) {
     size_t consumed = 0;
     FcgiPiece piece;
-    const FcgiReader::State state = reader_.next(std::string_view(in_).substr(in_at_), consumed, piece);
+    const FcgiReader::State state = reader_.next({in_.get() + in_at_, in_end_ - in_at_}, consumed, piece);
     in_at_ += consumed;
-    if (state == FcgiReader::State::BAD) return lose("speaks another version of FastCGI, or something else");
-    if (state == FcgiReader::State::PIECE && !take(piece)) return;
+    if (state == FcgiReader::State::BAD) lose("speaks another version of FastCGI, or something else");
+    if (state == FcgiReader::State::PIECE && !take(piece)) break;
   }
+  show_held();
+}
+
+// What is not whole is not kept waiting.
+void FcgiConnection::show_held() {
+  FcgiRequest* const request = std::exchange(holding_, nullptr);
+  if (request == nullptr) return;
+  request->answer.show();
+  if (request->answer.is_full() && request->connection == this) feeding_ = request;
 }
 
 void FcgiConnection::resume() {
@@ -226,7 +239,9 @@ bool FcgiConnection::take(const FcgiPiece& piece) {
   switch (piece.type) {
     case FcgiType::STDOUT:
       if (request == nullptr || piece.content.empty()) return true;
-      request->answer.feed(piece.content);
+      if (holding_ != request) show_held();
+      request->answer.feed(piece.content, true);
+      holding_ = request;
       if (request->answer.is_full()) feeding_ = request;
       host_.heard(*this, *request);
       return !lost_;

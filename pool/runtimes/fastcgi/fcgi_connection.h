@@ -51,8 +51,11 @@ class FcgiConnection {
   void resume();
 
   [[nodiscard]] const std::map<uint16_t, FcgiRequest*>& requests() const { return requests_; }
-  [[nodiscard]] bool used() const { return used_; }          // it has served a request
-  [[nodiscard]] bool heard() const { return heard_; }        // something has come on it
+  [[nodiscard]] bool used() const { return used_; }  // it has served a request
+  // Somebody waits on it since `before`, and nothing has ever come.
+  [[nodiscard]] bool silent_since(MonoTime before) const {
+    return !heard_ && !requests_.empty() && asked_at_ <= before;
+  }
   [[nodiscard]] bool reusable() const { return reusable_; }  // for requests to come
   void retire() { reusable_ = false; }
   RuntimeLoop::Timer idle;  // the client's
@@ -63,6 +66,7 @@ class FcgiConnection {
   void ready(uint32_t events);
   void read();
   void process();
+  void show_held();
   [[nodiscard]] bool take(const FcgiPiece& piece);
   static void hear_errors(FcgiRequest& request, std::string_view text);
   [[nodiscard]] bool take_management(const FcgiPiece& piece);
@@ -81,9 +85,11 @@ class FcgiConnection {
   std::map<uint16_t, FcgiRequest*> requests_;  // null: forgotten, and the application does not know
   std::string out_;
   size_t out_at_ = 0;
-  std::string in_;  // read, and not understood yet
+  std::unique_ptr<char[]> in_;  // one read; understood up to in_at_
   size_t in_at_ = 0;
+  size_t in_end_ = 0;
   std::string control_;  // content of an END_REQUEST or GET_VALUES_RESULT
+  MonoTime asked_at_;    // when the first request was begun
   bool connected_ = false;
   bool used_ = false;
   bool heard_ = false;
@@ -92,6 +98,7 @@ class FcgiConnection {
   bool sends_soon_ = false;
   bool asked_ = false;
   FcgiRequest* feeding_ = nullptr;  // whose answer took less than it was given
+  FcgiRequest* holding_ = nullptr;  // within process(): whose answer may be whole by the end of it
 };
 
 }  // namespace penstock

@@ -64,12 +64,22 @@ void put_fcgi_pair(std::string& to, std::string_view name, std::string_view valu
 }
 
 void put_fcgi_params(std::string& to, uint16_t id, const MetaVariables& variables) {
-  std::string text;
+  const size_t start = to.size();
+  put_header(to, FcgiType::PARAMS, id, 0);
   for (size_t i = 0; i < variables.count(); ++i) {
     const auto [name, value] = variables.at(i);
-    put_fcgi_pair(text, name, value);
+    put_fcgi_pair(to, name, value);
   }
-  if (!text.empty()) put_fcgi_record(to, FcgiType::PARAMS, id, text);
+  const size_t bytes = to.size() - start - FCGI_HEADER_BYTES;
+  if (bytes == 0) return;  // the empty record is the end already
+  if (bytes <= FCGI_CONTENT_MAX) {
+    to[start + 4] = static_cast<char>(bytes >> 8);
+    to[start + 5] = static_cast<char>(bytes & 0xff);
+  } else {  // more than a record holds
+    const std::string text = to.substr(start + FCGI_HEADER_BYTES);
+    to.resize(start);
+    put_fcgi_record(to, FcgiType::PARAMS, id, text);
+  }
   put_fcgi_record(to, FcgiType::PARAMS, id, {});
 }
 

@@ -9,6 +9,8 @@
 namespace penstock {
 namespace {
 
+constexpr size_t HELD_MAX = 16 * 1'024;
+
 penstock_string text(std::string_view view) { return {view.data(), view.size()}; }
 
 }  // namespace
@@ -47,9 +49,18 @@ void GatewayAnswer::log(std::string_view why) {
   errors_.line("penstock: ", words);
 }
 
-void GatewayAnswer::feed(std::string_view output) {
+void GatewayAnswer::feed(std::string_view output, bool holds) {
   ASSERT(!is_full());
   if (!open()) return;
+  if (holds_ && holds && held_.size() + output.size() <= HELD_MAX) {
+    held_ += output;
+    return;
+  }
+  show();
+  if (is_full()) {
+    kept_ += output;
+    return;
+  }
   if (begun_) return write(output);
   size_t consumed = 0;
   switch (parser_.feed(output, consumed)) {
@@ -58,34 +69,55 @@ void GatewayAnswer::feed(std::string_view output) {
     case CgiHeadParser::State::BAD:
       return fail("sent a head that " + std::string(parser_.error()));
     case CgiHeadParser::State::COMPLETE:
-      return begin(output.substr(consumed));
+      return begin(output.substr(consumed), holds);
   }
 }
 
-void GatewayAnswer::begin(std::string_view first) {
+std::vector<penstock_header> GatewayAnswer::fields() const {
+  std::vector<penstock_header> fields;
+  fields.reserve(parser_.head().fields.size());
+  for (const auto& [name, value] : parser_.head().fields) fields.push_back({text(name), text(value)});
+  return fields;
+}
+
+void GatewayAnswer::begin(std::string_view first, bool holds) {
   const CgiHead& head = parser_.head();
   if (!head.local_redirect.empty()) {
     penstock_execute(std::exchange(exchange_, nullptr), text(head.local_redirect));
     return;
   }
-  std::vector<penstock_header> fields;
-  for (const auto& [name, value] : head.fields) fields.push_back({text(name), text(value)});
-  if (penstock_head_fits(fields.data(), fields.size()) == 0)
-    return fail("sent a head of more than 32 KiB or 128 fields");
+  const std::vector<penstock_header> all = fields();
+  if (penstock_head_fits(all.data(), all.size()) == 0) return fail("sent a head of more than 32 KiB or 128 fields");
   const penstock_string method = penstock_method(exchange_);
-  const bool bodyless = head.status == 204 || head.status == 304;
-  drops_body_ = bodyless || std::string_view(method.data, method.size) == "HEAD";
+  drops_body_ = head.status == 204 || head.status == 304 || std::string_view(method.data, method.size) == "HEAD";
   knows_length_ = head.content_length.has_value() && !drops_body_;
   left_ = head.content_length.value_or(0);
   begun_ = true;
   if (knows_length_ && first.size() == left_) {  // all of it, in one message
-    penstock_answer(std::exchange(exchange_, nullptr), head.status, fields.data(), fields.size(), first.data(),
-                    first.size());
+    penstock_answer(std::exchange(exchange_, nullptr), head.status, all.data(), all.size(), first.data(), first.size());
     return;
   }
-  penstock_begin(exchange_, head.status, fields.data(), fields.size(),
+  holds_ = holds && !knows_length_ && !drops_body_ && first.size() <= HELD_MAX;
+  if (holds_) {
+    held_ = first;
+  } else {
+    begin_unended(first);
+  }
+}
+
+void GatewayAnswer::begin_unended(std::string_view first) {
+  const CgiHead& head = parser_.head();
+  const bool bodyless = head.status == 204 || head.status == 304;
+  const std::vector<penstock_header> all = fields();
+  penstock_begin(exchange_, head.status, all.data(), all.size(),
                  head.content_length && !bodyless ? *head.content_length : PENSTOCK_UNKNOWN_LENGTH);
   write(first);
+}
+
+void GatewayAnswer::show() {
+  if (!std::exchange(holds_, false)) return;
+  const std::string first = std::exchange(held_, {});
+  if (open()) begin_unended(first);
 }
 
 void GatewayAnswer::write(std::string_view body) {
@@ -112,6 +144,12 @@ void GatewayAnswer::finish() {
   if (!open() || is_full()) return;
   if (!begun_) return fail(parser_.empty() ? "ended without an answer" : "ended before its head was whole");
   if (knows_length_ && left_ > 0) return fail("wrote less than its Content-Length");
+  if (std::exchange(holds_, false)) {  // so its length is known after all
+    const std::vector<penstock_header> all = fields();
+    penstock_answer(std::exchange(exchange_, nullptr), parser_.head().status, all.data(), all.size(), held_.data(),
+                    held_.size());
+    return;
+  }
   end();
 }
 

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace penstock {
 
@@ -30,8 +31,10 @@ class GatewayAnswer {
   [[nodiscard]] bool is_full() const { return !kept_.empty(); }
   [[nodiscard]] bool begun() const { return begun_; }
 
-  // REQUIRES: !is_full(). After the answer is over, it is dropped.
-  void feed(std::string_view output);
+  // REQUIRES: !is_full(). After the answer is over, it is dropped. `holds`: more may follow at once, and show() comes
+  // before anything is waited for; so an answer that is whole by then goes out in one message, with its length.
+  void feed(std::string_view output, bool holds = false);
+  void show();
   // From the SDK's callback.
   void writable();
   // The output is whole. The answer ends as soon as the client has taken it all.
@@ -44,7 +47,9 @@ class GatewayAnswer {
   void cancelled();
 
  private:
-  void begin(std::string_view first);
+  void begin(std::string_view first, bool holds);
+  void begin_unended(std::string_view first);
+  [[nodiscard]] std::vector<penstock_header> fields() const;
   void write(std::string_view body);
   void end();
   void log(std::string_view why);
@@ -55,6 +60,8 @@ class GatewayAnswer {
   ErrorOutput& errors_;
   CgiHeadParser parser_;
   std::string kept_;
+  std::string held_;  // the first of the body, while its head is not sent either
+  bool holds_ = false;
   uint64_t left_ = 0;  // of the announced length
   bool begun_ = false;
   bool knows_length_ = false;

@@ -1,6 +1,7 @@
 // Invariant: an entry is in the epoll set exactly while its `events` are not 0.
 #include "pool/runtimes/gateway/runtime_loop.h"
 
+#include "pool/sdk/worker.h"
 #include "src/base/assert.h"
 
 #include <algorithm>
@@ -77,7 +78,6 @@ void RuntimeLoop::cancel(Timer& timer) {
 }
 
 int RuntimeLoop::wait_ms() const {
-  if (!ends_.empty()) return 0;
   if (timers_.empty()) return -1;
   const int64_t left = (timers_.begin()->first.at - now_).ns;
   // Rounded up: woken early it would only wait again.
@@ -91,13 +91,23 @@ void RuntimeLoop::fire_timers() {
   }
 }
 
-void RuntimeLoop::finish_turn() {
+bool RuntimeLoop::finish_turn() {
+  const bool some = !ends_.empty();
   due_ends_.swap(ends_);
   for (size_t i = 0; i < due_ends_.size(); ++i) {
     if (due_ends_[i].first != nullptr) due_ends_[i].second();
   }
   due_ends_.clear();
   forgotten_.clear();
+  return some;
+}
+
+// Until nothing is left but to wait: the end of a turn may use exchanges, and these may end another turn.
+bool RuntimeLoop::settle(penstock_worker* worker) {
+  do {
+    if (sdk_step(*worker, false) == 0) return false;
+  } while (finish_turn());
+  return true;
 }
 
 void RuntimeLoop::forget_ends(const void* owner) {
@@ -107,8 +117,9 @@ void RuntimeLoop::forget_ends(const void* owner) {
 }
 
 bool RuntimeLoop::run(penstock_worker* worker) {
-  ASSERT(control(epoll_, EPOLL_CTL_ADD, penstock_worker_fd(worker), EPOLLIN, WORKER) == 0);
-  while (penstock_worker_step(worker) != 0) {
+  // Edge-triggered: an eventfd that is written again is a new edge, so that it never has to be read.
+  ASSERT(control(epoll_, EPOLL_CTL_ADD, penstock_worker_fd(worker), EPOLLIN | EPOLLET, WORKER) == 0);
+  while (settle(worker)) {
     now_ = clock_.now();
     epoll_event events[EVENTS_MAX];
     const int count = ::epoll_wait(epoll_.get(), events, EVENTS_MAX, wait_ms());
@@ -123,7 +134,7 @@ bool RuntimeLoop::run(penstock_worker* worker) {
       entry.call(events[i].events);
     }
     fire_timers();
-    finish_turn();
+    (void)finish_turn();
   }
   return true;
 }

@@ -61,7 +61,8 @@ class RuntimeLoop {
   RuntimeLoop() = default;
   [[nodiscard]] int wait_ms() const;
   void fire_timers();
-  void finish_turn();
+  bool finish_turn();                                  // whether there was something
+  [[nodiscard]] bool settle(penstock_worker* worker);  // false: the worker should end
 
   RealClock clock_;
   MonoTime now_;

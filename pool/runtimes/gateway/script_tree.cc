@@ -11,18 +11,7 @@
 namespace penstock {
 namespace {
 
-// Where the sandbox has no openat2: no link is followed at all.
-UniqueFd walk_below(const UniqueFd& root, std::string_view path) {
-  UniqueFd here;
-  while (!path.empty()) {
-    const std::string name(path.substr(0, path.find('/')));
-    path.remove_prefix(std::min(name.size() + 1, path.size()));
-    here.reset(::openat(here.valid() ? here.get() : root.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-    if (!here.valid()) break;
-  }
-  return here;
-}
-
+// errno ENOSYS: the sandbox has no openat2.
 UniqueFd open_below(const UniqueFd& root, const std::string& path) {
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC;
@@ -31,7 +20,6 @@ UniqueFd open_below(const UniqueFd& root, const std::string& path) {
   do {  // EAGAIN: something was renamed meanwhile, and ".." could not be judged
     fd = static_cast<int>(::syscall(SYS_openat2, root.get(), path.c_str(), &how, sizeof how));
   } while (fd < 0 && (errno == EINTR || errno == EAGAIN));
-  if (fd < 0 && errno == ENOSYS) return walk_below(root, path);
   return UniqueFd(fd);
 }
 
@@ -67,20 +55,36 @@ bool ScriptTree::leads_to_directory(std::string_view path) const {
 std::optional<FoundScript> ScriptTree::walk(std::string_view path, bool& directory) const {
   if (path.find('\0') != std::string_view::npos || path.size() > 4'095) return std::nullopt;
   std::string walked;
+  UniqueFd parent;  // without openat2: what `walked` led to before its last name
   while (!path.empty()) {
     path.remove_prefix(1);  // the slash
     const std::string_view name = path.substr(0, path.find('/'));
     if (name.empty() || name.front() == '.') return std::nullopt;
     walked.append("/").append(name);
     path.remove_prefix(name.size());
-    const UniqueFd here = open_below(directory_, walked.substr(1));
     struct stat info {};
-    if (!here.valid() || ::fstat(here.get(), &info) != 0) return std::nullopt;
+    if (!look(walked, path.empty(), parent, info)) return std::nullopt;
     if (S_ISREG(info.st_mode)) return FoundScript{.below_root = walked, .path_info = std::string(path)};
     if (!S_ISDIR(info.st_mode)) return std::nullopt;
   }
   directory = true;
   return std::nullopt;
+}
+
+bool ScriptTree::look(const std::string& walked, bool last, UniqueFd& parent, struct stat& info) const {
+  if (!walks_) {
+    const UniqueFd here = open_below(directory_, walked.substr(1));
+    if (here.valid()) return ::fstat(here.get(), &info) == 0;
+    if (errno != ENOSYS) return false;
+    walks_ = true;
+  }
+  // Name by name, and no link is followed at all.
+  const int above = parent.valid() ? parent.get() : directory_.get();
+  const char* const name = walked.c_str() + walked.rfind('/') + 1;
+  if (::fstatat(above, name, &info, AT_SYMLINK_NOFOLLOW) != 0) return false;
+  if (last || !S_ISDIR(info.st_mode)) return true;
+  parent = UniqueFd(::openat(above, name, O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC));
+  return parent.valid();
 }
 
 }  // namespace penstock

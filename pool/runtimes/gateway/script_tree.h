@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <sys/stat.h>
 
 namespace penstock {
 
@@ -36,8 +37,11 @@ class ScriptTree {
   ScriptTree() = default;
   // As find(); `directory`: the path ended in one.
   [[nodiscard]] std::optional<FoundScript> walk(std::string_view path, bool& directory) const;
+  // What is at `walked`, whose last name is in `parent` (none: in the root). `last`: no name follows.
+  [[nodiscard]] bool look(const std::string& walked, bool last, UniqueFd& parent, struct stat& info) const;
   std::string root_;
   UniqueFd directory_;
+  mutable bool walks_ = false;  // the sandbox has no openat2: no link is followed, and nobody asks for it again
 };
 
 }  // namespace penstock

@@ -53,6 +53,30 @@ TEST_F(Fcgi, answers_one_request_after_the_other_on_a_connection) {
   EXPECT_EQ(application.asked, 1) << "once";
 }
 
+TEST_F(Fcgi, gives_an_answer_in_one_message_that_came_in_one) {
+  EXPECT_EQ(fetch("a"), "echo ");
+  EXPECT_EQ(last().parts, "H");
+  EXPECT_EQ(last().length, 5U) << "which its application did not say";
+  EXPECT_EQ(fetch("bytes"), "byte by byte");
+  EXPECT_EQ(last().length, PENSTOCK_LENGTH_UNKNOWN) << "what is not whole does not wait for the rest";
+  EXPECT_EQ(fetch("half"), "half");
+}
+
+// Twice as many requests as connections, again and again: a new one is not yet one that nobody answers.
+TEST_F(Fcgi, keeps_connections_under_load) {
+  constexpr int ROUNDS = 50;
+  for (int round = 0; round < ROUNDS; ++round) {
+    const uint64_t first = serial + 1;
+    for (int i = 0; i < 8; ++i) (void)ask("/app/x?a");
+    ASSERT_TRUE(until([&] {
+      bool all = true;
+      for (uint64_t number = first; number < first + 8; ++number) all = all && answers[number].ended;
+      return all;
+    }));
+  }
+  EXPECT_LT(application.connections, 2 * ROUNDS);
+}
+
 TEST_F(Fcgi, sends_the_variables) {
   const std::string text = fetch("params");
   const auto pairs = parse_fcgi_pairs(text);
