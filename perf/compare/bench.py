@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Measures penstock in turns with its peers, in one run on one machine, over loopback: files beside nginx, h2o and the
-bare floor, then applications in pools beside nginx with FastCGI, uWSGI, gunicorn and php-fpm.
+bare floor, then applications in pools beside nginx with FastCGI, uWSGI, gunicorn and php-fpm, then what has a bound of
+its own.
 
 For each scenario the servers take turns, several rounds of them. The measure is requests per second of CPU time that
 the server's processes used (user + system, from /proc): other tenants of the machine can slow a server down, but
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 import docroot
+import limits
 import machine
 import peers
 import procfs
@@ -155,7 +157,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     everything = scenarios.SCENARIOS + scenarios.DYNAMIC
     parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s: a glance, not a result; the report goes to a scratch folder")
-    parser.add_argument("--only", choices=["static", "dynamic"], help="files, or applications in pools; the report of the other stays as it is")
+    parser.add_argument("--only", choices=["static", "dynamic", "limits"], help="files, applications in pools, or what has a bound of its own; the reports of the others stay as they are")
     parser.add_argument("--rounds", type=int, help="rounds of turns in each scenario (default 5)")
     parser.add_argument("--seconds", type=int, help="length of one turn (default 2)")
     parser.add_argument("--scenario", action="append", choices=[s.name for s in everything], help="only this one; may be repeated")
@@ -173,6 +175,9 @@ def arguments():
     if args.server:
         args.static = args.static if set(args.server) & set(servers.KINDS) else []
         args.dynamic = [s for s in args.dynamic if set(args.server) & set(s.servers)]
+    args.limits = args.only == "limits" or args.only is None and not args.scenario and not args.server
+    if args.only == "limits":
+        args.dynamic = [s for s in scenarios.DYNAMIC if s.name in limits.SCENARIOS]
     if not args.static and not args.dynamic:
         parser.error("nothing to measure: --only, --scenario and --server leave nothing over")
     return args
@@ -273,10 +278,17 @@ def run_dynamic(args, scratch, core, load_core):
         finally:
             stop_all(running)
     return described(args, *stolen) | {
-        "servers": versions, "absent": absent, "round_trip": round_trip(core, load_core),
+        "servers": versions, "absent": absent, "round_trip": None if args.only == "limits" else round_trip(core, load_core),
         "scenarios": {s.name: {"what": s.what, "app": s.app, "connections": s.connections, "servers": list(s.servers), "turns": results[s.name]}
                       for s in args.dynamic},
     }
+
+
+def run_limits(args, scratch, core, load_core):
+    """The bounds, and those scenarios of applications that have one."""
+    rows = limits.measure(core, load_core, args.rounds, lambda words: print(words, file=sys.stderr, flush=True))
+    args.dynamic = [s for s in scenarios.DYNAMIC if s.name in limits.SCENARIOS]
+    return run_dynamic(args, scratch, core, load_core) | {"rows": rows}
 
 
 def main():
@@ -284,8 +296,8 @@ def main():
     core, load_core = machine.sibling_free_pair()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    for name, run, write in (("static", run_static, report.write), ("dynamic", run_dynamic, report_dynamic.write)):
-        if not getattr(args, name):
+    for name, run, write in (("static", run_static, report.write), ("dynamic", run_dynamic, report_dynamic.write), ("limits", run_limits, limits.write)):
+        if not getattr(args, name) or args.only not in (None, name):
             continue
         scratch = Path(tempfile.mkdtemp(prefix="penstock-bench-", dir=memory))
         scratch.chmod(0o755)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns the measurements of a run into report.json, README.md and plots; also the table of the project's README.
 
-    perf/compare/report.py            makes perf/report anew from its report.json and dynamic.json, and the tables in README.md
+    perf/compare/report.py            makes perf/report anew from its report.json, dynamic.json and limits.json, and the tables in README.md
     perf/compare/report.py --check    says whether README.md's tables and the pages of perf/report are those of the data
 """
 import json
@@ -204,12 +204,15 @@ def load(name):
 
 
 def main():
+    import limits
     import report_dynamic
     pages = [(README, report_dynamic.readme())]
     if data := load("report.json"):
         pages.append((REPORT / "README.md", markdown(data)))
     if dynamic := load("dynamic.json"):
         pages.append((REPORT / "dynamic.md", report_dynamic.markdown(dynamic)))
+    if bounds := load("limits.json"):
+        pages.append((REPORT / "limits.md", limits.markdown(bounds)))
     if "--check" in sys.argv[1:]:
         stale = [str(path.relative_to(TREE)) for path, want in pages if not path.exists() or path.read_text() != want]
         if stale:
@@ -219,6 +222,8 @@ def main():
         write(data, REPORT)
     if dynamic:
         report_dynamic.write(dynamic, REPORT)
+    if bounds:
+        limits.write(bounds, REPORT)
     report_dynamic.refresh_readme()
 
 

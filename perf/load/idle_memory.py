@@ -6,6 +6,7 @@ server's memory (proportional resident, all its processes) with and without them
 Exit code 1 where it is more. Kernel socket buffers are not in it: an idle socket holds none.
 """
 import argparse
+import json
 import resource
 import shutil
 import socket
@@ -57,6 +58,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", type=int, default=15000)
     parser.add_argument("--server", choices=[n for n, kind in servers.KINDS.items() if kind.serves_files], default="penstock")
+    parser.add_argument("--json", action="store_true", help="at the end a line for machines")
     args = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -78,6 +80,8 @@ def main():
         each = (after - before) / len(idle)
         print(f"{args.server}: {before / 1e6:.1f} MB without, {after / 1e6:.1f} MB with {len(idle)} idle connections: "
               f"{each:.0f} bytes each; wanted: at most {BYTES_MAX}")
+        if args.json:
+            print(json.dumps({"bytes_each": [round(each)], "most": BYTES_MAX}))
         for sock in idle:
             sock.close()
         sys.exit(0 if each <= BYTES_MAX else 1)

@@ -96,6 +96,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="length of one measurement")
     parser.add_argument("--server", choices=[n for n, kind in servers.KINDS.items() if kind.serves_files], default="penstock")
+    parser.add_argument("--json", action="store_true", help="at the end a line for machines")
     args = parser.parse_args()
     core, load_core = machine.sibling_free_pair()
     scratch = Path(tempfile.mkdtemp(prefix="penstock-slowloris-"))
@@ -121,6 +122,8 @@ def main():
                   f"({attack.closed} closed by the server, {attack.refused} refused)", flush=True)
         ratio = median(attacked) / median(alone)
         print(f"{args.server}: p99 moved by {ratio - 1:+.0%}; wanted: at most {RATIO_MAX - 1:+.0%}")
+        if args.json:
+            print(json.dumps({"ratios": [a / b for a, b in zip(attacked, alone)], "most": RATIO_MAX}))
         sys.exit(0 if ratio <= RATIO_MAX else 1)
     except servers.StartFailed as error:
         sys.exit(f"slowloris: {error}")

@@ -1,0 +1,151 @@
+"""What has a bound of its own and no peer beside it: each measured by the program that is made for it. limits.json, limits.md."""
+import json
+import os
+import re
+import subprocess
+import sys
+from statistics import median
+
+import report
+import report_dynamic
+from servers import TREE
+
+HIT_NS_MAX = 300
+JOURNAL_NS_MAX = 150
+MICRO = TREE / "build/perf/micro"
+LOAD = TREE / "perf/load"
+# Of the scenarios of applications those whose goal is a bound: their rows are report_dynamic's.
+SCENARIOS = ("sandbox", "hung")
+
+
+class Absent(Exception):
+    """The program is not built, or something that it needs is not here."""
+
+
+def run(command, core, timeout_s=300, codes=(0,)):
+    done = subprocess.run(["taskset", "-c", str(core), *map(str, command)], capture_output=True, text=True, timeout=timeout_s)
+    if done.returncode not in codes:
+        raise Absent((done.stderr or done.stdout).strip().rpartition("\n")[2] or f"{command[0]} ended with {done.returncode}")
+    return done.stdout
+
+
+def benchmark(name, pattern, core, repetitions):
+    """The single runs of a program of perf/micro."""
+    if not (MICRO / name).exists():
+        raise Absent(f"{name} is not built")
+    out = run([MICRO / name, f"--benchmark_filter={pattern}", "--benchmark_format=json", f"--benchmark_repetitions={repetitions}",
+               "--benchmark_min_time=0.2"], core)
+    return [one for one in json.loads(out)["benchmarks"] if one["run_type"] == "iteration"]
+
+
+def hot_hit(core, load_core, rounds):
+    """CPU time: a neighbour who takes the processor is none of it."""
+    for body in (64, 1024):
+        runs = benchmark("hit_bench", f"decode_lookup_compose/{body}$", core, rounds)
+        yield {"what": f"decode, lookup and compose of a hot hit, {body} bytes", "unit": "ns", "values": [one["cpu_time"] for one in runs], "most": HIT_NS_MAX}
+
+
+def journal(core, load_core, rounds):
+    runs = benchmark("journal_bench", "journal_begin_head_end/4194304$", core, rounds)
+    yield {"what": "the journal's part of a request", "unit": "ns", "values": [one["ns_per_request"] * 1e9 for one in runs], "most": JOURNAL_NS_MAX}
+
+
+def round_trip(core, load_core, rounds):
+    runs = benchmark("ring_bench", "BM_round_trip", f"{core},{load_core}", rounds)
+    for percentile, most in (("p50", report_dynamic.ROUND_TRIP_P50_NS_MAX), ("p99", report_dynamic.ROUND_TRIP_P99_NS_MAX)):
+        yield {"what": f"round trip of the ring, both ends awake, {percentile}", "unit": "ns", "values": [one[f"{percentile}_ns"] for one in runs], "most": most}
+
+
+def load_program(name, what, unit, key, *options):
+    """A program of perf/load that says in JSON what it found and what is wanted; its exit code 1 is a goal that is missed."""
+    out = run([sys.executable, LOAD / name, "--json", *options], ",".join(map(str, sorted(os.sched_getaffinity(0)))), 600, (0, 1))
+    found = json.loads(out.strip().rpartition("\n")[2])
+    return {"what": what, "unit": unit, "values": found[key], "most": found["most"]}
+
+
+def idle_memory(core, load_core, rounds):
+    yield load_program("idle_memory.py", "memory of an idle connection, beside 15,000 of them", "bytes", "bytes_each")
+
+
+def slowloris(core, load_core, rounds):
+    yield load_program("slowloris.py", "99th percentile under 5,000 slow attackers, to that without", "×", "ratios", "--rounds", rounds, "--seconds", 3)
+
+
+def traces(core, load_core, rounds):
+    """The wanted miss ratio of each is S3-FIFO's: as libCacheSim measured it, or the plain one beside ours."""
+    trace, bytes_too = "", False
+    for line in run([TREE / "perf/trace/run"], core).splitlines():
+        cells = [part.split() for part in line.split("|")]
+        if len(cells) < 3:
+            trace = line.partition(":")[0] if line else trace
+            bytes_too = "in bytes" in line
+        elif cells[0] and re.fullmatch(r"\d+", cells[0][0]):
+            column = cells[2] if bytes_too else cells[1]
+            goal = cells[-2]
+            # A thousandth is what the order of equals decides.
+            most = float(goal[0]) if goal else float(column[1])
+            yield {"what": f"miss ratio of {trace}, capacity {int(cells[0][0]):,}{' bytes' if bytes_too else ''}", "unit": "",
+                   "values": [float(column[2])], "most": round(most + 0.001, 4)}
+
+
+PARTS = {"hot hit": hot_hit, "journal": journal, "round trip": round_trip, "idle memory": idle_memory, "slowloris": slowloris, "traces": traces}
+
+
+def measure(core, load_core, rounds, say):
+    """[row, …]; what cannot be measured here is a row that says why."""
+    rows = []
+    for name, part in PARTS.items():
+        say(f"limits: {name} …")
+        try:
+            rows += part(core, load_core, rounds)
+        except (Absent, subprocess.TimeoutExpired) as error:
+            rows.append({"what": name, "absent": str(error)})
+    return rows
+
+
+def shown(value, unit):
+    if unit == "ns":
+        return f"{value / 1000:.2f} µs" if value >= 1000 else f"{value:.0f} ns"
+    if unit == "bytes":
+        return f"{value:,.0f} bytes"
+    return f"{value:.4f}" if unit == "" else f"{value:.2f} {unit}"
+
+
+def goal_rows(data):
+    """(goal, wanted, measured, whether met; None: not measured)"""
+    for row in data["rows"]:
+        if "absent" in row:
+            yield row["what"], "–", row["absent"], None
+            continue
+        values, unit = row["values"], row["unit"]
+        spread = f" ({shown(min(values), unit)}–{shown(max(values), unit)})" if len(values) > 1 else ""
+        yield row["what"], f"≤ {shown(row['most'], unit)}", shown(median(values), unit) + spread, median(values) <= row["most"]
+    wanted = ("cost of the sandbox", "99th percentile of files beside a hung pool")
+    for goal, most, measured, met in report_dynamic.goal_rows({"scenarios": data["scenarios"], "round_trip": None, "absent": {}}):
+        if goal in wanted:
+            yield goal, most, measured, met
+
+
+def markdown(data):
+    verdict = {True: "met", False: "missed", None: "not measured"}
+    rows = "\n".join(f"| {goal} | {wanted} | {measured} | {verdict[met]} |" for goal, wanted, measured, met in goal_rows(data))
+    return f"""# Limits
+
+Made by `scripts/bench --only limits`; [how it is measured](../README.md). What has a bound of its own: the median of the rounds, with the
+smallest and the largest. Times of one function are CPU time. A trace's bound is the miss ratio of S3-FIFO and a thousandth.
+
+| goal | wanted | measured | |
+|---|--:|--:|---|
+{rows}
+
+## Machine
+
+{report.machine_lines(data)}
+"""
+
+
+def write(data, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "limits.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    (folder / "limits.md").write_text(markdown(data))
+    return folder / "limits.md"
