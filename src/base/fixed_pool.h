@@ -71,6 +71,11 @@ class FixedPool {
     return slot.live && slot.generation == handle.generation ? slot.object() : nullptr;
   }
 
+  // The object in the slot, whatever its generation; nullptr where none is lent out. For lists that link by index.
+  [[nodiscard]] T* at(uint32_t index) {
+    return index < fresh_ && slots_[index].live ? slots_[index].object() : nullptr;
+  }
+
   [[nodiscard]] Handle handle_of(const T* object) const {
     const Slot* slot = slot_of(const_cast<T*>(object));
     return {static_cast<uint32_t>(slot - slots_), slot->generation};

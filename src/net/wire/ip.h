@@ -18,9 +18,9 @@ struct IpHeader {
   static constexpr size_t V6_BYTES = 40;
   IpAddress source;
   IpAddress destination;
-  uint8_t protocol = 0;              // of the payload, extension headers passed
-  uint8_t hop_limit = 0;             // time to live
-  std::span<const uint8_t> payload;  // exactly as long as the length field says: a frame's padding is cut off
+  uint8_t protocol = 0;                   // of the payload, extension headers passed
+  uint8_t hop_limit = 0;                  // time to live
+  std::span<const uint8_t> payload = {};  // exactly as long as the length field says: a frame's padding is cut off
 };
 
 // Each checks all of its header but not the addresses. IP_SHORT, IP_VERSION, IP_HEADER_LENGTH, IP_CHECKSUM,

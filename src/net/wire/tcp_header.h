@@ -33,7 +33,7 @@ struct TcpOptions {
   uint32_t ts_val = 0;
   uint32_t ts_ecr = 0;
   uint8_t sack_count = 0;
-  std::array<SackBlock, SACK_BLOCKS_MAX> sacks;  // the first sack_count
+  std::array<SackBlock, SACK_BLOCKS_MAX> sacks = {};  // the first sack_count
 };
 
 struct TcpHeader {

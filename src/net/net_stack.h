@@ -1,0 +1,232 @@
+// NetStack: our TCP/IP (RFC 9293 and what belongs to it), pure: frames and `now` in, events, frames and the next
+// deadline out.
+//
+// A reactor owns one, on one PacketDevice; one thread. No system call, no clock, no DPDK, no allocation after
+// construction, and nobody is called back. The turn is that of transport/transport.h: poll() takes what came in and
+// gives a batch of events, the owner reacts by send(), release(), close() …, submit() (or the next poll()) sends what
+// follows from it.
+//
+// Nothing is copied. A RECEIVED event lends the frame's own bytes until release(); a sent part is referred to until the
+// peer has acknowledged it, and what is lost is cut from it again. So memory given to send() must stay until SENT,
+// FAILED or CLOSED.
+//
+// Life of a connection: a Handle is born in ACCEPTED or by connect() and dies in close() or reset(); using a dead one
+// is a bug (asserted), but for is_open(). After FAILED only close() may be called. After close() what was queued is
+// still delivered.
+#pragma once
+
+#include "src/base/fixed_pool.h"
+#include "src/net/connection_table.h"
+#include "src/net/ip_layer.h"
+#include "src/net/net_event.h"
+#include "src/net/sack_scoreboard.h"
+#include "src/net/tcp_segment.h"
+#include "src/net/wire/checksum.h"
+
+#include <algorithm>
+#include <memory>
+
+namespace penstock {
+
+class NetStack {
+ public:
+  static constexpr size_t SEND_PARTS_MAX = 32;
+  static constexpr size_t LISTENERS_MAX = 16;
+  static constexpr uint16_t MSS_MIN = 64;  // a peer that asks for less gets this: tinier segments are an attack
+
+  NetStack(const NetConfig& config, PacketDevice& device, MonoTime now);
+  ~NetStack();
+  NetStack(const NetStack&) = delete;
+  NetStack& operator=(const NetStack&) = delete;
+
+  // Takes what has come in and what is due, sends what follows, and writes up to out.size() events; returns how many.
+  [[nodiscard]] size_t poll(MonoTime now, std::span<NetEvent> out);
+  // Sends what the owner's calls since poll() have queued.
+  void submit();
+  // When poll() is worth calling though no frame comes in.
+  [[nodiscard]] MonoTime next_deadline() const;
+
+  // False: no room for another, or the port is taken.
+  [[nodiscard]] bool listen(uint16_t port, uint32_t id);
+  void stop_listening(uint16_t port);
+  // SYNs are dropped meanwhile; the peer repeats them.
+  void pause_accept(bool paused) { accept_paused_ = paused; }
+  // Begins a connection: CONNECTED or FAILED follows. `local_port` 0: one that is free. An invalid handle: no slot, no
+  // free port, or we do not speak that version (counted).
+  [[nodiscard]] Handle connect(const IpAddress& remote, uint16_t remote_port, uint16_t local_port = 0);
+
+  [[nodiscard]] bool is_open(Handle conn) const;
+  // REQUIRES for all below that take `conn`: is_open(conn).
+  void set_context(Handle conn, void* context) { at(conn).context = context; }
+  [[nodiscard]] const TcpTuple& tuple(Handle conn) const { return const_cast<NetStack*>(this)->at(conn).tuple; }
+  // Queues `parts`, all or none of them. SENT with `token` follows when they are acknowledged. False: too many pieces
+  // are on the way, here or in all; try again after the next SENT. REQUIRES: no shutdown_send() before, 1 ≤
+  // parts.size() ≤ SEND_PARTS_MAX.
+  [[nodiscard]] bool send(Handle conn, std::span<const NetPart> parts, uint64_t token);
+  // REQUIRES: each buffer of a RECEIVED event once; also after its connection died.
+  void release(uint32_t buffer);
+  // Back-pressure: with false no RECEIVED is handed out, and the window closes.
+  void set_receiving(Handle conn, bool on);
+  // FIN after all that was queued; receiving goes on.
+  void shutdown_send(Handle conn);
+  // shutdown_send(), and the connection is no longer the owner's. Data that comes in from here on is answered by RST.
+  // True: a CLOSED event with the context follows when the queued memory is free; false: it is free now.
+  bool close(Handle conn);
+  // Ends it at once, by RST.
+  bool reset(Handle conn);
+  [[nodiscard]] uint64_t unacknowledged_bytes(Handle conn) const;
+  [[nodiscard]] TcpState state(Handle conn) const { return const_cast<NetStack*>(this)->at(conn).state; }
+
+  [[nodiscard]] const NetCounters& counters() const { return counters_; }
+  // What is lent out: all are 0 in an engine at rest.
+  struct Lent {
+    uint32_t connections, half_open, time_wait, pieces, holds, scoreboards;
+    bool operator==(const Lent&) const = default;
+  };
+  [[nodiscard]] Lent lent() const;
+
+ private:
+  struct Scoreboard {
+    SackScoreboard board;
+    uint32_t next = NO_INDEX;
+  };
+  struct Listener {
+    uint16_t port;
+    uint32_t id;
+  };
+
+  // net_stack.cc: the turn, the events, the owner's calls.
+  [[nodiscard]] TcpConnection& at(Handle conn);
+  [[nodiscard]] TcpConnection& by_index(uint32_t index) { return *connections_.at(index); }
+  [[nodiscard]] uint32_t index_of(const TcpConnection& c) const { return connections_.handle_of(&c).index; }
+  [[nodiscard]] Handle begin_connect(const IpAddress& remote, uint16_t remote_port, uint16_t local_port);
+  size_t deliver(std::span<NetEvent> out);
+  bool next_event(TcpConnection& c, NetEvent& event);
+  void tell(TcpConnection& c, uint32_t bits = 0);
+  bool end(TcpConnection& c, bool with_reset);
+  void want_output(TcpConnection& c, uint32_t bits = 0);
+
+  // tcp_lifetime.cc: slots, pools, ends.
+  [[nodiscard]] TcpConnection* make_connection(const TcpTuple& tuple);
+  void set_mss(TcpConnection& c);
+  void fail(TcpConnection& c, int error);
+  void become_closed(TcpConnection& c);
+  void become_established(TcpConnection& c);
+  void enter_time_wait(TcpConnection& c);
+  void leave_time_wait_list(TcpConnection& c);
+  void forget_half_open(TcpConnection& c);
+  void free_if_done(TcpConnection& c);
+  void reap_pieces(TcpConnection& c);
+  void give_scoreboard(TcpConnection& c);
+  void give_hold(uint32_t index);
+  void give_holds(uint32_t& head);
+  [[nodiscard]] TcpConnection* find(const TcpTuple& tuple);
+
+  // tcp_input.cc: segment arrives (RFC 9293 section 3.10.7), in its order.
+  void receive_frame(const RxFrame& frame);
+  [[nodiscard]] DropReason receive_tcp(const RxFrame& frame, const IpLayer::Arrival& arrival);
+  [[nodiscard]] DropReason segment_arrives(TcpConnection& c, TcpSegment& segment);
+  [[nodiscard]] bool fast_path(TcpConnection& c, const TcpSegment& segment, std::span<const uint8_t> bytes);
+  [[nodiscard]] DropReason syn_sent_arrives(TcpConnection& c, TcpSegment& segment);
+  [[nodiscard]] DropReason restart_from_time_wait(TcpConnection& c, const TcpSegment& segment);
+  void our_fin_acknowledged(TcpConnection& c);
+  [[nodiscard]] DropReason take_text(TcpConnection& c, const TcpSegment& segment);
+  [[nodiscard]] DropReason check_sequence(TcpConnection& c, TcpSegment& segment);
+  [[nodiscard]] DropReason check_reset(TcpConnection& c, const TcpSegment& segment);
+  [[nodiscard]] DropReason check_ack(TcpConnection& c, const TcpSegment& segment);
+  void take_fin(TcpConnection& c);
+  [[nodiscard]] DropReason receive_icmp_error(const IpLayer::Arrival& arrival);
+
+  // tcp_listen.cc: CLOSED and LISTEN, SYN cookies.
+  [[nodiscard]] DropReason closed_arrives(const TcpTuple& tuple, const TcpSegment& segment);
+  [[nodiscard]] DropReason syn_arrives(const TcpTuple& tuple, const TcpSegment& segment, uint32_t listener_id,
+                                       SeqNum iss_after, bool reused);
+  void send_cookie(const TcpTuple& tuple, const TcpSegment& segment);
+  [[nodiscard]] TcpConnection* accept_cookie(const TcpTuple& tuple, const TcpSegment& segment, uint32_t listener_id);
+  [[nodiscard]] bool time_wait_gives_way(const TcpConnection& c, const TcpSegment& segment) const;
+  void take_syn_options(TcpConnection& c, const TcpSegment& segment);
+  void reply_reset(const TcpTuple& tuple, const TcpSegment& segment);
+
+  // tcp_receive.cc: data in order and out of order, windows, ACKs.
+  [[nodiscard]] DropReason take_data(TcpConnection& c, const TcpSegment& segment);
+  [[nodiscard]] DropReason hold_out_of_order(TcpConnection& c, SeqNum seq, std::span<const uint8_t> data);
+  [[nodiscard]] uint32_t take_hold(TcpConnection& c, SeqNum seq, std::span<const uint8_t> data);
+  void append_ready(TcpConnection& c, uint32_t hold);
+  void pull_out_of_order(TcpConnection& c);
+  void schedule_ack(TcpConnection& c, uint32_t bytes);
+  [[nodiscard]] uint32_t window_edge_gain(const TcpConnection& c) const;
+  [[nodiscard]] uint16_t advertise(TcpConnection& c, bool syn);
+  void put_sack_blocks(const TcpConnection& c, TcpOptions& options) const;
+
+  // tcp_ack.cc: what an ACK tells the sender.
+  void process_ack(TcpConnection& c, const TcpSegment& segment);
+  void acknowledge(TcpConnection& c, SeqNum ack, bool has_ts_ecr, uint32_t ts_ecr);
+  void take_rtt(TcpConnection& c, SeqNum ack, bool has_ts_ecr, uint32_t ts_ecr);
+  [[nodiscard]] uint32_t take_sacks(TcpConnection& c, const TcpSegment& segment);
+  void duplicate_ack(TcpConnection& c);
+  void enter_recovery(TcpConnection& c);
+  void partial_ack(TcpConnection& c, uint32_t acked);
+
+  // tcp_output.cc: what goes out.
+  void flush_output();
+  void output(TcpConnection& c);
+  bool send_next(TcpConnection& c, SeqNum edge);
+  void output_new(TcpConnection& c);
+  void output_recovery(TcpConnection& c, SackScoreboard& board);
+  void sent(TcpConnection& c, SeqNum seq, uint32_t length);
+  uint32_t send_data(TcpConnection& c, SeqNum seq, uint32_t bytes_max, bool fin);
+  bool send_bare(TcpConnection& c, SeqNum seq, uint8_t flags);
+  void send_syn(TcpConnection& c);
+  uint32_t gather(TcpConnection& c, SeqNum seq, uint32_t bytes_max, std::span<TxPart> parts, size_t& count,
+                  InternetSum& sum);
+  bool emit(TcpConnection& c, TcpHeader& header, const TcpOptions& options, std::span<const TxPart> parts,
+            InternetSum payload_sum, uint32_t payload_bytes);
+  void emit_to(const MacAddress& to, const TcpTuple& tuple, TcpHeader& header, const TcpOptions& options,
+               std::span<const TxPart> parts, InternetSum payload_sum, uint32_t payload_bytes);
+  void challenge(TcpConnection& c);
+  [[nodiscard]] uint32_t ts_now(const TcpConnection& c) const { return now_ms() + c.ts_offset; }
+  [[nodiscard]] uint32_t now_ms() const { return static_cast<uint32_t>(now_.ns / 1'000'000); }
+
+  // tcp_timers.cc
+  void expire_timers();
+  void on_retransmission_timer(TcpConnection& c);
+  void on_long_timer(TcpConnection& c);
+  void probe_window(TcpConnection& c);
+  void set_send_timer(TcpConnection& c);
+  void arm(TcpConnection& c);
+
+  NetConfig config_;
+  PacketDevice& device_;
+  NetCounters counters_;
+  MonoTime now_;
+  std::unique_ptr<CongestionControl> congestion_;
+  FixedPool<TcpConnection> connections_;
+  ConnectionTable table_;
+  IndexPool<SendPiece> pieces_;
+  IndexPool<ReceiveHold> holds_;
+  IndexPool<Scoreboard> scoreboards_;
+  IpLayer ip_;
+  TimerWheel wheel_;
+  RateLimit challenge_limit_;
+  RateLimit reset_limit_;
+  std::array<Listener, LISTENERS_MAX> listeners_;
+  size_t listener_count_ = 0;
+  bool accept_paused_ = false;
+  bool frame_kept_ = false;   // the frame in hand is held by a ReceiveHold
+  uint32_t frame_token_ = 0;  // its token
+  MacAddress frame_from_;     // who sent it
+  uint32_t half_open_ = 0;
+  uint32_t time_wait_ = 0;
+  uint32_t out_of_order_ = 0;           // holds out of order, of all connections
+  uint32_t time_wait_head_ = NO_INDEX;  // oldest first
+  uint32_t time_wait_tail_ = NO_INDEX;
+  uint32_t ready_head_ = NO_INDEX;
+  uint32_t ready_tail_ = NO_INDEX;
+  uint32_t ready_count_ = 0;
+  uint32_t output_head_ = NO_INDEX;
+  uint32_t output_tail_ = NO_INDEX;
+  uint16_t next_port_ = 0;
+  MonoTime cookies_until_ = {};  // a cookie that was sent may still come back
+};
+
+}  // namespace penstock

@@ -1,0 +1,64 @@
+// PacketDevice: the lower seam (DESIGN.md section 5): frames in bursts. Real: a DPDK port; fake: SimLink, a TAP device
+// in tests.
+//
+// Used by one engine's thread. It never calls back and never blocks.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace penstock {
+
+struct RxFrame {
+  const uint8_t* data = nullptr;
+  uint32_t size = 0;
+  uint32_t token = 0;  // of the device: what rx_release() gives back
+  // The port has checked these and found them good; false: not checked, or bad.
+  bool ip_checksum_good = false;
+  bool tcp_checksum_good = false;
+};
+
+// Payload that a frame refers to. It stays as it is, and where it is, until the peer has acknowledged it and, where the
+// device does not copy, tx_done() has named `hold` for this frame.
+struct TxPart {
+  const uint8_t* data = nullptr;
+  uint32_t size = 0;
+  uint32_t hold = 0;
+};
+
+struct TxFrame {
+  static constexpr size_t PARTS_MAX = 4;
+  static constexpr size_t HEAD_BYTES_MAX = 144;  // Ethernet with a tag, IPv6, TCP with all options; or an ICMP answer
+  const uint8_t* head = nullptr;                 // valid until tx_burst() returns
+  uint16_t head_bytes = 0;
+  uint8_t part_count = 0;
+  // Only where the features say that the port can: the fields hold zero (IP), the pseudo-header's sum (TCP).
+  bool fill_ip_checksum = false;
+  bool fill_tcp_checksum = false;
+  uint8_t ip_offset = 0;
+  uint8_t tcp_offset = 0;
+  std::array<TxPart, PARTS_MAX> parts;
+};
+
+struct DeviceFeatures {
+  bool tx_ip_checksum = false;
+  bool tx_tcp_checksum = false;
+  bool copies_payload = false;  // everything is copied when tx_burst() returns: no holds
+};
+
+class PacketDevice {
+ public:
+  virtual ~PacketDevice() = default;
+  [[nodiscard]] virtual DeviceFeatures features() const = 0;
+  // Up to out.size() frames that have come in; each is lent until rx_release().
+  [[nodiscard]] virtual size_t rx_burst(std::span<RxFrame> out) = 0;
+  virtual void rx_release(uint32_t token) = 0;
+  // Takes the first so many frames; the rest is lost, as if on the way.
+  [[nodiscard]] virtual size_t tx_burst(std::span<const TxFrame> frames) = 0;
+  // The holds of parts, each as often as it was sent, that the device reads no more. Returns how many.
+  [[nodiscard]] virtual size_t tx_done(std::span<uint32_t> holds) = 0;
+};
+
+}  // namespace penstock

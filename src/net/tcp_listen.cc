@@ -1,0 +1,176 @@
+// CLOSED and LISTEN (RFC 9293 sections 3.10.7.1 and 3.10.7.2), and SYN cookies when too many connections are half open
+// (RFC 4987).
+#include "src/net/isn.h"
+#include "src/net/net_stack.h"
+#include "src/net/syn_cookie.h"
+
+#include <algorithm>
+
+namespace penstock {
+namespace {
+
+constexpr Duration COOKIE_LIFE = seconds(120);
+
+}  // namespace
+
+DropReason NetStack::closed_arrives(const TcpTuple& tuple, const TcpSegment& segment) {
+  const Listener* listener = nullptr;
+  for (size_t i = 0; i < listener_count_; ++i) {
+    if (listeners_[i].port == tuple.local_port) listener = &listeners_[i];
+  }
+  if (segment.has(TCP_RST)) return DropReason::TCP_NO_CONNECTION;
+  if (listener == nullptr) {
+    reply_reset(tuple, segment);
+    return segment.has(TCP_SYN) ? DropReason::TCP_NO_LISTENER : DropReason::TCP_NO_CONNECTION;
+  }
+  if (segment.has(TCP_ACK)) {
+    if (!segment.has(TCP_SYN) && now_ < cookies_until_) {
+      TcpConnection* c = accept_cookie(tuple, segment, listener->id);
+      if (c != nullptr) {
+        TcpSegment copy = segment;
+        return segment_arrives(*c, copy);
+      }
+      if (connections_.count() == connections_.count_max()) return DropReason::TCP_CONNECTIONS_FULL;
+      reply_reset(tuple, segment);
+      return DropReason::TCP_COOKIE_BAD;
+    }
+    reply_reset(tuple, segment);
+    return DropReason::TCP_NO_CONNECTION;
+  }
+  if (!segment.has(TCP_SYN) || segment.has(TCP_FIN)) return DropReason::TCP_LISTEN_FLAGS;
+  return syn_arrives(tuple, segment, listener->id, {}, false);
+}
+
+// `reused`: the socket pair was in TIME-WAIT, and our numbers must begin behind `iss_after` (RFC 9293 MUST-8
+// with 3.6.1).
+DropReason NetStack::syn_arrives(const TcpTuple& tuple, const TcpSegment& segment, uint32_t listener_id,
+                                 SeqNum iss_after, bool reused) {
+  if (accept_paused_) return DropReason::TCP_ACCEPT_PAUSED;
+  if (half_open_ >= config_.limits.half_open_max) {
+    send_cookie(tuple, segment);
+    return DropReason::NONE;
+  }
+  TcpConnection* c = make_connection(tuple);
+  if (c == nullptr) return DropReason::TCP_CONNECTIONS_FULL;
+  c->state = TcpState::SYN_RECEIVED;
+  c->set(PASSIVE | HALF_OPEN);
+  ++half_open_;
+  c->listener_id = listener_id;
+  take_syn_options(*c, segment);
+  c->iss = initial_sequence_number(config_.secret, tuple, now_);
+  if (reused && c->iss <= iss_after) c->iss = iss_after + 128'000;
+  c->snd_una = c->snd_nxt = c->snd_max = c->iss;
+  c->snd_end = c->iss + 1;
+  want_output(*c, NEED_SYN);
+  return DropReason::NONE;
+}
+
+void NetStack::take_syn_options(TcpConnection& c, const TcpSegment& segment) {
+  const TcpOptions& options = segment.options;
+  c.irs = segment.seq;
+  c.rcv_nxt = segment.seq + 1;
+  c.last_ack_sent = c.rcv_nxt;
+  c.rcv_adv = c.rcv_nxt;
+  c.peer_mss = options.mss;
+  // The window of a SYN is never scaled.
+  c.snd_wnd = c.max_snd_wnd = segment.header.window;
+  c.snd_wl1 = segment.seq;
+  c.snd_wl2 = segment.ack;
+  c.unset(TIMESTAMPS | SACK_OK);
+  if (options.has_timestamps) {
+    c.set(TIMESTAMPS);
+    c.ts_recent = options.ts_val;
+  }
+  if (options.sack_permitted) c.set(SACK_OK);
+  if (options.has_window_scale) {
+    c.snd_wscale = options.window_scale;
+  } else {
+    c.snd_wscale = c.rcv_wscale = 0;
+  }
+  set_mss(c);
+}
+
+// RFC 9293 section 3.10.7.1: a RST that the sender of `segment` will accept.
+void NetStack::reply_reset(const TcpTuple& tuple, const TcpSegment& segment) {
+  if (!reset_limit_.allow(now_)) {
+    ++counters_.resets_withheld;
+    return;
+  }
+  TcpHeader header{.source_port = tuple.local_port, .destination_port = tuple.remote_port};
+  if (segment.has(TCP_ACK)) {
+    header.seq = segment.ack.value;
+    header.flags = TCP_RST;
+  } else {
+    header.ack = (segment.seq + segment.length()).value;
+    header.flags = TCP_RST | TCP_ACK;
+  }
+  emit_to(frame_from_, tuple, header, {}, {}, {}, 0);
+  ++counters_.resets_sent;
+}
+
+void NetStack::send_cookie(const TcpTuple& tuple, const TcpSegment& segment) {
+  const TcpOptions& theirs = segment.options;
+  const uint16_t mss = theirs.mss == 0 ? uint16_t{536} : theirs.mss;
+  TcpHeader header{.source_port = tuple.local_port, .destination_port = tuple.remote_port};
+  header.seq = make_syn_cookie(config_.secret, tuple, segment.seq, mss, now_).value;
+  header.ack = (segment.seq + 1).value;
+  header.flags = TCP_SYN | TCP_ACK;
+  header.window = static_cast<uint16_t>(std::min<uint32_t>(config_.limits.receive_window_bytes, UINT16_MAX));
+  TcpOptions ours;
+  ours.mss = static_cast<uint16_t>(config_.addresses.mtu - TcpHeader::BYTES -
+                                   (tuple.local.is_v4() ? IpHeader::V4_BYTES : IpHeader::V6_BYTES));
+  if (theirs.has_timestamps) {
+    ours.has_timestamps = true;
+    ours.ts_ecr = theirs.ts_val;
+    ours.ts_val = put_cookie_options(now_ms() + timestamp_offset(config_.secret, tuple),
+                                     {theirs.has_window_scale, theirs.window_scale, theirs.sack_permitted});
+    ours.sack_permitted = theirs.sack_permitted;
+    ours.has_window_scale = theirs.has_window_scale;
+    while (ours.has_window_scale && config_.limits.receive_window_bytes >> ours.window_scale > UINT16_MAX)
+      ++ours.window_scale;
+  }
+  emit_to(frame_from_, tuple, header, ours, {}, {}, 0);
+  cookies_until_ = now_ + COOKIE_LIFE;
+  ++counters_.syn_cookies_sent;
+}
+
+// The connection that the cookie in SEG.ACK stands for, in SYN-RECEIVED, as if its SYN had just come; else nullptr.
+TcpConnection* NetStack::accept_cookie(const TcpTuple& tuple, const TcpSegment& segment, uint32_t listener_id) {
+  const auto mss = check_syn_cookie(config_.secret, tuple, segment.seq - 1, segment.ack - 1, now_);
+  if (!mss) return nullptr;
+  TcpConnection* c = make_connection(tuple);
+  if (c == nullptr) return nullptr;
+  TcpSegment syn = segment;
+  syn.seq = segment.seq - 1;
+  syn.options.mss = *mss;
+  syn.options.has_window_scale = syn.options.sack_permitted = false;
+  if (segment.options.has_timestamps) {
+    const CookieOptions options = cookie_options_of(segment.options.ts_ecr);
+    syn.options.has_window_scale = options.has_window_scale;
+    syn.options.window_scale = options.window_scale;
+    syn.options.sack_permitted = options.sack_permitted;
+  }
+  c->set(PASSIVE);
+  c->state = TcpState::SYN_RECEIVED;
+  c->listener_id = listener_id;
+  take_syn_options(*c, syn);
+  c->rcv_adv =
+      c->rcv_nxt + std::min<uint32_t>(config_.limits.receive_window_bytes, UINT16_MAX);  // as the cookie's segment said
+  c->iss = segment.ack - 1;
+  c->snd_una = c->iss;
+  c->snd_nxt = c->snd_max = c->snd_end = c->iss + 1;
+  ++counters_.syn_cookies_accepted;
+  return c;
+}
+
+// RFC 6191: by a newer timestamp, or (RFC 9293 section 3.6.1) a higher number where there are none.
+bool NetStack::time_wait_gives_way(const TcpConnection& c, const TcpSegment& segment) const {
+  if (c.has(OWNED) || c.piece_head != NO_INDEX) return false;
+  if (c.has(TIMESTAMPS) && segment.options.has_timestamps) {
+    const int32_t newer = static_cast<int32_t>(segment.options.ts_val - c.ts_recent);
+    return newer > 0 || (newer == 0 && segment.seq > c.rcv_nxt);
+  }
+  return segment.seq > c.rcv_nxt;
+}
+
+}  // namespace penstock

@@ -1,0 +1,304 @@
+// What goes out: data by the windows (RFC 9293 section 3.8.6, RFC 5681), what is lost again (RFC 6675), control
+// segments.
+//
+// Nothing is buffered: a segment's payload is a list of references into send pieces, cut anew each time.
+#include "src/net/net_stack.h"
+#include "src/net/wire/byte_order.h"
+
+namespace penstock {
+namespace {
+
+constexpr uint32_t SEGMENTS_PER_TURN = 128;  // of one connection
+
+}  // namespace
+
+void NetStack::flush_output() {
+  uint32_t index = output_head_;
+  output_head_ = output_tail_ = NO_INDEX;
+  while (index != NO_INDEX) {
+    TcpConnection& c = by_index(index);
+    index = c.next_output;
+    c.next_output = NO_INDEX;
+    c.unset(IN_OUTPUT);
+    if (c.state != TcpState::CLOSED) {
+      output(c);
+    } else {
+      free_if_done(c);
+    }
+  }
+}
+
+void NetStack::output(TcpConnection& c) {
+  if (c.has(NEED_SYN)) send_syn(c);
+  switch (c.state) {
+    case TcpState::ESTABLISHED:
+    case TcpState::CLOSE_WAIT:
+    case TcpState::FIN_WAIT_1:
+    case TcpState::CLOSING:
+    case TcpState::LAST_ACK:
+      if (c.has(IN_RECOVERY) && c.scoreboard != NO_INDEX) {
+        output_recovery(c, scoreboards_[c.scoreboard].board);
+      } else {
+        output_new(c);
+      }
+      set_send_timer(c);
+      break;
+    default:
+      break;
+  }
+  if (c.has(NEED_ACK) && c.state != TcpState::SYN_SENT && c.state != TcpState::SYN_RECEIVED)
+    (void)send_bare(c, c.snd_nxt, TCP_ACK);
+  arm(c);
+}
+
+void NetStack::output_new(TcpConnection& c) {
+  if (c.has(IN_RECOVERY) && c.high_rxt == c.snd_una) {  // without SACK: the first hole, once per partial ACK
+    const uint32_t bytes = c.snd_una < c.snd_end ? std::min<uint32_t>(c.mss, seq_bytes(c.snd_una, c.snd_end)) : 0;
+    const bool fin = c.fin_sent() && c.snd_una + bytes == c.snd_end;
+    const uint32_t done =
+        bytes != 0 ? send_data(c, c.snd_una, bytes, fin) : (send_bare(c, c.snd_una, TCP_FIN | TCP_ACK) ? 1 : 0);
+    if (done == 0) return;
+    ++counters_.segments_retransmitted;
+    c.high_rxt = c.snd_una + done;
+  }
+  // RFC 3042: the first two duplicate ACKs let a new segment each go.
+  uint32_t cwnd = c.congestion.cwnd;
+  if (!c.has(IN_RECOVERY)) cwnd += std::min<uint32_t>(c.dup_acks, 2) * c.mss;
+  const SeqNum edge = c.snd_una + std::min(cwnd, c.snd_wnd);
+  for (uint32_t i = 0; i < SEGMENTS_PER_TURN; ++i) {
+    if (!send_next(c, edge)) return;
+  }
+  want_output(c);  // others first
+}
+
+// RFC 6675 section 5: as long as the pipe has room, NextSeg().
+void NetStack::output_recovery(TcpConnection& c, SackScoreboard& board) {
+  uint32_t pipe = board.pipe(c.snd_una, c.snd_max, c.high_rxt, c.mss);
+  for (uint32_t i = 0; i < SEGMENTS_PER_TURN; ++i) {
+    const bool first = c.high_rxt == c.snd_una;  // (4.3): whatever the pipe says
+    if (!first && pipe + c.mss > c.congestion.cwnd) return;
+    const SeqNum from = seq_max(c.high_rxt, c.snd_una);
+    const auto hole = board.next_hole(from);
+    if (hole && (first || board.is_lost(hole->begin, c.mss))) {  // rule 1
+      const uint32_t done =
+          send_data(c, hole->begin, std::min<uint32_t>(c.mss, seq_bytes(hole->begin, hole->end)), false);
+      if (done == 0) return;
+      ++counters_.segments_retransmitted;
+      c.high_rxt = hole->begin + done;
+      pipe += done;
+      continue;
+    }
+    if (first) c.high_rxt = c.snd_una + 1;  // nothing to send again: once is enough
+    const SeqNum before = c.snd_nxt;
+    if (send_next(c, c.snd_una + c.snd_wnd)) {  // rule 2
+      pipe += seq_bytes(before, c.snd_nxt);
+      continue;
+    }
+    if (!hole) return;
+    const uint32_t done =
+        send_data(c, hole->begin, std::min<uint32_t>(c.mss, seq_bytes(hole->begin, hole->end)), false);  // rule 3
+    if (done == 0) return;
+    ++counters_.segments_retransmitted;
+    c.high_rxt = hole->begin + done;
+    pipe += done;
+  }
+  want_output(c);
+}
+
+// The segment at SND.NXT, as far as `edge` allows. False: nothing was sent.
+bool NetStack::send_next(TcpConnection& c, SeqNum edge) {
+  if (c.scoreboard != NO_INDEX && c.snd_nxt < c.snd_max)
+    c.snd_nxt = scoreboards_[c.scoreboard].board.skip_received(c.snd_nxt);
+  const int32_t room = edge - c.snd_nxt;
+  if (c.snd_nxt >= c.snd_end) {
+    // A FIN may go into a closed window: it asks for no buffer.
+    if (!c.has(FIN_QUEUED) || c.snd_nxt != c.snd_end || (room < 1 && c.snd_una != c.snd_nxt)) return false;
+    if (!send_bare(c, c.snd_nxt, TCP_FIN | TCP_ACK)) return false;
+    sent(c, c.snd_nxt, 1);
+    return true;
+  }
+  if (room <= 0) return false;
+  const uint32_t queued = seq_bytes(c.snd_nxt, c.snd_end);
+  const uint32_t bytes = std::min({queued, static_cast<uint32_t>(room), uint32_t{c.mss}});
+  // RFC 9293 section 3.8.6.2.1: no silly segments; the persist timer overrides.
+  const bool silly = bytes < c.mss && bytes < queued && c.snd_nxt == c.snd_max && bytes < c.max_snd_wnd / 2;
+  if (silly && c.snd_wnd < c.congestion.cwnd) return false;
+  if (silly && c.flight() != 0) return false;
+  const bool fin = c.has(FIN_QUEUED) && bytes == queued && static_cast<uint32_t>(room) > bytes;
+  const uint32_t done = send_data(c, c.snd_nxt, bytes, fin);
+  if (done == 0) return false;
+  sent(c, c.snd_nxt, done + (fin && done == bytes ? 1 : 0));
+  return true;
+}
+
+// `length` numbers from SND.NXT went out.
+void NetStack::sent(TcpConnection& c, SeqNum seq, uint32_t length) {
+  if (seq < c.snd_max) {
+    ++counters_.segments_retransmitted;
+  } else if (!c.has(RTT_TIMING)) {
+    c.set(RTT_TIMING);
+    c.rtt_seq = seq;
+    c.rtt_started = now_;
+  }
+  c.snd_nxt = seq + length;
+  c.snd_max = seq_max(c.snd_max, c.snd_nxt);
+  if (c.has(PERSISTING)) {
+    c.unset(PERSISTING);
+    c.rtx_due = MonoTime::never();
+  }
+  if (c.rtx_due == MonoTime::never()) c.rtx_due = now_ + microseconds(c.rtt.rto_us);  // RFC 6298 (5.1)
+  if (c.fin_sent()) {
+    if (c.state == TcpState::ESTABLISHED) c.state = TcpState::FIN_WAIT_1;
+    if (c.state == TcpState::CLOSE_WAIT) c.state = TcpState::LAST_ACK;
+  }
+}
+
+// References to at most `bytes_max` bytes from `seq`, and their sum where the port makes none. Segments are cut at the
+// strides of sums that are known.
+uint32_t NetStack::gather(TcpConnection& c, SeqNum seq, uint32_t bytes_max, std::span<TxPart> parts, size_t& count,
+                          InternetSum& sum) {
+  uint32_t index = c.una_piece;
+  uint32_t offset = c.una_offset + seq_bytes(c.snd_una, seq);
+  while (index != NO_INDEX && offset >= pieces_[index].size) {
+    offset -= pieces_[index].size;
+    index = pieces_[index].next;
+  }
+  uint32_t taken = 0;
+  for (; index != NO_INDEX && taken < bytes_max && count < parts.size(); index = pieces_[index].next, offset = 0) {
+    const SendPiece& piece = pieces_[index];
+    uint32_t bytes = std::min(piece.size - offset, bytes_max - taken);
+    if (!ip_.features().tx_tcp_checksum) {
+      InternetSum part;
+      const uint32_t stride_left =
+          piece.sums == nullptr ? 0 : std::min(piece.stride - offset % piece.stride, piece.size - offset);
+      if (stride_left != 0 && stride_left <= c.mss) {
+        if (taken != 0 && stride_left > bytes) break;  // whole in the next segment
+        bytes = std::min(bytes, stride_left);
+      }
+      if (stride_left == bytes && offset % piece.stride == 0) {
+        part = {piece.sums[offset / piece.stride]};
+        ++counters_.payload_sums_reused;
+      } else {
+        part = internet_sum({piece.data + offset, bytes});
+        counters_.payload_bytes_summed += bytes;
+      }
+      sum = append_sum(sum, taken, part);
+    }
+    parts[count++] = {piece.data + offset, bytes, index};
+    taken += bytes;
+    if (offset + bytes < piece.size) break;
+  }
+  return taken;
+}
+
+// A segment of at most `bytes_max` payload bytes from `seq`, with FIN when all of them fit and `fin`. Returns how many
+// payload bytes went; 0: the neighbour's address is not known yet.
+uint32_t NetStack::send_data(TcpConnection& c, SeqNum seq, uint32_t bytes_max, bool fin) {
+  std::array<TxPart, TxFrame::PARTS_MAX> parts;
+  size_t count = 0;
+  InternetSum sum;
+  const uint32_t bytes = gather(c, seq, bytes_max, parts, count, sum);
+  ASSERT(bytes != 0);
+  TcpHeader header{.seq = seq.value, .flags = TCP_ACK};
+  if (seq + bytes == c.snd_end) header.flags |= TCP_PSH;
+  if (fin && bytes == bytes_max) header.flags |= TCP_FIN;
+  if (!emit(c, header, {}, {parts.data(), count}, sum, bytes)) return 0;
+  counters_.payload_bytes_sent += bytes;
+  return bytes;
+}
+
+bool NetStack::send_bare(TcpConnection& c, SeqNum seq, uint8_t flags) {
+  TcpHeader header{.seq = seq.value, .flags = flags};
+  TcpOptions options;
+  if (flags == TCP_ACK) put_sack_blocks(c, options);
+  return emit(c, header, options, {}, {}, 0);
+}
+
+void NetStack::send_syn(TcpConnection& c) {
+  const bool passive = c.state == TcpState::SYN_RECEIVED;
+  if (!passive && c.state != TcpState::SYN_SENT) {
+    c.unset(NEED_SYN);
+    return;
+  }
+  TcpHeader header{.seq = c.iss.value, .flags = passive ? static_cast<uint8_t>(TCP_SYN | TCP_ACK) : TCP_SYN};
+  TcpOptions options;
+  options.mss = static_cast<uint16_t>(config_.addresses.mtu - TcpHeader::BYTES -
+                                      (c.tuple.local.is_v4() ? IpHeader::V4_BYTES : IpHeader::V6_BYTES));
+  options.sack_permitted = c.has(SACK_OK);
+  options.has_window_scale = !passive || c.rcv_wscale != 0 || c.snd_wscale != 0;
+  options.window_scale = c.rcv_wscale;
+  const bool again = c.snd_max != c.iss;
+  if (emit(c, header, options, {}, {}, 0)) {
+    c.unset(NEED_SYN);
+    c.snd_nxt = c.snd_max = c.iss + 1;
+    if (again) {
+      c.unset(RTT_TIMING);
+      ++counters_.segments_retransmitted;
+    } else {
+      c.set(RTT_TIMING);
+      c.rtt_seq = c.iss;
+      c.rtt_started = now_;
+    }
+  }
+  if (c.rtx_due == MonoTime::never()) c.rtx_due = now_ + microseconds(c.rtt.rto_us);
+}
+
+// Adds what every segment of a connection carries: ports, ACK, window, timestamps. False: the neighbour's address is
+// not known.
+bool NetStack::emit(TcpConnection& c, TcpHeader& header, const TcpOptions& options, std::span<const TxPart> parts,
+                    InternetSum payload_sum, uint32_t payload_bytes) {
+  const auto to = ip_.resolve(c.tuple.remote, connections_.handle_of(&c), now_);
+  if (!to) {
+    ++counters_.unresolved;
+    return false;
+  }
+  header.source_port = c.tuple.local_port;
+  header.destination_port = c.tuple.remote_port;
+  TcpOptions all = options;
+  if (c.has(TIMESTAMPS)) {
+    all.has_timestamps = true;
+    all.ts_val = ts_now(c);
+    all.ts_ecr = c.state == TcpState::SYN_SENT ? 0 : c.ts_recent;
+  }
+  const bool syn = (header.flags & TCP_SYN) != 0;
+  if ((header.flags & TCP_ACK) != 0) {
+    header.ack = c.rcv_nxt.value;
+    header.window = advertise(c, syn);
+    c.last_ack_sent = c.rcv_nxt;
+    c.unset(NEED_ACK);
+    c.ack_due = MonoTime::never();
+  } else if (syn) {
+    header.window = static_cast<uint16_t>(std::min<uint32_t>(config_.limits.receive_window_bytes, UINT16_MAX));
+  }
+  emit_to(*to, c.tuple, header, all, parts, payload_sum, payload_bytes);
+  return true;
+}
+
+void NetStack::emit_to(const MacAddress& to, const TcpTuple& tuple, TcpHeader& header, const TcpOptions& options,
+                       std::span<const TxPart> parts, InternetSum payload_sum, uint32_t payload_bytes) {
+  std::array<uint8_t, TcpHeader::BYTES_MAX> head;
+  const size_t bytes = write_tcp(head.data(), header, options);
+  InternetSum sum =
+      pseudo_header_sum(tuple.local, tuple.remote, IP_PROTOCOL_TCP, static_cast<uint32_t>(bytes + payload_bytes));
+  const bool later = ip_.features().tx_tcp_checksum;
+  if (later) {
+    store_be16(&head[TCP_CHECKSUM_OFFSET], sum.value);
+  } else {
+    sum = sum + internet_sum({head.data(), bytes}) + payload_sum;  // the head's size is even
+    store_be16(&head[TCP_CHECKSUM_OFFSET], checksum_of(sum));
+  }
+  ip_.send(to, {.source = tuple.local, .destination = tuple.remote, .protocol = IP_PROTOCOL_TCP, .hop_limit = 64},
+           {head.data(), bytes}, parts, later);
+}
+
+// RFC 5961 section 7: with a limit, lest somebody makes us send them without end.
+void NetStack::challenge(TcpConnection& c) {
+  if (!challenge_limit_.allow(now_)) {
+    ++counters_.challenge_acks_withheld;
+    return;
+  }
+  ++counters_.challenge_acks_sent;
+  (void)send_bare(c, c.snd_nxt, TCP_ACK);
+}
+
+}  // namespace penstock

@@ -1,0 +1,116 @@
+#include "tests/net_sim/sim_link.h"
+
+#include "src/base/assert.h"
+#include "src/net/wire/byte_order.h"
+#include "src/net/wire/checksum.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace penstock {
+
+SimLink::SimLink(uint64_t seed, const LinkOptions& options) : prng_(seed), options_(options) {
+  for (size_t i = 0; i < 2; ++i) {
+    ends_[i].link_ = this;
+    ends_[i].which_ = i;
+  }
+}
+
+MonoTime SimLink::next_event() const {
+  MonoTime next = MonoTime::never();
+  for (const End& end : ends_) {
+    if (!end.waiting_.empty()) next = std::min(next, end.waiting_.front().leaves);
+    if (!end.arriving_.empty()) next = std::min(next, MonoTime{end.arriving_.begin()->first});
+  }
+  return next;
+}
+
+DeviceFeatures SimLink::End::features() const {
+  return {.tx_ip_checksum = link_->options_.offload,
+          .tx_tcp_checksum = link_->options_.offload,
+          .copies_payload = link_->options_.copies};
+}
+
+size_t SimLink::End::rx_burst(std::span<RxFrame> out) {
+  size_t count = 0;
+  while (count < out.size() && !arriving_.empty() && arriving_.begin()->first <= link_->now_.ns) {
+    const uint32_t token = next_token_++;
+    std::vector<uint8_t>& bytes = lent_[token];
+    bytes = std::move(arriving_.begin()->second);
+    arriving_.erase(arriving_.begin());
+    out[count++] = {.data = bytes.data(), .size = static_cast<uint32_t>(bytes.size()), .token = token};
+  }
+  return count;
+}
+
+void SimLink::End::rx_release(uint32_t token) { ASSERT(lent_.erase(token) == 1); }
+
+size_t SimLink::End::tx_burst(std::span<const TxFrame> frames) {
+  for (const TxFrame& frame : frames) link_->take(*this, frame);
+  return frames.size();
+}
+
+size_t SimLink::End::tx_done(std::span<uint32_t> holds) {
+  size_t count = 0;
+  while (!waiting_.empty() && waiting_.front().leaves <= link_->now_ && count + TxFrame::PARTS_MAX <= holds.size()) {
+    Waiting& frame = waiting_.front();
+    link_->leave(*this, frame);
+    if (!link_->options_.copies) {
+      for (const TxPart& part : frame.parts) holds[count++] = part.hold;
+    }
+    waiting_.pop_front();
+    if (count == 0 && link_->options_.copies) continue;
+  }
+  return count;
+}
+
+void SimLink::take(End& from, const TxFrame& frame) {
+  ++frame_count;
+  Waiting waiting;
+  waiting.bytes.assign(frame.head, frame.head + frame.head_bytes);
+  waiting.head_bytes = frame.head_bytes;
+  for (size_t i = 0; i < frame.part_count; ++i) {
+    waiting.bytes.insert(waiting.bytes.end(), frame.parts[i].data, frame.parts[i].data + frame.parts[i].size);
+    waiting.parts.push_back(frame.parts[i]);
+  }
+  if (frame.fill_ip_checksum) {
+    uint8_t* ip = &waiting.bytes[frame.ip_offset];
+    ASSERT(load_be16(ip + 10) == 0);
+    store_be16(ip + 10, checksum_of(internet_sum({ip, 20})));
+  }
+  if (frame.fill_tcp_checksum) {
+    const std::span<uint8_t> tcp = std::span(waiting.bytes).subspan(frame.tcp_offset);
+    store_be16(&tcp[16], checksum_of(internet_sum(tcp)));
+  }
+  waiting.lost = from.waiting_.size() >= options_.queue_max;
+  const auto wire = nanoseconds(static_cast<int64_t>(waiting.bytes.size() * 1'000'000'000 / options_.bytes_per_second));
+  from.busy_until_ = std::max(from.busy_until_, now_) + (waiting.lost ? Duration{} : wire);
+  waiting.leaves = from.busy_until_;
+  from.waiting_.push_back(std::move(waiting));
+}
+
+void SimLink::leave(End& from, Waiting& frame) {
+  size_t at = frame.head_bytes;
+  for (const TxPart& part : frame.parts) {
+    if (!options_.copies && std::memcmp(part.data, &frame.bytes[at], part.size) != 0) ++memory_changed;
+    at += part.size;
+  }
+  const auto happens = [&](uint32_t one_in) { return one_in != 0 && prng_.one_in(one_in); };
+  if (frame.lost || happens(options_.faults.lose_one_in)) {
+    ++lost_count;
+    return;
+  }
+  if (happens(options_.faults.corrupt_one_in)) {
+    frame.bytes[prng_.below(static_cast<uint32_t>(frame.bytes.size()))] ^= static_cast<uint8_t>(1 + prng_.below(255));
+  }
+  End& to = ends_[1 - from.which_];
+  const uint32_t copies = happens(options_.faults.duplicate_one_in) ? 2 : 1;
+  for (uint32_t i = 0; i < copies; ++i) {
+    Duration delay = options_.delay;
+    if (happens(options_.faults.delay_one_in) || i != 0)
+      delay = delay + options_.delay * prng_.below(4) + microseconds(prng_.below(3'000));
+    to.arriving_.emplace((frame.leaves + delay).ns, frame.bytes);
+  }
+}
+
+}  // namespace penstock

@@ -1,0 +1,244 @@
+// Under TCP: ARP and neighbour discovery both ways, echo, path MTU, what is refused.
+
+#include "tests/support/net_bytes.h"
+#include "tests/support/tcp_bench.h"
+
+#include <gtest/gtest.h>
+
+namespace penstock {
+namespace {
+
+std::vector<uint8_t> arp_frame(bool request, const IpAddress& sender, const IpAddress& target,
+                               const MacAddress& mac = TcpBench::PEER_MAC) {
+  std::vector<uint8_t> frame(EthernetHeader::BYTES + ArpPacket::BYTES);
+  write_ethernet(frame.data(),
+                 {.destination = request ? MacAddress::broadcast() : TcpBench::OUR_MAC, .source = mac, .type = 0x0806});
+  write_arp(
+      &frame[EthernetHeader::BYTES],
+      {.request = request, .sender_mac = mac, .sender = sender, .target_mac = TcpBench::OUR_MAC, .target = target});
+  return frame;
+}
+
+TEST(Arp, rfc826_a_question_for_us_is_answered) {
+  TcpBench bench;
+  bench.put(arp_frame(true, TcpBench::PEER, TcpBench::OURS));
+  ASSERT_EQ(bench.device.sent.size(), 1U);
+  ArpPacket answer;
+  ASSERT_EQ(parse_arp(std::span(bench.device.sent[0].bytes).subspan(14), answer), DropReason::NONE);
+  EXPECT_FALSE(answer.request);
+  EXPECT_EQ(answer.sender_mac, TcpBench::OUR_MAC);
+  EXPECT_EQ(answer.target, TcpBench::PEER);
+  bench.put(arp_frame(true, TcpBench::PEER, IpAddress::v4(10, 0, 0, 99)));
+  EXPECT_EQ(bench.dropped(DropReason::ARP_NOT_OURS), 1U);
+}
+
+TEST(Arp, an_unknown_neighbour_is_asked_for_and_what_waits_goes_out_then) {
+  TcpBench bench;
+  const IpAddress other = IpAddress::v4(10, 0, 0, 3);
+  (void)bench.stack->connect(other, 99);
+  bench.stack->submit();
+  ASSERT_EQ(bench.device.sent.size(), 1U);
+  ArpPacket question;
+  ASSERT_EQ(parse_arp(std::span(bench.device.sent[0].bytes).subspan(14), question), DropReason::NONE);
+  EXPECT_TRUE(question.request);
+  EXPECT_EQ(question.target, other);
+  bench.device.sent.clear();
+  bench.put(arp_frame(false, other, TcpBench::OURS));
+  const auto syn = bench.out();
+  ASSERT_EQ(syn.size(), 1U);
+  EXPECT_EQ(syn[0].header.flags, TCP_SYN);
+}
+
+TEST(Arp, three_questions_a_second_apart_and_then_none) {
+  TcpBench bench;
+  (void)bench.stack->connect(IpAddress::v4(10, 0, 0, 3), 99);
+  bench.stack->submit();
+  bench.pass(milliseconds(900));
+  EXPECT_EQ(bench.stack->counters().neighbour_requests, 1U);
+  bench.pass(milliseconds(2'000));
+  EXPECT_EQ(bench.stack->counters().neighbour_requests, 3U);
+}
+
+TEST(Arp, an_answer_that_nobody_asked_for_is_not_believed) {
+  TcpBench bench;
+  bench.put(arp_frame(false, IpAddress::v4(10, 0, 0, 3), TcpBench::OURS));
+  (void)bench.stack->connect(IpAddress::v4(10, 0, 0, 3), 99);
+  bench.stack->submit();
+  EXPECT_EQ(bench.stack->counters().neighbour_requests, 1U);
+}
+
+TEST(Arp, other_networks_are_behind_the_gateway) {
+  NetConfig config = TcpBench::default_config();
+  config.addresses.v4_gateway = TcpBench::PEER;
+  TcpBench bench(config);
+  (void)bench.stack->connect(IpAddress::v4(192, 0, 2, 1), 99);
+  bench.stack->submit();
+  ASSERT_EQ(bench.device.sent.size(), 1U);
+  EXPECT_EQ(std::memcmp(bench.device.sent[0].bytes.data(), TcpBench::PEER_MAC.bytes.data(), 6), 0);
+}
+
+TEST(Ndp, rfc4861_7_2_4_a_solicitation_is_answered) {
+  TcpBench bench;
+  IpAddress ours;
+  ours.bytes = {0xfd, 1};
+  ours.bytes[15] = 1;
+  const IpAddress peer = link_local_of(TcpBench::PEER_MAC);
+  std::vector<uint8_t> frame(14 + 40 + NeighbourMessage::BYTES);
+  write_ethernet(frame.data(),
+                 {.destination = multicast_mac(solicited_node(ours)), .source = TcpBench::PEER_MAC, .type = 0x86dd});
+  write_ip(&frame[14],
+           {.source = peer, .destination = solicited_node(ours), .protocol = IP_PROTOCOL_ICMPV6, .hop_limit = 255},
+           NeighbourMessage::BYTES);
+  write_ndp(&frame[54], {.solicitation = true, .target = ours, .has_mac = true, .mac = TcpBench::PEER_MAC}, peer,
+            solicited_node(ours));
+  bench.put(frame);
+  ASSERT_EQ(bench.device.sent.size(), 1U);
+  IpHeader packet;
+  ASSERT_EQ(parse_ipv6(std::span(bench.device.sent[0].bytes).subspan(14), packet), DropReason::NONE);
+  NeighbourMessage answer;
+  IcmpMessage icmp;
+  ASSERT_EQ(parse_icmp(packet, icmp), DropReason::NONE);
+  ASSERT_EQ(parse_ndp(packet, answer), DropReason::NONE);
+  EXPECT_TRUE(answer.solicited && answer.override_old && !answer.solicitation);
+  EXPECT_EQ(answer.mac, TcpBench::OUR_MAC);
+  EXPECT_EQ(answer.target, ours);
+}
+
+std::vector<uint8_t> icmp(std::string_view hex, std::span<const uint8_t> quoted = {}) {
+  std::vector<uint8_t> bytes = from_hex(hex);
+  bytes.insert(bytes.end(), quoted.begin(), quoted.end());
+  store_be16(&bytes[2], checksum_of(internet_sum(bytes)));
+  return bytes;
+}
+
+TEST(Icmp, rfc1122_3_2_2_6_echo_is_answered_with_all_its_bytes) {
+  TcpBench bench;
+  std::vector<uint8_t> request = icmp("08000000 00010002", std::vector<uint8_t>(1'400, 0x5a));
+  bench.put(bench.ip_frame(IP_PROTOCOL_ICMP, request));
+  ASSERT_EQ(bench.device.sent.size(), 1U);
+  IpHeader packet;
+  ASSERT_EQ(parse_ipv4(std::span(bench.device.sent[0].bytes).subspan(14), false, packet), DropReason::NONE);
+  EXPECT_EQ(packet.destination, TcpBench::PEER);
+  EXPECT_EQ(packet.payload.size(), request.size());
+  EXPECT_EQ(packet.payload[0], 0);
+  EXPECT_TRUE(checksum_good(internet_sum(packet.payload)));
+}
+
+TEST(Icmp, echo_has_a_limit) {
+  NetConfig config = TcpBench::default_config();
+  config.limits.replies_per_second = 4;
+  TcpBench bench(config);
+  for (int i = 0; i < 9; ++i) bench.put(bench.ip_frame(IP_PROTOCOL_ICMP, icmp("08000000 00010002")));
+  EXPECT_EQ(bench.device.sent.size(), 4U);
+  EXPECT_EQ(bench.dropped(DropReason::ICMP_RATE), 5U);
+}
+
+// The error that a router sends about a frame of ours.
+std::vector<uint8_t> too_big(const ScriptDevice::Sent& frame, uint16_t mtu) {
+  char head[24];
+  std::snprintf(head, sizeof head, "03040000 0000%04x", mtu);
+  return icmp(head, std::span(frame.bytes).subspan(14, 28));
+}
+
+TEST(PathMtu, rfc1191_segments_become_smaller_and_are_sent_again) {
+  TcpBench bench;
+  bench.establish({.mss = 1'460});
+  bench.send(std::string(1'460, 'x'));
+  ASSERT_EQ(bench.device.sent.size(), 1U);
+  const auto error = too_big(bench.device.sent[0], 1'000);
+  EXPECT_EQ(bench.out()[0].data.size(), 1'460U);
+  bench.put(bench.ip_frame(IP_PROTOCOL_ICMP, error));
+  const auto again = bench.out();
+  ASSERT_EQ(again.size(), 2U);
+  EXPECT_EQ(again[0].data.size(), 960U);
+  EXPECT_EQ(again[1].data.size(), 500U);
+  EXPECT_EQ(bench.stack->counters().path_mtu_reduced, 1U);
+}
+
+TEST(PathMtu, rfc1191_section_3_never_below_the_least) {
+  TcpBench bench;
+  bench.establish({.mss = 1'460});
+  bench.send(std::string(1'460, 'x'));
+  const auto error = too_big(bench.device.sent[0], 68);
+  bench.out();
+  bench.put(bench.ip_frame(IP_PROTOCOL_ICMP, error));
+  EXPECT_EQ(bench.out().at(0).data.size(), 512U);
+}
+
+TEST(PathMtu, rfc5927_an_error_about_bytes_that_are_not_in_flight_is_not_believed) {
+  TcpBench bench;
+  bench.establish({.mss = 1'460});
+  bench.send(std::string(1'460, 'x'));
+  const auto error = too_big(bench.device.sent[0], 1'000);
+  bench.out();
+  bench.in(TCP_ACK, bench.seq, bench.ack + 1'460);
+  bench.put(bench.ip_frame(IP_PROTOCOL_ICMP, error));
+  EXPECT_EQ(bench.dropped(DropReason::ICMP_NO_CONNECTION), 1U);
+  EXPECT_EQ(bench.stack->counters().path_mtu_reduced, 0U);
+}
+
+TEST(Icmp, rfc5927_unreachable_does_not_end_an_established_connection) {
+  TcpBench bench;
+  bench.establish();
+  bench.send("abc");
+  const auto error = icmp("03030000 00000000", std::span(bench.device.sent[0].bytes).subspan(14, 28));
+  bench.put(bench.ip_frame(IP_PROTOCOL_ICMP, error));
+  EXPECT_EQ(bench.told(), "");
+}
+
+TEST(Drops, every_refused_frame_is_counted_by_its_reason) {
+  TcpBench bench;
+  const std::vector<uint8_t> good = bench.segment(TCP_SYN, 1, 0);
+  const auto drop = [&](size_t at, uint8_t value, DropReason reason) {
+    std::vector<uint8_t> bad = good;
+    bad[at] = value;
+    const uint64_t before = bench.dropped(reason);
+    bench.put(bad);
+    EXPECT_EQ(bench.dropped(reason), before + 1) << drop_reason_name(reason);
+  };
+  drop(5, 99, DropReason::ETHERNET_NOT_OURS);
+  drop(13, 0x77, DropReason::ETHERTYPE_UNKNOWN);
+  drop(14, 0x65, DropReason::IP_VERSION);
+  drop(24, 1, DropReason::IP_CHECKSUM);
+  drop(50, 1, DropReason::TCP_CHECKSUM);
+  bench.put(std::vector<uint8_t>(good.begin(), good.begin() + 10));
+  EXPECT_EQ(bench.dropped(DropReason::FRAME_SHORT), 1U);
+  std::vector<uint8_t> fragment = good;
+  fragment[20] = 0x20;
+  store_be16(&fragment[24], 0);
+  store_be16(&fragment[24], checksum_of(internet_sum(std::span(fragment).subspan(14, 20))));
+  bench.put(fragment);
+  EXPECT_EQ(bench.dropped(DropReason::IP_FRAGMENT), 1U);
+  EXPECT_TRUE(bench.device.lent.empty());
+}
+
+TEST(Vlan, frames_of_another_network_are_not_ours) {
+  NetConfig config = TcpBench::default_config();
+  config.addresses.vlan_id = 5;
+  TcpBench bench(config);
+  bench.put(bench.segment(TCP_SYN, 1, 0));
+  EXPECT_GE(bench.dropped(DropReason::VLAN_NOT_OURS), 1U);
+}
+
+TEST(Device, frames_that_it_does_not_take_are_lost_and_sent_again) {
+  TcpBench bench;
+  bench.establish();
+  bench.device.takes_max = 0;
+  bench.send("abc");
+  EXPECT_TRUE(bench.out().empty());
+  bench.device.takes_max = SIZE_MAX;
+  bench.pass(milliseconds(210));
+  EXPECT_EQ(bench.out().at(0).data, "abc");
+  bench.in(TCP_ACK, bench.seq, bench.ack + 3);
+  EXPECT_EQ(bench.told(), "sent");
+}
+
+TEST(Device, checksums_are_left_to_a_port_that_makes_them) {
+  TcpBench bench(TcpBench::default_config(), {.tx_ip_checksum = true, .tx_tcp_checksum = true});
+  bench.in(TCP_SYN, 5'000, 0);
+  EXPECT_EQ(load_be16(&bench.device.sent.at(0).bytes[24]), 0);
+  EXPECT_EQ(bench.stack->counters().payload_bytes_summed, 0U);
+}
+
+}  // namespace
+}  // namespace penstock
