@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace penstock {
 namespace {
@@ -19,7 +20,10 @@ constexpr std::string_view SERVER_HEADERS[] = {
 
 class Checker {
  public:
-  explicit Checker(const Settings& settings) : settings_(settings) {}
+  explicit Checker(const Settings& settings) : settings_(settings) {
+    for (const PoolSettings& pool : settings.pools) pools_.insert(pool.name);
+    for (const IdentitySettings& identity : settings.identities) identities_.insert(identity.name);
+  }
 
   std::vector<CheckFailure> run() {
     check_root();
@@ -126,7 +130,7 @@ class Checker {
         }
         return;
       case HandlerSetting::POOL:
-        if (find_pool(route.pool)) return;
+        if (pools_.contains(route.pool)) return;
         add(prefix + "pool",
             "expected the name of a pool: the route's handler is pool, got " + quote_for_message(route.pool),
             {site, fmt::format("pool.{}.", route.pool)});
@@ -155,9 +159,7 @@ class Checker {
       add(prefix + "workers_min",
           fmt::format("expected at most workers_max ({}), got {}", pool.workers_max, pool.workers_min), {prefix});
     }
-    const bool known = std::any_of(settings_.identities.begin(), settings_.identities.end(),
-                                   [&](const IdentitySettings& identity) { return identity.name == pool.identity; });
-    if (!pool.identity.empty() && !known) {
+    if (!pool.identity.empty() && !identities_.contains(pool.identity)) {
       add(prefix + "identity", "expected the name of an identity, got " + quote_for_message(pool.identity),
           {prefix, fmt::format("identity.{}.", pool.identity)});
     }
@@ -172,13 +174,9 @@ class Checker {
     }
   }
 
-  [[nodiscard]] bool find_pool(std::string_view name) const {
-    return std::any_of(settings_.pools.begin(), settings_.pools.end(),
-                       [&](const PoolSettings& pool) { return pool.name == name; });
-  }
-
   const Settings& settings_;
   std::unordered_map<std::string_view, std::string_view> hosts_;  // host to site
+  std::unordered_set<std::string_view> pools_, identities_;       // there may be thousands, and as many routes
   std::vector<CheckFailure> failures_;
 };
 

@@ -72,12 +72,22 @@ std::string make_refusal(ServerHeaderMode mode) {
   return text;
 }
 
-Snapshot::Serving make_serving(const Settings& settings, const Route& route, const MimeTypes& types) {
-  Snapshot::Serving serving;
+const MimeTable& mime_table(Snapshot& snapshot, const std::string& default_type, const std::string& charset,
+                            const MimeTypes& types) {
+  const auto known = snapshot.mime_tables.find({default_type, charset});
+  if (known != snapshot.mime_tables.end()) return known->second;
   std::vector<MimeOverride> overrides;
-  for (const NamedValue& mime : settings.mime) overrides.push_back({.extension = mime.name, .type = mime.value});
+  for (const NamedValue& mime : snapshot.settings.mime) {
+    overrides.push_back({.extension = mime.name, .type = mime.value});
+  }
+  return snapshot.mime_tables.try_emplace(std::pair(default_type, charset), types, overrides, default_type, charset)
+      .first->second;
+}
+
+Snapshot::Serving make_serving(Snapshot& snapshot, const Route& route, const MimeTypes& types) {
+  const Settings& settings = snapshot.settings;
+  Snapshot::Serving serving;
   const bool denies_unknown = route.unknown_type == UnknownTypeSetting::DENY;
-  serving.mime = std::make_unique<MimeTable>(types, overrides, denies_unknown ? "" : route.default_type, route.charset);
   LoadPolicy& policy = serving.html;
   policy.index_names = route.index;
   if (policy.index_names.size() > INDEX_NAMES_MAX) policy.index_names.resize(INDEX_NAMES_MAX);
@@ -86,7 +96,7 @@ Snapshot::Serving make_serving(const Settings& settings, const Route& route, con
   policy.dotfiles = route.dotfiles_allowed;
   policy.precompressed = route.precompressed ? ACCEPT_GZIP | ACCEPT_BR | ACCEPT_ZSTD : 0;
   policy.unknown_type = denies_unknown ? UnknownTypePolicy::DENY : UnknownTypePolicy::OCTET_STREAM;
-  policy.mime = serving.mime.get();
+  policy.mime = &mime_table(snapshot, denies_unknown ? "" : route.default_type, route.charset, types);
   policy.entry_bytes_max = settings.cache_entry_max;
   policy.sendfile_bytes_min = settings.cache_sendfile_min;
   policy.settle = settings.cache_settle;
@@ -107,7 +117,7 @@ Snapshot::Snapshot(const Tree& tree, uint32_t reactors, const MimeTypes& types)
       server_header(header_mode(settings.server_header)),
       refusal(make_refusal(server_header)),
       pins(reactors) {
-  for (const Route* route : routes.routes()) serving.push_back(make_serving(settings, *route, types));
+  for (const Route* route : routes.routes()) serving.push_back(make_serving(*this, *route, types));
 }
 
 std::vector<std::string> open_roots(Snapshot& snapshot) {

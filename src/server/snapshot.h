@@ -19,9 +19,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace penstock {
@@ -51,9 +53,10 @@ struct Snapshot {
     RootDir root;
     LoadPolicy html;
     LoadPolicy json;  // the same but for the form of listings
-    std::unique_ptr<MimeTable> mime;
   };
   std::vector<Serving> serving;
+  // Routes that agree in them share one: it is as large as the system's list.
+  std::map<std::pair<std::string, std::string>, MimeTable> mime_tables;  // by default type and charset
 
   // Given by PoolTable::bind(); both stay empty where there is none (the simulator without pools).
   std::vector<const PoolSettings*> pools;  // by SharedPool::number; nullptr: this generation has it no more
