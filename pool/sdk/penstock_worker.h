@@ -60,6 +60,10 @@ typedef struct penstock_header {
 
 #define PENSTOCK_UNKNOWN_LENGTH UINT64_MAX
 
+/* Exit code of a worker whose places are all held by requests that were given up for request_timeout: it is replaced at
+   once, and that is no failure of the application. */
+#define PENSTOCK_EXIT_OVERRUN 70
+
 /* --- the application ----------------------------------------------------------------------- */
 
 enum penstock_why_cancelled {

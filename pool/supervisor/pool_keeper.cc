@@ -18,7 +18,8 @@ using Kind = PoolOrder::Kind;
 using Severity = PoolOrder::Severity;
 using WorkerState = PoolKeeper::WorkerState;
 
-constexpr Duration SCALE_SERIES = seconds(2);  // a second need within it starts twice as many workers
+constexpr Duration OVERRUN_EARLIEST = milliseconds(100);  // who says so sooner was never asked for so long
+constexpr Duration SCALE_SERIES = seconds(2);             // a second need within it starts twice as many workers
 
 std::string number_text(uint64_t number) { return std::to_string(number); }
 
@@ -214,6 +215,9 @@ void PoolKeeper::say_end(uint64_t number, const Worker& worker, const WorkerEnd&
     case WorkerState::READY:
       if (end.clean && worker.served > 0) {
         text += ": it left by itself";
+      } else if (end.overran && now - worker.ready_at >= OVERRUN_EARLIEST) {
+        text += ": requests that took longer than request_timeout held all that it had; it is replaced";
+        severity = Severity::WARNING;
       } else {
         severity = Severity::ERROR;
       }
@@ -234,7 +238,10 @@ void PoolKeeper::ended(uint64_t number, const WorkerEnd& end, MonoTime now) {
   if (unexpected) {
     owe(*worker);
     worker->state = WorkerState::KILLED;
-    if (!end.clean || worker->served == 0) failed(*worker, now);
+    // A load of its server may be a second old: what it served is not known yet where requests overran soon.
+    const bool left = end.clean && worker->served > 0;
+    const bool overran = end.overran && worker->ready_at.ns != 0 && now - worker->ready_at >= OVERRUN_EARLIEST;
+    if (!left && !overran) failed(*worker, now);
   }
   if (worker->replaced_after && in_service()) ++owed_;
   unlink(*worker);

@@ -19,7 +19,8 @@
 // - At most workers_max workers take requests of the current server; replacements under way come on top.
 // - It counts as a failure when a worker ends without having been asked to, is not ready and warmed up in time, fails
 //   in its warm-up, hangs or breaks the protocol. A request that takes too long is not: its worker is ended and
-//   replaced, the pool stays in service. Nor is a worker that leaves with exit code 0 after it has served.
+//   replaced, the pool stays in service. Nor is a worker that has served and leaves with exit code 0, or because such
+//   requests hold all its places.
 // - Out of service by rapid-fail protection: every rapid_fail.probe one worker is tried; once ready the pool serves
 //   with it alone, and the first request that it has served ends the trial.
 #pragma once
@@ -81,6 +82,8 @@ struct PoolOrder {
 struct WorkerEnd {
   bool clean = false;  // exit code 0
   std::string text;    // "was killed by SIGSEGV"
+  // Exit code PENSTOCK_EXIT_OVERRUN (pool/sdk): requests that were given up hold all the places that it has.
+  bool overran = false;
 };
 
 // The numbers of workers: never one twice while the supervisor lives. Shared by all pools.
@@ -149,7 +152,7 @@ class PoolKeeper {
   void ready(uint64_t worker, MonoTime now);                         // warmed up, too
   void idle(uint64_t worker, MonoTime now);
   void broke(uint64_t worker, const std::string& how, std::vector<uint64_t> serials, MonoTime now);
-  void overdue(uint64_t worker, std::vector<uint64_t> serials, MonoTime now);
+  void overdue(uint64_t worker, std::vector<uint64_t> serials, MonoTime now, const std::string& what = {});
   void silent(uint64_t worker, std::vector<uint64_t> serials, MonoTime now);
   // It tried what its sandbox forbids, or a program that it started did: it is killed, or frozen as an orphan (within
   // orphan.max, whether or not orphans are enabled for hangs). `how`: "tried to …". False: it is not known any more.

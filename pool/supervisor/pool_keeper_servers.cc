@@ -141,17 +141,18 @@ void PoolKeeper::broke(uint64_t number, const std::string& how, std::vector<uint
   settle(now);
 }
 
-void PoolKeeper::overdue(uint64_t number, std::vector<uint64_t> serials, MonoTime now) {
+void PoolKeeper::overdue(uint64_t number, std::vector<uint64_t> serials, MonoTime now, const std::string& what) {
   Worker* worker = find(number);
   if (worker == nullptr || worker->state == WorkerState::KILLED || worker->state == WorkerState::FROZEN) return;
   if (worker->state == WorkerState::ENDING) {
     worker->deadline = std::min(worker->deadline, now + OVERDUE_GRACE);
     return settle(now);
   }
-  say(Severity::WARNING, number, "has a request that takes longer than request_timeout, and is ended");
+  const std::string which = what.empty() ? "" : ": " + what;
+  say(Severity::WARNING, number, "has a request that takes longer than request_timeout, and is ended" + which);
   worker->serials = std::move(serials);
   owe(*worker);
-  terminate(number, *worker, "a request took longer than request_timeout", OVERDUE_GRACE, now);
+  terminate(number, *worker, "a request took longer than request_timeout" + which, OVERDUE_GRACE, now);
   settle(now);
 }
 

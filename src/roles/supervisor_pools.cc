@@ -195,7 +195,7 @@ void Pools::take_report(uint32_t epoch, WorkerReport report, MonoTime now) {
       keeper.broke(report.worker, report.text, std::move(report.serials), now);
       break;
     case WorkerReport::Kind::OVERDUE:
-      keeper.overdue(report.worker, std::move(report.serials), now);
+      keeper.overdue(report.worker, std::move(report.serials), now, escape_line(report.text, POOL_TEXT_BYTES_MAX));
       break;
     case WorkerReport::Kind::SILENT:
       keeper.silent(report.worker, std::move(report.serials), now);

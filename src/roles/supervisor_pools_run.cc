@@ -19,6 +19,7 @@ using Kind = PoolOrder::Kind;
 constexpr size_t REQUESTS_LISTED = 64;            // of one worker, to the operator
 constexpr Duration ACTION_TIMEOUT = seconds(60);  // of orphan.action
 constexpr size_t ACTIONS_MAX = 64;
+constexpr int OVERRUN_EXIT = 70;  // PENSTOCK_EXIT_OVERRUN of pool/sdk/penstock_worker.h
 
 }  // namespace
 
@@ -276,7 +277,7 @@ void Pools::reap(uint64_t number, MonoTime now) {
         std::pair(worker.output_watched, worker.process.output_fd()), std::pair(true, worker.process.pidfd())}) {
     if (watched) world_.loop.unwatch(fd);
   }
-  WorkerEnd end = {exit->clean, exit->text()};
+  WorkerEnd end = {exit->clean, exit->text(), exit->signal == 0 && exit->code == OVERRUN_EXIT};
   if (!worker.start_problem.empty()) end.text = "could not become a worker (" + worker.start_problem + ")";
   const uint64_t kills = cgroups_ ? cgroups_->memory_kills(pool.name) : 0;
   const bool out_of_memory = exit->signal == SIGKILL && !worker.killed_by_us && kills > worker.memory_kills;

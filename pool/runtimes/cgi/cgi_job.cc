@@ -17,7 +17,8 @@ namespace {
 
 constexpr Duration STATUS_WAIT = milliseconds(100);
 constexpr Duration LADDER_STEP = seconds(1);
-constexpr int READS_MAX = 4;  // of one pipe in a turn; others have work, too
+constexpr Duration OVERRUN_STEP = milliseconds(50);  // where its place is wanted back at once
+constexpr int READS_MAX = 4;                         // of one pipe in a turn; others have work, too
 
 struct Pipe {
   UniqueFd read;
@@ -192,9 +193,9 @@ void CgiJob::writable() {
   advance();
 }
 
-void CgiJob::cancelled() {
+void CgiJob::cancelled(bool overran) {
   answer_.cancelled();
-  if (child_ && ladder_ < Ladder::TERMINATE) climb(Ladder::TERMINATE, LADDER_STEP);
+  if (child_ && ladder_ < Ladder::TERMINATE) climb(Ladder::TERMINATE, overran ? OVERRUN_STEP : LADDER_STEP);
   advance();
 }
 

@@ -5,7 +5,7 @@
 //
 //   stdout ends ──► answer ends (after up to 100 ms for the exit status: a killed process is no whole answer)
 //   answer over, or process gone and stdout still held open by others ──► 1 s ──► SIGTERM ──► 1 s ──► SIGKILL
-//   cancelled ──► SIGTERM ──► 1 s ──► SIGKILL
+//   cancelled ──► SIGTERM ──► 1 s, or 50 ms where its time is over ──► SIGKILL
 //   process gone ──► what is left of its group is killed
 #pragma once
 
@@ -49,7 +49,7 @@ class CgiJob {
   // From the SDK's callbacks.
   void body(std::string_view bytes, bool last);
   void writable();
-  void cancelled();
+  void cancelled(bool overran);  // overran: request_timeout is over
 
  private:
   enum class Ladder : uint8_t { NONE, STATUS, LINGER, TERMINATE, KILL };

@@ -47,9 +47,9 @@ class CgiGateway {
     waiting_.emplace_back(job, exchange);
     start_waiting();
   }
-  void cancelled(CgiJob& job) {
+  void cancelled(CgiJob& job, bool overran) {
     std::erase_if(waiting_, [&](const auto& entry) { return entry.first == &job; });
-    job.cancelled();
+    job.cancelled(overran);
   }
 
  private:
@@ -103,8 +103,8 @@ penstock_callbacks callbacks() {
     job_of(exchange).body({bytes, size}, last != 0);
   };
   all.writable = [](penstock_exchange* exchange, void*) { job_of(exchange).writable(); };
-  all.cancelled = [](penstock_exchange* exchange, penstock_why_cancelled, void* context) {
-    static_cast<CgiGateway*>(context)->cancelled(job_of(exchange));
+  all.cancelled = [](penstock_exchange* exchange, penstock_why_cancelled why, void* context) {
+    static_cast<CgiGateway*>(context)->cancelled(job_of(exchange), why == PENSTOCK_WHY_TIMEOUT);
   };
   return all;
 }

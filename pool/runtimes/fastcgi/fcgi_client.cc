@@ -15,6 +15,7 @@ constexpr Duration IDLE_MAX = seconds(2);
 constexpr Duration IDLE_LOOK = milliseconds(100);
 constexpr Duration STARVED_AFTER = milliseconds(100);
 constexpr Duration SETTLE_STEP = seconds(1);
+constexpr Duration OVERRUN_STEP = milliseconds(50);
 constexpr Duration ASK_WAIT = seconds(1);
 constexpr Duration FULL_WAIT = milliseconds(20);
 
@@ -133,7 +134,7 @@ void FcgiClient::writable(FcgiRequest& request) {
   if (!request.answer.open()) settle(request);
 }
 
-void FcgiClient::cancelled(FcgiRequest& request) {
+void FcgiClient::cancelled(FcgiRequest& request, bool overran) {
   request.answer.cancelled();
   std::erase(waiting_, &request);
   if (request.connection == nullptr) return drop_if_done(request);
@@ -141,7 +142,18 @@ void FcgiClient::cancelled(FcgiRequest& request) {
   request.connection->resume();
   if (request.connection == nullptr) return drop_if_done(request);  // it had said all, and was only held back
   loop_.cancel(request.timer);
-  request.timer = loop_.after(SETTLE_STEP, [this, &request] { abandon(request); });
+  if (overran && !settings_.start.empty()) {
+    request.timer = loop_.after(OVERRUN_STEP, [this, &request] { end_worker(request); });
+  } else {
+    request.timer = loop_.after(SETTLE_STEP, [this, &request] { abandon(request); });
+  }
+}
+
+void FcgiClient::end_worker(FcgiRequest& request) {
+  request.timer = {};
+  if (request.connection == nullptr) return drop_if_done(request);
+  errors_.line("penstock-fastcgi: ", "the application goes on with a request that took too long; this worker ends");
+  ::_exit(PENSTOCK_EXIT_OVERRUN);  // the supervisor ends what it started
 }
 
 void FcgiClient::settle(FcgiRequest& request) {

@@ -8,7 +8,8 @@
 // A request is asked again, once and on a new connection, where a kept connection was closed before a word of the
 // answer came, the method is idempotent and no body was sent. Else a lost connection is 502, with its reason in the
 // request's log. A request whose answer nobody wants is aborted (FCGI_ABORT_REQUEST); a second later its connection is
-// closed.
+// closed. Where the request overran and the application was started here, this worker ends instead, after a twentieth
+// of a second: a process of it is lost, and only its end gives the place back.
 #pragma once
 
 #include "pool/runtimes/fastcgi/fastcgi_settings.h"
@@ -36,7 +37,7 @@ class FcgiClient {
   void request(penstock_exchange* exchange);
   static void body(FcgiRequest& request, std::string_view bytes, bool last);
   void writable(FcgiRequest& request);
-  void cancelled(FcgiRequest& request);
+  void cancelled(FcgiRequest& request, bool overran);  // overran: request_timeout is over
 
  private:
   void serve_waiting();
@@ -53,6 +54,7 @@ class FcgiClient {
   // The answer is over and the application is not: a second, an abort, a second, and it is let go.
   void settle(FcgiRequest& request);
   void abandon(FcgiRequest& request);
+  void end_worker(FcgiRequest& request);
   void drop_if_done(FcgiRequest& request);
   void bury(FcgiConnection& connection);
   void at_end();

@@ -29,8 +29,8 @@ penstock_callbacks callbacks() {
   all.writable = [](penstock_exchange* exchange, void* context) {
     static_cast<FcgiClient*>(context)->writable(request_in(exchange));
   };
-  all.cancelled = [](penstock_exchange* exchange, penstock_why_cancelled, void* context) {
-    static_cast<FcgiClient*>(context)->cancelled(request_in(exchange));
+  all.cancelled = [](penstock_exchange* exchange, penstock_why_cancelled why, void* context) {
+    static_cast<FcgiClient*>(context)->cancelled(request_in(exchange), why == PENSTOCK_WHY_TIMEOUT);
   };
   return all;
 }

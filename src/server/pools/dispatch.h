@@ -77,6 +77,7 @@ struct Dispatch : QueueItem {
   uint32_t tries = 0;          // workers that got it
   bool inside = false;         // the worker has not ended it
   bool overran = false;        // request_timeout passed while it was inside
+  std::string what;            // it asked for, once it has overrun: its record is closed then
   bool cancelled = false;      // and was told that nobody wants it
   bool body_sent = false;      // some of the request's body has gone to a worker: it cannot be sent again
   bool body_whole = false;     // all of it

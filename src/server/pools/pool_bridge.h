@@ -185,6 +185,7 @@ class PoolBridge {
   void cancel(Dispatch& d, penstock_cancel_reason reason);
   void lose(Dispatch& d, Reason reason);
   void lose_all(PoolLink& link, Reason reason);
+  [[nodiscard]] static std::string overrun_requests(const PoolLink& link);
   void expire(Dispatch& d);
 
   Core& core_;

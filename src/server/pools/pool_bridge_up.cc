@@ -15,6 +15,7 @@ namespace {
 
 // From the flag in the ring to the signal, for a worker that does not look: the supervisor's ladder begins there.
 constexpr Duration CANCEL_GRACE = milliseconds(30);
+constexpr size_t WHAT_BYTES_MAX = 200;  // of a request target, for the operator
 constexpr size_t CHUNK_FRAME_MAX = 12;  // "1ffff\r\n" and "\r\n"
 constexpr size_t PIECE_MIN = 2 * 1024;  // less room than this waits for the next Outgoing
 constexpr std::string_view LAST_CHUNK = "0\r\n\r\n";
@@ -429,6 +430,19 @@ void PoolBridge::lose_all(PoolLink& link, Reason reason) {
   }
 }
 
+// For the supervisor, which finds no record of them any more: they were answered when their time was over.
+std::string PoolBridge::overrun_requests(const PoolLink& link) {
+  constexpr size_t LISTED_MAX = 4;
+  std::string text;
+  size_t count = 0;
+  for (const Dispatch* const d : link.inside) {
+    if (d == nullptr || d->what.empty()) continue;
+    if (++count <= LISTED_MAX) text += (text.empty() ? "" : ", ") + d->what;
+  }
+  if (count > LISTED_MAX) text += " and " + std::to_string(count - LISTED_MAX) + " more";
+  return text;
+}
+
 // request_timeout has passed, or the grace behind it.
 void PoolBridge::expire(Dispatch& d) {
   if (d.queued()) {
@@ -440,8 +454,10 @@ void PoolBridge::expire(Dispatch& d) {
   PoolLink& link = *d.link;
   if (d.cancelled) {  // by now, or long ago because its client left
     link.worker.takes.store(false, std::memory_order_relaxed);
-    return report(PoolReport::Kind::OVERDUE, link, "");
+    return report(PoolReport::Kind::OVERDUE, link, overrun_requests(link));
   }
+  const RequestHead& head = d.exchange->head;
+  d.what.assign(head.method_text).append(" ").append(head.target.substr(0, WHAT_BYTES_MAX));
   cancel(d, PENSTOCK_CANCEL_TIMEOUT);
   d.overran = true;
   link.worker.overrun.fetch_add(1);

@@ -15,6 +15,9 @@
  *   …/leave   exits with code 0
  *   …/grow    takes 64 MiB more
  *   …/print   prints 1,000 lines on stderr
+ *   …/block   waits in the kernel for what never comes
+ *   …/stream  answers without an end
+ *   …/told    answers with the variables and the field that tests ask for
  *   …/fail    answers 500
  *   …/init    ends a cold start, after 200 ms; 500 where that is over
  *
@@ -58,6 +61,27 @@ static void compute_for_ever(void) {
   }
 }
 
+static void stream(penstock_exchange* exchange, void* context) {
+  static const char TEXT[1024];
+  (void)context;
+  while (penstock_write(exchange, TEXT, sizeof TEXT) == sizeof TEXT) {
+  }
+}
+
+static void answer_told(penstock_exchange* exchange) {
+  static const char* const NAMES[] = {"POOL_SAYS", "IDENTITY_SAYS", "BOTH_SAY"};
+  char text[512];
+  int size = 0;
+  for (int i = 0; i < 3; ++i) {
+    const char* const value = getenv(NAMES[i]);
+    size += snprintf(text + size, 100, "%s=%.50s ", NAMES[i], value != 0 ? value : "-");
+  }
+  const penstock_string field = penstock_header_value(exchange, "Authorization");
+  size += snprintf(text + size, 100, "HTTP_AUTHORIZATION=%.*s\n", field.data != 0 ? (int)field.size : 1,
+                   field.data != 0 ? field.data : "-");
+  penstock_answer(exchange, 200, 0, 0, text, (size_t)size);
+}
+
 static void request(penstock_exchange* exchange, void* context) {
   const penstock_string path = penstock_path(exchange);
   (void)context;
@@ -78,6 +102,20 @@ static void request(penstock_exchange* exchange, void* context) {
   if (ends_with(path, "/loop")) compute_for_ever();
   if (ends_with(path, "/sleep")) {
     for (;;) wait_ms(1000);
+  }
+  if (ends_with(path, "/block")) {
+    int ends[2];
+    char byte;
+    if (pipe(ends) == 0) (void)!read(ends[0], &byte, 1);
+  }
+  if (ends_with(path, "/stream")) {
+    penstock_begin(exchange, 200, 0, 0, PENSTOCK_UNKNOWN_LENGTH);
+    stream(exchange, 0);
+    return;
+  }
+  if (ends_with(path, "/told")) {
+    answer_told(exchange);
+    return;
   }
   if (ends_with(path, "/deaf")) {
     signal(SIGTERM, SIG_IGN);
@@ -109,13 +147,16 @@ static void request(penstock_exchange* exchange, void* context) {
   answer_start(exchange);
 }
 
+/* Goes on whenever there is room, until it is cancelled. */
+static void writable(penstock_exchange* exchange, void* context) { stream(exchange, context); }
+
 static void stopping(void* context) {
   (void)context;
   while (held_count > 0) answer_start(held[--held_count]);
 }
 
 int main(int argc, char** argv) {
-  const penstock_callbacks callbacks = {.request = request, .stopping = stopping};
+  const penstock_callbacks callbacks = {.request = request, .writable = writable, .stopping = stopping};
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   started_ns = now.tv_sec * 1000000000LL + now.tv_nsec;

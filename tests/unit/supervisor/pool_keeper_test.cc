@@ -146,7 +146,8 @@ TEST_F(PoolKeeperTest, overdue_is_asked_then_killed_and_replaced_at_once) {
   open(garden(0, 1));
   need();
   ready(1);
-  tell([&](PoolKeeper& k) { k.overdue(1, {41, 42}, now_); });
+  tell([&](PoolKeeper& k) { k.overdue(1, {41, 42}, now_, "GET /a"); });
+  EXPECT_TRUE(logged("is ended: GET /a"));
   EXPECT_EQ(got(Kind::SIGNAL, SIGTERM), List{1});
   EXPECT_EQ(got(Kind::START), List{2}) << "the slot is refilled before the old one is dead";
   after(milliseconds(99));
@@ -156,6 +157,28 @@ TEST_F(PoolKeeperTest, overdue_is_asked_then_killed_and_replaced_at_once) {
   ended(1);
   EXPECT_EQ(seen_.front().serials, (List{41, 42}));
   EXPECT_EQ(keeper_->crashes(), 0U) << "a slow request is not a failure of the pool";
+}
+
+TEST_F(PoolKeeperTest, a_worker_all_of_whose_places_overran_is_replaced_and_no_failure) {
+  open(garden(0, 1));
+  need();
+  for (uint64_t worker = 1; worker <= 10; ++worker) {
+    ready(worker);
+    after(milliseconds(500));
+    ended(worker, {.text = "exited with code 70", .overran = true});
+    EXPECT_EQ(got(Kind::START), List{worker + 1});
+    EXPECT_TRUE(logged("requests that took longer than request_timeout held all that it had"));
+  }
+  EXPECT_EQ(keeper_->crashes(), 0U);
+  EXPECT_EQ(keeper_->state(), State::SERVING);
+}
+
+TEST_F(PoolKeeperTest, one_that_says_so_as_soon_as_it_is_ready_has_failed) {
+  open(garden(0, 1));
+  need();
+  ready(1);
+  ended(1, {.text = "exited with code 70", .overran = true});
+  EXPECT_EQ(keeper_->crashes(), 1U);
 }
 
 TEST_F(PoolKeeperTest, overdue_while_being_stopped_shortens_the_patience) {

@@ -1,0 +1,104 @@
+"""Issue 3 §3, DY9: a request that takes too long is ended, whatever runs it and whatever it does; and what the
+applications of all runtimes are given alike."""
+import json
+import socket
+import time
+from statistics import median
+
+import pytest
+from http_client import Connection, wait_until
+from instance import BINARY, ONE_SITE, QUICK, TREE
+from test_pools_life import LIFE, fetch, show, status_of
+
+LATE = TREE / "tests/support/apps/late"
+RUNTIMES = {
+    "external": f"pool.life.runtime = external\npool.life.app = {LIFE}\n",
+    "cgi": f"pool.life.runtime = cgi\npool.life.app = {LATE}/late.cgi\npool.life.directory = {LATE}\nidentity.free.execute = /usr/bin\n",
+    "fastcgi": f"pool.life.runtime = fastcgi\npool.life.app = /usr/bin/python3 {LATE}/late_fastcgi.py\n"
+               f"identity.free.private_tmp = 1\nidentity.free.read = {LATE}\n",
+    "wsgi": f"pool.life.runtime = wsgi\npool.life.app = late_wsgi:application\npool.life.directory = {LATE}\n",
+}
+WAYS = ["loop", "sleep", "block", "deaf", "stream"]
+T = 0.5
+
+
+def config(runtime, lines=""):
+    return (ONE_SITE + "site.main.route.app.prefix = /app\nsite.main.route.app.handler = pool\nsite.main.route.app.pool = life\n"
+            "pool.life.identity = free\nidentity.free.files_max = 1000\n" + RUNTIMES[runtime] + lines)
+
+
+def instance(make, runtime, lines=""):
+    features = {f["name"]: f for f in json.loads(make(start=False).cli("features", "--json").stdout)["features"]}
+    if runtime == "wsgi" and not features["wsgi"]["available"]:
+        pytest.skip("wsgi is not in this build")
+    server = make(config(runtime, lines))
+    assert fetch(server.port, "/app/who").status == 200, server.output()
+    return server
+
+
+def ended(port, target):
+    """Asks, and throws away what comes until the connection ends. Whether the answer was 200 and ended as it should."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as peer:
+        peer.sendall(f"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+        first, last = b"", b""
+        try:
+            while part := peer.recv(1 << 20):
+                first, last = first or part, part
+        except ConnectionResetError:
+            return False
+        return first.startswith(b"HTTP/1.1 200") and last.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_requests_that_take_too_long_are_no_failures_of_the_application(make, runtime):
+    server = instance(make, runtime, f"pool.life.request_timeout = {int(T * 1000)}ms\npool.life.concurrency = 1\npool.life.rapid_fail.crashes = 2\n")
+    for how in WAYS:
+        assert not ended(server.port, f"/app/{how}")
+        wait_until(lambda: status_of(server, "/app/who") == 200, seconds=15, what=f"another request is served after {how}")
+    pool = show(server)["pool"]
+    assert pool["state"] == "serving" and pool["failures"] == 0, server.output()
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_they_are_ended_in_time_and_their_place_is_free_soon(make, runtime, how):
+    if runtime == "wsgi" and how in ("sleep", "block", "deaf"):
+        pytest.skip("what waits outside of Python gives its thread back when it ends, or the worker when all are lost")
+    server = instance(make, runtime, f"pool.life.request_timeout = {int(T * 1000)}ms\npool.life.concurrency = 1\n")
+    late, refill = [], []
+    for _ in range(1 if QUICK else 3):
+        began = time.monotonic()
+        assert not ended(server.port, f"/app/{how}")
+        late.append(time.monotonic() - began - T)
+        began = time.monotonic()
+        assert status_of(server, "/app/who") == 200
+        refill.append(time.monotonic() - began)
+    assert -0.1 <= median(late) <= 0.1, late
+    assert median(refill) <= 0.2, refill
+
+
+def test_the_record_of_an_overdue_worker_names_the_request(make):
+    server = instance(make, "external", f"pool.life.request_timeout = {int(T * 1000)}ms\n")
+    assert not ended(server.port, "/app/loop?number=1")
+    wait_until(lambda: json.loads(server.cli("journal", "killers", "--json").stdout)["killers"], what="a record")
+    killer = json.loads(server.cli("journal", "killers", "--json").stdout)["killers"][0]
+    assert killer["kind"] == "overdue" and "GET /app/loop?number=1" in killer["cause"]
+    assert "is ended: GET /app/loop?number=1" in server.words.read_text()
+
+
+# --- what applications are given -------------------------------------------------------------------
+
+GIVEN = ("pool.life.environment.POOL_SAYS = one\nidentity.free.environment.IDENTITY_SAYS = two\n"
+         "pool.life.environment.BOTH_SAY = pool\nidentity.free.environment.BOTH_SAY = identity\n")
+
+
+@pytest.mark.parametrize("passes", [0, 1])
+@pytest.mark.parametrize("runtime", ["cgi", "fastcgi", "wsgi", "external"])
+def test_variables_and_authorization_are_given_alike(make, runtime, passes):
+    server = instance(make, runtime, GIVEN + f"pool.life.pass_authorization = {passes}\n")
+    with Connection(server.port, timeout=20) as connection:
+        target = "/app/told" if runtime == "external" else "/app/x"
+        answer = connection.request(target, fields=["Authorization: Basic eA=="])
+    assert answer.body.decode().strip() == ("POOL_SAYS=one IDENTITY_SAYS=two BOTH_SAY=pool HTTP_AUTHORIZATION="
+                                            + ("Basic eA==" if passes else "-"))

@@ -1,0 +1,35 @@
+"""What the last segment of a path asks for, for applications that tests let run too long."""
+import os
+import signal
+import time
+
+
+def behave(path, write):
+    """Returns where the path asks for nothing; `write` sends bytes of the answer."""
+    how = path.rpartition("/")[2]
+    if how == "loop":
+        while True:
+            pass
+    if how == "sleep":
+        time.sleep(3600)
+    if how == "block":  # in the kernel, for what never comes
+        os.read(os.pipe()[0], 1)
+    if how == "deaf":
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        except ValueError:
+            pass  # not in this thread: nobody asks it
+        while True:
+            try:
+                time.sleep(3600)
+            except BaseException:
+                pass
+    if how == "stream":
+        while True:
+            write(b"x" * 1000)
+            time.sleep(0.01)
+
+
+def told(variables):
+    """The variables that tests ask for."""
+    return " ".join(f"{name}={variables.get(name, '-')}" for name in ("POOL_SAYS", "IDENTITY_SAYS", "BOTH_SAY", "HTTP_AUTHORIZATION"))
