@@ -47,8 +47,8 @@ void need(WorkerSandbox& sandbox, WorkerSyscalls syscalls, WorkerNetwork network
 // Fills in the command line of one runtime, and what it needs beyond every worker.
 class Maker {
  public:
-  Maker(const PoolSettings& pool, const std::string& runtime, WorkerProfile& profile)
-      : pool_(pool), runtime_(runtime), profile_(profile) {}
+  Maker(const PoolSettings& pool, const IdentitySettings& identity, const std::string& runtime, WorkerProfile& profile)
+      : pool_(pool), identity_(identity), runtime_(runtime), profile_(profile) {}
 
   Status run() {
     if (!runtime_.empty()) {
@@ -76,7 +76,13 @@ class Maker {
   void add(std::initializer_list<std::string> words) { command().insert(command().end(), words); }
   // Names alone: the values are in the environment, and a command line is for everyone to read.
   void add_variables() {
-    for (const NamedValue& variable : pool_.environment) add({"--env", variable.name});
+    for (const NamedValue& variable : identity_.environment) add({"--env", variable.name});
+    for (const NamedValue& variable : pool_.environment) {
+      const bool twice = std::any_of(identity_.environment.begin(), identity_.environment.end(),
+                                     [&](const NamedValue& other) { return other.name == variable.name; });
+      if (!twice) add({"--env", variable.name});
+    }
+    if (pool_.pass_authorization) add({"--pass-authorization"});
   }
 
   Status program() {
@@ -144,6 +150,7 @@ class Maker {
   }
 
   const PoolSettings& pool_;
+  const IdentitySettings& identity_;
   const std::string& runtime_;
   WorkerProfile& profile_;
 };
@@ -272,7 +279,7 @@ Result<WorkerProfile> worker_profile(const Settings& settings, const PoolSetting
                     .core = from.core_max};
   sandbox.cpus = pool.cpus;
   need(sandbox, static_cast<WorkerSyscalls>(from.syscalls), static_cast<WorkerNetwork>(from.network));
-  if (Status made = Maker(pool, runtime, profile).run(); !made) return std::unexpected(made.error());
+  if (Status made = Maker(pool, from, runtime, profile).run(); !made) return std::unexpected(made.error());
 
   for (const auto* paths : {&sandbox.read_paths, &sandbox.write_paths, &sandbox.execute_paths}) {
     const bool hidden = std::any_of(paths->begin(), paths->end(),

@@ -195,7 +195,9 @@ void PoolBridge::hand_out_sticky(ReactorPool& pool, const PoolSettings& settings
 void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link, Dispatch& d) {
   leave_queue(pool);
   Exchange& ex = *d.exchange;
-  const uint32_t head_bytes = write_request(link.link.request_room(), ex);
+  const PoolSettings* const settings = settings_of(pool);
+  const uint32_t head_bytes =
+      write_request(link.link.request_room(), ex, settings != nullptr && settings->pass_authorization);
   if (head_bytes == 0) {  // more than a chunk holds
     link.worker.leave();
     return refuse_later(d, Reason::HEAD_LENGTH);

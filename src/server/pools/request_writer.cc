@@ -33,7 +33,7 @@ std::string_view text_of(const JournalAddress& address, AddressText& room) {
 
 }  // namespace
 
-uint32_t write_request(std::span<char> room, const Exchange& ex) {
+uint32_t write_request(std::span<char> room, const Exchange& ex, bool pass_authorization) {
   const RequestHead& head = ex.head;
   const ConnectionFacts& facts = ex.connection->facts;
   AddressText remote;
@@ -52,7 +52,9 @@ uint32_t write_request(std::span<char> room, const Exchange& ex) {
                      .server_port = facts.server.port,
                      .has_query = head.has_query};
   // A URL that stands in for another has no body, whatever that one had.
-  const auto is_left_out = [&ex](const HeaderField& field) {
+  const bool withholds = !pass_authorization && head.has(Field::AUTHORIZATION);
+  const auto is_left_out = [&ex, withholds](const HeaderField& field) {
+    if (withholds && iequals(field.name, "Authorization")) return true;
     constexpr std::string_view BODY_FIELDS[] = {"Content-Length", "Transfer-Encoding", "Content-Type", "Expect"};
     return ex.executed > 0 &&
            std::ranges::any_of(BODY_FIELDS, [&](std::string_view name) { return iequals(field.name, name); });

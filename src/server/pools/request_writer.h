@@ -11,7 +11,8 @@ namespace penstock {
 
 // Writes the head into `room`; its bytes, or 0 if it does not fit. REQUIRES: the exchange was routed, its head is kept
 // or still in the receive buffer.
-[[nodiscard]] uint32_t write_request(std::span<char> room, const Exchange& exchange);
+// `pass_authorization`: of the pool; without it that field is left out.
+[[nodiscard]] uint32_t write_request(std::span<char> room, const Exchange& exchange, bool pass_authorization);
 
 // A GET of ours, which no client asked for.
 struct WarmUpRequest {

@@ -67,6 +67,18 @@ TEST(WorkerProfile, command_lines_of_the_runtimes) {
             (Words{"/lib/penstock-x", "--app", "m.n:app", "--directory", "/d", "--threads", "16"}));
 }
 
+TEST(WorkerProfile, variables_of_the_identity_and_the_password_field_reach_every_gateway) {
+  const std::string given =
+      "pool.p.identity = i\nidentity.i.environment.A = 1\nidentity.i.environment.B = 2\n"
+      "pool.p.environment.A = 3\npool.p.environment.C = 4\npool.p.pass_authorization = 1\n";
+  for (const char* app : {"cgi\npool.p.app = /usr/lib/x\n", "fastcgi\npool.p.app = /usr/bin/php-cgi\n"}) {
+    const Words words = profile_of(std::string("pool.p.runtime = ") + app + given).command;
+    ASSERT_GE(words.size(), 7U);
+    EXPECT_EQ(Words(words.end() - 7, words.end()),
+              (Words{"--env", "A", "--env", "B", "--env", "C", "--pass-authorization"}));
+  }
+}
+
 TEST(WorkerProfile, what_runtimes_need_is_added_to_what_the_identity_allows) {
   struct Case {
     const char* text;
