@@ -268,7 +268,11 @@ void Supervisor::run_timers(MonoTime now) {
       ++it;
       continue;
     }
-    reply_error(it->second.client, "no answer in time");
+    if (it->second.answer) {
+      reply(it->second.client, std::move(*it->second.answer));
+    } else {
+      reply_error(it->second.client, "no answer in time");
+    }
     it = queries_.erase(it);
   }
 }

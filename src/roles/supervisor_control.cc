@@ -9,6 +9,7 @@
 namespace penstock {
 namespace {
 
+constexpr Duration HEARD_TIMEOUT = seconds(2);   // a server that does not hear of a command in time is sick
 constexpr Duration QUERY_TIMEOUT = seconds(20);  // a purge of everything over all reactors
 
 }  // namespace
@@ -151,7 +152,15 @@ void Supervisor::command_pools(const ControlRequest& request, const Json& body) 
   if (what == "show") return reply(request.client, pools_->show(pool, now_));
   if (stopping_) return reply_error(request.client, "penstock is stopping");
   const std::string who = "uid " + std::to_string(request.uid) + " pid " + std::to_string(request.pid);
-  reply(request.client, pools_->command(what, pool, who, now_));
+  Json answer = pools_->command(what, pool, who, now_);
+  // The server has been told. Who gets the answer may ask it for something at once, so it comes when that was read.
+  const RoleProcess* const server = ready("server");
+  const uint32_t id = next_message_++;
+  if (!answer.value("ok", false) || server == nullptr ||
+      !pools_->ask(server->serial, id, json_line({{"cmd", "pool.heard"}}))) {
+    return reply(request.client, std::move(answer));
+  }
+  queries_[id] = {request.client, server->serial, now_ + HEARD_TIMEOUT, std::move(answer)};
 }
 
 void Supervisor::command_alarms(const ControlRequest& request, const Json& body) {
@@ -196,14 +205,16 @@ void Supervisor::ask_role(const ControlRequest& request, std::string_view role, 
     return reply_error(request.client,
                        "the " + std::string(role) + " process takes no questions: " + sent.error().message);
   }
-  queries_[id] = {request.client, process->serial, now_ + QUERY_TIMEOUT};
+  queries_[id] = {request.client, process->serial, now_ + QUERY_TIMEOUT, std::nullopt};
 }
 
 void Supervisor::take_reply(const RoleProcess& role, const ChannelMessage& message) {
   const auto it = queries_.find(message.id);
   if (it == queries_.end() || it->second.serial != role.serial) return;  // too late, or rotation by a signal
   const uint64_t client = it->second.client;
+  std::optional<Json> known = std::move(it->second.answer);
   queries_.erase(it);
+  if (known) return reply(client, std::move(*known));
   auto answer = parse_json(message.payload);
   if (!answer || !answer->is_object()) return reply_error(client, "the " + role.role + " process answered nonsense");
   if (answer->contains("error")) return reply_error(client, json_text(*answer, "error", "failed"));
@@ -216,7 +227,11 @@ void Supervisor::fail_queries(uint32_t serial, const std::string& why) {
       ++it;
       continue;
     }
-    reply_error(it->second.client, why);
+    if (it->second.answer) {  // the next server process is told when it is ready
+      reply(it->second.client, std::move(*it->second.answer));
+    } else {
+      reply_error(it->second.client, why);
+    }
     it = queries_.erase(it);
   }
 }

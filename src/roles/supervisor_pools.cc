@@ -224,6 +224,12 @@ void Pools::flush(uint32_t epoch, std::deque<Outgoing>& outbox) {
   for (; role != nullptr && role->channel.open() && !outbox.empty(); outbox.pop_front()) {
     const Outgoing& message = outbox.front();
     Status sent;
+bool Pools::ask(uint32_t epoch, uint32_t id, std::string question) {
+  if (!outboxes_.contains(epoch)) return false;
+  tell_server(epoch, {MessageKind::QUERY, 0, std::move(question), id});
+  return true;
+}
+
     if (message.kind == MessageKind::WORKER) {
       const auto process = processes_.find(message.worker);
       if (process == processes_.end()) continue;  // it has ended meanwhile
@@ -233,7 +239,7 @@ void Pools::flush(uint32_t epoch, std::deque<Outgoing>& outbox) {
       const auto handover = process->second.worker.handover(pool.name, message.worker, epoch, warm);
       sent = handover ? send_worker(role->channel, *handover) : std::unexpected(handover.error());
     } else {
-      sent = role->channel.send(message.kind, 0, message.payload);
+      sent = role->channel.send(message.kind, message.id, message.payload);
     }
     if (sent) continue;
     if (sent.error().code != EAGAIN && sent.error().code != CHANNEL_CLOSED) {

@@ -73,6 +73,10 @@ class Pools {
   [[nodiscard]] bool empty() const { return processes_.empty(); }
 
   // Every pool, for status.
+  // Asks that server's process, behind everything that it is to be told: so its answer says that it has heard that.
+  // False: it is not known here.
+  [[nodiscard]] bool ask(uint32_t epoch, uint32_t id, std::string question);
+
   [[nodiscard]] Json list() const;
   // What the sandboxes of workers lack of what alarms need, each once with its reason.
   [[nodiscard]] std::vector<std::string> weaker() const;
@@ -126,6 +130,7 @@ class Pools {
     MonoTime listened_at;                       // when the round began
     MonoTime listen_again = MonoTime::never();  // where it has used up its share
     bool noted = false;
+    uint32_t id = 0;  // of a question
   };
 
   struct Outgoing {

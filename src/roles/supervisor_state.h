@@ -103,6 +103,7 @@ class Supervisor {
     uint64_t client = 0;
     uint32_t serial = 0;
     MonoTime deadline;
+    std::optional<Json> answer;  // known already: it waits until the role has heard of it, for no longer than that
   };
 
   // --- supervisor.cc: start, loop, stop
