@@ -232,6 +232,17 @@ def test_a_stopped_process_is_found_and_replaced(make):
 
 
 @needs_root
+@pytest.mark.alone
+def test_a_stopped_process_is_found_within_five_seconds_by_default(make):
+    server = make(config())
+    pid = pid_of(server)
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    wait_until(lambda: "does not answer and is killed" in server.words.read_text(), seconds=10, what="it is found")
+    assert time.monotonic() - began <= 5.2  # the look itself takes its time
+
+
+@needs_root
 def test_an_orphan_is_frozen_acted_on_and_ended(make, tmp_path):
     note = tmp_path / "note"
     action = tmp_path / "action"
