@@ -134,6 +134,15 @@ Parsed<std::string> ConfigPathItem::parse_item(const std::string& text) {
 
 std::string ConfigPathItem::print_item(const std::string& item) { return item; }
 
+std::string ConfigPatternItem::what() { return "a path or a pattern of paths, with *, ? and […]"; }
+
+Parsed<std::string> ConfigPatternItem::parse_item(const std::string& text) {
+  if (text.empty() || text.size() > 4095 || text.find('\0') != std::string::npos) return none();
+  return text;
+}
+
+std::string ConfigPatternItem::print_item(const std::string& item) { return item; }
+
 std::string ConfigUserItem::what() { return "a group of the system, by name or number"; }
 
 Parsed<std::string> ConfigUserItem::parse_item(const std::string& text) {

@@ -143,19 +143,4 @@ Result<WorkerHandover> PoolProcess::handover(const std::string& pool, uint64_t n
   return out;
 }
 
-// /proc/PID/statm, proc(5): pages, the second number the resident ones.
-std::optional<uint64_t> PoolProcess::resident_bytes() const {
-  const UniqueFd fd(::open(("/proc/" + std::to_string(process.pid()) + "/statm").c_str(), O_RDONLY | O_CLOEXEC));
-  std::array<char, 128> bytes;
-  const ssize_t n = fd.valid() ? ::read(fd.get(), bytes.data(), bytes.size()) : -1;
-  if (n <= 0) return std::nullopt;
-  std::string_view text(bytes.data(), static_cast<size_t>(n));
-  const size_t first = text.find(' ');
-  if (first == std::string_view::npos) return std::nullopt;
-  text.remove_prefix(first + 1);
-  const auto pages = parse_decimal(text.substr(0, text.find(' ')));
-  if (!pages) return std::nullopt;
-  return *pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
 }  // namespace penstock

@@ -11,7 +11,6 @@
 #include "src/admin/worker_process.h"
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,8 +55,6 @@ struct PoolProcess {
   // For WORKER: everything with descriptors of its own.
   [[nodiscard]] Result<WorkerHandover> handover(const std::string& pool, uint64_t number, uint32_t epoch,
                                                 bool warm) const;
-  // Resident bytes, or nothing once it has ended.
-  [[nodiscard]] std::optional<uint64_t> resident_bytes() const;
 
   WorkerProcess process;
   SegmentMemory memory;

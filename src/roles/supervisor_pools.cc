@@ -1,13 +1,13 @@
 // Configuration, servers, timers and commands of the pools' room. What is done to processes: supervisor_pools_run.cc.
 #include "src/roles/supervisor_pools.h"
 
+#include "pool/supervisor/process_memory.h"
 #include "pool/supervisor/schedule.h"
 #include "src/admin/pool_messages.h"
 #include "src/base/duration_text.h"
 
 #include <algorithm>
 #include <csignal>
-#include <sys/stat.h>
 #include <time.h>
 #include <utility>
 
@@ -17,10 +17,18 @@ namespace {
 constexpr Duration LOOK_EVERY = seconds(1);         // at memory, application files and the time of day
 constexpr Duration OUTBOX_AGAIN = milliseconds(5);  // a server whose channel was full
 
-// The application's file, where `app` begins with its absolute path.
-std::string app_file_of(const PoolSettings& settings) {
-  if (!settings.recycle_on_change || !settings.app.starts_with('/')) return {};
-  return settings.app.substr(0, settings.app.find(' '));
+// recycle.files, and with recycle.on_change the application's file, where `app` begins with its absolute path.
+std::vector<std::string> watched_files_of(const PoolSettings& settings) {
+  std::vector<std::string> files = settings.recycle_files;
+  if (!settings.recycle_on_change || !settings.app.starts_with('/')) return files;
+  // It is no pattern, whatever is in its name.
+  std::string app;
+  for (const char c : settings.app.substr(0, settings.app.find(' '))) {
+    if (std::string_view("*?[\\").find(c) != std::string_view::npos) app += '\\';
+    app += c;
+  }
+  files.push_back(std::move(app));
+  return files;
 }
 
 WorkerLaunch launch_of(const std::string& pool, const WorkerProfile& profile) {
@@ -73,9 +81,7 @@ void Pools::configure_one(const Settings& settings, const PoolSettings& one, con
   const bool fresh = slot == nullptr;
   if (fresh) slot = std::make_unique<Pool>(one.name, rules, numbers_);
   Pool& pool = *slot;
-  const std::string file = app_file_of(one);
-  if (pool.app_file != file) pool.file_used.reset();
-  pool.app_file = file;
+  pool.files.watch(watched_files_of(one), one.directory);
   pool.settings = one;
   pool.shape = segment_shape(world_.reactors, static_cast<uint32_t>(one.concurrency), settings.limits_head_bytes);
   pool.launch = std::move(launch);
@@ -218,18 +224,18 @@ void Pools::tell_server(uint32_t epoch, Outgoing message) {
   flush(epoch, it->second);
 }
 
-// What the channel has room for, in order.
-void Pools::flush(uint32_t epoch, std::deque<Outgoing>& outbox) {
-  RoleProcess* role = server(epoch);
-  for (; role != nullptr && role->channel.open() && !outbox.empty(); outbox.pop_front()) {
-    const Outgoing& message = outbox.front();
-    Status sent;
 bool Pools::ask(uint32_t epoch, uint32_t id, std::string question) {
   if (!outboxes_.contains(epoch)) return false;
   tell_server(epoch, {MessageKind::QUERY, 0, std::move(question), id});
   return true;
 }
 
+// What the channel has room for, in order.
+void Pools::flush(uint32_t epoch, std::deque<Outgoing>& outbox) {
+  RoleProcess* role = server(epoch);
+  for (; role != nullptr && role->channel.open() && !outbox.empty(); outbox.pop_front()) {
+    const Outgoing& message = outbox.front();
+    Status sent;
     if (message.kind == MessageKind::WORKER) {
       const auto process = processes_.find(message.worker);
       if (process == processes_.end()) continue;  // it has ended meanwhile
@@ -287,31 +293,25 @@ void Pools::look_around(MonoTime now) {
   for (const auto& [name, pool] : pools_) {
     if (pool->keeper.empty()) continue;
     look_at_clock(*pool, now);
-    look_at_file(*pool, now);
+    look_at_files(*pool, now);
     run(*pool, now);
   }
   for (auto& [number, process] : processes_) {
     if (process.pool->settings.recycle_memory == 0) continue;
-    const auto bytes = process.worker.resident_bytes();
+    const auto bytes = tree_resident_bytes(process.worker.process.pid());
     if (!bytes) continue;
     process.pool->keeper.memory_seen(number, *bytes, now);
     run(*process.pool, now);
   }
 }
 
-// A file is taken when it was the same in two looks: one that is being written is not run.
-void Pools::look_at_file(Pool& pool, MonoTime now) {
-  if (pool.app_file.empty()) return;
-  struct stat info {};
-  if (::stat(pool.app_file.c_str(), &info) != 0) return;
-  const FileState state = {info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec,
-                           static_cast<uint64_t>(info.st_size), info.st_ino};
-  if (!pool.file_used) pool.file_used = state;
-  if (state != *pool.file_used && pool.file_seen == state) {
-    pool.file_used = state;
-    pool.keeper.recycle(pool.app_file + " has changed", now);
+void Pools::look_at_files(Pool& pool, MonoTime now) {
+  if (pool.files.empty()) return;
+  if (const auto changed = pool.files.look()) pool.keeper.recycle(*changed + " has changed", now);
+  if (pool.files.too_many() && !std::exchange(pool.told_too_many, true)) {
+    world_.log.warn("pool " + pool.name + ": recycle.files names more than " + std::to_string(WatchedFiles::FILES_MAX) +
+                    " files; the others are not looked at");
   }
-  pool.file_seen = state;
 }
 
 void Pools::look_at_clock(Pool& pool, MonoTime now) {
@@ -358,7 +358,7 @@ Json Pools::worker_json(uint64_t number, const PoolKeeper::Worker& worker, MonoT
   const auto process = processes_.find(number);
   if (process == processes_.end()) return out;
   out["pid"] = process->second.worker.process.pid();
-  out["memory"] = process->second.worker.resident_bytes().value_or(0);
+  out["memory"] = tree_resident_bytes(process->second.worker.process.pid()).value_or(0);
   return out;
 }
 

@@ -11,6 +11,7 @@
 
 #include "pool/supervisor/cgroup.h"
 #include "pool/supervisor/pool_keeper.h"
+#include "pool/supervisor/watched_files.h"
 #include "src/admin/death_list.h"
 #include "src/admin/event_loop.h"
 #include "src/admin/helper_process.h"
@@ -72,11 +73,11 @@ class Pools {
   void kill_and_wait();          // a failed start
   [[nodiscard]] bool empty() const { return processes_.empty(); }
 
-  // Every pool, for status.
   // Asks that server's process, behind everything that it is to be told: so its answer says that it has heard that.
   // False: it is not known here.
   [[nodiscard]] bool ask(uint32_t epoch, uint32_t id, std::string question);
 
+  // Every pool, for status.
   [[nodiscard]] Json list() const;
   // What the sandboxes of workers lack of what alarms need, each once with its reason.
   [[nodiscard]] std::vector<std::string> weaker() const;
@@ -87,13 +88,6 @@ class Pools {
   [[nodiscard]] Json command(const std::string& what, const std::string& pool, const std::string& who, MonoTime now);
 
  private:
-  // What the application's file was, when it was last looked at.
-  struct FileState {
-    int64_t mtime_ns = 0;
-    uint64_t bytes = 0, inode = 0;
-    bool operator==(const FileState&) const = default;
-  };
-
   struct Pool {
     Pool(std::string name_of, PoolRules rules, WorkerNumbers& numbers)
         : name(std::move(name_of)), keeper(std::move(rules), numbers), launch(fail("not configured")) {}
@@ -107,8 +101,8 @@ class Pools {
     std::string state_directory;
     MonoTime deadline = MonoTime::never();
     bool configured = true;
-    std::string app_file;  // whose change recycles; "" for none
-    std::optional<FileState> file_used, file_seen;
+    WatchedFiles files;  // whose change recycles
+    bool told_too_many = false;
     std::optional<uint32_t> minute_seen;  // of the day
     std::string limit_problem;
     std::string alarm_problem;  // why its workers have no listener
@@ -130,13 +124,13 @@ class Pools {
     MonoTime listened_at;                       // when the round began
     MonoTime listen_again = MonoTime::never();  // where it has used up its share
     bool noted = false;
-    uint32_t id = 0;  // of a question
   };
 
   struct Outgoing {
     MessageKind kind{};
     uint64_t worker = 0;  // WORKER: made when it is sent
     std::string payload;
+    uint32_t id = 0;  // of a question
   };
 
   // A running orphan.action.
@@ -186,7 +180,7 @@ class Pools {
 
   void end_slow_actions(MonoTime now);
   void look_around(MonoTime now);
-  void look_at_file(Pool& pool, MonoTime now);
+  void look_at_files(Pool& pool, MonoTime now);
   void look_at_clock(Pool& pool, MonoTime now);
 
   [[nodiscard]] Pool* find(const std::string& name) const;

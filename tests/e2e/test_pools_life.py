@@ -13,7 +13,7 @@ from http_client import Closed, Connection, wait_until
 from instance import BINARY, ONE_SITE, QUICK, children, command_line, family
 
 LIFE = BINARY.parent / "tests/support/apps/life"
-RECYCLES = 20 if QUICK else 100
+RECYCLES = int(os.environ.get("PENSTOCK_RECYCLES", 20 if QUICK else 100))
 
 
 def config(pool="", app=LIFE):
@@ -388,6 +388,7 @@ def test_output_of_workers_reaches_the_operator_and_is_bounded(make):
 
 
 @needs_root
+@pytest.mark.alone
 def test_limits_hold_the_pool_down(make):
     server = make(config("cpu_limit=10;memory_max=64m;request_timeout=0") + "server.drain_timeout = 1s\n")
     pid = pid_of(server)
@@ -400,9 +401,9 @@ def test_limits_hold_the_pool_down(make):
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     wait_until(lambda: cpu() > 0.05, what="it computes")
     before, began = cpu(), time.monotonic()
-    time.sleep(3)
+    time.sleep(5)
     share = (cpu() - before) / (time.monotonic() - began)
-    assert share < 0.13, share
+    assert 0.08 <= share <= 0.12, share
 
 
 @needs_root
@@ -440,6 +441,7 @@ def test_a_pool_that_is_removed_ends_its_workers(make):
     wait_until(lambda: server.cli("pool", "show", "other", check=False).returncode == 1, what="it is gone")
 
 
+@pytest.mark.alone
 def test_two_thousand_idle_pools_cost_nothing_much(make):
     def lines(count):
         return ONE_SITE + "".join(

@@ -29,7 +29,7 @@ def test_a_failed_warm_up_is_a_failed_start_and_says_why(make):
     pool = show(server)["pool"]
     assert pool["state"] == "failed" and pool["failures"] == 2
     assert "GET /app/fail was answered 500" in pool["last_failure"]
-    assert "its warm-up failed: GET /app/fail was answered 500" in server.output()
+    assert "its warm-up failed: GET /app/fail was answered 500" in server.words.read_text()
 
 
 def test_the_start_limit_holds_for_it_and_a_change_of_configuration_does_not_wait(make):
@@ -41,7 +41,7 @@ def test_the_start_limit_holds_for_it_and_a_change_of_configuration_does_not_wai
     if time.monotonic() - began < 2:  # else this machine was too slow to tell
         assert workers(server, "starting"), "the change was in force while it was still warming up"
     wait_until(lambda: show(server)["pool"]["state"] == "failed", what="it was too slow")
-    assert "in its warm-up: GET http://a.example/app/hold" in server.output()
+    assert "in its warm-up: GET http://a.example/app/hold" in server.words.read_text()
 
 
 def test_a_worker_that_has_served_is_not_warmed_up_again_for_another_server(make):
@@ -49,5 +49,5 @@ def test_a_worker_that_has_served_is_not_warmed_up_again_for_another_server(make
     wait_until(lambda: workers(server), what="ready")
     pid, old = workers(server)[0]["pid"], server.role("server")
     os.kill(old, signal.SIGKILL)
-    wait_until(lambda: server.output().count("is ready again") == 1 and len(workers(server)) == 1, what="taken over")
+    wait_until(lambda: server.words.read_text().count("is ready again") == 1 and len(workers(server)) == 1, what="taken over")
     assert workers(server)[0]["pid"] == pid

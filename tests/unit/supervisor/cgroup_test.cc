@@ -65,6 +65,66 @@ TEST_F(CgroupPlaces, the_other_limit_holds_where_one_controller_is_missing) {
   EXPECT_EQ(refused.error().message, "there is no memory controller");
 }
 
+// Version 2 as the kernel would show it: a folder whose files are there, to be written into.
+class CgroupVersion2 : public CgroupPlaces {
+ protected:
+  CgroupVersion2() {
+    folder("v2");
+    folder("v2/service");
+    folder("v2/service/" + own_);
+    pool_ = folder("v2/service/" + own_ + "/shop");
+    std::ofstream(dir_.at("v2/service/cgroup.controllers")) << "cpuset cpu io memory pids\n";
+    for (const char* file : {"", "/shop"}) std::ofstream(dir_.at("v2/service/" + own_ + file + "/cgroup.procs"));
+    std::ofstream(dir_.at("v2/service/cgroup.subtree_control"));
+    std::ofstream(dir_.at("v2/service/" + own_ + "/cgroup.subtree_control"));
+    for (const char* file : {"/memory.max", "/cpu.max"}) std::ofstream(pool_ + file).close();
+    describe("cgroup2 " + dir_.at("v2") + " cgroup2 rw 0 0\n", "0::/service\n");
+  }
+  // What was written there since the last look.
+  static std::string written(const std::string& path) {
+    std::ifstream file(path);
+    std::string text(std::istreambuf_iterator<char>(file), {});
+    std::ofstream(path, std::ios::trunc).close();
+    return text;
+  }
+  const std::string own_ = "penstock-" + std::to_string(::getpid());
+  std::string pool_;
+};
+
+TEST_F(CgroupVersion2, controllers_are_handed_down_and_limits_written) {
+  CgroupTree tree(dir_.path());
+  const Status set = tree.set("shop", {.memory_max = 64 << 20, .cpu_percent = 10});
+  ASSERT_TRUE(set) << set.error().message;
+  EXPECT_EQ(written(dir_.at("v2/service/cgroup.subtree_control")), "+cpu +memory");
+  EXPECT_EQ(written(dir_.at("v2/service/" + own_ + "/cgroup.subtree_control")), "+cpu +memory");
+  EXPECT_EQ(written(pool_ + "/memory.max"), "67108864");
+  EXPECT_EQ(written(pool_ + "/cpu.max"), "10000 100000") << "a tenth of a core";
+  ASSERT_TRUE(tree.set("shop", {.memory_max = 0, .cpu_percent = 250}));
+  EXPECT_EQ(written(pool_ + "/memory.max"), "max");
+  EXPECT_EQ(written(pool_ + "/cpu.max"), "250000 100000");
+  ASSERT_TRUE(tree.set("shop", {}));
+  EXPECT_EQ(written(pool_ + "/cpu.max"), "max 100000");
+}
+
+TEST_F(CgroupVersion2, a_process_is_put_into_its_pools_group_once_and_its_deaths_are_read) {
+  CgroupTree tree(dir_.path());
+  ASSERT_TRUE(tree.set("shop", {.memory_max = 64 << 20}));
+  ASSERT_TRUE(tree.add("shop", 4711));
+  EXPECT_EQ(written(pool_ + "/cgroup.procs"), "4711");
+  EXPECT_EQ(tree.memory_kills("shop"), 0U);
+  std::ofstream(pool_ + "/memory.events") << "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\n";
+  EXPECT_EQ(tree.memory_kills("shop"), 2U);
+}
+
+TEST_F(CgroupVersion2, a_limit_that_the_kernel_refuses_is_told_and_the_other_holds) {
+  ::unlink((pool_ + "/memory.max").c_str());
+  CgroupTree tree(dir_.path());
+  const Status set = tree.set("shop", {.memory_max = 64 << 20, .cpu_percent = 10});
+  ASSERT_FALSE(set);
+  EXPECT_NE(set.error().message.find("memory.max"), std::string::npos);
+  EXPECT_EQ(written(pool_ + "/cpu.max"), "10000 100000");
+}
+
 // The real ones, where this machine lets us.
 TEST(CgroupTree, holds_the_memory_of_a_process_down_and_counts_its_death) {
   CgroupTree tree;

@@ -1,0 +1,70 @@
+#include "pool/supervisor/process_memory.h"
+
+#include "src/base/bytes.h"
+#include "src/base/unique_fd.h"
+
+#include <algorithm>
+#include <array>
+#include <dirent.h>
+#include <fcntl.h>
+#include <memory>
+#include <string_view>
+#include <unistd.h>
+#include <vector>
+
+namespace penstock {
+namespace {
+
+std::string read_small(const std::string& path) {
+  std::string text;
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 4096> bytes;
+  for (ssize_t n = 1; fd.valid() && n > 0 && text.size() < 64 * bytes.size();) {
+    n = ::read(fd.get(), bytes.data(), bytes.size());
+    if (n > 0) text.append(bytes.data(), static_cast<size_t>(n));
+  }
+  return text;
+}
+
+std::vector<uint64_t> numbers_of(std::string_view text) {
+  std::vector<uint64_t> numbers;
+  while (!text.empty()) {
+    const size_t end = text.find_first_of(" \n");
+    if (const auto number = parse_decimal(text.substr(0, end))) numbers.push_back(*number);
+    text = end == std::string_view::npos ? std::string_view{} : text.substr(end + 1);
+  }
+  return numbers;
+}
+
+// proc(5): of each thread those that it has started.
+void add_children(const std::string& process, std::vector<uint64_t>& to) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> tasks(::opendir((process + "/task").c_str()), ::closedir);
+  if (tasks == nullptr) return;
+  while (const dirent* task = ::readdir(tasks.get())) {
+    if (task->d_name[0] == '.') continue;
+    for (const uint64_t pid : numbers_of(read_small(process + "/task/" + task->d_name + "/children"))) {
+      if (to.size() < PROCESSES_MAX) to.push_back(pid);
+    }
+  }
+}
+
+}  // namespace
+
+// /proc/PID/statm: pages; the second number the resident ones, the third those of files and shared memory.
+std::optional<uint64_t> tree_resident_bytes(pid_t pid, const std::string& proc) {
+  std::vector<uint64_t> processes = {static_cast<uint64_t>(pid)};
+  uint64_t pages = 0;
+  for (size_t i = 0; i < processes.size(); ++i) {
+    const std::string process = proc + "/" + std::to_string(processes[i]);
+    const std::vector<uint64_t> sizes = numbers_of(read_small(process + "/statm"));
+    if (sizes.size() < 3) {
+      if (i == 0) return std::nullopt;
+      continue;
+    }
+    pages += i == 0 ? sizes[1] : sizes[1] - std::min(sizes[1], sizes[2]);
+    add_children(process, processes);
+  }
+  return pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace penstock

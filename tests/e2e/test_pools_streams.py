@@ -1,0 +1,118 @@
+"""Issue 3 §1, DY4, and DY11: bodies of any length cost the server no memory, and many workers run side by side.
+
+PENSTOCK_STREAM_MIB=10240 for ten GiB each way; PENSTOCK_WORKERS=200 for as many workers."""
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from http_client import wait_until
+from instance import BINARY, ONE_SITE
+from test_pools_life import LIFE, config, fetch, show
+
+MIB = int(os.environ.get("PENSTOCK_STREAM_MIB", "256"))
+WORKERS = int(os.environ.get("PENSTOCK_WORKERS", "20"))
+GROWTH_MAX = 4 << 20  # of one stream
+UPLOAD = BINARY.parent / "pool/sdk/upload"
+
+
+def resident(pid):
+    return int(next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")).split()[1]) << 10
+
+
+class Watch:
+    """The most that a process grows by while the block runs."""
+
+    def __init__(self, pid):
+        self.pid, self.before, self.most, self.over = pid, resident(pid), 0, threading.Event()
+        self.thread = threading.Thread(target=self.look)
+
+    def look(self):
+        while not self.over.wait(0.02):
+            self.most = max(self.most, resident(self.pid))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+    @property
+    def growth(self):
+        return max(self.most - self.before, 0)
+
+
+def upload(port):
+    """The answer to a body of MIB mebibytes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
+        peer.sendall(f"POST /app/up HTTP/1.1\r\nHost: h\r\nContent-Length: {MIB << 20}\r\nConnection: close\r\n\r\n".encode())
+        piece = bytes(1 << 20)
+        for _ in range(MIB):
+            peer.sendall(piece)
+        answer = b""
+        while part := peer.recv(65536):
+            answer += part
+    return answer.decode()
+
+
+def download(port):
+    """How many bytes came until that was enough."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        peer.sendall(b"GET /app/stream HTTP/1.1\r\nHost: h\r\n\r\n")
+        came, room = 0, bytearray(1 << 20)
+        while came < MIB << 20:
+            size = peer.recv_into(room)
+            assert size > 0
+            came += size
+        return came
+
+
+def test_uploads_of_any_length_cost_no_memory(make):
+    server = make(ONE_SITE + "limits.body_bytes = 1024g\nsite.main.route.app.prefix = /app\nsite.main.route.app.handler = pool\n"
+                  f"site.main.route.app.pool = up\npool.up.runtime = external\npool.up.app = {UPLOAD}\npool.up.request_timeout = 0\n")
+    upload_of_warm_up = fetch(server.port, "/app/up")
+    assert upload_of_warm_up.status == 200
+    answers = []
+    with Watch(server.role("server")) as watch:
+        threads = [threading.Thread(target=lambda: answers.append(upload(server.port))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(answers) == 2 and all(f"{MIB << 20} bytes, hash" in answer for answer in answers), answers
+    assert watch.growth <= 2 * GROWTH_MAX, watch.growth
+    print(f"\n2 uploads of {MIB} MiB: the server grew by {watch.growth >> 10} KiB")
+
+
+def test_downloads_of_any_length_cost_no_memory(make):
+    server = make(config("request_timeout=0"))
+    assert fetch(server.port, "/app/who").status == 200
+    came = []
+    with Watch(server.role("server")) as watch:
+        threads = [threading.Thread(target=lambda: came.append(download(server.port))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(came) == 2
+    assert watch.growth <= 2 * GROWTH_MAX, watch.growth
+    print(f"\n2 downloads of {MIB} MiB: the server grew by {watch.growth >> 10} KiB")
+
+
+def test_many_workers_run_side_by_side(make):
+    server = make(config(f"workers_min={WORKERS};workers_max={WORKERS};concurrency=1"))
+    before = resident(server.role("server"))
+    wait_until(lambda: show(server)["pool"]["ready"] == WORKERS, seconds=120, what="all are ready")
+    who = set()
+    threads = [threading.Thread(target=lambda: who.add(fetch(server.port, "/app/slow").body)) for _ in range(WORKERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(who) > WORKERS // 2  # the requests overlapped, so that most of them found a worker of their own
+    assert show(server)["pool"]["failures"] == 0
+    print(f"\n{WORKERS} workers: the server has {resident(server.role('server')) - before >> 10} KiB more")

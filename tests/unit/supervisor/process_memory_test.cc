@@ -1,0 +1,54 @@
+#include "pool/supervisor/process_memory.h"
+
+#include "tests/support/temp_dir.h"
+
+#include <filesystem>
+#include <gtest/gtest.h>
+
+namespace penstock {
+namespace {
+
+class ProcessMemory : public testing::Test {
+ protected:
+  void process(const std::string& pid, const std::string& statm, const std::string& children) {
+    std::filesystem::create_directories(dir_.at(pid + "/task/" + pid));
+    dir_.write(pid + "/statm", statm);
+    dir_.write(pid + "/task/" + pid + "/children", children);
+  }
+  [[nodiscard]] uint64_t pages_of(pid_t pid) const {
+    return tree_resident_bytes(pid, dir_.path()).value_or(0) / static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  }
+  TempDir dir_;
+};
+
+TEST_F(ProcessMemory, counts_the_process_and_what_its_descendants_have_of_their_own) {
+  process("10", "1000 100 40 1 0 9 0\n", "11 12 ");
+  process("11", "1000 200 150 1 0 9 0\n", "13 ");
+  process("12", "1000 30 40 1 0 9 0\n", "");
+  process("13", "1000 7 0 1 0 9 0\n", "");
+  EXPECT_EQ(pages_of(10), 100U + 50 + 0 + 7);
+}
+
+TEST_F(ProcessMemory, counts_what_any_of_its_threads_has_started) {
+  process("10", "1000 100 40 1 0 9 0\n", "");
+  std::filesystem::create_directories(dir_.at("10/task/15"));
+  dir_.write("10/task/15/children", "11");
+  process("11", "1000 200 150 1 0 9 0\n", "");
+  EXPECT_EQ(pages_of(10), 150U);
+}
+
+TEST_F(ProcessMemory, knows_one_that_has_ended_and_goes_on_without_a_child_that_has) {
+  EXPECT_EQ(tree_resident_bytes(10, dir_.path()), std::nullopt);
+  process("10", "1000 100 40 1 0 9 0\n", "11 ");
+  EXPECT_EQ(pages_of(10), 100U);
+}
+
+TEST_F(ProcessMemory, looks_at_no_more_processes_than_it_may) {
+  process("10", "1000 1 0 1 0 9 0\n", "10 10 ");  // a tree that doubles for ever
+  EXPECT_EQ(pages_of(10), PROCESSES_MAX);
+}
+
+TEST(ProcessMemoryHere, sees_this_process) { EXPECT_GT(tree_resident_bytes(::getpid()).value_or(0), 100'000U); }
+
+}  // namespace
+}  // namespace penstock
