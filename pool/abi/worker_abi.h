@@ -1,4 +1,5 @@
-/* The memory between the server and one worker process: what lies where. Version 1; pool/abi/README.md explains it.
+/* The memory between the server and one worker process: what lies where. Versions 1 and 2; pool/abi/README.md explains
+ * it.
  *
  * Plain C11 and <stdint.h>: the one file that a runtime in another language has to follow.
  *
@@ -35,26 +36,31 @@
 #include <stdint.h>
 
 #define PENSTOCK_ABI_MAGIC UINT64_C(0x3142414b54534e50) /* "PNSTKAB1" in memory order */
-#define PENSTOCK_ABI_VERSION 1u
-#define PENSTOCK_ABI_VERSION_MIN 1u /* the oldest that the server still speaks */
+#define PENSTOCK_ABI_VERSION 2u                         /* the newest that is described here */
+#define PENSTOCK_ABI_VERSION_MIN 1u                     /* the oldest that is still spoken */
 #define PENSTOCK_PAGE 4096u
 #define PENSTOCK_DESCRIPTOR_BYTES 64u
 #define PENSTOCK_EXCHANGES_MAX 1024u /* of a channel at a time */
 #define PENSTOCK_LENGTH_UNKNOWN UINT64_MAX
 #define PENSTOCK_HEAD_BYTES 32768u /* of a response's head block, at most */
 #define PENSTOCK_HEAD_FIELDS 128u
+#define PENSTOCK_POLICY_BYTES 8192u /* and as much again for its policy, from version 2 on */
+#define PENSTOCK_POLICY_VARY_MAX 8u /* names, and bytes of each */
+#define PENSTOCK_POLICY_VARY_BYTES 64u
+#define PENSTOCK_POLICY_TAGS_MAX 32u
+#define PENSTOCK_POLICY_TAG_BYTES 128u
 
 /* Constant: written before any process has the descriptor. The server keeps its own copy and never looks back. */
 struct penstock_segment {
   uint64_t magic;
-  uint32_t version;       /* spoken here: the highest that both ends know */
+  uint32_t version;       /* the oldest that this server speaks: who does not know it cannot be its worker */
   uint32_t channels;      /* reactors of the server */
   uint32_t entries;       /* of each descriptor ring: a power of two, 64 to 65536 */
   uint32_t exchanges_max; /* requests inside this worker, of one channel, at a time: 1 to PENSTOCK_EXCHANGES_MAX */
   uint32_t chunk_bytes;   /* a multiple of PENSTOCK_PAGE */
   uint32_t chunks;        /* in the server's arena of a channel */
   uint32_t arena_bytes;   /* the worker's arena of a channel: a power of two, a multiple of PENSTOCK_PAGE */
-  uint32_t reserved;
+  uint32_t version_max;   /* the newest that this server speaks; 0, of a server that knows only version 1: `version` */
   uint64_t server_channel_bytes; /* from one channel to the next, in either half */
   uint64_t worker_channel_bytes;
   uint64_t worker; /* number of this process in its pool, for logs; never used twice while the instance lives */
@@ -102,7 +108,7 @@ enum penstock_to_worker {
 
 /* From the worker. */
 enum penstock_to_server {
-  PENSTOCK_READY = 16,    /* requests may come; version in status */
+  PENSTOCK_READY = 16,    /* requests may come; status: the version that is spoken from here on */
   PENSTOCK_HEAD = 17,     /* status, head, first body bytes, length: of the body if known, ttl_ms */
   PENSTOCK_DATA = 18,     /* body bytes */
   PENSTOCK_FILE = 19,     /* body: a path below what the pool may send; offset and length of the part */
@@ -185,5 +191,21 @@ struct penstock_response_head {
   uint32_t bytes;
   uint32_t field_count;
   uint32_t fields_at;
+  uint32_t policy_at; /* from version 2 on: of a penstock_policy in this block; 0: none */
+};
+
+/* From version 2 on: what the response cache may do with the answer, beside ttl_ms of its descriptor. Where there is
+ * one, the answer's header fields say nothing to this cache. */
+struct penstock_policy {
+  uint32_t flags;         /* PENSTOCK_POLICY_* */
+  uint32_t revalidate_ms; /* after its lifetime it still answers, for so long, while one request fetches a new one */
+  uint32_t error_ms;      /* and for so long where none can be had: the pool is down, or answers 500, 502, 503, 504 */
+  uint16_t vary_count;    /* request fields that select this answer: names without a repetition */
+  uint16_t tag_count;     /* names under which it can be purged: visible ASCII without a comma */
+  uint32_t texts_at;      /* a penstock_text for each vary name, then one for each tag */
   uint32_t reserved;
+};
+
+enum penstock_policy_flag {
+  PENSTOCK_POLICY_NEVER = 1u /* not to be kept, whatever else is said */
 };

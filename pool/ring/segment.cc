@@ -2,6 +2,7 @@
 
 #include "src/base/assert.h"
 
+#include <algorithm>
 #include <bit>
 #include <string>
 #include <type_traits>
@@ -39,11 +40,18 @@ uint64_t worker_half_bytes(const penstock_segment& header) { return header.chann
 
 bool in_pages(uint32_t bytes) { return bytes > 0 && bytes % PENSTOCK_PAGE == 0 && bytes <= BYTES_MAX; }
 
+uint32_t newest_spoken(const penstock_segment& header) {
+  return header.version_max != 0 ? header.version_max : header.version;
+}
+
 Status check_header(const penstock_segment& header) {
   if (header.magic != PENSTOCK_ABI_MAGIC) return fail("not a worker's segment: wrong magic number");
-  if (header.version < PENSTOCK_ABI_VERSION_MIN || header.version > PENSTOCK_ABI_VERSION) {
-    return fail("a worker's segment of version " + std::to_string(header.version) + ", understood are " +
-                std::to_string(PENSTOCK_ABI_VERSION_MIN) + " to " + std::to_string(PENSTOCK_ABI_VERSION));
+  // A newer server may know more than we do, as long as it still speaks what we know; and the other way round.
+  if (header.version > PENSTOCK_ABI_VERSION || newest_spoken(header) < PENSTOCK_ABI_VERSION_MIN ||
+      newest_spoken(header) < header.version) {
+    return fail("a worker's segment of the versions " + std::to_string(header.version) + " to " +
+                std::to_string(newest_spoken(header)) + ", understood are " + std::to_string(PENSTOCK_ABI_VERSION_MIN) +
+                " to " + std::to_string(PENSTOCK_ABI_VERSION));
   }
   const bool possible = header.channels >= 1 && header.channels <= CHANNELS_MAX && header.entries >= 64 &&
                         header.entries <= 65'536 && std::has_single_bit(header.entries) && header.exchanges_max >= 1 &&
@@ -62,14 +70,14 @@ Status check_header(const penstock_segment& header) {
 
 Result<SegmentMemory> create_segment(const SegmentShape& shape) {
   penstock_segment header{.magic = PENSTOCK_ABI_MAGIC,
-                          .version = PENSTOCK_ABI_VERSION,
+                          .version = PENSTOCK_ABI_VERSION_MIN,
                           .channels = shape.channels,
                           .entries = shape.entries,
                           .exchanges_max = shape.exchanges_max,
                           .chunk_bytes = shape.chunk_bytes,
                           .chunks = shape.chunks,
                           .arena_bytes = shape.arena_bytes,
-                          .reserved = 0,
+                          .version_max = shape.version_max,
                           .server_channel_bytes = 0,
                           .worker_channel_bytes = 0,
                           .worker = shape.worker};
@@ -128,7 +136,8 @@ ChannelMemory Segment::channel(uint32_t number) const {
           .exchanges_max = header_.exchanges_max,
           .chunk_bytes = header_.chunk_bytes,
           .chunks = header_.chunks,
-          .arena_bytes = header_.arena_bytes};
+          .arena_bytes = header_.arena_bytes,
+          .version_max = std::min(newest_spoken(header_), PENSTOCK_ABI_VERSION)};
 }
 
 }  // namespace penstock

@@ -22,6 +22,7 @@ struct SegmentShape {
   uint32_t chunks = 256;              // 4 MiB: heads of exchanges_max requests, the rest for bodies under way
   uint32_t arena_bytes = 1 << 20;
   uint64_t worker = 0;
+  uint32_t version_max = PENSTOCK_ABI_VERSION;  // newest version of the protocol to be spoken
 };
 
 struct SegmentMemory {
@@ -46,6 +47,7 @@ struct ChannelMemory {
   uint32_t chunk_bytes;
   uint32_t chunks;
   uint32_t arena_bytes;
+  uint32_t version_max = PENSTOCK_ABI_VERSION;  // newest version that both this end and the header know
 };
 
 // A mapped segment. Move-only; unmaps at its end.

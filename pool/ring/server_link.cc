@@ -66,13 +66,6 @@ bool is_clean(const penstock_descriptor& d, uint32_t use) {
          (d.offset == 0 || (use & OFFSET) != 0) && (d.serial == 0 || (use & SERIAL) != 0);
 }
 
-template <typename T>
-T read_at(const std::vector<char>& from, size_t at) {
-  T value;
-  std::memcpy(&value, from.data() + at, sizeof value);
-  return value;
-}
-
 }  // namespace
 
 std::string_view violation_sentence(LinkViolation violation) {
@@ -92,7 +85,7 @@ ServerLink::ServerLink(const ChannelMemory& memory, uint32_t epoch, const LinkLi
       epoch_(epoch),
       exchanges_(memory.exchanges_max),
       chunk_next_(memory.chunks),
-      head_copy_(limits.head_bytes_max),
+      head_copy_(limits.head_bytes_max + PENSTOCK_POLICY_BYTES),
       fields_(limits.fields_max) {
   ASSERT(epoch > 0 && memory.chunks > memory.exchanges_max);
   for (uint32_t i = memory.exchanges_max; i-- > 0;) {
@@ -360,10 +353,11 @@ bool ServerLink::in_arena(uint32_t at, uint32_t bytes) const {
 
 bool ServerLink::understand_ready(const penstock_descriptor& from) {
   if (ready_) return violate(LinkViolation::ORDER);
-  if (from.status < PENSTOCK_ABI_VERSION_MIN || from.status > PENSTOCK_ABI_VERSION) {
+  if (from.status < PENSTOCK_ABI_VERSION_MIN || from.status > memory_.version_max) {
     return violate(LinkViolation::VERSION);
   }
   ready_ = true;
+  version_ = from.status;
   return true;
 }
 
@@ -456,27 +450,6 @@ void ServerLink::end_exchange(Exchange& exchange) {
   exchange.next_free = free_slot_;
   free_slot_ = slot_of(exchange);
   --open_;
-}
-
-bool ServerLink::copy_head(const penstock_descriptor& from, LinkEvent& event) {
-  if (from.head_bytes < sizeof(penstock_response_head) || from.head_bytes > head_copy_.size()) return false;
-  std::memcpy(head_copy_.data(), memory_.worker_arena + from.head_at, from.head_bytes);
-  const auto head = read_at<penstock_response_head>(head_copy_, 0);
-  if (head.bytes != from.head_bytes || head.reserved != 0 || head.field_count > fields_.size()) return false;
-  const uint64_t fields_end = uint64_t{head.fields_at} + uint64_t{head.field_count} * sizeof(penstock_field);
-  if (head.fields_at < sizeof head || fields_end > head.bytes) return false;
-  const auto text = [this, &head](penstock_text at, std::string_view& out) {
-    if (at.at > head.bytes || at.bytes > head.bytes - at.at) return false;
-    out = {head_copy_.data() + at.at, at.bytes};
-    return true;
-  };
-  for (uint32_t i = 0; i < head.field_count; ++i) {
-    const auto field = read_at<penstock_field>(head_copy_, head.fields_at + i * sizeof(penstock_field));
-    if (!text(field.name, fields_[i].name) || !text(field.value, fields_[i].value)) return false;
-    if (fields_[i].name.empty()) return false;
-  }
-  event.fields = std::span(fields_).first(head.field_count);
-  return true;
 }
 
 }  // namespace penstock

@@ -44,11 +44,21 @@ struct LinkField {
   std::string_view value;
 };
 
+// What the worker says of the response cache (version 2); checked: sizes and counts are within PENSTOCK_POLICY_*, names
+// and tags are what they may be.
+struct LinkPolicy {
+  bool never = false;
+  uint32_t revalidate_ms = 0;
+  uint32_t error_ms = 0;
+  std::vector<std::string_view> vary;
+  std::vector<std::string_view> tags;
+};
+
 // What the worker did. Views are valid until the next call of next().
 struct LinkEvent {
   enum class Kind : uint8_t {
     READY,     // the worker takes requests
-    HEAD,      // status, fields, body, length, ttl_ms
+    HEAD,      // status, fields, body, length, ttl_ms, policy
     DATA,      // body
     FILE,      // body: a path; offset, length
     ENTRY,     // body: a URL's path
@@ -66,6 +76,7 @@ struct LinkEvent {
   Handle exchange;
   uint64_t serial = 0;  // of the request, as begin() got it
   std::span<const LinkField> fields;
+  const LinkPolicy* policy = nullptr;
   std::string_view body;  // in memory that the worker can still change: look at each byte once
   uint64_t length = PENSTOCK_LENGTH_UNKNOWN;
   uint64_t offset = 0;
@@ -99,6 +110,8 @@ class ServerLink {
   // READY came, and nothing is wrong.
   [[nodiscard]] bool ready() const { return ready_ && violation_ == LinkViolation::NONE; }
   [[nodiscard]] LinkViolation violation() const { return violation_; }
+  // Of the protocol, as the worker chose. REQUIRES: READY came.
+  [[nodiscard]] uint32_t version() const { return version_; }
   [[nodiscard]] uint32_t open_exchanges() const { return open_; }
   [[nodiscard]] uint32_t free_chunks() const { return free_chunks_; }  // all of them when no exchange is open
 
@@ -168,6 +181,7 @@ class ServerLink {
   [[nodiscard]] bool understand_body(const penstock_descriptor& from, Exchange& exchange, LinkEvent& event);
   [[nodiscard]] bool understand_consumed(const penstock_descriptor& from, Exchange& exchange);
   [[nodiscard]] bool copy_head(const penstock_descriptor& from, LinkEvent& event);
+  [[nodiscard]] bool copy_policy(const penstock_response_head& head, LinkEvent& event);
   [[nodiscard]] bool in_arena(uint32_t at, uint32_t bytes) const;
   [[nodiscard]] bool count_body(Exchange& exchange, uint64_t bytes);
   [[nodiscard]] bool take_end(Exchange& exchange, LinkEvent& event);
@@ -198,9 +212,11 @@ class ServerLink {
   bool announced_ = false;    // our epoch
   bool made_room_ = false;    // released since the last flush()
   bool ready_ = false;
+  uint32_t version_ = 0;
   LinkViolation violation_ = LinkViolation::NONE;
   std::vector<char> head_copy_;
   std::vector<LinkField> fields_;
+  LinkPolicy policy_;
 };
 
 }  // namespace penstock

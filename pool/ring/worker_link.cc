@@ -21,21 +21,29 @@ penstock_descriptor descriptor(uint8_t kind, Handle exchange, bool end) {
 
 size_t aligned(size_t bytes) { return (bytes + 7) & ~size_t{7}; }
 
+size_t policy_bytes(const WorkerPolicy& policy) {
+  return sizeof(penstock_policy) + (policy.vary.size() + policy.tags.size()) * sizeof(penstock_text);
+}
+
 size_t head_bytes(const WorkerHead& head) {
   size_t bytes = sizeof(penstock_response_head) + head.fields.size() * sizeof(penstock_field);
   for (const auto& [name, value] : head.fields) bytes += name.size() + value.size() + 2;
-  return bytes;
+  if (head.policy == nullptr) return bytes;
+  for (const std::string_view name : head.policy->vary) bytes += name.size() + 1;
+  for (const std::string_view tag : head.policy->tags) bytes += tag.size() + 1;
+  return bytes + policy_bytes(*head.policy);
 }
 
-// The block of pool/abi: header, fields, texts.
+// The block of pool/abi: header, fields, policy, texts.
 void write_head(const WorkerHead& head, size_t bytes, char* to) {
+  const size_t policy_at = sizeof(penstock_response_head) + head.fields.size() * sizeof(penstock_field);
   const penstock_response_head block{.bytes = static_cast<uint32_t>(bytes),
                                      .field_count = static_cast<uint32_t>(head.fields.size()),
                                      .fields_at = sizeof(penstock_response_head),
-                                     .reserved = 0};
+                                     .policy_at = head.policy != nullptr ? static_cast<uint32_t>(policy_at) : 0};
   std::memcpy(to, &block, sizeof block);
   size_t field_at = sizeof block;
-  size_t text_at = field_at + head.fields.size() * sizeof(penstock_field);
+  size_t text_at = policy_at + (head.policy != nullptr ? policy_bytes(*head.policy) : 0);
   const auto put_text = [&](std::string_view text) {
     const penstock_text placed{.at = static_cast<uint32_t>(text_at), .bytes = static_cast<uint32_t>(text.size())};
     std::ranges::copy(text, to + text_at);
@@ -48,12 +56,33 @@ void write_head(const WorkerHead& head, size_t bytes, char* to) {
     std::memcpy(to + field_at, &field, sizeof field);
     field_at += sizeof field;
   }
+  if (head.policy == nullptr) return;
+  const WorkerPolicy& says = *head.policy;
+  const penstock_policy policy{.flags = says.never ? uint32_t{PENSTOCK_POLICY_NEVER} : 0,
+                               .revalidate_ms = says.revalidate_ms,
+                               .error_ms = says.error_ms,
+                               .vary_count = static_cast<uint16_t>(says.vary.size()),
+                               .tag_count = static_cast<uint16_t>(says.tags.size()),
+                               .texts_at = static_cast<uint32_t>(policy_at + sizeof(penstock_policy)),
+                               .reserved = 0};
+  std::memcpy(to + policy_at, &policy, sizeof policy);
+  size_t name_at = policy.texts_at;
+  for (const std::span<const std::string_view> texts : {says.vary, says.tags}) {
+    for (const std::string_view text : texts) {
+      const penstock_text placed = put_text(text);
+      std::memcpy(to + name_at, &placed, sizeof placed);
+      name_at += sizeof placed;
+    }
+  }
 }
 
 }  // namespace
 
-WorkerLink::WorkerLink(const ChannelMemory& memory)
-    : memory_(memory), exchanges_(memory.exchanges_max), arena_end_(memory.entries) {}
+WorkerLink::WorkerLink(const ChannelMemory& memory, uint32_t version_max)
+    : memory_(memory),
+      version_(std::min(memory.version_max, version_max)),
+      exchanges_(memory.exchanges_max),
+      arena_end_(memory.entries) {}
 
 void WorkerLink::take_up(uint32_t epoch) {
   epoch_ = epoch;
@@ -68,7 +97,7 @@ void WorkerLink::take_up(uint32_t epoch) {
   arena_free_ = arena_next_ = 0;
   penstock_descriptor ready{};
   ready.kind = PENSTOCK_READY;
-  ready.status = PENSTOCK_ABI_VERSION;
+  ready.status = static_cast<uint16_t>(version_);
   std::atomic_ref(memory_.worker->epoch_tail).store(up_->produced(), std::memory_order_relaxed);
   std::atomic_ref(memory_.worker->epoch).store(epoch, std::memory_order_release);
   put(ready);
@@ -173,6 +202,7 @@ void WorkerLink::close_if(Handle exchange, bool end) {
 
 bool WorkerLink::send_head(Handle exchange, const WorkerHead& head, std::string_view body, bool end) {
   Exchange& state = at(exchange);
+  ASSERT(head.policy == nullptr || version_ >= 2);
   if (body.size() > state.window || up_->room() == 0) return false;
   const size_t bytes = head_bytes(head);
   const Piece piece = allocate(bytes + body.size());

@@ -34,23 +34,35 @@ struct WorkerEvent {
   uint64_t length = PENSTOCK_LENGTH_UNKNOWN;
 };
 
+// What the response cache may do with an answer; see penstock_policy. REQUIRES: names and counts that it allows.
+struct WorkerPolicy {
+  bool never = false;
+  uint32_t revalidate_ms = 0;
+  uint32_t error_ms = 0;
+  std::span<const std::string_view> vary = {};
+  std::span<const std::string_view> tags = {};
+};
+
 // The head of an answer, as a worker gives it.
 struct WorkerHead {
   uint16_t status = 200;
   uint32_t ttl_ms = 0;
   uint64_t length = PENSTOCK_LENGTH_UNKNOWN;
   std::span<const std::pair<std::string_view, std::string_view>> fields = {};
+  const WorkerPolicy* policy = nullptr;  // REQUIRES: null if version() < 2
 };
 
 class WorkerLink {
  public:
-  explicit WorkerLink(const ChannelMemory& memory);
+  // `version_max`: speaks nothing newer, whatever both ends know.
+  explicit WorkerLink(const ChannelMemory& memory, uint32_t version_max = PENSTOCK_ABI_VERSION);
   WorkerLink(const WorkerLink&) = delete;
   WorkerLink& operator=(const WorkerLink&) = delete;
 
   // The next thing the server says; false: nothing.
   [[nodiscard]] bool next(WorkerEvent& event);
   [[nodiscard]] bool is_open(Handle exchange) const;
+  [[nodiscard]] uint32_t version() const { return version_; }  // of the protocol, as spoken with this server
   // Response bytes that the server will take now.
   [[nodiscard]] uint32_t window(Handle exchange) const;
   // Bytes that one send should not exceed, so that exchanges share the arena.
@@ -100,6 +112,7 @@ class WorkerLink {
   [[nodiscard]] bool send_text(penstock_descriptor to, std::string_view text);
 
   ChannelMemory memory_;
+  uint32_t version_;
   uint32_t epoch_ = 0;
   std::optional<DescriptorConsumer> down_;
   std::optional<DescriptorProducer> up_;

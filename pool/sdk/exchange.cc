@@ -1,10 +1,12 @@
 // Invariant: what is pending goes out before anything newer; so each call first looks whether something is.
 #include "pool/sdk/exchange.h"
 
+#include "pool/ring/cache_names.h"
 #include "pool/sdk/worker.h"
 #include "src/base/assert.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <strings.h>
 
@@ -14,6 +16,41 @@ namespace penstock {
 namespace {
 
 using Kind = SdkPending::Kind;
+
+// An exchange's policy, as views for the time of one send.
+struct PolicyViews {
+  explicit PolicyViews(const penstock_exchange& exchange) {
+    if (exchange.policy == nullptr || exchange.channel->link.version() < 2) return;
+    const SdkPolicy& from = *exchange.policy;
+    vary.assign(from.vary.begin(), from.vary.end());
+    tags.assign(from.tags.begin(), from.tags.end());
+    says = {.never = from.never,
+            .revalidate_ms = from.revalidate_ms,
+            .error_ms = from.error_ms,
+            .vary = vary,
+            .tags = tags};
+    sent = &says;
+  }
+  PolicyViews(const PolicyViews&) = delete;
+  PolicyViews& operator=(const PolicyViews&) = delete;
+
+  const WorkerPolicy* sent = nullptr;
+
+ private:
+  std::vector<std::string_view> vary;
+  std::vector<std::string_view> tags;
+  WorkerPolicy says;
+};
+
+// What keeps an answer out of the cache of a server that knows no policy, where it may not be in there: such a server
+// keeps nothing that varies. Empty: nothing is needed.
+std::string vary_for_version_1(const penstock_exchange& exchange) {
+  if (exchange.policy == nullptr || exchange.channel->link.version() >= 2) return {};
+  if (exchange.policy->never) return "*";
+  std::string names;
+  for (const std::string& name : exchange.policy->vary) names.append(names.empty() ? "" : ", ").append(name);
+  return names;
+}
 
 WorkerHead head_of(const SdkPending& from, std::vector<std::pair<std::string_view, std::string_view>>& fields) {
   for (const auto& [name, value] : from.fields) fields.emplace_back(name, value);
@@ -52,9 +89,13 @@ bool send_pending(penstock_exchange& exchange, SdkPending& what) {
     case Kind::DATA:
       what.offset += send_bytes(exchange, std::string_view(what.text).substr(what.offset));
       return what.offset == what.text.size();
-    case Kind::HEAD:
-      sent = link.send_head(handle, head_of(what, fields), {}, false);
+    case Kind::HEAD: {
+      const PolicyViews policy(exchange);
+      WorkerHead head = head_of(what, fields);
+      head.policy = policy.sent;
+      sent = link.send_head(handle, head, {}, false);
       break;
+    }
     case Kind::FILE:
       sent = link.send_file(handle, what.text, what.offset, what.length, false);
       break;
@@ -141,6 +182,10 @@ SdkPending head(penstock_exchange& exchange, unsigned status, const penstock_hea
   SdkPending what{
       .kind = Kind::HEAD, .status = static_cast<uint16_t>(status), .ttl_ms = exchange.ttl_ms, .length = length};
   for (size_t i = 0; i < count; ++i) what.fields.emplace_back(view(fields[i].name), view(fields[i].value));
+  // One of PENSTOCK_FIELDS_MAX fields more would be one too many; such an answer goes as its fields say.
+  if (std::string names = vary_for_version_1(exchange); !names.empty() && count < PENSTOCK_FIELDS_MAX) {
+    what.fields.emplace_back("Vary", std::move(names));
+  }
   return what;
 }
 
@@ -150,12 +195,15 @@ bool answer_at_once(penstock_exchange& exchange, unsigned status, const penstock
   constexpr size_t FIELDS_MAX = 32;
   ASSERT(penstock_head_fits(fields, count));
   if (count > FIELDS_MAX || !exchange.pending.empty() || body.size() > exchange.channel->link.piece_max()) return false;
+  if (exchange.policy != nullptr && exchange.channel->link.version() < 2) return false;
   std::pair<std::string_view, std::string_view> views[FIELDS_MAX];
   for (size_t i = 0; i < count; ++i) views[i] = {view(fields[i].name), view(fields[i].value)};
+  const PolicyViews policy(exchange);
   const WorkerHead head{.status = static_cast<uint16_t>(status),
                         .ttl_ms = exchange.ttl_ms,
                         .length = body.size(),
-                        .fields = std::span(views).first(count)};
+                        .fields = std::span(views).first(count),
+                        .policy = policy.sent};
   return exchange.channel->link.send_head(exchange.handle, head, body, true);
 }
 
@@ -334,8 +382,37 @@ void penstock_abort(penstock_exchange* exchange) {
   send_or_keep(ex, {.kind = Kind::ABORT});
 }
 
+int penstock_cache(penstock_exchange* exchange, const penstock_cache_policy* policy) {
+  static_assert(PENSTOCK_CACHE_VARY_MAX == PENSTOCK_POLICY_VARY_MAX &&
+                PENSTOCK_CACHE_TAGS_MAX == PENSTOCK_POLICY_TAGS_MAX);
+  penstock_exchange& ex = wanted(exchange);
+  ASSERT(!ex.begun && policy != nullptr);
+  ex.ttl_ms = 0;
+  ex.policy = std::make_unique<SdkPolicy>(SdkPolicy{.never = true});
+  if (policy->fresh_ms == 0) return 0;
+  SdkPolicy copy{.revalidate_ms = policy->revalidate_ms, .error_ms = policy->error_ms};
+  if (policy->vary_count > PENSTOCK_CACHE_VARY_MAX || policy->tag_count > PENSTOCK_CACHE_TAGS_MAX) return -E2BIG;
+  for (size_t i = 0; i < policy->vary_count; ++i) {
+    const std::string_view name = view(policy->vary[i]);
+    if (name.size() > PENSTOCK_POLICY_VARY_BYTES) return -E2BIG;
+    if (!is_vary_name(name)) return -EINVAL;
+    copy.vary.emplace_back(name);
+  }
+  for (size_t i = 0; i < policy->tag_count; ++i) {
+    const std::string_view tag = view(policy->tags[i]);
+    if (tag.size() > PENSTOCK_POLICY_TAG_BYTES) return -E2BIG;
+    if (!is_cache_tag(tag)) return -EINVAL;
+    copy.tags.emplace_back(tag);
+  }
+  *ex.policy = std::move(copy);
+  // A server of version 1 would answer everybody with it.
+  if (ex.channel->link.version() >= 2 || policy->vary_count == 0) ex.ttl_ms = policy->fresh_ms;
+  return 0;
+}
+
 void penstock_cache_for(penstock_exchange* exchange, uint32_t milliseconds) {
   ASSERT(!wanted(exchange).begun);
+  exchange->policy.reset();
   exchange->ttl_ms = milliseconds;
 }
 

@@ -5,6 +5,7 @@
 #include "pool/sdk/penstock_worker.h"
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,6 +14,15 @@
 namespace penstock {
 
 struct SdkChannel;
+
+// penstock_cache_policy, copied.
+struct SdkPolicy {
+  bool never = false;
+  uint32_t revalidate_ms = 0;
+  uint32_t error_ms = 0;
+  std::vector<std::string> vary;
+  std::vector<std::string> tags;
+};
 
 // Something that the rings had no room for; it goes out in order as there is room.
 struct SdkPending {
@@ -37,8 +47,9 @@ struct penstock_exchange {
   uint64_t body_length = 0;
   void* data = nullptr;
   uint32_t ttl_ms = 0;
-  uint32_t unconsumed = 0;  // pieces that were read, and the server does not know
-  bool open = false;        // the rings know it
+  std::unique_ptr<penstock::SdkPolicy> policy;  // null: nothing beside ttl_ms
+  uint32_t unconsumed = 0;                      // pieces that were read, and the server does not know
+  bool open = false;                            // the rings know it
   bool handed_out = false;  // the application has it: it has not ended it, nor been told that it is cancelled
   bool begun = false;
   bool paused = false;

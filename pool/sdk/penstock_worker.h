@@ -186,7 +186,26 @@ void penstock_execute(penstock_exchange* exchange, penstock_string target);
 /* Instead of the rest of an answer: 502, or a connection that is cut where the head has gone out. */
 void penstock_abort(penstock_exchange* exchange);
 
-/* Before begin(): how long the response cache may keep the answer, in milliseconds; else its header fields say. */
+/* What the front end's response cache may do with an answer; 0 in a member asks for nothing. While it is fresh, the
+ * application is not asked for that URL; where it varies, for that URL with the same values of those request fields. */
+typedef struct penstock_cache_policy {
+  uint32_t fresh_ms;      /* its lifetime; 0: it is not kept */
+  uint32_t revalidate_ms; /* after that it still answers, for so long, while one request fetches a new one */
+  uint32_t error_ms; /* and for so long where no new one can be had: the pool is down, or answers 500, 502 to 504 */
+  const penstock_string* vary; /* names of request fields that the answer depends on */
+  size_t vary_count;           /* up to PENSTOCK_CACHE_VARY_MAX, of up to 64 bytes */
+  const penstock_string* tags; /* for `penstock cache purge tag:NAME`: visible ASCII without a comma */
+  size_t tag_count;            /* up to PENSTOCK_CACHE_TAGS_MAX, of up to 128 bytes */
+} penstock_cache_policy;
+#define PENSTOCK_CACHE_VARY_MAX 8
+#define PENSTOCK_CACHE_TAGS_MAX 32
+
+/* Before begin(): else the answer's header fields say it (Cache-Control, Expires, Vary, Cache-Tag). Takes copies. Gives
+ * 0; or -EINVAL for a name that is none, -E2BIG for too many or too long ones: then the answer is not kept, so that
+ * nothing is there which could not be purged. A front end that speaks only version 1 of the rings honours fresh_ms, and
+ * keeps nothing that varies. */
+int penstock_cache(penstock_exchange* exchange, const penstock_cache_policy* policy);
+/* The same with a lifetime alone, in milliseconds; 0: its header fields say. */
 void penstock_cache_for(penstock_exchange* exchange, uint32_t milliseconds);
 /* Text for the log record of this request, up to 8 KiB in one call. */
 void penstock_log(penstock_exchange* exchange, penstock_string text);

@@ -25,6 +25,15 @@ namespace penstock::sdk {
 inline std::string_view view(penstock_string text) { return {text.data, text.size}; }
 inline penstock_string text(std::string_view view) { return {view.data(), view.size()}; }
 
+// See penstock_cache_policy.
+struct CachePolicy {
+  uint32_t fresh_ms = 0;
+  uint32_t revalidate_ms = 0;
+  uint32_t error_ms = 0;
+  std::initializer_list<std::string_view> vary = {};
+  std::initializer_list<std::string_view> tags = {};
+};
+
 struct Field {
   std::string_view name;
   std::string_view value;
@@ -112,12 +121,33 @@ class Exchange {
   void end() const { penstock_end(raw_); }
   void execute(std::string_view target) const { penstock_execute(raw_, text(target)); }
   void abort() const { penstock_abort(raw_); }
+  // 0, or a negative errno: then the answer is not kept.
+  int cache(const CachePolicy& policy) const {
+    penstock_string vary[PENSTOCK_CACHE_VARY_MAX + 1];
+    penstock_string tags[PENSTOCK_CACHE_TAGS_MAX + 1];
+    const penstock_cache_policy all{policy.fresh_ms,
+                                    policy.revalidate_ms,
+                                    policy.error_ms,
+                                    vary,
+                                    texts(policy.vary, vary, PENSTOCK_CACHE_VARY_MAX + 1),
+                                    tags,
+                                    texts(policy.tags, tags, PENSTOCK_CACHE_TAGS_MAX + 1)};
+    return penstock_cache(raw_, &all);
+  }
   void cache_for(uint32_t milliseconds) const { penstock_cache_for(raw_, milliseconds); }
   void log(std::string_view words) const { penstock_log(raw_, text(words)); }
 
   [[nodiscard]] Worker worker() const { return Worker(penstock_worker_of(raw_)); }
 
  private:
+  // One more than may be: that is told from all that may.
+  static size_t texts(std::initializer_list<std::string_view> from, penstock_string* to, size_t most) {
+    size_t count = 0;
+    for (const std::string_view one : from) {
+      if (count < most) to[count++] = text(one);
+    }
+    return count;
+  }
   template <typename Call>
   static void with(std::initializer_list<Field> fields, Call call) {
     penstock_header all[PENSTOCK_FIELDS_MAX];

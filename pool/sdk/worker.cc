@@ -69,6 +69,17 @@ Result<std::vector<int>> descriptors() {
   return numbers;
 }
 
+// PENSTOCK_WORKER_VERSION_MAX: speak nothing newer, to see how an application fares with an older front end.
+uint32_t version_max() {
+  const char* const text = std::getenv("PENSTOCK_WORKER_VERSION_MAX");
+  if (text == nullptr) return PENSTOCK_ABI_VERSION;
+  uint32_t number = 0;
+  const std::string_view digits = text;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  const bool fits = error == std::errc() && end == digits.data() + digits.size() && number >= PENSTOCK_ABI_VERSION_MIN;
+  return fits ? std::min(number, PENSTOCK_ABI_VERSION) : PENSTOCK_ABI_VERSION;
+}
+
 Status open_worker(penstock_worker& worker) {
   const Result<std::vector<int>> numbers = descriptors();
   if (!numbers) return std::unexpected(numbers.error());
@@ -85,7 +96,8 @@ Status open_worker(penstock_worker& worker) {
   if (fds.size() != 3 + size_t{channels}) return fail("the segment has another number of channels", EINVAL);
   worker.bell = std::move(fds[2]);
   for (uint32_t i = 0; i < channels; ++i) {
-    worker.channels.push_back(std::make_unique<SdkChannel>(worker.segment.channel(i), std::move(fds[3 + i])));
+    worker.channels.push_back(
+        std::make_unique<SdkChannel>(worker.segment.channel(i), std::move(fds[3 + i]), version_max()));
   }
   return {};
 }

@@ -13,8 +13,8 @@
 namespace penstock {
 
 struct SdkChannel {
-  SdkChannel(const ChannelMemory& memory, UniqueFd server_bell)
-      : link(memory), bell(std::move(server_bell)), exchanges(memory.exchanges_max) {}
+  SdkChannel(const ChannelMemory& memory, UniqueFd server_bell, uint32_t version_max)
+      : link(memory, version_max), bell(std::move(server_bell)), exchanges(memory.exchanges_max) {}
   WorkerLink link;
   UniqueFd bell;  // the reactor's: rung when it sleeps
   std::vector<penstock_exchange> exchanges;

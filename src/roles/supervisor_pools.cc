@@ -68,7 +68,7 @@ PoolRules Pools::rules_of(const PoolSettings& settings, const Result<WorkerLaunc
   rules.orphan_ttl = settings.orphan_ttl;
   rules.orphan_max = static_cast<uint32_t>(settings.orphan_max);
   rules.recipe = launch ? encode_launch(*launch) : "impossible: " + launch.error().message;
-  rules.recipe += " " + std::to_string(settings.concurrency);
+  rules.recipe += " " + std::to_string(settings.concurrency) + " " + std::to_string(settings.ring_version);
   return rules;
 }
 
@@ -84,6 +84,7 @@ void Pools::configure_one(const Settings& settings, const PoolSettings& one, con
   pool.files.watch(watched_files_of(one), one.directory);
   pool.settings = one;
   pool.shape = segment_shape(world_.reactors, static_cast<uint32_t>(one.concurrency), settings.limits_head_bytes);
+  if (one.ring_version != 0) pool.shape.version_max = static_cast<uint32_t>(one.ring_version);
   pool.launch = std::move(launch);
   pool.identity = profile ? profile->identity : "";
   pool.state_directory = profile ? profile->state : "";

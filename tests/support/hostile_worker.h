@@ -140,13 +140,34 @@ class HostileWorker {
     head.fields_at = sizeof head;
     head.bytes = static_cast<uint32_t>(sizeof head + head.field_count * sizeof(penstock_field) + 64);
     std::vector<unsigned char> block(head.bytes, 'x');
+    const uint32_t texts_at = head.bytes - 64;
+    const bool policy = source_.below(3) == 0;
+    if (policy) {
+      head.policy_at = head.bytes;
+      const penstock_policy says{.flags = source_.below(2),
+                                 .revalidate_ms = 7,
+                                 .error_ms = 8,
+                                 .vary_count = static_cast<uint16_t>(source_.below(10)),
+                                 .tag_count = static_cast<uint16_t>(source_.below(34)),
+                                 .texts_at = head.policy_at + static_cast<uint32_t>(sizeof(penstock_policy)),
+                                 .reserved = 0};
+      const uint32_t texts = says.vary_count + uint32_t{says.tag_count};
+      block.resize(says.texts_at + texts * sizeof(penstock_text) - source_.below(2) * source_.below(9));
+      std::memcpy(block.data() + head.policy_at, &says, sizeof says);
+      for (uint32_t i = 0; says.texts_at + (i + 1) * sizeof(penstock_text) <= block.size(); ++i) {
+        const penstock_text text{texts_at, 1 + source_.below(40)};
+        std::memcpy(block.data() + says.texts_at + i * sizeof text, &text, sizeof text);
+      }
+      head.bytes = static_cast<uint32_t>(block.size());
+    }
     std::memcpy(block.data(), &head, sizeof head);
     for (uint32_t i = 0; i < head.field_count; ++i) {
-      const uint32_t text = head.bytes - 64;
-      const penstock_field field{.name = {text, 1 + source_.below(20)}, .value = {text + 20, source_.below(40)}};
+      const penstock_field field{.name = {texts_at, 1 + source_.below(20)},
+                                 .value = {texts_at + 20, source_.below(40)}};
       std::memcpy(block.data() + sizeof head + i * sizeof field, &field, sizeof field);
     }
-    if (source_.below(8) == 0) block[source_.below(head.bytes)] = static_cast<unsigned char>(source_.below(256));
+    if (source_.below(8) == 0)
+      block[source_.below(static_cast<uint32_t>(block.size()))] = static_cast<unsigned char>(source_.below(256));
     const uint32_t room = SHAPE.arena_bytes - at;
     std::memcpy(channel_->worker_arena.data() + at, block.data(), std::min(room, head.bytes));
     return head.bytes;
@@ -227,6 +248,16 @@ class HostileWorker {
       ASSERT(!field.name.empty());
       for (const char c : field.name) text += static_cast<unsigned char>(c);  // the sanitizer looks on
       for (const char c : field.value) text += static_cast<unsigned char>(c);
+    }
+    if (event.policy != nullptr) {
+      ASSERT(event.policy->vary.size() <= PENSTOCK_POLICY_VARY_MAX);
+      ASSERT(event.policy->tags.size() <= PENSTOCK_POLICY_TAGS_MAX);
+      for (const std::string_view name : event.policy->vary) {
+        for (const char c : name) text += static_cast<unsigned char>(c);
+      }
+      for (const std::string_view tag : event.policy->tags) {
+        for (const char c : tag) text += static_cast<unsigned char>(c);
+      }
     }
     for (const char c : event.body) text += static_cast<unsigned char>(c);
     sum_ += text;

@@ -184,6 +184,8 @@ void PoolBridge::begin_copy(Dispatch& d, const LinkEvent& event, uint64_t length
   const Exchange& ex = *d.exchange;
   const Settings& settings = ex.config->settings;
   if (!settings.cache_enable || ex.executed > 0) return;
+  const LinkPolicy* const policy = event.policy;
+  if (policy != nullptr && (policy->never || !policy->vary.empty() || !policy->tags.empty())) return;
   const auto lifetime = answer_lifetime(ex.head, event.status, event.fields, event.ttl_ms);
   if (!lifetime) return;
   d.copy =

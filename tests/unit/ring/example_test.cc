@@ -115,6 +115,22 @@ TEST(Abi, is_what_the_page_says) {
   expect_as_on_the_page("response head and body", channel.worker_arena.data(), answer.head_bytes + answer.body_bytes);
   ASSERT_TRUE(server.next(event));
   EXPECT_EQ(event.body, "hi\n");
+
+  ASSERT_FALSE(server.request_room().empty());
+  const Handle second = server.begin({.serial = 8, .head_bytes = text_at, .length = 0});
+  ASSERT_FALSE(server.flush());
+  ASSERT_TRUE(worker.next(heard));
+  constexpr std::string_view VARY[] = {"Accept"};
+  constexpr std::string_view TAGS[] = {"hi"};
+  const WorkerPolicy policy{.revalidate_ms = 2'000, .error_ms = 3'000, .vary = VARY, .tags = TAGS};
+  ASSERT_TRUE(
+      worker.send_head(second, {.ttl_ms = 1'000, .length = 3, .fields = fields, .policy = &policy}, "hi\n", true));
+  ASSERT_FALSE(worker.flush());
+  const penstock_descriptor& kept = channel.responses[2];
+  EXPECT_EQ(kept.ttl_ms, 1'000U);
+  expect_as_on_the_page("response head with a policy", channel.worker_arena.data() + kept.head_at, kept.head_bytes);
+  ASSERT_TRUE(server.next(event));
+  EXPECT_EQ(event.policy->tags.at(0), "hi");
 }
 
 }  // namespace

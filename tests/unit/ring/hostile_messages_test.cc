@@ -113,13 +113,14 @@ TEST(HostileMessages, refuses_heads_that_point_outside_of_themselves) {
   };
   const Wrong wrongs[] = {
       {"too short", [](auto&, auto&, auto& to) { to.head_bytes = 8; }},
-      {"longer than the limit", [](auto& head, auto&, auto& to) { head.bytes = to.head_bytes = 4'097; }},
+      {"longer than the limit",
+       [](auto& head, auto&, auto& to) { head.bytes = to.head_bytes = 4'096 + PENSTOCK_POLICY_BYTES + 1; }},
       {"another size than its descriptor says", [](auto& head, auto&, auto&) { ++head.bytes; }},
       {"more fields than there is room for", [](auto& head, auto&, auto&) { head.field_count = 12; }},
       {"more fields than the limit", [](auto& head, auto&, auto&) { head.field_count = 17; }},
       {"fields inside of the head", [](auto& head, auto&, auto&) { head.fields_at = 4; }},
       {"fields behind the end", [](auto& head, auto&, auto&) { head.fields_at = UINT32_MAX - 3; }},
-      {"reserved", [](auto& head, auto&, auto&) { head.reserved = 1; }},
+      {"a policy inside of the head", [](auto& head, auto&, auto&) { head.policy_at = 1; }},
       {"a name behind the end", [](auto&, auto& field, auto&) { field.name.at = 201; }},
       {"a name that wraps", [](auto&, auto& field, auto&) { field.name = {.at = 10, .bytes = UINT32_MAX - 5}; }},
       {"no name", [](auto&, auto& field, auto&) { field.name.bytes = 0; }},
@@ -130,7 +131,7 @@ TEST(HostileMessages, refuses_heads_that_point_outside_of_themselves) {
     ServerLink& link = pair.server;
     LinkEvent event;
     const Handle exchange = pair.open({.serial = 1, .head_bytes = 96});
-    penstock_response_head head{.bytes = 200, .field_count = 1, .fields_at = sizeof head, .reserved = 0};
+    penstock_response_head head{.bytes = 200, .field_count = 1, .fields_at = sizeof head, .policy_at = 0};
     penstock_field field{.name = {.at = 40, .bytes = 4}, .value = {.at = 50, .bytes = 10}};
     penstock_descriptor to{};
     to.kind = PENSTOCK_HEAD;

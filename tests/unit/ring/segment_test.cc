@@ -92,7 +92,7 @@ TEST(Segment, refuses_what_is_none) {
   EXPECT_FALSE(Segment::map(-1, -1, Side::SERVER).has_value());
   penstock_segment header{};
   ASSERT_EQ(::pread(memory.server_half.get(), &header, sizeof header, 0), static_cast<ssize_t>(sizeof header));
-  header.version = PENSTOCK_ABI_VERSION + 1;
+  header.version = header.version_max = PENSTOCK_ABI_VERSION + 1;
   ASSERT_EQ(::pwrite(memory.server_half.get(), &header, sizeof header, 0), static_cast<ssize_t>(sizeof header));
   EXPECT_FALSE(Segment::map(memory.server_half.get(), memory.worker_half.get(), Side::SERVER).has_value());
 }

@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -17,6 +18,11 @@ namespace penstock {
 namespace {
 
 constexpr size_t BIG_BYTES = 5'000'000;
+constexpr auto TOO_LONG = [] {
+  std::array<char, 129> text{};
+  text.fill('t');
+  return text;
+}();
 
 struct Application {
   std::map<penstock_exchange*, size_t> big;  // bytes written so far
@@ -136,6 +142,23 @@ void request(penstock_exchange* exchange, void* context) {
     penstock_write_file(exchange, text("a/file"), 3, 4);
     penstock_write_entry(exchange, text("/entry"));
     (void)penstock_write(exchange, "tail", 4);
+    return penstock_end(exchange);
+  }
+  if (path.starts_with("/policy")) {
+    constexpr std::string_view LONG(TOO_LONG.data(), TOO_LONG.size());
+    const penstock_string vary[] = {PENSTOCK_TEXT("Accept-Language"), PENSTOCK_TEXT("X-Tier")};
+    const penstock_string tags[] = {PENSTOCK_TEXT("news"), PENSTOCK_TEXT("a:1")};
+    const penstock_string bad[] = {PENSTOCK_TEXT("a,b"), text(LONG)};
+    penstock_cache_policy policy = {5'000, 6'000, 7'000, vary, 2, tags, 2};
+    if (path == "/policy/never") policy.fresh_ms = 0;
+    if (path == "/policy/tags") policy.vary_count = 0;
+    if (path == "/policy/bad") policy = {5'000, 0, 0, nullptr, 0, bad, 1};
+    if (path == "/policy/long") policy = {5'000, 0, 0, nullptr, 0, bad + 1, 1};
+    if (path == "/policy/many") policy.tag_count = PENSTOCK_CACHE_TAGS_MAX + 1;
+    const int said = penstock_cache(exchange, &policy);
+    if (path == "/policy/again") penstock_cache_for(exchange, 9);
+    if (path != "/policy/begun") return answer(exchange, std::to_string(said));
+    penstock_begin(exchange, 200, nullptr, 0, 0);
     return penstock_end(exchange);
   }
   if (path == "/big") {

@@ -39,6 +39,8 @@ struct Answer {
   std::string log;
   std::string parts;  // kinds, in order
   uint32_t ttl_ms = 0;
+  bool has_policy = false;
+  std::string policy;  // never, revalidate, error, vary, tags
   bool ended = false;
 };
 
@@ -71,12 +73,12 @@ class WorkerProcess : public ::testing::Test {
       variable += std::to_string(fd) + " ";
     }
     ::setenv(PENSTOCK_WORKER_VARIABLE, variable.c_str(), 1);
+    for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
     if (program.empty()) ::_exit(run_test_application(in_steps));
     for (const int fd : {server_half.get(), memory_.worker_half.get(), worker_bell_.get(), server_bell_.get()}) {
       ::fcntl(fd, F_SETFD, 0);
     }
     if (complaints_.valid()) ::dup2(complaints_.get(), STDERR_FILENO);
-    for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
     std::vector<char*> argv{program.data()};
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
@@ -104,6 +106,15 @@ class WorkerProcess : public ::testing::Test {
       answer.status = event.status;
       answer.ttl_ms = event.ttl_ms;
       answer.length = event.length;
+      if (event.policy != nullptr) {
+        const LinkPolicy& policy = *event.policy;
+        answer.has_policy = true;
+        answer.policy = (policy.never ? "never " : "") + std::to_string(policy.revalidate_ms) + " " +
+                        std::to_string(policy.error_ms) + " vary";
+        for (const std::string_view name : policy.vary) answer.policy.append(" ").append(name);
+        answer.policy += " tags";
+        for (const std::string_view tag : policy.tags) answer.policy.append(" ").append(tag);
+      }
       for (const LinkField& field : event.fields) answer.fields.emplace(field.name, field.value);
     }
     (event.kind == Kind::LOG ? answer.log : answer.body) += event.body;

@@ -3,6 +3,7 @@
 
 #include "tests/unit/sdk/test_application.h"
 
+#include <cerrno>
 #include <cstdlib>
 #include <gtest/gtest.h>
 #include <string>
@@ -129,6 +130,70 @@ TEST_F(WorkerProcess, gives_files_entries_and_other_urls) {
   (void)get("/abort");
   EXPECT_EQ(answers[serial].parts, "A");
 }
+
+TEST_F(WorkerProcess, says_what_the_cache_may_do) {
+  const std::string all = "6000 7000 vary Accept-Language X-Tier tags news a:1";
+  EXPECT_EQ(get("/policy"), "0");
+  EXPECT_EQ(answers[serial].policy, all);
+  EXPECT_EQ(answers[serial].ttl_ms, 5'000U);
+  (void)get("/policy/begun");
+  EXPECT_EQ(answers[serial].policy, all);
+  EXPECT_EQ(get("/policy/never"), "0");
+  EXPECT_EQ(answers[serial].policy, "never 0 0 vary tags");
+  EXPECT_EQ(get("/policy/again"), "0");
+  EXPECT_FALSE(answers[serial].has_policy) << "the last word counts";
+  EXPECT_EQ(answers[serial].ttl_ms, 9U);
+}
+
+TEST_F(WorkerProcess, keeps_no_answer_whose_policy_was_refused) {
+  for (const auto& [path, error] :
+       {std::pair{"/policy/bad", EINVAL}, {"/policy/long", E2BIG}, {"/policy/many", E2BIG}}) {
+    EXPECT_EQ(get(path), std::to_string(-error));
+    EXPECT_EQ(answers[serial].policy, "never 0 0 vary tags") << path;
+    EXPECT_EQ(answers[serial].ttl_ms, 0U);
+  }
+}
+
+// A server of before version 2, and a worker of before it: what is left of a policy, and that it is never more.
+class OlderServer : public WorkerProcess {
+ protected:
+  void SetUp() override {
+    shape.version_max = 1;
+    WorkerProcess::SetUp();
+  }
+};
+class OlderWorker : public WorkerProcess {
+ protected:
+  void SetUp() override {
+    environment = {{"PENSTOCK_WORKER_VERSION_MAX", "1"}};
+    WorkerProcess::SetUp();
+  }
+};
+
+void expect_version_1(std::map<uint64_t, Answer>& answers, const uint64_t& serial,
+                      const std::function<std::string(const std::string&)>& get) {
+  EXPECT_EQ(get("/hello"), "hello");
+  EXPECT_EQ(get("/policy"), "0");
+  EXPECT_FALSE(answers[serial].has_policy);
+  EXPECT_EQ(answers[serial].ttl_ms, 0U) << "such a server would give it to everybody";
+  EXPECT_EQ(answers[serial].fields["Vary"], "Accept-Language, X-Tier");
+  EXPECT_EQ(get("/policy/tags"), "0");
+  EXPECT_EQ(answers[serial].ttl_ms, 5'000U);
+  EXPECT_EQ(answers[serial].fields.count("Vary"), 0U);
+  EXPECT_EQ(get("/policy/never"), "0");
+  EXPECT_EQ(answers[serial].ttl_ms, 0U);
+  EXPECT_EQ(answers[serial].fields["Vary"], "*");
+}
+
+TEST_F(OlderServer, is_spoken_with_in_version_1) {
+  EXPECT_EQ(link_->version(), 1U);
+  expect_version_1(answers, serial, [this](const std::string& path) { return get(path); });
+}
+TEST_F(OlderWorker, is_spoken_with_in_version_1) {
+  EXPECT_EQ(link_->version(), 1U);
+  expect_version_1(answers, serial, [this](const std::string& path) { return get(path); });
+}
+TEST_F(WorkerProcess, of_this_version_speaks_it) { EXPECT_EQ(link_->version(), PENSTOCK_ABI_VERSION); }
 
 TEST_F(WorkerProcess, may_send_a_head_as_large_as_fits) {
   (void)get("/largest-head");
