@@ -1,4 +1,5 @@
-// Layout of the one allocation: Entry | Variant[n] | key, heads, etags, content type, canonical | EntryCold.
+// Layout of the one allocation: Entry | Variant[n] | key, heads, etags, content type, canonical, notes | EntryCold |
+// EntryLabel[n].
 // The cold part has lines of its own at the end: pins and sampled hits are written while others read
 // the rest.
 #include "cache/entry.h"
@@ -92,6 +93,13 @@ EntryBuilder EntryBuilder::from(const Entry& entry) {
   builder.canonical = entry.canonical();
   builder.owner_flags = entry.owner_flags();
   builder.owner_word = entry.owner_word();
+  builder.stale_until = entry.stale_until();
+  builder.error_until = entry.error_until();
+  builder.notes = entry.notes();
+  for (const EntryLabel& at : entry.labels()) builder.labels[builder.label_count++] = at.label;
+  builder.group_max = entry.cold_->group_max;
+  builder.label_mark = entry.cold_->label_mark;
+  builder.marker = entry.is_marker();
   for (uint32_t i = 0; i < entry.variant_count(); ++i) {
     const Variant& v = entry.variant_at(i);
     builder.variants_[builder.variant_count_++] = {.coding = v.coding,
@@ -106,17 +114,18 @@ EntryBuilder EntryBuilder::from(const Entry& entry) {
 }
 
 Entry* EntryBuilder::build(MemoryLedger& ledger) const {
-  if (variant_count_ == 0 || key.host.size() > KEY_PART_BYTES_MAX || key.target.size() > KEY_PART_BYTES_MAX ||
-      content_type.size() > FIELD_BYTES_MAX) {
+  if ((variant_count_ == 0) != marker || label_count > LABELS_MAX || key.host.size() > KEY_PART_BYTES_MAX ||
+      key.target.size() > KEY_PART_BYTES_MAX || content_type.size() > FIELD_BYTES_MAX) {
     return nullptr;
   }
-  size_t text = key.host.size() + key.target.size() + content_type.size() + canonical.size();
+  size_t text = key.host.size() + key.target.size() + content_type.size() + canonical.size() + notes.size();
   for (uint32_t i = 0; i < variant_count_; ++i) {
     text += variants_[i].head.size() + variants_[i].head_304.size() + variants_[i].etag.size();
   }
   const size_t text_at = sizeof(Entry) + variant_count_ * sizeof(Variant);
   const size_t cold_at = line_round(text_at + text);
-  const size_t total = cold_at + line_round(sizeof(EntryCold));
+  const size_t labels_at = cold_at + line_round(sizeof(EntryCold));
+  const size_t total = labels_at + line_round(label_count * sizeof(EntryLabel));
   const uint64_t charge = Arena::charge(total);
   if (!ledger.charge_transient(charge)) return nullptr;
   char* memory = static_cast<char*>(ledger.arena().allocate(total));
@@ -129,6 +138,11 @@ Entry* EntryBuilder::build(MemoryLedger& ledger) const {
   entry->cold_->ledger = &ledger;
   entry->cold_->bytes = total;
   entry->cold_->charge = charge;
+  if (label_count > 0) entry->cold_->labels = reinterpret_cast<EntryLabel*>(memory + labels_at);
+  entry->cold_->label_count = label_count;
+  for (uint32_t i = 0; i < label_count; ++i) {
+    new (entry->cold_->labels + i) EntryLabel{.label = labels[i], .entry = entry};
+  }
   fill_fields(*entry);
   fill_variants(*entry, memory + text_at);
   return entry;
@@ -143,13 +157,17 @@ void EntryBuilder::fill_fields(Entry& entry) const {
   entry.host_size_ = static_cast<uint16_t>(key.host.size());
   entry.target_size_ = static_cast<uint16_t>(key.target.size());
   entry.secure_ = key.secure;
-  entry.mortal_ = expires != MonoTime::never();
-  entry.expires_ = expires;
+  entry.expires_ = marker ? MonoTime{} : expires;
+  entry.mortal_ = entry.expires_ != MonoTime::never();
   entry.last_modified_ = last_modified;
   entry.owner_word_ = owner_word;
   entry.owner_flags_ = owner_flags;
   entry.status_ = status;
   entry.cold_->created = created;
+  entry.cold_->stale_until = stale_until;
+  entry.cold_->error_until = error_until;
+  entry.cold_->group_max = group_max;
+  entry.cold_->label_mark = label_mark;
 }
 
 void EntryBuilder::fill_variants(Entry& entry, char* text) const {
@@ -177,6 +195,7 @@ void EntryBuilder::fill_variants(Entry& entry, char* text) const {
   entry.content_type_data_ = packer.put(content_type);
   entry.content_type_size_ = static_cast<uint16_t>(content_type.size());
   entry.cold_->canonical = {packer.put(canonical), canonical.size()};
+  entry.cold_->notes = {packer.put(notes), notes.size()};
   for (uint8_t mask = 0; mask < entry.pick_.size(); ++mask) entry.pick_[mask] = smallest_for(mask);
 }
 

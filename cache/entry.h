@@ -18,6 +18,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace penstock {
@@ -49,6 +50,15 @@ struct alignas(64) Variant {
 };
 static_assert(sizeof(Variant) == 64, "a hit reads one line of the variant");
 
+// One label of an entry (see LabelIndex): a link in the list of all that carry it.
+struct EntryLabel {
+  uint64_t label = 0;
+  class Entry* entry = nullptr;
+  EntryLabel* prev = nullptr;
+  EntryLabel* next = nullptr;
+};
+inline constexpr uint32_t LABELS_MAX = 40;  // of one entry
+
 // What only fills, writers and tools look at, and what is written: kept off the hot lines.
 struct EntryCold {
   std::atomic<uint32_t> pins{1};
@@ -62,8 +72,15 @@ struct EntryCold {
   size_t bytes = 0;          // of this allocation,
   uint64_t charge = 0;       // and what it costs; bodies carry their own
   MonoTime created;
+  MonoTime stale_until;  // beyond `expires`: for whom a new one is being made,
+  MonoTime error_until;  // and for whom none can be made
+  uint64_t label_mark = 0;
+  EntryLabel* labels = nullptr;
+  uint32_t label_count = 0;
+  uint32_t group_max = 0;
   MemoryLedger* ledger = nullptr;
   std::string_view canonical;
+  std::string_view notes;
 };
 
 class alignas(64) Entry {
@@ -96,6 +113,13 @@ class alignas(64) Entry {
   [[nodiscard]] std::string_view content_type() const { return {content_type_data_, content_type_size_}; }
   [[nodiscard]] std::string_view canonical() const { return cold_->canonical; }  // "host/path"; purges name it
   [[nodiscard]] MonoTime created() const { return cold_->created; }
+  // No longer fresh, it may still answer until then: while a new one is made; where none can be had.
+  [[nodiscard]] MonoTime stale_until() const { return cold_->stale_until; }
+  [[nodiscard]] MonoTime error_until() const { return cold_->error_until; }
+  [[nodiscard]] std::string_view notes() const { return cold_->notes; }  // the owner's, for a marker what it marks
+  [[nodiscard]] std::span<EntryLabel> labels() const { return {cold_->labels, cold_->label_count}; }
+  // It answers nothing itself: its key leads to others (EntryBuilder::marker).
+  [[nodiscard]] bool is_marker() const { return variant_count_ == 0; }
   // This allocation alone, without the bodies.
   [[nodiscard]] uint64_t charge() const { return cold_->charge; }
   // With its bodies (a body shared with another entry counts in both).
@@ -169,6 +193,17 @@ struct EntryBuilder {
   std::string_view canonical = {};
   uint32_t owner_flags = 0;  // free for the owner: sub-status, route bits …
   uint64_t owner_word = 0;   // free for the owner: site, inode …
+  MonoTime stale_until;      // see Entry; before `expires`: not at all
+  MonoTime error_until;
+  std::string_view notes = {};
+  // Labels that it can be purged by (CacheTable::purge_label). The first is that of its group: of the entries that
+  // carry it no more than group_max stay, the oldest leave; 0: no bound.
+  std::array<uint64_t, LABELS_MAX> labels{};
+  uint32_t label_count = 0;
+  uint32_t group_max = 0;
+  uint64_t label_mark = 0;  // CacheTable::label_mark(), read BEFORE the content was
+  // An entry without variants: lookup() finds it expired, lookup_kept() gives it with its notes until stale_until.
+  bool marker = false;
 
   // At most one per coding. False where the variant cannot be stored (fields over 64 KiB, a
   // second one of the same coding, a body that is not sealed).

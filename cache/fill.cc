@@ -27,8 +27,7 @@ FillTable::FillTable(uint32_t fills_max, uint32_t waiters_max)
 
 FillTable::Joined FillTable::join(const FillKey& key, const FillWaiter& waiter) {
   const std::lock_guard lock(mutex_);
-  Fill*& bucket = bucket_of(key.hash);
-  for (Fill* fill = bucket; fill != nullptr; fill = fill->next) {
+  for (Fill* fill = bucket_of(key.hash); fill != nullptr; fill = fill->next) {
     if (!fill->is(key)) continue;
     Waiting* waiting = waiters_.take(waiter);
     if (waiting == nullptr) return {};
@@ -36,8 +35,21 @@ FillTable::Joined FillTable::join(const FillKey& key, const FillWaiter& waiter) 
     fill->last = waiting;
     return {FillRole::WAIT, fills_.handle_of(fill)};
   }
-  Fill* fill = fills_.take(key);
+  return begin(key);
+}
+
+FillTable::Joined FillTable::lead(const FillKey& key) {
+  const std::lock_guard lock(mutex_);
+  for (const Fill* fill = bucket_of(key.hash); fill != nullptr; fill = fill->next) {
+    if (fill->is(key)) return {};
+  }
+  return begin(key);
+}
+
+FillTable::Joined FillTable::begin(const FillKey& key) {
+  Fill* const fill = fills_.take(key);
   if (fill == nullptr) return {};
+  Fill*& bucket = bucket_of(key.hash);
   fill->next = bucket;
   bucket = fill;
   return {FillRole::LEAD, fills_.handle_of(fill)};

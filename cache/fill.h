@@ -46,6 +46,9 @@ class FillTable {
   // handed out by complete(). FULL: no room.
   [[nodiscard]] Joined join(const FillKey& key, const FillWaiter& waiter);
 
+  // LEAD, if nobody fills it; else FULL, and nobody waits: for who has an answer already.
+  [[nodiscard]] Joined lead(const FillKey& key);
+
   // The fill is over, well or badly: appends its waiters to `waiters` in the order they came, and forgets it.
   // REQUIRES: `fill` was given with LEAD and not completed since.
   void complete(Handle fill, std::vector<FillWaiter>& waiters);
@@ -73,6 +76,7 @@ class FillTable {
     Waiting* first = nullptr;
     Waiting* last = nullptr;
   };
+  [[nodiscard]] Joined begin(const FillKey& key);  // REQUIRES: mutex_, and nobody fills it
   [[nodiscard]] Fill*& bucket_of(uint64_t hash) { return buckets_[hash & (buckets_.size() - 1)]; }
 
   mutable std::mutex mutex_;

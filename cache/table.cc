@@ -90,6 +90,16 @@ const Entry* CacheTable::lookup(uint32_t reactor, const KeyView& key, uint64_t h
   return entry;
 }
 
+const Entry* CacheTable::lookup_kept(const KeyView& key, uint64_t hash, uint64_t generation, MonoTime now) const {
+  Entry* const entry = index_.find(key, hash);
+  if (entry == nullptr || judge(*entry, generation, now) != Verdict::EXPIRED || kept_until(*entry) <= now) {
+    return nullptr;
+  }
+  count_hit(entry->freq_);
+  if (entry->used_.load(std::memory_order_relaxed) == 0) entry->used_.store(1, std::memory_order_relaxed);
+  return entry;
+}
+
 Verdict CacheTable::judge(const Entry& entry, uint64_t generation, MonoTime now) const {
   if (purge_number_.load(std::memory_order_acquire) != entry.purge_checked_.load(std::memory_order_relaxed) &&
       purged(entry)) {
@@ -149,6 +159,7 @@ InsertOutcome CacheTable::insert(Entry* entry, MonoTime now) {
         outcome = InsertOutcome::TOO_LARGE;
       }
     }
+    if (outcome == InsertOutcome::INSERTED) hold_group(entry);
     if (outcome != InsertOutcome::INSERTED) ++counters_.refused;
     finish_writing();
   }
@@ -180,9 +191,27 @@ InsertOutcome CacheTable::admit(const Entry& entry, MonoTime now) {
   if (bytes > limits_.entry_bytes_max || bytes + index_charged_ + INDEX_SLACK > limits_.bytes_max) {
     return InsertOutcome::TOO_LARGE;
   }
-  if (judge(entry, entry.generation_, now) != Verdict::HIT) return InsertOutcome::STALE;
+  const Verdict verdict = judge(entry, entry.generation_, now);
+  const bool marks = entry.is_marker() && verdict == Verdict::EXPIRED && now < kept_until(entry);
+  if (verdict != Verdict::HIT && !marks) return InsertOutcome::STALE;
+  for (const EntryLabel& at : entry.labels()) {
+    if (label_purges_.purged_since(at.label, entry.cold_->label_mark)) return InsertOutcome::STALE;
+  }
   generation_seen_ = std::max(generation_seen_, entry.generation_);
   return InsertOutcome::INSERTED;
+}
+
+// No more variants of one URL than its group may have.
+void CacheTable::hold_group(const Entry* entry) {
+  const uint32_t most = entry->cold_->group_max;
+  if (most == 0) return;
+  const uint64_t group = entry->labels()[0].label;
+  while (labels_.count(group) > most + 1) {  // and the marker
+    Entry* const oldest = labels_.oldest_variant(group, entry);
+    if (oldest == nullptr) return;
+    remove(oldest);
+    ++counters_.evicted;
+  }
 }
 
 // Evicts until `bytes` more fit; false where that cannot be had.
@@ -205,6 +234,7 @@ void CacheTable::take_in(Entry* entry) {
   entry->pin();
   cold.in_table = true;
   cold.evict_bytes = entry->charge_with_bodies();
+  labels_.link(entry);
   ledger_.transient_to_cached(cold.charge);
   for (uint32_t i = 0; i < entry->variant_count_; ++i) {
     const Body& body = *entry->variants()[i].body;
@@ -216,6 +246,7 @@ void CacheTable::put_out(Entry* entry) {
   EntryCold& cold = *entry->cold_;
   ASSERT(cold.in_table);
   cold.in_table = false;
+  labels_.unlink(entry);
   ledger_.cached_to_transient(cold.charge);
   for (uint32_t i = 0; i < entry->variant_count_; ++i) {
     const Body& body = *entry->variants()[i].body;
@@ -309,6 +340,18 @@ CacheWhy CacheTable::why(const KeyView& key, uint64_t hash, uint64_t generation,
                .age = now - entry->created()};
   for (uint32_t i = 0; i < entry->variant_count_; ++i) {
     why.codings = static_cast<uint8_t>(why.codings | 1 << static_cast<uint32_t>(entry->variants()[i].coding));
+  }
+  const auto left = [now](MonoTime until) {
+    return until > now && until != MonoTime::never() ? until - now : Duration{};
+  };
+  why.fresh_for = left(entry->expires());
+  why.stale_for = left(entry->stale_until());
+  why.error_for = left(entry->error_until());
+  why.labels = entry->cold_->label_count;
+  why.notes = entry->notes();
+  if (entry->is_marker() && why.verdict == Verdict::EXPIRED) {
+    why.verdict = Verdict::VARIES;
+    why.variants = entry->labels().empty() ? 0 : labels_.count(entry->labels()[0].label) - 1;
   }
   return why;
 }

@@ -12,11 +12,14 @@
 #include "cache/eviction.h"
 #include "cache/hot_list.h"
 #include "cache/index.h"
+#include "cache/label_purges.h"
+#include "cache/labels.h"
 #include "cache/purge_log.h"
 #include "cache/verdict.h"
 #include "src/base/prng.h"
 #include "src/base/time.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -80,11 +83,17 @@ struct CacheTopRow {
 
 // What `penstock cache why` tells of an entry.
 struct CacheWhy {
-  Verdict verdict = Verdict::MISS_FIRST;  // HIT where a lookup would hit now
+  Verdict verdict = Verdict::MISS_FIRST;  // HIT where a lookup would hit now; VARIES for a marker
   uint64_t bytes = 0;
   uint64_t hits = 0;
   Duration age;
   uint8_t codings = 0;  // bit per Coding
+  Duration fresh_for;   // 0: it has expired, or never does
+  Duration stale_for;   // from now on, while a new one is made
+  Duration error_for;   // from now on, where none can be had
+  uint32_t labels = 0;
+  uint32_t variants = 0;  // of a marker: entries that it leads to
+  std::string notes;
 };
 
 // How the eviction reaches into an entry.
@@ -112,6 +121,9 @@ class CacheTable {
   // PURGED or DISABLED. REQUIRES: the reactor is online; hash == hash_key(key, hash_seed).
   [[nodiscard]] const Entry* lookup(uint32_t reactor, const KeyView& key, uint64_t hash, uint64_t generation,
                                     MonoTime now, Verdict& why);
+  // Where lookup() said EXPIRED: the entry all the same, lent as by lookup(), if it may still be of use
+  // (Entry::is_marker, stale_until, error_until). Counts as a use of it, not as a lookup.
+  [[nodiscard]] const Entry* lookup_kept(const KeyView& key, uint64_t hash, uint64_t generation, MonoTime now) const;
   // Between turns: the reactor holds no entry it was lent and has not pinned.
   void quiescent(uint32_t reactor) { epochs_.quiescent(reactor); }
   // Around a wait that may be long. A reactor is born offline.
@@ -123,6 +135,9 @@ class CacheTable {
 
   // To be read before the content is, and given to EntryBuilder: a purge in between is then seen.
   [[nodiscard]] uint64_t purge_mark() const { return purge_number_.load(std::memory_order_acquire); }
+
+  // The same for labels.
+  [[nodiscard]] uint64_t label_mark() const { return label_purges_.mark(); }
 
   // Puts a built entry in, evicting what must go. The entry may be served by the caller whatever the outcome.
   [[nodiscard]] InsertOutcome insert(Entry* entry, MonoTime now);
@@ -137,6 +152,8 @@ class CacheTable {
   void purge_url(std::string_view canonical);
   void purge_prefix(std::string_view canonical_prefix);
   void purge_all();
+  // Removes every entry that carries the label, and keeps fills that began earlier out: work for those alone. How many.
+  uint64_t purge_label(uint64_t label);
 
   // Live; lowering bytes_max evicts at once, in slices.
   void set_limits(const CacheLimits& limits);
@@ -191,12 +208,16 @@ class CacheTable {
 
   [[nodiscard]] Verdict judge(const Entry& entry, uint64_t generation, MonoTime now) const;
   [[nodiscard]] bool purged(const Entry& entry) const;
+  [[nodiscard]] static MonoTime kept_until(const Entry& entry) {
+    return std::max(entry.stale_until(), entry.error_until());
+  }
   void sample(Reactor& reactor, const Entry& entry, MonoTime now);
 
   // All below: REQUIRES mutex_.
   [[nodiscard]] InsertOutcome admit(const Entry& entry, MonoTime now);
   [[nodiscard]] bool make_room(uint64_t bytes, uint32_t evictions_max);
   void take_in(Entry* entry);
+  void hold_group(const Entry* entry);
   void put_out(Entry* entry);
   void exchange(Entry* old, Entry* entry);
   void relocate(Entry* entry);
@@ -239,6 +260,8 @@ class CacheTable {
   uint64_t generation_seen_ = 0;
   uint64_t generation_swept_ = 0;
   uint64_t index_charged_ = 0;
+  LabelIndex labels_;
+  LabelPurges label_purges_;
   CacheStats counters_;  // only the running counts in it
 };
 

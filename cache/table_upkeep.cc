@@ -26,6 +26,30 @@ void CacheTable::purge_url(std::string_view canonical) { purge(PurgeKind::URL, c
 void CacheTable::purge_prefix(std::string_view canonical_prefix) { purge(PurgeKind::PREFIX, canonical_prefix); }
 void CacheTable::purge_all() { purge(PurgeKind::ALL, {}); }
 
+uint64_t CacheTable::purge_label(uint64_t label) {
+  constexpr uint32_t PER_SLICE = 256;
+  uint64_t removed = 0;
+  for (bool first = true, more = true; more; first = false) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (first) {
+        label_purges_.purge(label);  // before anything goes: what comes in from now on began later
+        ++counters_.purges;
+      }
+      Entry* entry = labels_.oldest(label);
+      for (uint32_t i = 0; i < PER_SLICE && entry != nullptr; ++i, entry = labels_.oldest(label)) {
+        remove(entry);
+        ++counters_.purged;
+        ++removed;
+      }
+      more = entry != nullptr;
+      finish_writing();
+    }
+    reclaim(PER_SLICE);
+  }
+  return removed;
+}
+
 void CacheTable::purge(PurgeKind kind, std::string_view text) {
   for (bool appended = false; !appended;) {
     const std::lock_guard lock(mutex_);
@@ -97,7 +121,8 @@ void CacheTable::sweep_slice(MonoTime now) {
 
 void CacheTable::sweep_entry(Entry* entry, MonoTime now) {
   const Verdict verdict = judge(*entry, generation_seen_, now);
-  if (verdict != Verdict::HIT) {
+  const bool kept = verdict == Verdict::EXPIRED && now < kept_until(*entry);
+  if (verdict != Verdict::HIT && !kept) {
     remove(entry);
     ++(verdict == Verdict::PURGED ? counters_.purged : counters_.stale_removed);
     return;
@@ -188,7 +213,7 @@ void CacheTable::finish_writing() {
 void CacheTable::charge_index() {
   const uint64_t overhead = ledger_.arena().overhead();
   const uint64_t excess = overhead > overhead_allowed() ? overhead - overhead_allowed() : 0;
-  const uint64_t bytes = index_.memory_bytes() + eviction_.ghost_memory_bytes() + excess;
+  const uint64_t bytes = index_.memory_bytes() + labels_.memory_bytes() + eviction_.ghost_memory_bytes() + excess;
   if (bytes > index_charged_) ledger_.charge_cached(bytes - index_charged_);
   if (bytes < index_charged_) ledger_.release_cached(index_charged_ - bytes);
   index_charged_ = bytes;
