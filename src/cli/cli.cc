@@ -224,7 +224,7 @@ class CommandLine {
         add(cache, "purge", "Drop entries",
             std::function<int()>([this] { return command_cache_purge(args_.control, args_.cache_what, args_.json); }));
     with_json(purge);
-    purge->add_option("what", args_.cache_what, "A URL, a URL prefix ending in *, or all")->required();
+    purge->add_option("what", args_.cache_what, "A URL, a URL prefix ending in *, tag:NAME, or all")->required();
   }
 
   void add_journal() {

@@ -161,6 +161,15 @@ Parsed<std::string> ConfigMethodItem::parse_item(const std::string& text) {
 
 std::string ConfigMethodItem::print_item(const std::string& item) { return item; }
 
+std::string ConfigFieldNameItem::what() { return "a header name such as Accept-Language"; }
+
+Parsed<std::string> ConfigFieldNameItem::parse_item(const std::string& text) {
+  if (!is_token_text(text) || text.size() > 64 || text == "*") return none();
+  return lower(text);
+}
+
+std::string ConfigFieldNameItem::print_item(const std::string& item) { return item; }
+
 std::string ConfigMimeGlobItem::what() { return "TYPE/SUBTYPE or TYPE/*"; }
 
 Parsed<std::string> ConfigMimeGlobItem::parse_item(const std::string& text) {

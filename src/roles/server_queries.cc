@@ -1,6 +1,8 @@
 #include "src/roles/server_queries.h"
 
+#include "pool/ring/cache_names.h"
 #include "src/admin/json.h"
+#include "src/server/pools/answer_copy.h"
 #include "src/server/process.h"
 
 #include <algorithm>
@@ -77,17 +79,28 @@ Json why(ServerProcess& process, const Json& query) {
           {"hits", why.cache.hits},
           {"age_ms", why.cache.age.ms()},
           {"codings", why.cache.codings},
+          {"fresh_ms", why.cache.fresh_for.ms()},
+          {"stale_while_revalidate_ms", why.cache.stale_for.ms()},
+          {"stale_if_error_ms", why.cache.error_for.ms()},
+          {why.cache.verdict == Verdict::VARIES ? "vary" : "tags", why.cache.notes},
+          {"variants", why.cache.variants},
           {"misses_in_window", why.seen_lately},
           {"admit_hits", process.config().settings.cache_admit_hits}};
 }
 
-// "all", a prefix ending in '*', or one URL.
+// "all", "tag:NAME", a prefix ending in '*', or one URL.
 std::string purge(ServerProcess& process, const Json& query) {
   std::string what = json_text(query, "what");
-  if (what.empty()) return error("name a URL, a prefix ending in *, or all");
+  if (what.empty()) return error("name a URL, a prefix ending in *, tag:NAME, or all");
   if (what == "all") {
     process.cache().purge_all();
     return json_line({{"ok", true}, {"purged", "all"}});
+  }
+  if (constexpr std::string_view TAG = "tag:"; what.starts_with(TAG)) {
+    const std::string_view tag = std::string_view(what).substr(TAG.size());
+    if (!is_cache_tag(tag)) return error("a tag is 1 to 128 visible characters without a comma");
+    const uint64_t entries = process.cache().purge_label(tag_label(tag, process.cache().hash_seed()));
+    return json_line({{"ok", true}, {"purged", what}, {"entries", entries}});
   }
   const bool prefix = what.back() == '*';
   if (prefix) what.pop_back();

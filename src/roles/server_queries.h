@@ -8,7 +8,7 @@ namespace penstock {
 
 class ServerProcess;
 
-// {"cmd": "cache.stats" | "cache.top" (n) | "cache.why" (url) | "cache.purge" (what: URL, prefix*, all)}.
+// {"cmd": "cache.stats" | "cache.top" (n) | "cache.why" (url) | "cache.purge" (what: URL, prefix*, tag:NAME, all)}.
 [[nodiscard]] std::string answer_query(ServerProcess& process, std::string_view query);
 
 }  // namespace penstock

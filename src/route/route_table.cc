@@ -109,6 +109,9 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
     while (route->prefix.size() > 1 && route->prefix.back() == '/') route->prefix.pop_back();
     route->handler = over.handler;
     route->collapse = over.collapse;
+    route->stale_while_revalidate = over.stale_while_revalidate;
+    route->stale_if_error = over.stale_if_error;
+    route->cache_vary = over.cache_vary;
     if (!over.root.empty()) {
       route->root = over.root;
       route->root_index = root_index(over.root);

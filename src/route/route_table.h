@@ -41,7 +41,10 @@ struct Route {
   std::string to;              // redirect target
   uint16_t status = 0;         // of redirect and status handlers
   std::string pool;
-  bool collapse = false;  // one call of the pool for all who want the same at once
+  bool collapse = false;            // one call of the pool for all who want the same at once
+  Duration stale_while_revalidate;  // where the answer does not say
+  Duration stale_if_error;
+  std::vector<std::string> cache_vary;  // request fields that answers may vary by, besides the usual ones
   std::vector<std::string> index;
   bool listing = false;
   SymlinkSetting symlinks = SymlinkSetting::ALL;

@@ -16,6 +16,7 @@ namespace penstock {
 // Bits of Entry::owner_flags.
 enum EntryFlag : uint32_t {
   ENTRY_WANTS_COMPRESSION = 1 << 0,  // a compressible type, and variants are missing
+  ENTRY_ANSWER = 1 << 1,             // of an application: it has an age, and answers whatever codings are accepted
 };
 
 // What an answer's head is made from, for one representation.

@@ -75,6 +75,8 @@ struct ExchangeFacts {
   bool composed = false;   // the head is out; what is left are segments
   bool admitted = false;   // the cache wants it
   bool loading = false;    // the loader works for it
+  bool outlived = false;   // an entry of its key was found whose lifetime was over
+  bool rejoined = false;   // the answer that it waited for was for other request fields than its own
   Handle fill;             // of the FillTable: led (leads_fill) or waited for
   bool leads_fill = false;
   bool waits_fill = false;
@@ -107,6 +109,7 @@ struct Exchange : ExchangeFacts {
     path.clear();
     location.clear();
     instead.clear();
+    cache_target.clear();
     segments.clear();
     segment_text.clear();
   }
@@ -119,8 +122,14 @@ struct Exchange : ExchangeFacts {
   std::string instead;     // target of the URL that stands in for the requested one; `head` then points into it
   std::vector<AnswerPiece> segments;
   std::string segment_text;
+  std::string cache_target;  // of the key of its answer, where that varies by request fields; key_hash is of that key
 
   RequestHead head;
+
+  // The key under which an application's answer to it lies, as far as is known.
+  [[nodiscard]] KeyView cache_key() const {
+    return {.secure = false, .host = head.authority, .target = cache_target.empty() ? head.target : cache_target};
+  }
 };
 
 }  // namespace penstock

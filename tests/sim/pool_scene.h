@@ -105,7 +105,8 @@ struct HandWorker {
 
 class PoolScene : public testing::Test {
  protected:
-  explicit PoolScene(std::string config = CONFIG) : world({.seed = 1, .reactors = 1, .config = std::move(config)}) {}
+  explicit PoolScene(std::string config = CONFIG, uint32_t connections_max = 64)
+      : world({.seed = 1, .reactors = 1, .config = std::move(config), .connections_max = connections_max}) {}
 
   void TearDown() override {
     for (const uint32_t client : clients) world.transport(0).client_reset(client);

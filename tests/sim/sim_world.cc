@@ -54,7 +54,7 @@ SimWorld::SimWorld(const SimOptions& options) : prng_(options.seed ^ 0x5157) {
                                                           .clock = clock_,
                                                           .shared = *shared_,
                                                           .compress_wake_fd = node.compress_wake.get(),
-                                                          .limits = {.connections_max = 64}});
+                                                          .limits = {.connections_max = options.connections_max}});
     ASSERT(node.reactor->start().has_value());
     ASSERT(node.transport->add_listener(-1, LISTENER).has_value());
     cache_->online(i);
@@ -69,8 +69,8 @@ SimWorld::~SimWorld() {
 
 void SimWorld::make_node(uint32_t index, const SimOptions& options) {
   Node& node = *nodes_.emplace_back(std::make_unique<Node>());
-  Result<JournalMemory> memory =
-      create_journal_memory({.reactor = index, .instance = options.seed, .slot_count = 128, .ring_bytes = 1 << 20});
+  Result<JournalMemory> memory = create_journal_memory(
+      {.reactor = index, .instance = options.seed, .slot_count = 2 * options.connections_max, .ring_bytes = 1 << 20});
   ASSERT(memory.has_value());
   node.memory = std::move(*memory);
   Result<JournalMap> map = JournalMap::map(node.memory.data.get(), node.memory.ack.get(), JournalAccess::REACTOR);
@@ -78,8 +78,8 @@ void SimWorld::make_node(uint32_t index, const SimOptions& options) {
   node.map = std::make_unique<JournalMap>(std::move(*map));
   node.journal = std::make_unique<Journal>(*node.map, -1);
   node.transport = std::make_unique<SimTransport>(
-      TransportOptions{.connections_max = 64, .receive_buffers = 32, .receive_buffer_bytes = 512}, prng_.next(),
-      options.transport);
+      TransportOptions{.connections_max = options.connections_max, .receive_buffers = 32, .receive_buffer_bytes = 512},
+      prng_.next(), options.transport);
   node.reader = std::make_unique<MemoryFileReader>(tree_, prng_.next(), options.files);
   node.loader = std::make_unique<Loader>(*node.reader, *bodies_, &watch_, 32);
   node.compress_wake.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));

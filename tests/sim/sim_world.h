@@ -25,6 +25,7 @@ struct SimOptions {
   SimFaults transport;
   FileFaults files;
   std::string config;  // whole text
+  uint32_t connections_max = 64;
 };
 
 class SimWorld {

@@ -1,7 +1,7 @@
 #include "src/server/pools/answer_copy.h"
 
 #include "src/base/bytes.h"
-#include "src/http/syntax.h"
+#include "src/server/entry_maker.h"
 #include "src/server/pools/answer_head.h"
 
 #include <algorithm>
@@ -10,61 +10,43 @@
 namespace penstock {
 namespace {
 
-constexpr Duration LIFETIME_MAX = seconds(365 * 24 * 3600);
-
-// What Cache-Control says to a shared cache.
-struct Directives {
-  bool forbids = false;
-  bool is_public = false;
-  std::optional<uint64_t> max_age;
-  std::optional<uint64_t> s_maxage;
-};
-
-std::optional<uint64_t> seconds_of(std::string_view value) {
-  if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
-  return parse_decimal(value);
-}
-
-void read_directives(std::string_view value, Directives& out) {
-  while (!value.empty()) {
-    const std::string_view element = next_element(value);
-    const size_t equals = element.find('=');
-    const std::string_view name = element.substr(0, equals);
-    const std::string_view argument = equals == std::string_view::npos ? "" : element.substr(equals + 1);
-    if (iequals(name, "no-store") || iequals(name, "no-cache") || iequals(name, "private")) out.forbids = true;
-    if (iequals(name, "public")) out.is_public = true;
-    if (iequals(name, "max-age")) out.max_age = seconds_of(argument).value_or(0);
-    if (iequals(name, "s-maxage")) out.s_maxage = seconds_of(argument).value_or(0);
-  }
-}
-
 bool is_any_of(std::string_view name, std::initializer_list<std::string_view> names) {
   return std::ranges::any_of(names, [name](std::string_view one) { return iequals(name, one); });
 }
 
-}  // namespace
-
-std::optional<Duration> answer_lifetime(const RequestHead& head, uint16_t status, std::span<const LinkField> fields,
-                                        uint32_t ttl_ms) {
-  if (status != 200 || head.method != Method::GET || !head.plain || head.has_range) return std::nullopt;
-  Directives says;
-  for (const LinkField& field : fields) {
-    if (is_any_of(field.name, {"Set-Cookie", "Vary", "Content-Encoding", "Content-Range"})) return std::nullopt;
-    if (iequals(field.name, "Cache-Control")) read_directives(field.value, says);
-  }
-  if (ttl_ms > 0) return milliseconds(ttl_ms);
-  if (says.forbids) return std::nullopt;
-  // Made for one client, unless the application says otherwise.
-  if (head.has(Field::COOKIE) && !says.is_public && !says.s_maxage) return std::nullopt;
-  const uint64_t age = says.s_maxage.value_or(says.max_age.value_or(0));
-  if (age == 0) return std::nullopt;
-  return std::min(seconds(static_cast<int64_t>(std::min<uint64_t>(age, INT32_MAX))), LIFETIME_MAX);
+std::string joined(std::span<const std::string> texts) {
+  std::string out;
+  for (const std::string& text : texts) out.append(out.empty() ? "" : ", ").append(text);
+  return out;
 }
 
-AnswerCopy::AnswerCopy(std::span<const LinkField> fields, std::string_view site_fields, Duration lifetime,
-                       uint64_t length, uint64_t bytes_max)
-    : site_fields_(site_fields), lifetime_(lifetime), bytes_max_(bytes_max) {
+}  // namespace
+
+uint64_t tag_label(std::string_view tag, uint64_t seed) { return hash_bytes(tag, seed + 0x7461); }
+uint64_t url_label(uint64_t key_hash) { return hash_word(key_hash + 0x75726c); }
+
+std::string vary_line(const LinkPolicy* policy, std::span<const LinkField> fields) {
+  std::string names;
+  if (policy == nullptr || policy->never) return names;
+  for (const std::string_view name : policy->vary) {
+    const bool named = std::ranges::any_of(fields, [name](const LinkField& field) {
+      std::string_view value = iequals(field.name, "Vary") ? field.value : std::string_view{};
+      while (!value.empty()) {
+        if (iequals(trim_ows(value.substr(0, value.find(','))), name)) return true;
+        value.remove_prefix(std::min(value.find(','), value.size() - 1) + 1);
+      }
+      return false;
+    });
+    if (!named) names.append(names.empty() ? "" : ", ").append(name);
+  }
+  return names.empty() ? names : "Vary: " + names + "\r\n";
+}
+
+AnswerCopy::AnswerCopy(AnswerPolicy policy, uint16_t status, std::span<const LinkField> fields,
+                       std::string_view site_fields, uint64_t length, uint64_t bytes_max)
+    : policy_(std::move(policy)), status_(status), site_fields_(site_fields), bytes_max_(bytes_max) {
   for (const LinkField& field : fields) {
+    if (iequals(field.name, "Age")) continue;  // told anew each time: RFC 9111 section 5.1
     fields_.push_back({std::string(field.name), std::string(field.value)});
     if (iequals(field.name, "ETag")) etag_ = field.value;
     if (iequals(field.name, "Content-Type")) content_type_ = field.value;
@@ -81,7 +63,7 @@ bool AnswerCopy::add(std::string_view bytes) {
 std::string AnswerCopy::make_head(uint16_t status, const Made& made, uint64_t length) const {
   AnswerHead head{.status = status,
                   .site_fields = site_fields_,
-                  .framing = status == 304 ? AnswerFraming::NONE : AnswerFraming::LENGTH,
+                  .framing = status_is_bodiless(status) ? AnswerFraming::NONE : AnswerFraming::LENGTH,
                   .length = length};
   std::vector<LinkField> fields;
   for (const Field& field : fields_) {
@@ -102,19 +84,31 @@ Entry* AnswerCopy::finish(const Made& made, BodyStore& bodies, MemoryLedger& led
   if (to != nullptr && !body_.empty()) std::memcpy(to, body_.data(), body_.size());
   Entry* entry = nullptr;
   if ((to != nullptr || body_.empty()) && body->seal()) {
-    const std::string head = make_head(200, made, body_.size());
-    const std::string head_304 = etag_.empty() ? std::string() : make_head(304, made, 0);
+    const std::string head = make_head(status_, made, body_.size());
+    const std::string head_304 = etag_.empty() || status_ != 200 ? std::string() : make_head(304, made, 0);
     EntryBuilder builder;
     builder.key = made.key;
-    builder.hash = made.hash;
+    if (!made.target.empty()) builder.key.target = made.target;
+    builder.hash = made.target.empty() ? made.hash : hash_key(builder.key, made.seed);
     builder.generation = made.generation;
     builder.purge_mark = made.purge_mark;
     builder.created = made.now;
-    builder.expires = made.now + lifetime_;
+    builder.expires = made.now + policy_.lifetime;
+    builder.stale_until = builder.expires + policy_.stale_while_revalidate;
+    builder.error_until = builder.expires + policy_.stale_if_error;
+    builder.status = status_;
     builder.content_type = content_type_;
     builder.canonical = made.canonical;
+    builder.owner_flags = ENTRY_ANSWER;
+    builder.owner_word = static_cast<uint64_t>((made.now - policy_.age).ns);  // when it was made: see age_of()
+    builder.label_mark = made.label_mark;
+    builder.group_max = VARIANTS_MAX;
+    builder.labels[builder.label_count++] = url_label(made.hash);
+    for (const std::string& tag : policy_.tags) builder.labels[builder.label_count++] = tag_label(tag, made.seed);
+    const std::string tags = joined(policy_.tags);
+    builder.notes = tags;
     const VariantSpec variant{.head = head,
-                              .date_offset = static_cast<uint32_t>(date_offset(200)),
+                              .date_offset = static_cast<uint32_t>(date_offset(status_)),
                               .head_304 = head_304,
                               .date_offset_304 = head_304.empty() ? 0 : static_cast<uint32_t>(date_offset(304)),
                               .etag = etag_,
@@ -123,6 +117,29 @@ Entry* AnswerCopy::finish(const Made& made, BodyStore& bodies, MemoryLedger& led
   }
   body->unpin();
   return entry;
+}
+
+MonoTime AnswerCopy::kept_until(MonoTime now) const {
+  return now + policy_.lifetime + std::max(policy_.stale_while_revalidate, policy_.stale_if_error);
+}
+
+Entry* AnswerCopy::make_marker(const Made& made, std::span<const std::string> names, MonoTime until,
+                               MemoryLedger& ledger) const {
+  const std::string notes = joined(names);
+  EntryBuilder builder;
+  builder.marker = true;
+  builder.key = made.key;
+  builder.hash = made.hash;
+  builder.generation = made.generation;
+  builder.purge_mark = made.purge_mark;
+  builder.created = made.now;
+  builder.stale_until = std::max(until, kept_until(made.now));
+  builder.canonical = made.canonical;
+  builder.notes = notes;
+  builder.label_mark = made.label_mark;
+  builder.group_max = VARIANTS_MAX;
+  builder.labels[builder.label_count++] = url_label(made.hash);
+  return builder.build(ledger);
 }
 
 }  // namespace penstock

@@ -1,6 +1,7 @@
 #include "src/server/pools/answer_head.h"
 
 #include "src/base/bytes.h"
+#include "src/server/pools/answer_policy.h"
 
 #include <algorithm>
 
@@ -9,7 +10,7 @@ namespace {
 
 constexpr std::string_view OWN_FIELDS[] = {
     "Connection", "Content-Length", "Date",    "Keep-Alive",        "Proxy-Connection", "Server",
-    "TE",         "Trailer",        "Upgrade", "Transfer-Encoding",
+    "TE",         "Trailer",        "Upgrade", "Transfer-Encoding", CACHE_TAG_FIELD,
 };
 
 bool is_own(std::string_view name) {

@@ -2,7 +2,8 @@
 // re-serialised, so that nothing it sends can split a response or break the connection's framing.
 //
 // Pure. Fields that are the front end's own business are dropped: Connection and what belongs to it, Content-Length,
-// Transfer-Encoding, Trailer, Upgrade, Date, Server (RFC 9110 sections 7.6.1, 6.6.1, 8.6, 10.2.4).
+// Transfer-Encoding, Trailer, Upgrade, Date, Server (RFC 9110 sections 7.6.1, 6.6.1, 8.6, 10.2.4); and Cache-Tag, which
+// is for our cache alone.
 #pragma once
 
 #include "pool/ring/server_link.h"

@@ -20,6 +20,7 @@
 namespace penstock {
 
 class AnswerCopy;
+struct Refresh;
 class Body;
 struct Route;
 struct Exchange;
@@ -90,6 +91,8 @@ struct Dispatch : QueueItem {
   bool failed = false;         // it ended without being whole, or its worker was lost: the connection is to be cut
   AnswerFraming framing = AnswerFraming::NONE;
   uint64_t purge_mark = 0;           // CacheTable::purge_mark() before the worker got the request
+  uint64_t label_mark = 0;           // and label_mark()
+  std::unique_ptr<Refresh> refresh;  // it is a call of our own: `exchange` is null
   std::unique_ptr<AnswerCopy> copy;  // for the response cache, if that may keep the answer
   size_t head_bytes = 0;             // of `pending`: the answer's head, where there was no room for it
   size_t pending_next = 0;           // what is gone of `pending`

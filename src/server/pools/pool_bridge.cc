@@ -10,6 +10,7 @@
 #include "src/server/connections.h"
 #include "src/server/pools/answer_copy.h"
 #include "src/server/pools/pool_reports.h"
+#include "src/server/pools/refresh.h"
 
 #include <algorithm>
 #include <array>

@@ -12,6 +12,8 @@
 // A link that has nothing under way sleeps: it costs a turn nothing until its doorbell rings.
 #pragma once
 
+#include "cache/fill.h"
+#include "cache/pass_list.h"
 #include "pool/queue/worker_choice.h"
 #include "pool/ring/server_link.h"
 #include "src/server/core.h"
@@ -99,6 +101,11 @@ class PoolBridge {
   // Bytes of the connection behind the head; how many of them were used. REQUIRES: ex.dispatch != nullptr.
   [[nodiscard]] size_t take_body(Exchange& ex, std::string_view bytes);
 
+  // It was answered with an entry whose lifetime is over: has a new one fetched, once.
+  void refresh(const Exchange& ex);
+  // Whether the entry, of its URL, is also one for its request fields.
+  [[nodiscard]] bool answers(const Exchange& ex, const Entry& entry) const;
+
   // The loader has read a file that the application named. Consumes the result. REQUIRES: ex.dispatch != nullptr.
   void file_loaded(Exchange& ex, LoadResult& result);
 
@@ -132,7 +139,8 @@ class PoolBridge {
   void look_idle(PoolLink& link);
 
   // requests down: pool_bridge_down.cc
-  [[nodiscard]] StepResult join_others(Exchange& ex);
+  [[nodiscard]] static uint64_t client_of(const Exchange& ex);
+  void enqueued(Dispatch& d, ReactorPool& pool, const PoolSettings& settings);
   [[nodiscard]] StepResult refuse(Exchange& ex, Reason reason);
   void leave_queue(ReactorPool& pool);  // one of its requests waits no more
   void hand_out(ReactorPool& pool);
@@ -153,8 +161,21 @@ class PoolBridge {
   void take_event(PoolLink& link, const LinkEvent& event);
   void take_head(Dispatch& d, const LinkEvent& event);
   void take_data(Dispatch& d, std::string_view bytes);
-  void begin_copy(Dispatch& d, const LinkEvent& event, uint64_t length);
+  // the response cache: pool_bridge_cache.cc
+  [[nodiscard]] static Exchange& exchange_of(Dispatch& d);  // REQUIRES: it has one, or is a refresh
+  [[nodiscard]] FillKey fill_key(const Exchange& ex) const;
+  [[nodiscard]] StepResult look_again(Exchange& ex);
+  [[nodiscard]] StepResult join_others(Exchange& ex);
+  void begin_copy(Dispatch& d, Exchange& ex, const LinkEvent& event, uint64_t length);
+  void invalidate(Exchange& ex, const LinkEvent& event);
+  void give_up_copy(Dispatch& d, Exchange& ex);
   void keep_copy(Dispatch& d);
+  [[nodiscard]] bool use_stale(Exchange& ex);
+  [[nodiscard]] bool replace_error(Dispatch& d, const LinkEvent& event);
+  [[nodiscard]] bool queue_refresh(std::unique_ptr<Refresh>& refresh);
+  void take_refreshed(Dispatch& d, const LinkEvent& event);
+  void close_refresh(Refresh& refresh, Reason reason);
+
   [[nodiscard]] size_t put_data(Exchange& ex, Dispatch& d, std::string_view bytes);
   // pieces that are named: pool_bridge_parts.cc
   enum class Put : uint8_t { ALL, NO_ROOM, WAITS };
@@ -201,6 +222,7 @@ class PoolBridge {
   std::vector<std::pair<Handle, Reason>> refused_;  // to be answered at the end of the turn
   std::vector<WorkerLoad> loads_;                   // scratch of hand_out()
   MonoTime pings_next_;
+  PassList pass_{1024};
 };
 
 }  // namespace penstock

@@ -17,11 +17,6 @@ namespace {
 // reactor whose requests wait as well: a turn for the others costs a system call.
 constexpr uint32_t OWN_TURNS = 32;
 
-uint64_t client_of(const Exchange& ex) {
-  const PeerAddress& peer = ex.connection->peer;
-  return hash_bytes(peer.ip, sizeof peer.ip, hash_bytes(ex.site->name, peer.family));
-}
-
 WorkerPolicy policy_of(BalanceSetting balance) {
   switch (balance) {
     case BalanceSetting::ROUND_ROBIN:
@@ -51,8 +46,18 @@ uint64_t sticky_worker(const RequestHead& head) {
 
 }  // namespace
 
+uint64_t PoolBridge::client_of(const Exchange& ex) {
+  const PeerAddress& peer = ex.connection->peer;
+  return hash_bytes(peer.ip, sizeof peer.ip, hash_bytes(ex.site->name, peer.family));
+}
+
 StepResult PoolBridge::dispatch(Exchange& ex) {
   core_.journal.stage(ex.slot, Stage::DISPATCH, core_.now);
+  if (const StepResult found = look_again(ex); found != StepResult::NEXT) return found;
+  // What was shared before is likely to be again.
+  ex.outlived = ex.outlived || ex.verdict == Verdict::EXPIRED;
+  const bool was_shared =
+      ex.verdict == Verdict::EXPIRED || ex.verdict == Verdict::PURGED || ex.verdict == Verdict::STALE_CONFIG;
   ex.verdict = Verdict::NOT_STATIC;
   const Snapshot& config = *ex.config;
   SharedPool* const shared =
@@ -62,7 +67,7 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
   const PoolService service = shared->service.load(std::memory_order_relaxed);
   if (service == PoolService::STOPPED) return refuse(ex, Reason::APP_OFFLINE);
   if (service == PoolService::FAILED) return refuse(ex, Reason::APP_FAILED);
-  if (ex.route->collapse) {
+  if (ex.route->collapse || was_shared || ex.rejoined) {
     const StepResult joined = join_others(ex);
     if (joined != StepResult::NEXT) return joined;
   }
@@ -77,7 +82,6 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
   }
   const RequestHead& head = ex.head;
   d->exchange = &ex;
-  d->pool = &pool;
   if (settings.balance == BalanceSetting::STICKY) d->sticky = sticky_worker(head);
   // In place of another URL: the body was for that one.
   d->body_whole = head.body == BodyKind::NONE || ex.executed > 0;
@@ -90,44 +94,27 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
     c.body_left = head.content_length;
     c.chunks = ChunkDecoder{};
   }
-  core_.journal.stage(ex.slot, Stage::QUEUED, core_.now);
-  if (settings.request_timeout.ns > 0) wheel_.arm(d->timer, core_.now + settings.request_timeout);
-  shared->waiting[core_.index].count.fetch_add(1);
-  list_waiting(pool);
-  // Where others wait as well nobody overtakes them: a place that comes free is handed on.
-  if (shared->bound.waiting() == pool.queue.waiting()) hand_out(pool);
+  enqueued(*d, pool, settings);
   return StepResult::PARKED;
 }
 
-// Requests for one URL at the same time are one call, if its answer turns out to be one that can be shared. NEXT: this
-// one calls.
-StepResult PoolBridge::join_others(Exchange& ex) {
-  const RequestHead& head = ex.head;
-  if (ex.alone || ex.executed > 0 || !head.plain || head.method != Method::GET || head.has_range) {
-    return StepResult::NEXT;
-  }
-  const KeyView key{.secure = false, .host = head.authority, .target = head.target};
-  const uint64_t generation = ex.config->serving_generation;
-  const FillTable::Joined joined = core_.shared.fills.join(
-      {.key = key, .hash = ex.key_hash, .generation = generation, .purge_mark = core_.shared.cache.purge_mark()},
-      {.reactor = core_.index, .handle = core_.exchanges.handle_of(&ex)});
-  if (joined.role == FillRole::FULL) return StepResult::NEXT;
-  ex.fill = joined.fill;
-  if (joined.role == FillRole::WAIT) {
-    core_.counters.cache_fill_waits.add();
-    ex.waits_fill = true;
-    return StepResult::PARKED;
-  }
-  ex.leads_fill = true;
-  // Who led before us may have come to its end between our miss and here.
-  Verdict why = Verdict::MISS_FIRST;
-  ex.entry = core_.shared.cache.lookup(core_.index, key, ex.key_hash, generation, core_.now, why);
-  if (ex.entry == nullptr) return StepResult::NEXT;
-  complete_fill(core_, ex, ex.entry);
-  return answer_with(ex, Reason::OK, why);
+// It is in the queue of its pool.
+void PoolBridge::enqueued(Dispatch& d, ReactorPool& pool, const PoolSettings& settings) {
+  SharedPool& shared = pool.shared;
+  d.pool = &pool;
+  core_.journal.stage(exchange_of(d).slot, Stage::QUEUED, core_.now);
+  if (settings.request_timeout.ns > 0) wheel_.arm(d.timer, core_.now + settings.request_timeout);
+  shared.waiting[core_.index].count.fetch_add(1);
+  list_waiting(pool);
+  // Where others wait as well nobody overtakes them: a place that comes free is handed on.
+  if (shared.bound.waiting() == pool.queue.waiting()) hand_out(pool);
 }
 
 StepResult PoolBridge::refuse(Exchange& ex, Reason reason) {
+  if (use_stale(ex)) {
+    complete_fill(core_, ex, ex.entry);
+    return StepResult::DELIVER;
+  }
   complete_fill(core_, ex, nullptr);
   leave_body_unread(core_, ex);
   return answer_with(ex, reason, Verdict::NOT_STATIC);
@@ -194,16 +181,17 @@ void PoolBridge::hand_out_sticky(ReactorPool& pool, const PoolSettings& settings
 // The request, out of the queue, into that worker. REQUIRES: a place in it is taken for this, its link has room.
 void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link, Dispatch& d) {
   leave_queue(pool);
-  Exchange& ex = *d.exchange;
+  Exchange& ex = exchange_of(d);
   const PoolSettings* const settings = settings_of(pool);
   const uint32_t head_bytes =
       write_request(link.link.request_room(), ex, settings != nullptr && settings->pass_authorization);
   if (head_bytes == 0) {  // more than a chunk holds
     link.worker.leave();
-    return refuse_later(d, Reason::HEAD_LENGTH);
+    return d.refresh != nullptr ? release(d) : refuse_later(d, Reason::HEAD_LENGTH);
   }
   // Before the worker can see it: if it dies of this request, the journal says whose it was.
   d.purge_mark = core_.shared.cache.purge_mark();
+  d.label_mark = core_.shared.cache.label_mark();
   core_.journal.worker(ex.slot, link.worker.number, core_.now);
   const RequestHead& head = ex.head;
   uint64_t length = 0;

@@ -4,6 +4,7 @@
 #include "src/server/pools/answer_head.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/pools/pool_reports.h"
+#include "src/server/pools/refresh.h"
 #include "src/server/steps/deliver.h"
 #include "src/server/steps/steps.h"
 
@@ -56,6 +57,14 @@ void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {
   }
   if (link.warm_up != nullptr && link.warm_up->exchange == event.exchange) return take_warm_up(link, event);
   Dispatch& d = *link.inside[event.exchange.index];
+  const bool speaks = event.kind != LinkEvent::Kind::CONSUMED && event.kind != LinkEvent::Kind::LOG;
+  if (d.refresh != nullptr && speaks) {
+    take_refreshed(d, event);
+    if (!event.end) return;
+    end_inside(link, d);
+    if (d.copy != nullptr) keep_copy(d);
+    return release(d);
+  }
   switch (event.kind) {
     case LinkEvent::Kind::HEAD:
       take_head(d, event);
@@ -96,6 +105,7 @@ void PoolBridge::end_inside(PoolLink& link, Dispatch& d) {
   link.inside[d.handle.index] = nullptr;
   d.inside = false;
   wheel_.disarm(d.timer);
+  if (d.refresh != nullptr) core_.journal.worker_done(d.refresh->exchange.slot);
   if (d.exchange != nullptr) {
     core_.journal.worker_done(d.exchange->slot);  // what kills the worker from now on is not this
     d.exchange->connection->awaits_body = false;  // nobody reads on here
@@ -120,11 +130,13 @@ void PoolBridge::go_on(Exchange& ex) {
   if (c.exchange == nullptr) connection_go_on(core_, c);
 }
 
+Exchange& PoolBridge::exchange_of(Dispatch& d) { return d.refresh != nullptr ? d.refresh->exchange : *d.exchange; }
+
 // --- an answer ------------------------------------------------------------------------------
 
 void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
   Exchange* const ex = d.exchange;
-  if (ex == nullptr || d.refused) return;
+  if (ex == nullptr || d.refused || replace_error(d, event)) return;
   // An answer that is whole in one message has a length, whether or not the application counted.
   const bool counted = event.end && event.length == PENSTOCK_LENGTH_UNKNOWN;
   const uint64_t length = counted ? event.body.size() : event.length;
@@ -143,6 +155,10 @@ void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
     site_fields = ex->route->header_block;
     site_fields.append("Set-Cookie: ").append(STICKY_COOKIE).append("=").append(std::to_string(d.link->worker.number));
     site_fields.append("; Path=").append(ex->route->prefix).append("; HttpOnly; SameSite=Lax\r\n");
+  }
+  if (const std::string vary = vary_line(event.policy, event.fields); !vary.empty()) {
+    if (site_fields.empty()) site_fields = ex->route->header_block;
+    site_fields += vary;
   }
   const AnswerHead head{.status = event.status,
                         .fields = event.fields,
@@ -175,52 +191,17 @@ void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
   ex->reason = Reason::OK;
   ex->app_status = event.status;
   ex->head_bytes_out = text.size();
-  begin_copy(d, event, length);
-  if (d.copy == nullptr) complete_fill(core_, *ex, nullptr);
+  begin_copy(d, *ex, event, length);
+  if (d.copy == nullptr) give_up_copy(d, *ex);
   take_data(d, event.body);
-}
-
-void PoolBridge::begin_copy(Dispatch& d, const LinkEvent& event, uint64_t length) {
-  const Exchange& ex = *d.exchange;
-  const Settings& settings = ex.config->settings;
-  if (!settings.cache_enable || ex.executed > 0) return;
-  const LinkPolicy* const policy = event.policy;
-  if (policy != nullptr && (policy->never || !policy->vary.empty() || !policy->tags.empty())) return;
-  const auto lifetime = answer_lifetime(ex.head, event.status, event.fields, event.ttl_ms);
-  if (!lifetime) return;
-  d.copy =
-      std::make_unique<AnswerCopy>(event.fields, ex.route->header_block, *lifetime, length, settings.cache_entry_max);
-}
-
-// The answer is whole: the next request for it does not reach the worker.
-void PoolBridge::keep_copy(Dispatch& d) {
-  Exchange& ex = *d.exchange;
-  const KeyView key{.secure = false, .host = ex.head.authority, .target = ex.head.target};
-  std::string canonical(key.host);
-  canonical += ex.path;
-  Entry* const entry = d.copy->finish({.key = key,
-                                       .hash = hash_key(key, core_.shared.cache.hash_seed()),
-                                       .generation = ex.config->serving_generation,
-                                       .purge_mark = d.purge_mark,
-                                       .canonical = canonical,
-                                       .now = core_.now,
-                                       .unix_seconds = core_.wall.unix_seconds(),
-                                       .server = ex.config->server_header},
-                                      core_.shared.bodies, core_.shared.ledger);
-  d.copy.reset();
-  complete_fill(core_, ex, entry);
-  if (entry == nullptr) return;
-  core_.counters.cache_fills.add();
-  if (core_.shared.cache.insert(entry, core_.now) == InsertOutcome::INSERTED) ex.verdict = Verdict::FILL_LED;
-  entry->unpin();
 }
 
 void PoolBridge::take_data(Dispatch& d, std::string_view bytes) {
   Exchange* const ex = d.exchange;
   if (ex == nullptr || !d.begun || d.failed) return;
   if (d.copy != nullptr && !d.copy->add(bytes)) {
-    d.copy.reset();
-    complete_fill(core_, *ex, nullptr);
+    ex->verdict = Verdict::TOO_LARGE;
+    give_up_copy(d, *ex);
   }
   size_t used = bytes.size();
   if (d.framing != AnswerFraming::NONE) {
@@ -338,11 +319,16 @@ void PoolBridge::give_up(Dispatch& d, Reason reason, bool ended) {
 
 // Says `reason` to the client. REQUIRES: nothing was said yet, and it does not wait in the queue.
 void PoolBridge::answer(Dispatch& d, Reason reason) {
+  if (d.refresh != nullptr) return release(d);
   Exchange& ex = *d.exchange;
   if (!d.body_whole) leave_body_unread(core_, ex);
+  if (ex.entry != nullptr || use_stale(ex)) {
+    complete_fill(core_, ex, ex.entry);
+  } else {
+    ex.reason = reason;
+    ex.verdict = Verdict::NOT_STATIC;
+  }
   detach(d);
-  ex.reason = reason;
-  ex.verdict = Verdict::NOT_STATIC;
   go_on(ex);
 }
 
@@ -367,6 +353,7 @@ void PoolBridge::detach(Dispatch& d) {
 
 void PoolBridge::release(Dispatch& d) {
   wheel_.disarm(d.timer);
+  if (d.refresh != nullptr) close_refresh(*d.refresh, d.failed || d.overran ? Reason::WORKER_ABORTED : Reason::OK);
   dispatches_.give(&d);
 }
 
@@ -406,6 +393,7 @@ void PoolBridge::lose(Dispatch& d, Reason reason) {
   if (ex == nullptr) return release(d);
   ex->connection->awaits_body = false;
   if (d.failed || d.refused) return;
+  if (!d.begun && use_stale(*ex)) return answer(d, reason);
   switch (answer_lost({.idempotent = is_idempotent(ex->head.method),
                        .body_kept = !d.body_sent,
                        .answer_begun = d.begun,
@@ -458,12 +446,16 @@ void PoolBridge::expire(Dispatch& d) {
     link.worker.takes.store(false, std::memory_order_relaxed);
     return report(PoolReport::Kind::OVERDUE, link, overrun_requests(link));
   }
-  const RequestHead& head = d.exchange->head;
+  const RequestHead& head = exchange_of(d).head;
   d.what.assign(head.method_text).append(" ").append(head.target.substr(0, WHAT_BYTES_MAX));
   cancel(d, PENSTOCK_CANCEL_TIMEOUT);
   d.overran = true;
   link.worker.overrun.fetch_add(1);
   wheel_.arm(d.timer, core_.now + CANCEL_GRACE);
+  if (d.refresh != nullptr) {
+    d.copy.reset();
+    return complete_fill(core_, d.refresh->exchange, nullptr);
+  }
   if (!d.begun) return answer(d, Reason::WORKER_TIMEOUT);
   d.failed = true;
   d.exchange->reason = Reason::WORKER_TIMEOUT;

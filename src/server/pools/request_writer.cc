@@ -56,8 +56,12 @@ uint32_t write_request(std::span<char> room, const Exchange& ex, bool pass_autho
   const auto is_left_out = [&ex, withholds](const HeaderField& field) {
     if (withholds && iequals(field.name, "Authorization")) return true;
     constexpr std::string_view BODY_FIELDS[] = {"Content-Length", "Transfer-Encoding", "Content-Type", "Expect"};
-    return ex.executed > 0 &&
-           std::ranges::any_of(BODY_FIELDS, [&](std::string_view name) { return iequals(field.name, name); });
+    // What makes the answer one for this client alone, of a request whose answer is for all.
+    constexpr std::string_view CONDITION_FIELDS[] = {
+        "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range"};
+    const auto is_it = [&](std::string_view name) { return iequals(field.name, name); };
+    return (ex.executed > 0 && std::ranges::any_of(BODY_FIELDS, is_it)) ||
+           (ex.verdict == Verdict::REFRESHED && std::ranges::any_of(CONDITION_FIELDS, is_it));
   };
   const auto left_out = static_cast<size_t>(std::ranges::count_if(head.fields(), is_left_out));
   RequestBlockWriter writer(room, parts, head.field_count - left_out);

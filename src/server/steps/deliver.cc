@@ -4,9 +4,13 @@
 #include "src/server/steps/deliver.h"
 
 #include "src/server/connections.h"
+#include "src/server/entry_maker.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/steps.h"
 
+#include <algorithm>
+#include <array>
+#include <charconv>
 #include <cstring>
 
 namespace penstock {
@@ -14,6 +18,7 @@ namespace {
 
 constexpr std::string_view CONNECTION_CLOSE = "Connection: close\r\n\r\n";
 constexpr std::string_view CONNECTION_KEEP_ALIVE = "Connection: keep-alive\r\n\r\n";
+constexpr size_t AGE_LINE_MAX = 32;  // "Age: ", seconds, CRLF
 
 // The error page that the site has for this refusal, if it is to be tried.
 bool find_error_page(Exchange& ex) {
@@ -33,15 +38,18 @@ bool find_error_page(Exchange& ex) {
 
 // GET or HEAD, no condition, no range, from an entry: head, date, body. No allocation, no lock; the
 // copies are the answer itself, into the buffer that one send will take.
+template <bool AGES>
 StepResult deliver_hot(Core& core, Exchange& ex, const Variant& variant) {
   Connection& c = *ex.connection;
   const uint64_t body_size = ex.head.method == Method::HEAD ? 0 : variant.body_size;
   const bool copies = body_size <= Outgoing::COPY_MAX && variant.body_data != nullptr;
-  const size_t most = variant.head_size + CONNECTION_KEEP_ALIVE.size() + (copies ? body_size : 0);
+  const size_t most =
+      variant.head_size + CONNECTION_KEEP_ALIVE.size() + (AGES ? AGE_LINE_MAX : 0) + (copies ? body_size : 0);
   Outgoing* out = room_for(core, c, most, copies ? 0 : 1);
   if (out == nullptr) return wait_for_sent(ex);
 
-  const size_t head_size = copy_head(*out, variant.head(), variant.date_offset, core, ex);
+  const size_t head_size = AGES ? copy_aged_head(*out, variant.head(), core, ex)
+                                : copy_head(*out, variant.head(), variant.date_offset, core, ex);
   ex.head_bytes_out = head_size;
   ex.body_bytes_out = body_size;
   ex.coding = variant.coding;
@@ -64,8 +72,11 @@ StepResult deliver_entry(Core& core, Exchange& ex) {
     if (variant != nullptr && !ex.head.has_conditional && !ex.head.has_range && !ex.page) {
       if (ex.head.method == Method::HEAD && verdict_is_hit(ex.verdict)) ex.verdict = Verdict::HIT_HEAD;
       if (variant->coding != Coding::IDENTITY && ex.verdict == Verdict::HIT) ex.verdict = Verdict::HIT_VARIANT;
-      if (entry.owner_flags() != 0 && ex.head.accept_mask != 0) core.compress.hit(core, entry);
-      return deliver_hot(core, ex, *variant);
+      if (entry.owner_flags() != 0) {
+        if ((entry.owner_flags() & ENTRY_ANSWER) != 0) return deliver_answer(core, ex, *variant);
+        if (ex.head.accept_mask != 0) core.compress.hit(core, entry);
+      }
+      return deliver_hot<false>(core, ex, *variant);
     }
   }
   return deliver_from_entry(core, ex);
@@ -76,6 +87,33 @@ StepResult deliver_entry(Core& core, Exchange& ex) {
 StepResult wait_for_sent(Exchange& ex) {
   ex.waits_send = true;
   return StepResult::PARKED;
+}
+
+StepResult deliver_answer(Core& core, Exchange& ex, const Variant& variant) {
+  if (ex.entry->status() != 200) ex.app_status = ex.entry->status();
+  return deliver_hot<true>(core, ex, variant);
+}
+
+size_t copy_aged_head(Outgoing& out, std::string_view head, const Core& core, const Exchange& ex) {
+  const MonoTime made{static_cast<int64_t>(ex.entry->owner_word())};
+  const auto age = static_cast<uint64_t>(std::max<int64_t>((core.now - made).s(), 0));
+  std::array<char, AGE_LINE_MAX> line;
+  constexpr std::string_view NAME = "Age: ";
+  std::ranges::copy(NAME, line.begin());
+  char* end = std::to_chars(line.data() + NAME.size(), line.data() + line.size(), age).ptr;
+  *end++ = '\r';
+  *end++ = '\n';
+  std::string_view ending = "\r\n";
+  if (!ex.keep_alive) {
+    ending = CONNECTION_CLOSE;
+  } else if (ex.http_1_0) {
+    ending = CONNECTION_KEEP_ALIVE;
+  }
+  const std::string_view age_line{line.data(), static_cast<size_t>(end - line.data())};
+  out.copy(head.substr(0, head.size() - 2));
+  out.copy(age_line);
+  out.copy(ending);
+  return head.size() - 2 + age_line.size() + ending.size();
 }
 
 size_t copy_head(Outgoing& out, std::string_view head, size_t date_at, const Core& core, const Exchange& ex) {

@@ -15,6 +15,12 @@ namespace penstock {
 // the bytes. REQUIRES: `out` has room for head.size() + 32 bytes.
 size_t copy_head(Outgoing& out, std::string_view head, size_t date_at, const Core& core, const Exchange& exchange);
 
+// The same for an application's answer, which keeps its date and tells its age (RFC 9111 section 5.1). REQUIRES: room
+// for head.size() + 64 bytes.
+size_t copy_aged_head(Outgoing& out, std::string_view head, const Core& core, const Exchange& exchange);
+// An application's answer whole, whatever the request's conditions.
+[[nodiscard]] StepResult deliver_answer(Core& core, Exchange& exchange, const Variant& variant);
+
 // An entry whose answer is not simply its head and body: conditions, ranges, weights, an error page.
 [[nodiscard]] StepResult deliver_from_entry(Core& core, Exchange& exchange);
 // A file that is too large for the cache.

@@ -34,13 +34,15 @@ constexpr uint64_t STREAM_WINDOW = 1024 * 1024;
 
 StepResult compose(Core& core, Exchange& ex, std::string_view head) {
   Connection& c = *ex.connection;
-  Outgoing* out = room_for(core, c, head.size() + 32, 0);
+  Outgoing* out = room_for(core, c, head.size() + 64, 0);
   if (out == nullptr) {
     ex.segments.clear();
     ex.segment_text.clear();
     return wait_for_sent(ex);
   }
-  ex.head_bytes_out = copy_head(*out, head, date_offset(reason_status(ex.reason)), core, ex);
+  const bool ages = ex.entry != nullptr && (ex.entry->owner_flags() & ENTRY_ANSWER) != 0;
+  ex.head_bytes_out = ages ? copy_aged_head(*out, head, core, ex)
+                           : copy_head(*out, head, date_offset(reason_status(ex.reason)), core, ex);
   core.counters.bytes_copied.add(ex.head_bytes_out);
   ex.composed = true;
   if (ex.head.method == Method::HEAD) ex.segments.clear();
@@ -145,7 +147,7 @@ StepResult deliver_representation(Core& core, Exchange& ex, const Representation
 // The variant for this request, or nullptr where it accepts none.
 const Variant* choose_variant(const Exchange& ex) {
   const Entry& entry = *ex.entry;
-  if (ex.page) return entry.variant(Coding::IDENTITY);
+  if (ex.page || (entry.owner_flags() & ENTRY_ANSWER) != 0) return entry.variant(Coding::IDENTITY);
   uint8_t available = 0;
   for (uint32_t i = 0; i < entry.variant_count(); ++i) available |= coding_bit(entry.variant_at(i).coding);
   const CodingChoice choice = choose_coding(ex.head, available);
@@ -195,6 +197,8 @@ StepResult deliver_from_entry(Core& core, Exchange& ex) {
     ex.entry = nullptr;
     return deliver_text(core, ex);
   }
+  const bool whole = ex.entry->status() != 200 && !ex.page;  // RFC 9110 sections 13.2.1 and 14.2: of a 200 only
+  if (whole) return deliver_answer(core, ex, *variant);
   ex.coding = variant->coding;
   ex.body = variant->body;
   return deliver_representation(core, ex,

@@ -283,12 +283,19 @@ void fill_done(Core& core, Exchange& ex, const Entry* entry) {
     ex.entry = nullptr;
     ex.entry_pinned = false;
   }
+  // What an application answered depends on more than the URL: it may be another's.
+  if (ex.entry != nullptr && ex.route->handler == HandlerSetting::POOL && !core.pools->answers(ex, *ex.entry)) {
+    entry->unpin();
+    ex.entry = nullptr;
+    ex.entry_pinned = false;
+    if (!std::exchange(ex.rejoined, true)) return go_on(core, ex, Step::DISPATCH);
+  }
   if (ex.entry == nullptr) {
     ex.alone = true;  // the leader's answer was none that can be shared: find out for yourself
     go_on(core, ex, ex.route->handler == HandlerSetting::POOL ? Step::DISPATCH : Step::FILL);
     return;
   }
-  ex.verdict = Verdict::FILL_WAITED;
+  ex.verdict = ex.entry->expires() <= core.now ? Verdict::HIT_STALE_ERROR : Verdict::FILL_WAITED;
   if (!ex.page) ex.reason = Reason::OK;
   go_on(core, ex, Step::DELIVER);
 }

@@ -4,12 +4,22 @@
 
 #include "src/server/core.h"
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace penstock {
 
 // Asks the cache by the raw key. A hit goes straight to Deliver: no route, no file, no allocation.
 [[nodiscard]] StepResult lookup_step(Core& core, Exchange& exchange);
+
+// Where the lookup under the request's own key (key_hash) found nothing fresh: what that leads to, the entry for this
+// request's fields, or one that may answer although its lifetime is over. Sets entry and verdict, or cache_target and
+// key_hash to what is to be filled. False: none.
+[[nodiscard]] bool lookup_kept(Core& core, Exchange& exchange);
+
+// The names that a marker of variants leads by.
+[[nodiscard]] std::vector<std::string> names_of_marker(const Entry& marker);
 
 // Host to site, path to canonical path, both to a route; refuses what the route does not take.
 [[nodiscard]] StepResult route_step(Core& core, Exchange& exchange);

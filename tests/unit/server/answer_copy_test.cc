@@ -1,7 +1,5 @@
 #include "src/server/pools/answer_copy.h"
 
-#include "src/http/request_parser.h"
-
 #include <gtest/gtest.h>
 #include <string>
 #include <vector>
@@ -9,64 +7,11 @@
 namespace penstock {
 namespace {
 
-struct Asked {
-  explicit Asked(const std::string& extra = "", const std::string& method = "GET")
-      : text(method + " /a HTTP/1.1\r\nHost: h\r\n" + extra + "\r\n") {
-    RequestParser parser;
-    EXPECT_EQ(parser.parse(text, {}, head), ParseState::COMPLETE);
-  }
-  std::string text;
-  RequestHead head;
-};
-
-std::optional<int64_t> lifetime_s(const Asked& asked, const std::vector<LinkField>& fields, uint32_t ttl_ms = 0,
-                                  uint16_t status = 200) {
-  const auto lifetime = answer_lifetime(asked.head, status, fields, ttl_ms);
-  return lifetime ? std::optional(lifetime->s()) : std::nullopt;
-}
-
-TEST(AnswerLifetime, follows_cache_control_as_a_shared_cache_does) {
-  const Asked get;
-  EXPECT_EQ(lifetime_s(get, {}), std::nullopt);
-  EXPECT_EQ(lifetime_s(get, {{"Cache-Control", "max-age=60"}}), 60);
-  EXPECT_EQ(lifetime_s(get, {{"cache-control", "public, MAX-AGE=\"61\""}}), 61);
-  EXPECT_EQ(lifetime_s(get, {{"Cache-Control", "max-age=60, s-maxage=5"}}), 5);
-  EXPECT_EQ(lifetime_s(get, {{"Cache-Control", "max-age=60"}, {"Cache-Control", "private"}}), std::nullopt);
-  EXPECT_EQ(lifetime_s(get, {{"Cache-Control", "no-store, max-age=60"}}), std::nullopt);
-  EXPECT_EQ(lifetime_s(get, {{"Cache-Control", "no-cache=\"X\", max-age=60"}}), std::nullopt);
-  EXPECT_EQ(lifetime_s(get, {{"Cache-Control", "max-age=0"}}), std::nullopt);
-  EXPECT_EQ(lifetime_s(get, {{"Cache-Control", "max-age=-1"}}), std::nullopt);
-  EXPECT_EQ(lifetime_s(get, {{"Cache-Control", "max-age=99999999999999999999999"}}), std::nullopt);
-  EXPECT_EQ(lifetime_s(get, {{"Cache-Control", "max-age=9999999999"}}), 365 * 24 * 3600);
-}
-
-TEST(AnswerLifetime, the_workers_own_word_goes_before_the_fields) {
-  EXPECT_EQ(lifetime_s(Asked(), {}, 5000), 5);
-  EXPECT_EQ(lifetime_s(Asked(), {{"Cache-Control", "no-store"}}, 5000), 5);  // that is for those behind us
-  EXPECT_EQ(lifetime_s(Asked("Cookie: a=1\r\n"), {}, 5000), 5);
-}
-
-TEST(AnswerLifetime, keeps_nothing_that_was_made_for_one_client) {
-  const std::vector<LinkField> fields = {{"Cache-Control", "max-age=60"}};
-  EXPECT_EQ(lifetime_s(Asked("Cookie: a=1\r\n"), fields), std::nullopt);
-  EXPECT_EQ(lifetime_s(Asked("Cookie: a=1\r\n"), {{"Cache-Control", "public, max-age=60"}}), 60);
-  EXPECT_EQ(lifetime_s(Asked("Cookie: a=1\r\n"), {{"Cache-Control", "s-maxage=7"}}), 7);
-  EXPECT_EQ(lifetime_s(Asked("Authorization: Basic eDp5\r\n"), {{"Cache-Control", "public, max-age=60"}}),
-            std::nullopt);
-  for (const char* name : {"Set-Cookie", "Vary", "content-encoding", "Content-Range"}) {
-    EXPECT_EQ(lifetime_s(Asked(), {{name, "x"}}, 5000), std::nullopt) << name;
-  }
-}
-
-TEST(AnswerLifetime, keeps_only_200_to_a_plain_GET) {
-  const std::vector<LinkField> fields = {{"Cache-Control", "max-age=60"}};
-  constexpr uint16_t OTHERS[] = {201, 204, 206, 301, 304, 404, 500};
-  for (const uint16_t status : OTHERS) {
-    EXPECT_EQ(lifetime_s(Asked(), fields, 5000, status), std::nullopt) << status;
-  }
-  EXPECT_EQ(lifetime_s(Asked("", "HEAD"), fields), std::nullopt);
-  EXPECT_EQ(lifetime_s(Asked("Content-Length: 0\r\n", "POST"), fields, 5000), std::nullopt);
-  EXPECT_EQ(lifetime_s(Asked("Range: bytes=0-1\r\n"), fields), std::nullopt);
+AnswerPolicy kept_for(Duration lifetime) {
+  AnswerPolicy policy;
+  policy.keep = true;
+  policy.lifetime = lifetime;
+  return policy;
 }
 
 struct Stores {
@@ -82,13 +27,26 @@ struct Stores {
 
 TEST(AnswerCopy, becomes_an_entry_with_its_own_head_that_expires) {
   Stores stores;
-  const LinkField fields[] = {{"Content-Type", "text/plain"}, {"ETag", "\"x\""}, {"Connection", "close"}};
-  AnswerCopy copy(fields, "X-Site: 1\r\n", seconds(5), PENSTOCK_LENGTH_UNKNOWN, 100);
+  const LinkField fields[] = {
+      {"Content-Type", "text/plain"}, {"ETag", "\"x\""}, {"Connection", "close"}, {"Age", "3"}, {"Cache-Tag", "news"}};
+  AnswerPolicy policy = kept_for(seconds(5));
+  policy.age = seconds(3);
+  policy.stale_while_revalidate = seconds(7);
+  policy.stale_if_error = seconds(9);
+  policy.tags = {"news", "a:1"};
+  AnswerCopy copy(policy, 200, fields, "X-Site: 1\r\n", PENSTOCK_LENGTH_UNKNOWN, 100);
   EXPECT_TRUE(copy.add("hello "));
   EXPECT_TRUE(copy.add("world"));
   Entry* const entry = copy.finish(stores.made, stores.bodies, stores.ledger);
   ASSERT_NE(entry, nullptr);
   EXPECT_EQ(entry->expires(), (MonoTime{1'000'000'000} + seconds(5)));
+  EXPECT_EQ(entry->stale_until(), (MonoTime{1'000'000'000} + seconds(12)));
+  EXPECT_EQ(entry->error_until(), (MonoTime{1'000'000'000} + seconds(14)));
+  EXPECT_EQ(entry->owner_word(), static_cast<uint64_t>((MonoTime{1'000'000'000} - seconds(3)).ns)) << "its age";
+  EXPECT_EQ(entry->notes(), "news, a:1");
+  ASSERT_EQ(entry->labels().size(), 3U);
+  EXPECT_EQ(entry->labels()[0].label, url_label(1));
+  EXPECT_EQ(entry->labels()[1].label, tag_label("news", 0));
   EXPECT_EQ(entry->canonical(), "h/a");
   EXPECT_EQ(entry->content_type(), "text/plain");
   const Variant* const variant = entry->pick(0);
@@ -104,7 +62,7 @@ TEST(AnswerCopy, becomes_an_entry_with_its_own_head_that_expires) {
 }
 
 TEST(AnswerCopy, is_of_no_use_beyond_its_bound) {
-  AnswerCopy copy({}, "", seconds(5), PENSTOCK_LENGTH_UNKNOWN, 10);
+  AnswerCopy copy(kept_for(seconds(5)), 200, {}, "", PENSTOCK_LENGTH_UNKNOWN, 10);
   EXPECT_TRUE(copy.add("0123456789"));
   EXPECT_FALSE(copy.add("x"));
 }
@@ -112,8 +70,52 @@ TEST(AnswerCopy, is_of_no_use_beyond_its_bound) {
 TEST(AnswerCopy, a_head_that_HTTP_does_not_allow_gives_no_entry) {
   Stores stores;
   const LinkField fields[] = {{"X", "a\r\nSet-Cookie: b"}};
-  AnswerCopy copy(fields, "", seconds(5), 0, 10);
+  AnswerCopy copy(kept_for(seconds(5)), 200, fields, "", 0, 10);
   EXPECT_EQ(copy.finish(stores.made, stores.bodies, stores.ledger), nullptr);
+}
+
+TEST(AnswerCopy, keeps_a_status_of_its_own_and_no_304_for_it) {
+  Stores stores;
+  const LinkField fields[] = {{"ETag", "\"x\""}};
+  AnswerCopy copy(kept_for(seconds(5)), 404, fields, "", 0, 10);
+  Entry* const entry = copy.finish(stores.made, stores.bodies, stores.ledger);
+  ASSERT_NE(entry, nullptr);
+  EXPECT_EQ(entry->status(), 404);
+  EXPECT_TRUE(entry->pick(0)->head().starts_with("HTTP/1.1 404 Not Found\r\nDate: "));
+  EXPECT_EQ(entry->pick(0)->head_304(), "");
+  entry->unpin();
+}
+
+TEST(AnswerCopy, that_varies_lies_under_a_key_of_its_own_and_a_marker_leads_to_it) {
+  Stores stores;
+  AnswerPolicy policy = kept_for(seconds(5));
+  policy.vary = {"accept", "x-tier"};
+  AnswerCopy copy(policy, 200, {}, "", 0, 10);
+  stores.made.target = "/a\naccept:\nx-tier:=1";
+  Entry* const entry = copy.finish(stores.made, stores.bodies, stores.ledger);
+  ASSERT_NE(entry, nullptr);
+  EXPECT_EQ(entry->key().target, stores.made.target);
+  EXPECT_EQ(entry->hash(), hash_key(entry->key(), stores.made.seed));
+  EXPECT_EQ(entry->labels()[0].label, url_label(1)) << "both go with their URL";
+  entry->unpin();
+  Entry* const marker = copy.make_marker(stores.made, policy.vary, {}, stores.ledger);
+  ASSERT_NE(marker, nullptr);
+  EXPECT_TRUE(marker->is_marker());
+  EXPECT_EQ(marker->key().target, "/a");
+  EXPECT_EQ(marker->notes(), "accept, x-tier");
+  EXPECT_EQ(marker->labels()[0].label, url_label(1));
+  EXPECT_EQ(marker->stale_until(), stores.made.now + seconds(5));
+  marker->unpin();
+}
+
+TEST(VaryLine, names_what_no_field_names) {
+  const LinkPolicy policy{.vary = {"Accept", "X-Tier"}};
+  EXPECT_EQ(vary_line(nullptr, {}), "");
+  EXPECT_EQ(vary_line(&policy, {}), "Vary: Accept, X-Tier\r\n");
+  const LinkField some[] = {{"vary", "Origin , x-tier"}};
+  EXPECT_EQ(vary_line(&policy, some), "Vary: Accept\r\n");
+  const LinkField all[] = {{"Vary", "accept"}, {"Vary", "X-TIER"}};
+  EXPECT_EQ(vary_line(&policy, all), "");
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ TEST(AnswerHead, is_written_anew_with_our_own_date_server_and_framing) {
 
 TEST(AnswerHead, drops_what_is_not_the_applications_business_whatever_its_case) {
   for (const char* name : {"Connection", "content-length", "DATE", "Keep-Alive", "Proxy-Connection", "server", "TE",
-                           "Trailer", "upgrade", "Transfer-Encoding"}) {
+                           "Trailer", "upgrade", "Transfer-Encoding", "cache-tag"}) {
     const LinkField fields[] = {{name, "evil"}, {"X-Kept", "1"}};
     const std::string text = write({.fields = fields, .framing = AnswerFraming::CHUNKED});
     EXPECT_EQ(text.find("evil"), std::string::npos) << name;

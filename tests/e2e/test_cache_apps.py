@@ -1,0 +1,185 @@
+"""Issue 3 §6: answers of applications in the response cache, by a worker's policy and by plain header fields; and versions
+of the rings on either side (UP8)."""
+import json
+import subprocess
+
+import pytest
+from http_client import Connection, wait_until
+from instance import BINARY, JSON_LOG, ONE_SITE
+
+FEATURES = {f["name"]: f for f in json.loads(subprocess.run([BINARY, "features", "--json"], capture_output=True, text=True).stdout)["features"]}
+pytestmark = pytest.mark.skipif(not FEATURES["pools"]["available"], reason="this build does not run pools")
+needs_wsgi = pytest.mark.skipif(not FEATURES["wsgi"]["available"], reason="wsgi is not in this build")
+KEPT = BINARY.parent / "tests/support/apps/kept"
+
+
+def config(pool="", route=""):
+    return (ONE_SITE + JSON_LOG + "site.main.route.app.prefix = /app\nsite.main.route.app.handler = pool\nsite.main.route.app.pool = kept\n"
+            + "".join(f"site.main.route.app.{line}\n" for line in route.split(";") if line)
+            + f"pool.kept.runtime = external\npool.kept.app = {KEPT}\n"
+            + "".join(f"pool.kept.{line}\n" for line in pool.split(";") if line))
+
+
+def get(server, path, tier="", method="GET", fields=()):
+    with Connection(server.port, timeout=20) as connection:
+        return connection.request(path, method, fields=[*fields, *([f"X-Tier: {tier}"] if tier else [])])
+
+
+def body(server, path, tier="", **options):
+    answer = get(server, path, tier, **options)
+    assert answer.status == 200, answer
+    return answer.body.decode().strip()
+
+
+def why(server, path):
+    return json.loads(server.cli("cache", "why", path, "--json").stdout)
+
+
+def verdict_of_last(server):
+    return server.settled_records()[-1]["cache"]
+
+
+def test_a_workers_policy_answers_for_it(make):
+    server = make(config())
+    assert body(server, "/app/kept/a", "gold") == "call 1 for gold"
+    again = get(server, "/app/kept/a", "gold")
+    assert again.body == b"call 1 for gold\n" and again["Age"].isdigit() and again["Vary"] == "X-Tier"
+    assert body(server, "/app/kept/a", "lead") == "call 2 for lead"
+    assert body(server, "/app/kept/a", "lead") == "call 2 for lead"
+    assert body(server, "/app/kept/a", "gold") == "call 1 for gold"
+    told = why(server, "/app/kept/a")
+    assert told["verdict"] == "varies" and told["vary"] == "x-tier" and told["variants"] == 2
+    assert body(server, "/app/plain/b") == "call 3 for" == body(server, "/app/plain/b")
+    told = why(server, "/app/plain/b")
+    assert told["verdict"] == "hit" and 50_000 < told["fresh_ms"] <= 60_000
+    seen = [record["cache"] for record in server.settled_records()]
+    assert seen == ["fill-led", "hit", "fill-led", "hit", "hit", "fill-led", "hit"]
+
+
+def test_a_purge_by_tag_takes_those_and_no_others(make):
+    server = make(config())
+    for name in ("a", "b"):
+        body(server, f"/app/kept/{name}", "gold")
+    purged = json.loads(server.cli("cache", "purge", "tag:a", "--json").stdout)
+    assert purged["entries"] == 1
+    assert body(server, "/app/kept/b", "gold") == "call 2 for gold"
+    assert body(server, "/app/kept/a", "gold") == "call 3 for gold"
+    assert json.loads(server.cli("cache", "purge", "tag:all", "--json").stdout)["entries"] == 2
+    assert body(server, "/app/kept/b", "gold") == "call 4 for gold"
+    assert server.cli("cache", "purge", "tag:a,b", check=False).returncode != 0
+    assert body(server, "/app/tags/c") == "call 5 for", "more tags than may be"
+    assert body(server, "/app/tags/c") == "call 6 for"
+    assert verdict_of_last(server) == "worker-forbids"
+
+
+def test_an_unsafe_method_ends_what_was_kept(make):
+    server = make(config())
+    for tier in ("gold", "lead"):
+        body(server, "/app/kept/a", tier)
+    assert get(server, "/app/kept/a", "gold", method="POST").status == 200
+    assert verdict_of_last(server) == "invalidated"
+    assert body(server, "/app/kept/a", "lead") == "call 4 for lead"
+
+
+def test_a_stale_answer_comes_at_once_and_one_call_fetches_the_next(make):
+    server = make(config())
+    assert body(server, "/app/short/a") == "call 1 for"
+    wait_until(lambda: why(server, "/app/short/a")["verdict"] == "expired", what="its lifetime is over")
+    assert body(server, "/app/short/a") == "call 1 for"
+    assert "hit-stale" in [record["cache"] for record in server.settled_records()]
+    assert server.counter("cache_stale") >= 1 and server.counter("cache_refreshes") >= 1
+    assert "refreshed" in [record["cache"] for record in server.settled_records()], "it is in the log like every request"
+    wait_until(lambda: body(server, "/app/short/a") != "call 1 for", what="the fetched answer")
+
+
+def test_a_stale_answer_stands_in_while_the_pool_is_down_or_answers_errors(make):
+    server = make(config())
+    assert body(server, "/app/broken/a") == "call 1 for"
+    wait_until(lambda: why(server, "/app/broken/a")["verdict"] == "expired", what="its lifetime is over")
+    assert body(server, "/app/broken/a") == "call 1 for", "the application says 503"
+    assert verdict_of_last(server) == "hit-stale-error"
+    server.cli("pool", "stop", "kept")
+    wait_until(lambda: get(server, "/app/broken/other").status == 503, what="the pool is stopped")
+    assert body(server, "/app/broken/a") == "call 1 for"
+    assert verdict_of_last(server) == "hit-stale-error" and server.counter("cache_stale_error") == 2
+    assert get(server, "/app/broken/a").all("Warning") == []
+
+
+def test_many_misses_at_once_are_one_call(make):
+    server = make(config(route="collapse = 1"))
+    connections = [Connection(server.port, timeout=20) for _ in range(100)]
+    for connection in connections:
+        connection.send(b"GET /app/slow/a HTTP/1.1\r\nHost: h\r\n\r\n")
+    answers = [connection.read_response().body for connection in connections]
+    for connection in connections:
+        connection.close()
+    assert set(answers) == {b"call 1 for \n"}
+
+
+# --- versions of the rings ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("older", ["ring_version = 1", "environment.PENSTOCK_WORKER_VERSION_MAX = 1"], ids=["server", "worker"])
+def test_an_end_that_speaks_version_1_is_spoken_with_in_it(make, older):
+    server = make(config(pool=older))
+    assert body(server, "/app/plain/a") == "call 1 for" == body(server, "/app/plain/a"), "a lifetime is in both"
+    assert body(server, "/app/kept/a", "gold") == "call 2 for gold"
+    assert body(server, "/app/kept/a", "gold") == "call 3 for gold", "what varies is kept by version 2 alone"
+    assert body(server, "/app/kept/a", "lead") == "call 4 for lead"
+
+
+def test_the_version_is_changed_live(make):
+    server = make(config(pool="ring_version = 1"))
+    assert body(server, "/app/kept/a", "gold") == "call 1 for gold"
+    server.sysctl(pool__kept__ring_version=0)
+    wait_until(lambda: body(server, "/app/kept/a", "gold") == body(server, "/app/kept/a", "gold"), what="workers that speak version 2")
+
+
+# --- plain header fields -----------------------------------------------------------------------
+
+WSGI = '''
+calls = 0
+ANSWERS = {
+    "shared": [("Cache-Control", "public, s-maxage=60"), ("Cache-Tag", "news, front"), ("ETag", '"1"')],
+    "varies": [("Cache-Control", "max-age=60"), ("Vary", "Accept-Language")],
+    "agent": [("Cache-Control", "max-age=60"), ("Vary", "User-Agent")],
+    "cookie": [("Cache-Control", "max-age=60"), ("Set-Cookie", "a=b")],
+    "private": [("Cache-Control", "private, max-age=60")],
+    "silent": [],
+    "none": [("Cache-Control", "max-age=60")],
+}
+
+def application(environ, start):
+    global calls
+    calls += 1
+    name = environ["PATH_INFO"].rpartition("/")[2]
+    start("404 Not Found" if name == "none" else "200 OK", [("Content-Type", "text/plain"), *ANSWERS[name]])
+    return [f"call {calls} {environ.get('HTTP_ACCEPT_LANGUAGE', '')}".encode()]
+'''
+
+
+@needs_wsgi
+def test_plain_fields_say_the_same(make):
+    server = make(ONE_SITE + JSON_LOG + "site.main.route.app.prefix = /app\nsite.main.route.app.handler = pool\nsite.main.route.app.pool = w\n"
+                  "pool.w.runtime = wsgi\npool.w.app = counted:application\npool.w.directory = {DIR}/code\n", start=False)
+    code = server.dir / "code"
+    code.mkdir(mode=0o755)
+    (code / "counted.py").write_text(WSGI)
+    (code / "counted.py").chmod(0o644)
+    server.start()
+    first = get(server, "/app/shared", fields=["Cookie: a=b"])
+    again = get(server, "/app/shared")
+    assert first.body == again.body == b"call 1 " and again["Age"].isdigit() and first.all("Cache-Tag") == again.all("Cache-Tag") == []
+    assert get(server, "/app/shared", fields=['If-None-Match: "1"']).status == 304
+    german, english = ["Accept-Language: de"], ["Accept-Language: en"]
+    assert get(server, "/app/varies", fields=german).body == b"call 2 de"
+    assert get(server, "/app/varies", fields=english).body == b"call 3 en"
+    assert get(server, "/app/varies", fields=german).body == b"call 2 de"
+    assert get(server, "/app/none").status == get(server, "/app/none").status == 404
+    assert get(server, "/app/none").body == b"call 4 "
+    assert json.loads(server.cli("cache", "purge", "tag:front", "--json").stdout)["entries"] == 1
+    assert get(server, "/app/shared").body == b"call 5 "
+    for count, (name, verdict) in enumerate([("agent", "vary-unkeyed"), ("cookie", "set-cookie"), ("private", "cache-control"), ("silent", "no-lifetime")]):
+        assert get(server, f"/app/{name}").body == f"call {6 + 2 * count} ".encode()
+        assert get(server, f"/app/{name}").body == f"call {7 + 2 * count} ".encode()
+        assert verdict_of_last(server) == verdict
