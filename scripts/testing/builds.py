@@ -1,4 +1,5 @@
 """The builds that tests run in, each configured once with exactly its options, and the programs found in them."""
+import collections
 import json
 import os
 import shlex
@@ -32,10 +33,13 @@ SANITIZERS = {
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
+# The simulator has one thread, so what ThreadSanitizer can see there is little: all seeds run in the other builds.
+SETTINGS = {"build-tsan": {"PENSTOCK_SIM_SEEDS": "200"}}
 COHERENCE = "tests/coherence/coherence_tests"
 PROCESSES = "processes"  # an alias of meson's
 UNIT_TIMEOUT_S = 240
 FUZZ_SECONDS = 4
+WORTH_A_HEADER = 10  # sources that share their options: so many pay for a precompiled header
 FUZZ_SEED = 1  # a change is judged by what it changed; long runs by hand take other seeds
 
 
@@ -60,7 +64,7 @@ def build(name, targets=()):
     if code != 0:
         outcome.add(f"configure {name}", False, words)
         return outcome
-    command, env = shell(["compile", name, *targets], compiler)
+    command, env = shell(["compile", name, *(targets or sanitized_targets(name))], compiler)
     return command_case(f"{name} compiles without a warning", command, env, timeout=900)
 
 
@@ -70,13 +74,18 @@ def configured_at(name):
 
 
 def check_tests_with_gcc():
-    """The sources that the release build leaves out (tests, benchmarks) are compiled by g++ as well, without making code."""
-    commands = [c for c in json.loads((TREE / RELEASE / "compile_commands.json").read_text()) if c["file"].startswith(("../tests/", "../perf/"))]
+    """The sources that no step builds with g++ (most tests, benchmarks) are compiled by it as well, without making code."""
+    built = [*RELEASE_TARGETS, *QUICK_TESTS.values(), COHERENCE]
+    commands = [c for c in json.loads((TREE / RELEASE / "compile_commands.json").read_text())
+                if c["file"].startswith(("../tests/", "../perf/")) and not c["output"].startswith(tuple(f"{target}.p/" for target in built))]
+    fits = collections.Counter(tuple(prebuilt.options(c["command"])) for c in commands)
+    headers = {flags: prebuilt.make_gcc(flags) for flags, count in fits.items() if count >= WORTH_A_HEADER}
 
     def one(entry):
         words = [w for w in shlex.split(entry["command"]) if not w.endswith("ccache")]
         words[words.index("-o") + 1] = "/dev/null"
-        code, said = run([*words, "-fsyntax-only"], cwd=entry["directory"])
+        header = headers.get(tuple(prebuilt.options(entry["command"])))
+        code, said = run([*words, "-fsyntax-only", *(["-include", header] if header else [])], cwd=entry["directory"])
         outcome = Outcome()
         if code != 0:
             outcome.add(entry["file"].removeprefix("../"), False, said)
@@ -94,6 +103,22 @@ def introspect(name, what):
     return json.loads(words)
 
 
+def sanitized_targets(name):
+    """What runs in a sanitizer build: unit and simulator tests, the programs they start, the fuzzers."""
+    made = {target["id"]: target for target in introspect(name, "--targets")}
+    wanted = {made_id for test in introspect(name, "--tests") if suites_of(test) & {"unit", "sim"} for made_id in test["depends"]}
+    wanted |= {made_id for made_id, target in made.items() if is_fuzzer(target)}
+    return sorted(str(Path(path).relative_to(TREE / name)) for made_id in wanted for path in made[made_id]["filename"])
+
+
+def suites_of(test):
+    return {suite.removeprefix("penstock:") for suite in test["suite"]}
+
+
+def is_fuzzer(target):
+    return target["name"].startswith("fuzz_") and target["type"] == "executable"
+
+
 def without_aslr():
     """Sanitizers cannot always place their shadow on kernels with much address randomisation."""
     prefix = ["setarch", "-R"]
@@ -103,13 +128,13 @@ def without_aslr():
 def run_tests(name, suites=("unit", "sim"), names=None):
     """Every program of the suites, two at a time; one case per GoogleTest case."""
     prefix = without_aslr()
-    wanted = {f"penstock:{suite}" for suite in suites} | set(suites)
-    tests = [t for t in introspect(name, "--tests") if wanted & set(t["suite"]) and (names is None or t["name"] in names)]
+    tests = [t for t in introspect(name, "--tests") if suites_of(t) & set(suites) and (names is None or t["name"] in names)]
+    tests.sort(key=lambda test: -test["timeout"])  # what takes long starts first, so that no core waits for it at the end
 
     def one(test):
         with tempfile.TemporaryDirectory() as scratch:
             report = Path(scratch, "report.json")
-            env = dict(os.environ) | SANITIZERS | test["env"] | {"GTEST_OUTPUT": f"json:{report}", "TMPDIR": scratch}
+            env = dict(os.environ) | SANITIZERS | SETTINGS.get(name, {}) | test["env"] | {"GTEST_OUTPUT": f"json:{report}", "TMPDIR": scratch}
             timeout = max(UNIT_TIMEOUT_S, test["timeout"])
             code, words = run([*prefix, *test["cmd"]], env, timeout, cwd=test["workdir"] or TREE)
             return gtest_outcome(f"{name}: {test['name']}", report, code, words)
@@ -135,7 +160,7 @@ def run_coherence():
 def run_fuzzers(name="build-asan", seconds=FUZZ_SECONDS):
     """Each fuzzer over its corpus, then on for a few seconds; finds go to a scratch folder."""
     prefix = without_aslr()
-    targets = [t for t in introspect(name, "--targets") if t["name"].startswith("fuzz_") and t["type"] == "executable"]
+    targets = [t for t in introspect(name, "--targets") if is_fuzzer(t)]
 
     def one(target):
         corpus = TREE / "tests/corpus" / target["name"].removeprefix("fuzz_")
