@@ -11,6 +11,9 @@
 #include "src/roles/worker.h"
 
 #include <cstdlib>
+#ifdef PENSTOCK_MIMALLOC
+#include <mimalloc.h>
+#endif
 #include <string>
 #include <string_view>
 #include <sys/prctl.h>
@@ -22,6 +25,14 @@ namespace {
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr ? value : "";
+}
+
+// Where memory lies is the kernel's choice, by first touch: mimalloc is not to ask for NUMA nodes, which takes calls that
+// no sandboxed role may make.
+void settle_allocator() {
+#ifdef PENSTOCK_MIMALLOC
+  mi_option_set(mi_option_use_numa_nodes, 1);
+#endif
 }
 
 // Only the supervisor uses this form, so it is strict and says little.
@@ -43,6 +54,7 @@ int run_role(int argc, char** argv) {
 }
 
 int run(int argc, char** argv) {
+  settle_allocator();
   if (argc > 1 && std::string_view(argv[1]) == "--role") return run_role(argc, argv);
   CliOutcome outcome = run_cli(argc, argv, {variable("XDG_RUNTIME_DIR")});
   if (!outcome.supervise) return outcome.exit_code;

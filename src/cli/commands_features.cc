@@ -46,6 +46,14 @@ Feature wsgi() {
 #endif
 }
 
+Feature mimalloc() {
+#ifdef PENSTOCK_MIMALLOC
+  return {"mimalloc", true, "the allocator of every role"};
+#else
+  return {"mimalloc", false, "not in this build: without the library, or -Dmimalloc=disabled; the C library's is used"};
+#endif
+}
+
 std::vector<Feature> features() {
   return {
       {"static sites", true, "files, listings, redirects, response cache"},
@@ -55,6 +63,7 @@ std::vector<Feature> features() {
       probe_landlock(),
       {"dpdk", false, "not in this build"},
       wsgi(),
+      mimalloc(),
       {"pools", true, "workers behind rings of shared memory, each pool in a sandbox of its own"},
       {"tls", false, "not in this release"},
   };

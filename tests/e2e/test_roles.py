@@ -1,4 +1,5 @@
 """Issue §3, SB7: who runs as whom, behind which barriers, read from /proc and not from what the server says of itself."""
+import json
 import os
 import pwd
 from pathlib import Path
@@ -87,3 +88,11 @@ def test_no_child_is_left_when_the_supervisor_dies(make):
     server.process.wait()
     wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() and "penstock" in command_line(pid) for pid in pids if Path(f"/proc/{pid}").exists()),
                what="the roles end with their supervisor")
+
+
+def test_the_allocator_that_features_names_is_in_every_role(make):
+    server = make()
+    listed = json.loads(server.cli("features", "--json").stdout)["features"]
+    named = next(feature["available"] for feature in listed if feature["name"] == "mimalloc")
+    for pid in family(server.process.pid):
+        assert ("/libmimalloc" in Path(f"/proc/{pid}/maps").read_text()) == named, command_line(pid)
