@@ -27,8 +27,8 @@ std::string variable(const char* name) {
   return value != nullptr ? value : "";
 }
 
-// Where memory lies is the kernel's choice, by first touch: mimalloc is not to ask for NUMA nodes, which takes calls that
-// no sandboxed role may make.
+// Where memory lies is the kernel's choice, by first touch: mimalloc is not to ask for NUMA nodes, which takes calls
+// that no sandboxed role may make.
 void settle_allocator() {
 #ifdef PENSTOCK_MIMALLOC
   mi_option_set(mi_option_use_numa_nodes, 1);
