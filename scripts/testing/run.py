@@ -72,7 +72,7 @@ def steps(quick):
         Step("release", "g++ release build", lambda: builds.build(builds.RELEASE, builds.RELEASE_TARGETS), quick=True),
         Step("quick-build", "g++ release build of the quick tests",
              lambda: builds.build(builds.RELEASE, builds.QUICK_TESTS.values()), quick=True, needs=("release",)),
-        Step("quick-tests", "simulator and ground floor, release",
+        Step("quick-tests", "simulators and ground floor, release",
              lambda: builds.run_tests(builds.RELEASE, names=builds.QUICK_TESTS), quick=True, needs=("quick-build",)),
         Step("processes", "real processes in their sandboxes", builds.run_processes, needs=("release",)),
         Step("coherence", "30 s of a hostile writer", builds.run_coherence, needs=("release",)),
