@@ -390,7 +390,7 @@ def test_output_of_workers_reaches_the_operator_and_is_bounded(make):
 @needs_root
 @pytest.mark.alone
 def test_limits_hold_the_pool_down(make):
-    server = make(config("cpu_limit=10;memory_max=64m;request_timeout=0") + "server.drain_timeout = 1s\n")
+    server = make(config("cpu_limit=10;memory_max=64m;request_timeout=0;ping_interval=0") + "server.drain_timeout = 1s\n")
     pid = pid_of(server)
     if "cgroup v" not in show(server).get("cgroup", ""):
         pytest.skip("no control groups here: " + show(server).get("cgroup", ""))

@@ -34,7 +34,7 @@ def test_a_failed_warm_up_is_a_failed_start_and_says_why(make):
 
 def test_the_start_limit_holds_for_it_and_a_change_of_configuration_does_not_wait(make):
     server = make(config("warmup=http://a.example/app/hold;start_timeout=3s;rapid_fail.crashes=1;rapid_fail.probe=0;workers_min=1"))
-    wait_until(lambda: workers(server, "starting"), what="it is warming up")
+    wait_until(lambda: any("warm_up" in w for w in workers(server, "starting")), what="it is warming up")
     assert workers(server, "starting")[0]["warm_up"] == "GET http://a.example/app/hold"
     began = time.monotonic()
     server.cli("sysctl", "-w", "pool.life.queue_max=7")
