@@ -15,30 +15,13 @@ from pathlib import Path
 
 import pytest
 from conftest import needs
+from demo import apps, needs_flask, needs_gitweb, needs_php, needs_pools  # noqa: F401
 from http_client import wait_until
-from instance import BINARY, TREE, Instance
+from instance import TREE
 
-FEATURES = {f["name"]: f for f in json.loads(subprocess.run([BINARY, "features", "--json"], capture_output=True, text=True).stdout)["features"]}
-pytestmark = pytest.mark.skipif(not FEATURES["pools"]["available"], reason="this build does not run pools")
-HAS_FLASK = subprocess.run(["/usr/bin/python3", "-c", "import flask"], capture_output=True).returncode == 0
-needs_flask = pytest.mark.skipif(not (HAS_FLASK and FEATURES["wsgi"]["available"]), reason="python3-flask is not installed, or wsgi is not in this build")
-needs_php = pytest.mark.skipif(not Path("/usr/bin/php-cgi").exists(), reason="php-cgi is not installed")
+pytestmark = needs_pools
 needs_git_http = pytest.mark.skipif(not Path("/usr/lib/git-core/git-http-backend").exists(), reason="git is not installed")
-needs_gitweb = pytest.mark.skipif(not Path("/usr/share/gitweb/gitweb.cgi").exists(), reason="gitweb is not installed")
 PHP_FPM = next(iter(sorted(Path("/usr/sbin").glob("php-fpm*"))), None)
-
-
-@pytest.fixture(scope="module")
-def apps():
-    """The demo's own configuration, as scripts/serve --apps runs it."""
-    instance = Instance()
-    instance.state = instance.dir / "state"
-    prepared = subprocess.run([TREE / "scripts/apps/prepare", instance.state], capture_output=True, text=True)
-    assert prepared.returncode == 0, prepared.stderr
-    instance.write_config(prepared.stdout)
-    instance.start()
-    yield instance
-    instance.remove()
 
 
 class Browser:
