@@ -62,6 +62,19 @@ def command_line(pid):
         return ""
 
 
+def processes_of(session, word):
+    """Living processes of a session, and those with the word in their command line."""
+    found = []
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            state, _, _, its_session = stat_fields(pid)[:4]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if state != "Z" and (int(its_session) == session or word in command_line(pid)):
+            found.append(pid)
+    return found
+
+
 class Instance:
     """`penstock run` with a config text; {PORT}, {DIR}, {WWW} and {LOGS} in it are filled in."""
 
