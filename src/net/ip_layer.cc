@@ -260,10 +260,14 @@ void IpLayer::flush() {
 }
 
 size_t IpLayer::collect_done(std::span<uint32_t> pieces) {
-  const size_t count = device_.tx_done(pieces);
   size_t free = 0;
-  for (size_t i = 0; i < count; ++i) {
-    if (--pieces_[pieces[i]].device_holds == 0) pieces[free++] = pieces[i];
+  // A large piece is in more frames than one call names: on until one is free, or the device has no more to say.
+  while (free == 0) {
+    const size_t count = device_.tx_done(pieces);
+    if (count == 0) break;
+    for (size_t i = 0; i < count; ++i) {
+      if (--pieces_[pieces[i]].device_holds == 0) pieces[free++] = pieces[i];
+    }
   }
   return free;
 }

@@ -52,7 +52,7 @@ class IpLayer {
   // To the device. Nothing that the batch refers to may change or go before.
   void flush();
   // The device has done with some pieces: their device_holds go down; fills `pieces` with those that are at zero.
-  // Returns how many.
+  // Returns how many; 0: the device has no more to say.
   [[nodiscard]] size_t collect_done(std::span<uint32_t> pieces);
 
   // Asks for neighbours' addresses that are due.

@@ -142,6 +142,24 @@ TEST(TcpSend, memory_is_not_free_while_the_device_reads_it) {
   EXPECT_EQ(bench.told(), "sent");
 }
 
+TEST(TcpSend, memory_of_many_frames_is_free_in_the_turn_in_which_the_device_has_done_with_all) {
+  TcpBench bench;
+  bench.device.keeps_holds = true;
+  bench.establish();
+  bench.send(std::string(200'000, 'x'));
+  for (uint32_t at = bench.ack; at != bench.ack + 200'000;) {
+    for (const SentSegment& segment : bench.out()) {
+      at = std::max(at, segment.header.seq + static_cast<uint32_t>(segment.data.size()));
+    }
+    bench.in(TCP_ACK, bench.seq, at);
+  }
+  EXPECT_EQ(bench.told(), "");
+  ASSERT_EQ(bench.device.held.size(), 200U);
+  bench.device.keeps_holds = false;
+  bench.turn();
+  EXPECT_EQ(bench.told(), "sent");
+}
+
 TEST(TcpSend, sc13_known_sums_spare_every_byte) {
   TcpBench bench;
   bench.establish();
