@@ -32,9 +32,10 @@ std::string lower(std::string_view text) {
 // Request fields that applications are known to answer to (host, path or method in other words), so that one client
 // could choose what all others see. What varies by them is another matter.
 constexpr std::string_view UNKEYED_INPUTS[] = {
-    "x-forwarded-host", "x-forwarded-server", "x-forwarded-scheme", "x-forwarded-port", "x-forwarded-prefix",
-    "x-host",           "x-original-url",     "x-rewrite-url",      "x-original-host",  "x-http-method-override",
-    "x-http-method",    "x-method-override",  "forwarded",          "x-forwarded-path", "x-http-host-override",
+    "x-forwarded-host", "x-forwarded-server", "x-forwarded-scheme", "x-forwarded-port",     "x-forwarded-prefix",
+    "x-host",           "x-original-url",     "x-rewrite-url",      "x-original-host",      "x-http-method-override",
+    "x-http-method",    "x-method-override",  "forwarded",          "x-forwarded-path",     "x-http-host-override",
+    "x-forwarded-ssl",  "x-url-scheme",       "front-end-https",    "x-forwarded-protocol",
 };
 
 // What Vary may name without the route's leave: of few values, or normalised.
@@ -49,6 +50,7 @@ struct Directives {
   bool forbids = false;
   bool is_public = false;
   bool must_revalidate = false;
+  bool strict = false;  // must-revalidate, or proxy-revalidate: never once its lifetime is over
   std::optional<uint64_t> max_age;
   std::optional<uint64_t> s_maxage;
   std::optional<uint64_t> stale_while_revalidate;
@@ -69,7 +71,8 @@ void read_directives(std::string_view value, Directives& out) {
     const std::string_view argument = equals == std::string_view::npos ? "" : element.substr(equals + 1);
     if (is_any_of(name, {"no-store", "no-cache", "private"})) out.forbids = true;
     if (iequals(name, "public")) out.is_public = true;
-    if (is_any_of(name, {"must-revalidate", "proxy-revalidate"})) out.must_revalidate = true;
+    if (iequals(name, "must-revalidate")) out.must_revalidate = true;
+    if (is_any_of(name, {"must-revalidate", "proxy-revalidate"})) out.strict = true;
     if (iequals(name, "max-age")) take_seconds(argument, out.max_age);
     if (iequals(name, "s-maxage")) take_seconds(argument, out.s_maxage);
     if (iequals(name, "stale-while-revalidate")) take_seconds(argument, out.stale_while_revalidate);
@@ -188,6 +191,22 @@ bool is_for_all(const RequestHead& head, const Fields& from, bool by_worker, Ans
   return true;
 }
 
+// False: what the client said beside URL and Vary may be in the answer. The scheme, which a proxy in front of us tells
+// of each request, becomes part of the key: else who tells another one could lead all others in a circle.
+bool take_inputs(const RequestHead& head, AnswerPolicy& out) {
+  for (const HeaderField& field : head.fields()) {
+    const std::string name = lower(field.name);
+    if (contains(out.vary, name)) continue;
+    if (name == "x-forwarded-proto") {
+      if (!is_any_of(trim_ows(field.value), {"http", "https"}) || out.vary.size() >= PENSTOCK_POLICY_VARY_MAX)
+        return false;
+      out.vary.insert(std::ranges::lower_bound(out.vary, name), name);
+    }
+    if (std::ranges::find(UNKEYED_INPUTS, name) != std::end(UNKEYED_INPUTS)) return false;
+  }
+  return true;
+}
+
 void take_graces(const Fields& from, const AnswerSays& says, const PolicyDefaults& defaults, AnswerPolicy& out) {
   if (says.policy != nullptr) {
     out.stale_while_revalidate = std::min(milliseconds(says.policy->revalidate_ms), LIFETIME_MAX);
@@ -195,7 +214,7 @@ void take_graces(const Fields& from, const AnswerSays& says, const PolicyDefault
     return;
   }
   const Directives& cache_control = from.cache_control;
-  if (cache_control.must_revalidate && says.ttl_ms == 0) return;           // RFC 9111 section 4.2.4
+  if (cache_control.strict && says.ttl_ms == 0) return;                    // RFC 9111 section 4.2.4
   const bool defaults_apply = !cache_control.s_maxage || says.ttl_ms > 0;  // s-maxage: section 5.2.2.10
   const auto grace = [&](const std::optional<uint64_t>& said, Duration by_route) {
     if (said) return duration_of(*said);
@@ -267,11 +286,7 @@ AnswerPolicy answer_policy(const RequestHead& head, const AnswerSays& says, cons
     out.lifetime = *lifetime - out.age;
   }
   if (!take_vary(from, says, defaults, out) || !is_for_all(head, from, by_worker, out)) return out;
-  for (const HeaderField& field : head.fields()) {
-    const std::string name = lower(field.name);
-    const bool unkeyed = std::ranges::find(UNKEYED_INPUTS, name) != std::end(UNKEYED_INPUTS);
-    if (unkeyed && !contains(out.vary, name)) return refuse(Verdict::UNKEYED_INPUT);
-  }
+  if (!take_inputs(head, out)) return refuse(Verdict::UNKEYED_INPUT);
   if (!take_tags(from, says, out)) return refuse(Verdict::TAG_LIMIT);
   take_graces(from, says, defaults, out);
   out.keep = true;

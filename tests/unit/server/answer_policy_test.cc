@@ -100,12 +100,25 @@ TEST(AnswerPolicy, keeps_nothing_that_was_made_for_one_client) {
   EXPECT_EQ(by_cache_control("max-age=60", credentials), "authorization");
   EXPECT_EQ(by_cache_control("public, max-age=60", credentials), "60");
   EXPECT_EQ(by_cache_control("must-revalidate, max-age=60", credentials), "60");
+  EXPECT_EQ(by_cache_control("proxy-revalidate, max-age=60", credentials), "authorization")
+      << "says nothing of sharing";
   EXPECT_EQ(by_cache_control("s-maxage=7", credentials), "7");
   EXPECT_EQ(told(policy_of(Asked(), {{"Cache-Control", "public, max-age=60"}, {"Set-Cookie", "a=1"}})), "set-cookie");
   for (const char* field :
        {"X-Forwarded-Host: evil", "Forwarded: host=evil", "X-Original-URL: /b", "x-rewrite-url: /b"}) {
     EXPECT_EQ(by_cache_control("max-age=60", Asked(std::string(field) + "\r\n")), "unkeyed-input") << field;
   }
+}
+
+TEST(AnswerPolicy, tells_schemes_apart_that_the_client_names) {
+  const Fields fields = {{"Cache-Control", "max-age=60"}, {"Vary", "Origin"}};
+  const auto vary_of = [&](const char* scheme) {
+    return policy_of(Asked("X-Forwarded-Proto: " + std::string(scheme) + "\r\n"), fields).vary;
+  };
+  EXPECT_EQ(vary_of("https"), (std::vector<std::string>{"origin", "x-forwarded-proto"}));
+  EXPECT_EQ(vary_of("http"), vary_of("https"));
+  EXPECT_EQ(policy_of(Asked(), fields).vary, (std::vector<std::string>{"origin"}));
+  EXPECT_EQ(told(policy_of(Asked("X-Forwarded-Proto: evil\r\n"), fields)), "unkeyed-input") << "of any value";
 }
 
 TEST(AnswerPolicy, keeps_only_whole_answers_to_simple_requests) {
