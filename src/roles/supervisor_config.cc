@@ -17,6 +17,7 @@ constexpr Duration SERVER_START_TIMEOUT = seconds(65);   // longer than a start 
 constexpr Duration LOGD_TIMEOUT = seconds(5);
 constexpr Duration LOGD_FLUSH = seconds(10);
 constexpr Duration WRITING_CHECK = milliseconds(50);
+constexpr Duration WRITING_LONG = seconds(2);  // then it is told
 constexpr size_t CHANGES_SHOWN = 5;
 
 std::string change_text(const std::vector<TreeChange>& changes) {
@@ -51,9 +52,17 @@ void Supervisor::reload_file(const std::string& who) {
 
 void Supervisor::reload_watched() {
   UniqueFd hold;
-  const bool still = watch_->hold_still(hold);
-  reload_at_ = still ? MonoTime::never() : now_ + WRITING_CHECK;
-  if (still) reload_file("file " + options_.config_file);
+  if (watch_->hold_still(hold)) {
+    reload_at_ = writing_since_ = MonoTime::never();
+    return reload_file("file " + options_.config_file);
+  }
+  reload_at_ = now_ + WRITING_CHECK;
+  if (writing_since_ == MonoTime::never()) writing_since_ = now_;
+  const std::string problem = "somebody has it open for writing; it is loaded once he closes it";
+  if (now_ - writing_since_ < WRITING_LONG || config_problem_ == problem) return;
+  config_problem_ = problem;
+  log_.warn("configuration not loaded: " + problem);
+  tell_status();
 }
 
 void Supervisor::ask_change(ChangeRequest request) {

@@ -222,7 +222,8 @@ class Supervisor {
   ConfigHistory history_;
   std::optional<ConfigWatch> watch_;
   MonoTime reload_at_ = MonoTime::never();  // the file has changed and was being written: look again
-  std::string config_problem_;              // why the file as it is now is not in force; "" when it is
+  MonoTime writing_since_ = MonoTime::never();
+  std::string config_problem_;  // why the file as it is now is not in force; "" when it is
   WallTime config_loaded_;
 
   std::vector<std::unique_ptr<RoleProcess>> roles_;

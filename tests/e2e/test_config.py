@@ -183,6 +183,17 @@ def test_a_file_that_is_being_written_is_not_read_before_it_is_whole(make):
     assert reachable(server.port, "/")
 
 
+def test_a_file_that_stays_open_for_writing_is_told_and_applied_when_closed(make):
+    server = make()
+    with open(server.file, "a"):
+        with open(server.file, "a") as other:
+            other.write("cache.admit_hits = 7\n")
+        wait_until(lambda: "open for writing" in server.status()["config"]["problem"], what="it says what it waits for")
+        assert server.cli("sysctl", "cache.admit_hits").stdout == "cache.admit_hits = 2\n"
+    wait_until(lambda: server.cli("sysctl", "cache.admit_hits").stdout == "cache.admit_hits = 7\n", what="it is in effect")
+    assert server.status()["config"]["problem"] == ""
+
+
 def test_an_invalid_file_changes_nothing_and_says_why(make):
     server = make(files={"a.txt": "a"})
     generation = server.generation()
