@@ -213,8 +213,12 @@ void FcgiConnection::show_held() {
 }
 
 void FcgiConnection::resume() {
-  if (lost_ || (feeding_ != nullptr && feeding_->answer.is_full())) return;
-  feeding_ = nullptr;
+  if (lost_) return;
+  // More than one may be full: what was held of one is shown when something comes for another.
+  const auto full = std::ranges::find_if(
+      requests_, [](const auto& entry) { return entry.second != nullptr && entry.second->answer.is_full(); });
+  feeding_ = full != requests_.end() ? full->second : nullptr;
+  if (feeding_ != nullptr) return;
   send_soon();  // which watches again
   process();
 }
