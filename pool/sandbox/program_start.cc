@@ -85,7 +85,8 @@ Result<ProgramFile> look_at(int root, const std::string& path, std::string& scri
   struct stat info {};
   if (::fstat(fd->get(), &info) != 0) return fail("stat a program", errno);
   if (!S_ISREG(info.st_mode)) return fail("not a file", EACCES);
-  script = script_interpreter(first_bytes(fd->get()));
+  // Without a bit that says so it is no program; and of some such files what is read is gone (/proc/kmsg).
+  script = (info.st_mode & 0111) != 0 ? script_interpreter(first_bytes(fd->get())) : std::string_view{};
   ProgramFile file;
   file.path = link_target("/proc/self/fd/" + std::to_string(fd->get()));
   if (file.path.empty()) file.path = path;
