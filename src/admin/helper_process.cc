@@ -57,9 +57,15 @@ std::optional<RoleExit> HelperProcess::reap() {
   return exit_;
 }
 
+void HelperProcess::kill() {
+  if (exit_) return;
+  ::kill(-pid_, SIGKILL);  // not reaped yet, so the number is still its group
+  ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);  // which it may have left
+}
+
 RoleExit HelperProcess::kill_and_wait() {
   if (exit_) return *exit_;
-  ::kill(-pid_, SIGKILL);  // not reaped yet, so the number is still its group
+  kill();
   exit_ = wait_for_exit(pidfd_.get(), true);
   return exit_.value_or(RoleExit{});
 }

@@ -28,7 +28,8 @@ class HelperProcess {
   ~HelperProcess() = default;  // neither kills nor waits
 
   [[nodiscard]] std::optional<RoleExit> reap();  // once it has ended; never blocks
-  RoleExit kill_and_wait();                      // its group
+  void kill();                                   // it and its group; its end is still to be reaped
+  RoleExit kill_and_wait();                      // blocks for as long as the kernel takes
   [[nodiscard]] pid_t pid() const { return pid_; }
   [[nodiscard]] int pidfd() const { return pidfd_.get(); }  // readable once it has ended
 

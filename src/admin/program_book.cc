@@ -80,6 +80,11 @@ ProgramRecord* ProgramBook::find(uint64_t number) {
   return it == running_.end() ? nullptr : &it->second;
 }
 
+uint64_t ProgramBook::of_process(pid_t pid) const {
+  const auto it = by_process_.find(pid);
+  return it == by_process_.end() ? 0 : it->second;
+}
+
 std::string ProgramBook::pool_of(uint64_t worker) const {
   if (worker == 0) return {};
   const auto it = std::ranges::find_if(running_, [&](const auto& one) { return one.second.worker == worker; });

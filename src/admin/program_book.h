@@ -52,6 +52,7 @@ class ProgramBook {
   [[nodiscard]] const std::map<uint64_t, ProgramRecord>& running() const { return running_; }
   [[nodiscard]] const std::deque<ProgramRecord>& ended() const { return ended_; }  // oldest first
   [[nodiscard]] ProgramRecord* find(uint64_t number);
+  [[nodiscard]] uint64_t of_process(pid_t pid) const;        // the number of the one that it runs; 0: none
   [[nodiscard]] std::string pool_of(uint64_t worker) const;  // that runs anything; "" where none does
   [[nodiscard]] uint64_t started_total() const { return next_ - 1; }
   [[nodiscard]] uint64_t ended_total() const { return ended_total_; }

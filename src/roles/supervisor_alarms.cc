@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t REQUESTS_LOGGED = 16;       // of one alarm
 constexpr size_t WORD_BYTES_MAX = 4096;      // of an argument or variable
-constexpr Duration LOOK_EVERY = seconds(1);  // at ages
+constexpr Duration LOOK_EVERY = seconds(1);  // at ages, and at what was killed
 
 std::string request_text(const InFlightRequest& request, MonoTime now) {
   return "client " + address_text(request.client) + " for " + duration_text(now - request.begin) + " " +
@@ -190,49 +190,59 @@ void Alarms::settle(AlarmQueue::Delivery delivery, const std::string& how, bool 
   if (alarm != nullptr) alarm->delivery = text;
 }
 
+bool Alarms::end_command(size_t index, MonoTime now) {
+  Running& command = running_[index];
+  const auto end = command.process.reap();
+  if (!end) return false;
+  world_.loop.unwatch(command.process.pidfd());
+  Running ended = std::move(command);
+  running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(index));
+  const std::string how =
+      ended.killed ? "had not ended in " + duration_text(timeout_) + " and was killed" : end->text();
+  settle(std::move(ended.delivery), how, end->clean && !ended.killed, world_.clock.now() - ended.started, now);
+  return true;
+}
+
 void Alarms::command_event(uint32_t pid, MonoTime now) {
   const auto it = std::ranges::find_if(
       running_, [&](const Running& one) { return static_cast<uint32_t>(one.process.pid()) == pid; });
-  if (it == running_.end()) return;
-  const auto end = it->process.reap();
-  if (!end) return;
-  world_.loop.unwatch(it->process.pidfd());
-  Running ended = std::move(*it);
-  running_.erase(it);
-  settle(std::move(ended.delivery), end->text(), end->clean, world_.clock.now() - ended.started, now);
+  if (it == running_.end() || !end_command(static_cast<size_t>(it - running_.begin()), now)) return;
   run_due(now);
 }
 
+// Not waited for: what hangs in the kernel would keep us from all else. Looked at again, as it may not be watched.
 void Alarms::end_slow(MonoTime now) {
   for (size_t i = 0; i < running_.size();) {
-    if (running_[i].deadline > now) {
-      ++i;
-      continue;
+    Running& command = running_[i];
+    if (command.deadline <= now) {
+      command.process.kill();
+      command.killed = true;
+      command.deadline = now + LOOK_EVERY;
+      if (end_command(i, now)) continue;
     }
-    running_[i].process.kill_and_wait();
-    world_.loop.unwatch(running_[i].process.pidfd());
-    Running ended = std::move(running_[i]);
-    running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
-    settle(std::move(ended.delivery), "had not ended in " + duration_text(timeout_) + " and was killed", false,
-           Duration{}, now);
+    ++i;
   }
 }
 
 // --- programs -------------------------------------------------------------------------------------
 
-uint64_t Alarms::program_started(ProgramRecord record, bool follow, MonoTime now) {
+uint64_t Alarms::program_started(ProgramRecord record, UniqueFd process, MonoTime now) {
   record.started = world_.clock.wall();
   record.started_at = now;
+  // One descriptor for a process, however often it executes another program.
+  if (const auto before = followed_.find(programs_.of_process(record.pid)); before != followed_.end()) {
+    world_.loop.unwatch(before->second.get());
+    followed_.erase(before);
+  }
   const ProgramRecord* booked = programs_.start(std::move(record));
   if (booked == nullptr) return 0;
   const uint64_t number = booked->number;
-  if (!follow) return number;
-  UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, booked->pid, 0)));
-  if (!fd.valid() || !world_.loop.watch(fd.get(), world_.program_token | static_cast<uint32_t>(number))) {
+  if (!process.valid()) return number;
+  if (!world_.loop.watch(process.get(), world_.program_token | static_cast<uint32_t>(number))) {
     programs_.end(number, "not followed: it could not be watched", world_.clock.wall(), now);
     return 0;
   }
-  followed_.emplace(number, std::move(fd));
+  followed_.emplace(number, std::move(process));
   return number;
 }
 
@@ -245,7 +255,6 @@ void Alarms::program_event(uint32_t program, MonoTime now) {
       std::ranges::find_if(followed_, [&](const auto& one) { return static_cast<uint32_t>(one.first) == program; });
   if (it == followed_.end()) return;
   const uint64_t number = it->first;
-  // Over already where its process executes another program by now, whose record has its own descriptor.
   if (const ProgramRecord* record = programs_.find(number)) {
     const auto end = foreign_exit(it->second.get(), record->pid);
     program_ended(number, end ? end->text() : "ended; the kernel does not tell how", now);

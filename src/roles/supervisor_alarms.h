@@ -56,9 +56,9 @@ class Alarms {
   // for alarm.exec. `alarm`: kind, pool, worker, pid, uid, what, detail and action. Its number; 0: it was only counted.
   uint64_t raise(Alarm alarm, MonoTime now);
 
-  // A program begins: pool, worker, pid, parent, uid, path and asked. `follow`: its end is seen here; otherwise
-  // program_ended() tells it. Its number; 0: not followed.
-  uint64_t program_started(ProgramRecord record, bool follow, MonoTime now);
+  // A program begins: pool, worker, pid, parent, uid, path and asked. `process`: by whose pidfd its end is seen here;
+  // invalid: program_ended() tells it. Its number; 0: not followed.
+  uint64_t program_started(ProgramRecord record, UniqueFd process, MonoTime now);
   void program_ended(uint64_t number, const std::string& how, MonoTime now);
   // To every program that the worker has started and that still runs.
   void signal_programs(uint64_t worker, int number);
@@ -87,6 +87,7 @@ class Alarms {
     HelperProcess process;
     AlarmQueue::Delivery delivery;
     MonoTime started, deadline;
+    bool killed = false;
   };
   struct Test {
     std::string pool, path;
@@ -106,6 +107,7 @@ class Alarms {
   void start_command(AlarmQueue::Delivery delivery, MonoTime now);
   void settle(AlarmQueue::Delivery delivery, const std::string& how, bool succeeded, Duration took, MonoTime now);
   void end_slow(MonoTime now);
+  bool end_command(size_t index, MonoTime now);  // false: it runs on
   void look_at_ages(MonoTime now);
   void note_told(uint64_t alarm, MonoTime now);
   void end_test(Test& test, const std::string& problem);

@@ -23,10 +23,16 @@ constexpr int CALLS_AT_ONCE = 64;
 constexpr uint32_t DENIED_IN_ROUND = 32;
 constexpr Duration ROUND = milliseconds(100);
 
-// A program of a worker, not the worker itself. Its thread waits in the call, so the number is still its.
-void signal_process(pid_t pid, int number) {
-  const UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (fd.valid()) ::syscall(SYS_pidfd_send_signal, fd.get(), number, nullptr, 0);
+// The process that waits in the call. Invalid: it has gone, for it may be killed at any time by another of its worker,
+// and its number be another's.
+UniqueFd process_in(const SyscallListener& listener, const WaitingCall& call, pid_t pid) {
+  UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (fd.valid() && !listener.waits(call)) fd.reset();
+  return fd;
+}
+
+void signal_process(const UniqueFd& process, int number) {
+  if (process.valid()) ::syscall(SYS_pidfd_send_signal, process.get(), number, nullptr, 0);
 }
 
 Alarm alarm_of(const WorkerAttempt& attempt, const std::string& pool, uint64_t worker, std::string action) {
@@ -92,7 +98,7 @@ bool Pools::take_call(uint64_t number, Process& process, const WaitingCall& call
   if (!attempt) return true;
   switch (attempt->verdict) {
     case Verdict::PROGRAM:
-      book_program(number, process, *attempt, now);
+      book_program(number, process, call, *attempt, now);
       process.listener.go_on(call);
       return true;
     case Verdict::NO_PROGRAM:
@@ -106,7 +112,11 @@ bool Pools::take_call(uint64_t number, Process& process, const WaitingCall& call
   return true;
 }
 
-void Pools::book_program(uint64_t number, const Process& process, const WorkerAttempt& attempt, MonoTime now) {
+void Pools::book_program(uint64_t number, const Process& process, const WaitingCall& call, const WorkerAttempt& attempt,
+                         MonoTime now) {
+  UniqueFd program = process_in(process.listener, call, attempt.origin.process);
+  const bool followed = program.valid();
+  if (!followed && !process.listener.waits(call)) return;
   ProgramRecord record;
   record.pool = process.pool->name;
   record.worker = number;
@@ -117,7 +127,8 @@ void Pools::book_program(uint64_t number, const Process& process, const WorkerAt
   record.asked = attempt.detail;
   record.inside = requests_inside(number);
   record.own_first = put_first(record.inside, attempt.hint);
-  world_.alarms.program_started(std::move(record), true, now);
+  const uint64_t booked = world_.alarms.program_started(std::move(record), std::move(program), now);
+  if (!followed) world_.alarms.program_ended(booked, "not followed: it could not be watched", now);
 }
 
 // The alarm comes after the answer where that ends something: what is inside is read before it is let go of.
@@ -125,6 +136,7 @@ void Pools::answer_denied(uint64_t number, Process& process, const WaitingCall& 
                           MonoTime now) {
   Pool& pool = *process.pool;
   const bool program = attempt.kind == AlarmKind::PROGRAM;
+  const UniqueFd caller = process_in(process.listener, call, attempt.origin.process);
   const bool by_worker = attempt.origin.process == process.worker.process.pid();
   const std::string tried = program ? "tried to start " + attempt.what : "tried " + attempt.what;
   const auto told = [&](std::string action) {
@@ -141,7 +153,7 @@ void Pools::answer_denied(uint64_t number, Process& process, const WaitingCall& 
     return told("refused");
   }
   if (policy == IntrusionSetting::CONTAIN && !by_worker) {
-    signal_process(attempt.origin.process, SIGKILL);
+    signal_process(caller, SIGKILL);
     return told("the program was killed");
   }
   if (policy == IntrusionSetting::CONTAIN) policy = IntrusionSetting::KILL;
@@ -154,9 +166,9 @@ void Pools::answer_denied(uint64_t number, Process& process, const WaitingCall& 
   process.report = DeathOrder::INTRUSION;
   if (freeze) {  // each stops before it sees an answer
     world_.alarms.signal_programs(number, SIGSTOP);
-    signal_process(attempt.origin.process, SIGSTOP);
+    signal_process(caller, SIGSTOP);
   } else {
-    if (!by_worker) signal_process(attempt.origin.process, SIGKILL);
+    if (!by_worker) signal_process(caller, SIGKILL);
     world_.alarms.signal_programs(number, SIGKILL);
   }
   const bool known = pool.keeper.intruded(number, escape_line(tried, 500), freeze, now);

@@ -138,6 +138,7 @@ class Pools {
     HelperProcess process;
     MonoTime deadline;
     std::string what;
+    bool killed = false;
   };
 
   [[nodiscard]] PoolRules rules_of(const PoolSettings& settings, const Result<WorkerLaunch>& launch) const;
@@ -158,7 +159,8 @@ class Pools {
   void take_calls(uint64_t number, Process& process, MonoTime now);
   bool take_call(uint64_t number, Process& process, const WaitingCall& call, MonoTime now);
   void book_unseen(uint64_t number, const Process& process, MonoTime now);
-  void book_program(uint64_t number, const Process& process, const WorkerAttempt& attempt, MonoTime now);
+  void book_program(uint64_t number, const Process& process, const WaitingCall& call, const WorkerAttempt& attempt,
+                    MonoTime now);
   void answer_denied(uint64_t number, Process& process, const WaitingCall& call, const WorkerAttempt& attempt,
                      MonoTime now);
 

@@ -18,6 +18,7 @@ using Kind = PoolOrder::Kind;
 
 constexpr size_t REQUESTS_LISTED = 64;            // of one worker, to the operator
 constexpr Duration ACTION_TIMEOUT = seconds(60);  // of orphan.action
+constexpr Duration KILLED_LOOK = seconds(1);
 constexpr size_t ACTIONS_MAX = 64;
 constexpr int OVERRUN_EXIT = 70;  // PENSTOCK_EXIT_OVERRUN of pool/sdk/penstock_worker.h
 
@@ -118,7 +119,7 @@ void Pools::start_worker(Pool& pool, uint64_t number, MonoTime now) {
   record.parent = ::getpid();
   record.uid = identity ? identity->uid : ::geteuid();
   record.path = record.asked = pool.launch->command.front();
-  process.program = world_.alarms.program_started(std::move(record), false, now);
+  process.program = world_.alarms.program_started(std::move(record), UniqueFd(), now);
   pool.keeper.spawned(number, now);
 }
 
@@ -211,8 +212,15 @@ void Pools::end_slow_actions(MonoTime now) {
       ++i;
       continue;
     }
-    world_.log.error(action.what + " had not ended in " + duration_text(ACTION_TIMEOUT) + " and is killed");
-    action.process.kill_and_wait();
+    if (!std::exchange(action.killed, true)) {
+      world_.log.error(action.what + " had not ended in " + duration_text(ACTION_TIMEOUT) + " and is killed");
+    }
+    action.process.kill();  // not waited for: it may hang in the kernel
+    action.deadline = now + KILLED_LOOK;
+    if (!action.process.reap()) {
+      ++i;
+      continue;
+    }
     world_.loop.unwatch(action.process.pidfd());
     actions_.erase(actions_.begin() + static_cast<std::ptrdiff_t>(i));
   }

@@ -39,6 +39,9 @@ try:
         os.execvpe("no-such-program", ["x"], {"PATH": "/nowhere:/usr/bin:/bin"})
     if what == "child":
         answer = str(os.waitstatus_to_exitcode(os.spawnv(os.P_NOWAIT, sys.executable, ["python3", "-c", "raise SystemExit(7)"]) and os.wait()[1]))
+    if what == "again":
+        code = "import os, sys, time; n = int(sys.argv[1]); n and os.execv(sys.executable, sys.orig_argv[:3] + [str(n - 1)]); time.sleep(30)"
+        os.execv(sys.executable, ["python3", "-c", code, "12"])
     if what == "sleep":
         import time
         time.sleep(30)
@@ -231,6 +234,22 @@ def test_programs_are_booked_from_start_to_end_with_the_right_user(start):
     runtime = [p for p in programs(server) if p["running"]]
     assert [Path(p["path"]).name for p in runtime] == ["penstock-cgi"]
     assert listed(server) == []
+
+
+def test_a_program_that_executes_again_and_again_costs_one_descriptor(start):
+    server = start()
+
+    def process_descriptors():
+        places = Path(f"/proc/{server.process.pid}/fd").iterdir()
+        return [place for place in places if os.readlink(place) in ("anon_inode:[pidfd]", "pidfd")]
+    assert status_of(server, FINE_OF["scripts"]) == 200
+    wait_until(lambda: len([p for p in programs(server) if p["running"]]) == 1, what="the first script has its end")
+    before = len(process_descriptors())
+    with Connection(server.port, timeout=20) as connection:
+        connection.send("GET /scripts/x.py?again HTTP/1.1\r\nHost: h\r\n\r\n")
+        wait_until(lambda: [p["end"] for p in programs(server) if not p["running"]].count("executed another program") == 13,
+                   what="all of its programs are booked")
+        assert len(process_descriptors()) == before + 1
 
 
 def test_among_many_requests_a_program_is_booked_for_its_own(start):
