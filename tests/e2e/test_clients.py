@@ -70,7 +70,7 @@ def test_wget_mirrors(server, tmp_path):
 def test_wrk_sees_no_error(server, path):
     text = run("wrk", "-t1", "-c64", "-d1s" if QUICK else "-d2s", url(server, path), text=True)
     assert "Socket errors" not in text, text
-    assert int(re.search(r"(\d+) requests in", text)[1]) > 20
+    assert int(re.search(r"(\d+) requests in", text)[1]) > 0
     assert ("Non-2xx" in text) == (path == "none")
 
 
