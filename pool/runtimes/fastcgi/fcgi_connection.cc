@@ -16,7 +16,8 @@ namespace {
 
 constexpr size_t OUT_MAX = 64 * 1'024;  // of bodies that the application has not taken; then they are held back
 constexpr size_t READ_BYTES = 32 * 1'024;
-constexpr int READS_MAX = 4;  // in a turn; others have work, too
+constexpr uint16_t IDS = 4'096;  // four times what a worker is ever asked at a time
+constexpr int READS_MAX = 4;     // in a turn; others have work, too
 
 }  // namespace
 
@@ -95,8 +96,12 @@ void FcgiConnection::ask_values() {
 }
 
 void FcgiConnection::begin(FcgiRequest& request) {
-  uint16_t id = 1;
-  while (requests_.contains(id)) ++id;
+  // Small numbers (section 3.3), but each only after all others: what an application says once more of a request that
+  // it has ended is then of nobody, and not the answer to the next one.
+  ASSERT(requests_.size() < IDS);
+  do last_id_ = static_cast<uint16_t>(last_id_ % IDS + 1);
+  while (requests_.contains(last_id_));
+  const uint16_t id = last_id_;
   if (requests_.empty()) asked_at_ = host_.loop.now();
   requests_.emplace(id, &request);
   request.connection = this;

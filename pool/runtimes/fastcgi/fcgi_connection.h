@@ -82,6 +82,7 @@ class FcgiConnection {
   std::string address_;
   RuntimeLoop::Watch watch_ = 0;
   FcgiReader reader_;
+  uint16_t last_id_ = 0;
   std::map<uint16_t, FcgiRequest*> requests_;  // null: forgotten, and the application does not know
   std::string out_;
   size_t out_at_ = 0;

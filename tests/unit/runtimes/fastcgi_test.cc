@@ -139,6 +139,11 @@ TEST_F(Fcgi, drops_a_second_answer) {
   EXPECT_EQ(fetch("fine"), "echo ");
 }
 
+TEST_F(Fcgi, takes_a_second_answer_for_nobodys_though_the_next_request_waits_for_its_own) {
+  EXPECT_EQ(fetch("again"), "echo ");
+  EXPECT_EQ(fetch("fine"), "echo ");
+}
+
 TEST_F(Fcgi, asks_again_where_a_kept_connection_was_closed) {
   EXPECT_EQ(fetch("a"), "echo ");
   ASSERT_TRUE(until_real([&] { return application.asked == 1; }));

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace penstock {
@@ -65,6 +66,7 @@ class FcgiApplication {
     std::map<uint16_t, Request> requests;
     std::vector<uint16_t> held;
     int served = 0;
+    uint16_t again = 0;
     std::string values;
   };
 
@@ -185,6 +187,8 @@ class FcgiApplication {
     }
     ++connection.served;
     connection.requests.erase(id);
+    if (connection.again != 0) answer(fd, std::exchange(connection.again, 0), "again");
+    if (query == "again") connection.again = id;  // it is answered once more when the next one is asked
     if (query == "bytes") {
       for (const char c : one_by_one(id)) send(fd, {&c, 1});
       return true;
