@@ -77,11 +77,8 @@ std::optional<std::string> WatchedFiles::look() {
   std::optional<std::string> changed;
   if (now != *used_ && seen_ == now) {
     const auto [was, is] = std::mismatch(used_->begin(), used_->end(), now.begin(), now.end());
-    if (is == now.end() || (was != used_->end() && was->path < is->path)) {
-      changed = was->path;  // it went
-    } else {
-      changed = is->path;
-    }
+    const bool went = was != used_->end() && std::ranges::find(now, was->path, &File::path) == now.end();
+    changed = went || is == now.end() ? was->path : is->path;
     used_ = now;
   }
   seen_ = std::move(now);

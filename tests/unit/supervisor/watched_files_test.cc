@@ -38,6 +38,15 @@ TEST_F(WatchedFilesTest, tells_a_relative_file_that_changed_came_or_went) {
   EXPECT_EQ(told(), "");
 }
 
+TEST_F(WatchedFilesTest, names_what_came_whatever_the_order_of_the_paths) {
+  dir_.write("a", "1");
+  watch({"z*", "a"});
+  dir_.write("z", "1");
+  EXPECT_EQ(told(), "z");
+  std::filesystem::remove(dir_.at("z"));
+  EXPECT_EQ(told(), "z");
+}
+
 TEST_F(WatchedFilesTest, a_directory_is_all_that_is_in_it) {
   std::filesystem::create_directories(dir_.at("lib/deep"));
   dir_.write("lib/deep/x.py", "1");
