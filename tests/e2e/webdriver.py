@@ -17,6 +17,8 @@ from instance import processes_of
 
 WAIT_S = 60  # for whatever has to happen: a browser on a loaded machine is slow
 STOP_S = 15
+DRIVERS = 20
+PORT = re.compile(r"started successfully on port (\d+)")
 FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
          "--disable-sync --disable-dev-shm-usage --no-proxy-server").split()
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of a web element's id in JSON: WebDriver, section 12
@@ -25,6 +27,24 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 class WebDriverError(Exception):
     """The driver's answer to a command that failed."""
+
+
+def start_driver(folder):
+    """A ChromeDriver and its port. It takes a free port of IPv6 and ends when IPv4 has the same number in use (a connection of
+    another test, say): then the next one has better luck."""
+    said = []
+    for i in range(DRIVERS):
+        words = folder / f"driver{i}.out"
+        with open(words, "wb") as out:
+            driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=folder,
+                                      env={**os.environ, "HOME": str(folder)}, start_new_session=True)
+        wait_until(lambda: PORT.search(words.read_text()) or driver.poll() is not None, WAIT_S, what="ChromeDriver listens or ends")
+        if port := PORT.search(words.read_text()):
+            return driver, port[1]
+        said.append(words.read_text())
+        if "port not available" not in said[-1]:
+            break
+    raise AssertionError("ChromeDriver does not start:\n" + "\n".join(said))
 
 
 class Element:
@@ -48,13 +68,10 @@ class Browser:
     def __init__(self, base):
         self.base, self.session = base, ""
         self.dir = Path(tempfile.mkdtemp(prefix="penstock-browser-"))
-        self.downloads, words = self.dir / "downloads", self.dir / "driver.out"
+        self.downloads = self.dir / "downloads"
         self.downloads.mkdir()
-        with open(words, "wb") as out:
-            self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.dir,
-                                           env={**os.environ, "HOME": str(self.dir)}, start_new_session=True)
+        self.driver, port = start_driver(self.dir)
         try:
-            port = wait_until(lambda: re.search(r"started successfully on port (\d+)", words.read_text()), WAIT_S, what="ChromeDriver listens")[1]
             self.url = f"http://127.0.0.1:{port}/session"
             options = {"binary": shutil.which("chromium"), "args": [*FLAGS, f"--user-data-dir={self.dir}/profile"],
                        "prefs": {"download.default_directory": str(self.downloads), "download.prompt_for_download": False}}
