@@ -184,6 +184,7 @@ enum RecordFlag : uint16_t {
   RECORD_ABORTED = 1 << 2,     // the client left before the last byte
   RECORD_TRACED = 1 << 3,      // a trace of this request was kept
   RECORD_ABANDONED = 1 << 4,   // written for a request that was open when its server died
+  RECORD_SECURE = 1 << 5,      // it came over TLS
 };
 
 enum class HttpVersion : uint8_t { UNKNOWN = 0, HTTP_10 = 10, HTTP_11 = 11, HTTP_2 = 20, HTTP_3 = 30 };

@@ -53,6 +53,7 @@ struct Connection {
   Reason reset_reason = Reason::NONE;
   bool peer_closed = false;  // the peer's FIN has come
   bool receiving = true;
+  bool secure = false;  // Transport::layer()
   bool in_flush_list = false;
   bool awaits_body = false;  // in SERVING: the client has to send more of the body that an application reads
   bool counted = false;      // by the ConnectionLimiter

@@ -35,7 +35,7 @@ JournalAddress journal_address_of(const PeerAddress& from) {
 }
 
 // A record for a connection that ends, or a refusal, with no request to tell of it.
-void record_connection(Core& core, const Connection& c, Reason reason, uint64_t head_bytes_out = 0) {
+void record_connection(Core& core, const ConnectionFacts& facts, Reason reason, uint64_t head_bytes_out = 0) {
   const ReasonInfo& info = reason_info(reason);
   Outcome outcome;
   outcome.status = info.status;
@@ -43,7 +43,7 @@ void record_connection(Core& core, const Connection& c, Reason reason, uint64_t 
   outcome.reason = static_cast<uint16_t>(reason);
   outcome.verdict = static_cast<uint16_t>(Verdict::BAD_REQUEST);
   outcome.head_bytes_out = head_bytes_out;
-  core.journal.connection(core.now, c.facts, static_cast<uint32_t>(core.config->generation), outcome);
+  core.journal.connection(core.now, facts, static_cast<uint32_t>(core.config->generation), outcome);
 }
 
 void start_send(Core& core, Connection& c) {
@@ -78,7 +78,7 @@ void refuse_connection(Core& core, Connection& c, Reason reason) {
   } else {
     out->copy(core.config->refusal);
   }
-  record_connection(core, c, reason, core.config->refusal.size());
+  record_connection(core, c.facts, reason, core.config->refusal.size());
   mark_for_flush(core, c);
 }
 
@@ -97,7 +97,7 @@ size_t drain_body(Core& core, Connection& c, std::string_view bytes) {
       if (step.state == ChunkState::DATA) continue;
       if (step.state == ChunkState::BAD) {
         // The answer is on its way already: nothing more can be said, but the framing is lost.
-        record_connection(core, c, c.chunks.error());
+        record_connection(core, c.facts, c.chunks.error());
         core.counters.parse_errors.add();
         c.state = ConnectionState::CLOSING;
         c.close_after_send = c.linger_after_send = true;
@@ -250,6 +250,7 @@ void connection_accepted(Core& core, const TransportEvent& event) {
   Connection& c = *taken;
   c.handle = event.conn;
   c.peer = event.peer;
+  c.secure = core.transport.layer(event.conn).secure;
   c.facts = {.id = core.journal.next_connection_id(),
              .accepted = core.now,
              .client = journal_address_of(event.peer),
@@ -269,6 +270,15 @@ void connection_accepted(Core& core, const TransportEvent& event) {
   } else if (admission.answer == ConnectionLimiter::Answer::OVER_PER_CLIENT) {
     refuse_connection(core, c, Reason::ADDRESS_CONNECTION_LIMIT);
   }
+}
+
+void connection_noted(Core& core, const TransportEvent& event) {
+  ASSERT(event.error > 0 && static_cast<size_t>(event.error) < REASON_COUNT);
+  const ConnectionFacts facts{.id = core.journal.next_connection_id(),
+                              .accepted = core.now,
+                              .client = journal_address_of(event.peer),
+                              .server = {}};
+  record_connection(core, facts, static_cast<Reason>(event.error));
 }
 
 void connection_received(Core& core, Connection& c, std::string_view bytes) {
@@ -324,7 +334,7 @@ void connection_peer_closed(Core& core, Connection& c) {
       end_connection(core, c, EndKind::CLOSE, Reason::NONE);
       return;
     case ConnectionState::DRAINING:
-      record_connection(core, c, Reason::BODY_CUT_SHORT);
+      record_connection(core, c.facts, Reason::BODY_CUT_SHORT);
       c.state = ConnectionState::CLOSING;
       c.close_after_send = true;
       mark_for_flush(core, c);
@@ -393,7 +403,7 @@ void end_connection(Core& core, Connection& c, EndKind kind, Reason why) {
     outcome.flags = RECORD_ABORTED;
     core.journal.end(c.slot, core.now, outcome);
   } else if (why != Reason::NONE) {
-    record_connection(core, c, why);
+    record_connection(core, c.facts, why);
   }
   core.wheel.disarm(c.timer);
   if (c.counted) core.shared.limiter.leave(c.peer, c.counted_per_client);
@@ -465,6 +475,7 @@ void flush_all(Core& core) {
 }
 
 void drain_connection(Core& core, Connection& c) {
+  if (c.state != ConnectionState::CLOSED && core.transport.is_open(c.handle)) core.transport.drain(c.handle);
   if (c.state == ConnectionState::READING && !c.slot.valid()) await_request(core, c);
   // All others: connection_answered() sees core.draining.
 }

@@ -19,7 +19,8 @@ void connection_received(Core& core, Connection& connection, std::string_view by
 void connection_peer_closed(Core& core, Connection& connection);
 void connection_sent(Core& core, Connection& connection);
 void connection_failed(Core& core, Connection& connection, int error);
-void connection_released(Core& core, Connection& connection);  // CLOSED: the last parts are free
+void connection_released(Core& core, Connection& connection);    // CLOSED: the last parts are free
+void connection_noted(Core& core, const TransportEvent& event);  // a layer refused something that is no connection here
 
 // The connection's timer fired.
 void connection_timer(Core& core, Connection& connection);

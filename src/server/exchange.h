@@ -70,6 +70,7 @@ struct ExchangeFacts {
   bool body_done = false;  // the request's body was read already
   bool refused = false;    // the head is no good: only its method may be looked at
   bool http_1_0 = false;
+  bool secure = false;     // it came over TLS
   bool looked_up = false;  // the cache was asked
   bool alone = false;      // fills for itself only: waiting for another's fill gave no entry
   bool composed = false;   // the head is out; what is left are segments
@@ -128,7 +129,7 @@ struct Exchange : ExchangeFacts {
 
   // The key under which an application's answer to it lies, as far as is known.
   [[nodiscard]] KeyView cache_key() const {
-    return {.secure = false, .host = head.authority, .target = cache_target.empty() ? head.target : cache_target};
+    return {.secure = secure, .host = head.authority, .target = cache_target.empty() ? head.target : cache_target};
   }
 };
 

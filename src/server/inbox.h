@@ -10,6 +10,7 @@
 #include "src/base/result.h"
 #include "src/base/unique_fd.h"
 #include "src/files/loader.h"
+#include "src/transport/transport.h"
 
 #include <cstdint>
 #include <mutex>
@@ -26,7 +27,8 @@ struct ReactorMessage {
     DRAIN,            // stop accepting, finish what is in flight, close what is idle
     STOP,             // leave run() now
     LOOK,             // there is a new config: adopted at the turn that this message begins
-    ADD_LISTENER,     // `listener`, `fd`: the fd stays the control thread's
+    ADD_LISTENER,     // `listener`, `fd`, `layers`: the fd stays the control thread's
+    SET_LAYERS,       // `listener` speaks `layers` from its next connection on
     REMOVE_LISTENER,  // `listener`
     ACCEPT_AGAIN,     // look at what waits on the listeners
     WORKER_ADDED,     // `worker`: a link to it is to be made
@@ -40,6 +42,7 @@ struct ReactorMessage {
   const Entry* entry = nullptr;
   uint32_t listener = 0;
   int fd = -1;
+  ListenerLayers layers;
   PoolWorker* worker = nullptr;
   SharedPool* pool = nullptr;
 };

@@ -13,11 +13,13 @@ struct UrlParts {
   std::string_view host;
   std::string_view target;  // path and query
   std::string_view path;
+  bool secure = false;  // https
 };
 
 UrlParts split_url(std::string_view url, std::string_view default_host) {
   UrlParts parts{.host = default_host, .target = url};
   if (const size_t scheme = url.find("://"); scheme != std::string_view::npos) {
+    parts.secure = url.starts_with("https:");
     url.remove_prefix(scheme + 3);
     const size_t slash = url.find('/');
     parts.host = url.substr(0, slash);
@@ -48,7 +50,7 @@ ServerProcess::UrlWhy ServerProcess::why(std::string_view url, std::string_view 
   UrlWhy answer;
   const UrlParts parts = split_url(url, default_host);
   answer.refused = canonical(config(), parts, answer.canonical);
-  const KeyView key{.secure = false, .host = parts.host, .target = parts.target};
+  const KeyView key{.secure = parts.secure, .host = parts.host, .target = parts.target};
   const uint64_t hash = hash_key(key, parts_->cache.hash_seed());
   answer.cache = parts_->cache.why(key, hash, config().serving_generation, now());
   answer.seen_lately = parts_->admission.peek(hash, now()).seen;

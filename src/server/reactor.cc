@@ -128,6 +128,10 @@ void Reactor::handle(const TransportEvent& event) {
     if (event.id == WAKE_WORKERS) core_.pools->doorbell();
     return;
   }
+  if (event.kind == TransportEventKind::NOTED) {
+    connection_noted(core_, event);
+    return;
+  }
   if (event.kind == TransportEventKind::CLOSED) {
     connection_released(core_, *static_cast<Connection*>(event.context));
     return;
@@ -187,9 +191,13 @@ void Reactor::obey(const ReactorMessage& message) {
       break;
     case ReactorMessage::Kind::ADD_LISTENER:
       // The control thread holds the socket and knows that it listens; what can fail is our table.
+      core_.transport.set_layers(message.listener, message.layers);
       if (Status added = core_.transport.add_listener(message.fd, message.listener); !added) {
         core_.counters.accept_errors.add();
       }
+      break;
+    case ReactorMessage::Kind::SET_LAYERS:
+      core_.transport.set_layers(message.listener, message.layers);
       break;
     case ReactorMessage::Kind::REMOVE_LISTENER:
       core_.transport.remove_listener(message.listener);

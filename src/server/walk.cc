@@ -36,7 +36,7 @@ Outcome outcome_of(const Exchange& ex) {
   outcome.body_bytes_out = ex.body_bytes_out;
   outcome.version = ex.http_1_0 ? HttpVersion::HTTP_10 : HttpVersion::HTTP_11;
   outcome.coding = static_cast<BodyCoding>(ex.coding);
-  outcome.flags = ex.keep_alive ? RECORD_KEEP_ALIVE : 0;
+  outcome.flags = static_cast<uint16_t>((ex.keep_alive ? RECORD_KEEP_ALIVE : 0) | (ex.secure ? RECORD_SECURE : 0));
   if (ex.site != nullptr) outcome.site = ex.site->name;
   return outcome;
 }
@@ -95,6 +95,7 @@ Exchange& open_exchange(Core& core, Connection& c, std::string_view raw) {
   ex.raw_head = raw;
   ex.head_bytes_in = static_cast<uint32_t>(raw.size());
   ex.http_1_0 = ex.head.version_minor == 0;
+  ex.secure = c.secure;
   c.exchange = &ex;
   c.state = ConnectionState::SERVING;
   const RequestHead& head = ex.head;

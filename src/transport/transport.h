@@ -29,6 +29,10 @@
 // may still name the handle; the caller recognises them (is_open() is false) and must release() their
 // buffers, and only that. A send() made before the FAILED event of the same batch was looked at does
 // nothing; that FAILED ends it.
+//
+// A layer (TLS, HTTP/2) is a Transport on top of another one. What differs above it is what layer() says of a
+// connection; it may also report NOTED events, and turns set_layers() and drain() into acts of its protocol. A
+// transport that moves plain bytes knows nothing of all this: the defaults are for it.
 #pragma once
 
 #include "src/base/handle.h"
@@ -37,6 +41,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 namespace penstock {
 
@@ -57,6 +62,8 @@ enum class TransportEventKind : uint8_t {
   FAILED,       // reset, broken pipe, time out: see above; `error` is the errno
   CLOSED,       // the parts of a connection that was closed while sending are free
   WOKEN,        // wake source `id` became readable
+  NOTED,        // a layer refused something of `peer` on listener `id`: `error` is the Reason (src/http/status.h) that
+                // the journal is told, once; no handle, nothing to be done
 };
 
 // One line of cache. Fields not named by the kind are zero.
@@ -87,6 +94,24 @@ struct SendPart {
   static SendPart file(int fd, uint64_t offset, uint64_t size, bool cold = false) {
     return {.size = size, .fd = fd, .cold = cold, .offset = offset};
   }
+};
+
+// What a connection is beyond its bytes. Views are valid as long as the connection is.
+struct LayerFacts {
+  bool secure = false;  // encrypted, and we have proved who we are
+  bool stream = false;  // one stream of an HTTP/2 connection
+  uint8_t http_major = 1;
+  std::string_view server_name;         // that the client asked for in its handshake (SNI), in lower case; may be empty
+  std::string_view protocol;            // agreed on in the handshake (ALPN): "h2"; may be empty
+  std::string_view client_subject;      // of the client's certificate (RFC 2253); empty: it showed none
+  std::string_view client_fingerprint;  // of that certificate: SHA-256 in hexadecimal
+  int32_t client_refused = 0;           // the Reason for which that certificate is not good enough; 0: none
+};
+
+// What the connections of a listener speak.
+struct ListenerLayers {
+  bool tls = false;
+  bool operator==(const ListenerLayers&) const = default;
 };
 
 // Named counters, all since start, written by the owning thread only. The list is counters.def.
@@ -126,6 +151,11 @@ class Transport {
   // Stops accepting from it. ACCEPTED events already under way may still be delivered with this id,
   // at most until the second poll() from here; `fd` may be closed by the caller at once.
   virtual void remove_listener(uint32_t id) = 0;
+  // What is spoken on listener `id`, from its next connection on. Before add_listener(), or later.
+  virtual void set_layers(uint32_t id, const ListenerLayers& layers) {
+    (void)id;
+    (void)layers;
+  }
   // Stops (true) or resumes accepting on all listeners, over and above the transport's own limit;
   // connections wait in the kernel's backlog. ACCEPTED events under way may still arrive.
   virtual void pause_accept(bool paused) = 0;
@@ -181,6 +211,15 @@ class Transport {
   // The address that the client connected to. Where the connection has no descriptor of its own and
   // the listener is bound to a wildcard, that wildcard and the port.
   [[nodiscard]] virtual PeerAddress local_address(Handle conn) const = 0;
+
+  // Does not change between ACCEPTED and close().
+  [[nodiscard]] virtual LayerFacts layer(Handle conn) const {
+    (void)conn;
+    return {};
+  }
+
+  // The caller takes no new request on this connection: who speaks a protocol that can say so tells the peer.
+  virtual void drain(Handle conn) { (void)conn; }
 
   [[nodiscard]] virtual const TransportCounters& counters() const = 0;
 };

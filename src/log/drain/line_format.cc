@@ -38,11 +38,9 @@ std::string_view verdict_of(uint16_t code) {
 }
 
 char* put_flags(char* out, uint16_t flags) {
-  constexpr std::pair<RecordFlag, char> LETTERS[] = {{RECORD_TRUNCATED, 'T'},
-                                                     {RECORD_KEEP_ALIVE, 'K'},
-                                                     {RECORD_ABORTED, 'A'},
-                                                     {RECORD_TRACED, 'R'},
-                                                     {RECORD_ABANDONED, 'X'}};
+  constexpr std::pair<RecordFlag, char> LETTERS[] = {{RECORD_TRUNCATED, 'T'}, {RECORD_KEEP_ALIVE, 'K'},
+                                                     {RECORD_ABORTED, 'A'},   {RECORD_TRACED, 'R'},
+                                                     {RECORD_ABANDONED, 'X'}, {RECORD_SECURE, 'S'}};
   for (const auto& [flag, letter] : LETTERS) {
     if ((flags & flag) != 0) *out++ = letter;
   }
@@ -258,6 +256,8 @@ char* LineFormat::value(char* out, LogField field, const AccessEntry& entry) {
       return put(out, entry.kind == RecordKind::CONNECTION ? "connection" : "request");
     case LogField::X_FLAGS:
       return put_flags(out, entry.flags);
+    case LogField::X_SCHEME:
+      return put(out, (entry.flags & RECORD_SECURE) != 0 ? "https" : "http");
     default:
       return put(out, entry.texts[text_index(field)]);
   }

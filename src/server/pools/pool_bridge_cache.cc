@@ -135,8 +135,10 @@ void PoolBridge::invalidate(Exchange& ex, const LinkEvent& event) {
   CacheTable& cache = core_.shared.cache;
   uint64_t dropped = 0;
   const auto drop = [&](std::string_view target) {
-    const KeyView key{.secure = false, .host = ex.head.authority, .target = target};
-    dropped += cache.purge_label(url_label(hash_key(key, cache.hash_seed())));
+    for (const bool secure : {false, true}) {  // what is true no more is so under both schemes
+      const KeyView key{.secure = secure, .host = ex.head.authority, .target = target};
+      dropped += cache.purge_label(url_label(hash_key(key, cache.hash_seed())));
+    }
   };
   drop(ex.head.target);
   for (const LinkField& field : event.fields) {
@@ -159,7 +161,7 @@ void PoolBridge::keep_copy(Dispatch& d) {
   CacheTable& cache = core_.shared.cache;
   std::string canonical(ex.head.authority);
   canonical += ex.path;
-  const KeyView own{.secure = false, .host = ex.head.authority, .target = ex.head.target};
+  const KeyView own{.secure = ex.secure, .host = ex.head.authority, .target = ex.head.target};
   AnswerCopy::Made made{.key = own,
                         .hash = hash_key(own, cache.hash_seed()),
                         .seed = cache.hash_seed(),

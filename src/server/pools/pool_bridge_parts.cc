@@ -51,7 +51,7 @@ void PoolBridge::take_part(Dispatch& d, const LinkEvent& event) {
   if (canonical.reason != Reason::NONE) return give_up(d, Reason::WORKER_HEAD_INVALID, event.end);
   path.resize(canonical.path.size());
   std::string escaped(path.size() * 3, '\0');
-  const KeyView key{.secure = false, .host = ex->head.authority, .target = escape_path(path, escaped)};
+  const KeyView key{.secure = ex->secure, .host = ex->head.authority, .target = escape_path(path, escaped)};
   Verdict why = Verdict::MISS_FIRST;
   const uint64_t hash = hash_key(key, core_.shared.cache.hash_seed());
   const Entry* const entry =

@@ -50,6 +50,7 @@ uint32_t write_request(std::span<char> room, const Exchange& ex, bool pass_autho
                      .version_minor = head.version_minor,
                      .remote_port = facts.client.port,
                      .server_port = facts.server.port,
+                     .secure = ex.secure,
                      .has_query = head.has_query};
   // A URL that stands in for another has no body, whatever that one had.
   const bool withholds = !pass_authorization && head.has(Field::AUTHORIZATION);

@@ -24,7 +24,8 @@ uint64_t load_token(Core& core, const Exchange& ex) {
 
 // The key under which the entry lives: of the request, or of its error page.
 KeyView key_of(const Exchange& ex) {
-  return {.secure = false, .host = ex.head.authority, .target = ex.page ? std::string_view(ex.path) : ex.head.target};
+  return {
+      .secure = ex.secure, .host = ex.head.authority, .target = ex.page ? std::string_view(ex.path) : ex.head.target};
 }
 
 bool wants_json(const RequestHead& head) {
