@@ -5,6 +5,7 @@
 #include "src/cli/cli.h"
 #include "src/cli/commands.h"
 #include "src/roles/alarm_command.h"
+#include "src/roles/keyd.h"
 #include "src/roles/logd.h"
 #include "src/roles/server.h"
 #include "src/roles/supervisor.h"
@@ -47,7 +48,8 @@ int run_role(int argc, char** argv) {
   const auto fd = parse_decimal(channel_named ? argv[4] : "");
   if (!fd || *fd > 1023) return cli_fail("--role is for the supervisor's use", CLI_USAGE);
   // "exe" is what ps would show of /proc/self/exe.
-  ::prctl(PR_SET_NAME, role == "server" ? "penstock-server" : "penstock-logd");
+  ::prctl(PR_SET_NAME, ("penstock-" + std::string(role)).c_str());
+  if (role == "keyd") return run_keyd(static_cast<int>(*fd));
   if (role == "server") return run_server(static_cast<int>(*fd));
   if (role == "logd") return run_logd(static_cast<int>(*fd));
   return cli_fail("no such role", CLI_USAGE);

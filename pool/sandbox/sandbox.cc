@@ -1,4 +1,5 @@
 // One readable order. Why it is this one:
+// - memory is locked first, which takes privilege;
 // - the bounding set can only be dropped while still privileged, so capabilities go in two halves around the identity;
 // - no_new_privs comes before Landlock and seccomp, which need it where there is no privilege;
 // - a change of identity clears the parent-death signal, so that comes after;
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -33,6 +35,24 @@ Status close_others(const SandboxProfile& profile, Steps& steps) {
   }
   if (::syscall(SYS_close_range, from, ~0U, 0) != 0) return fail_errno("sandbox: close_range");
   steps.push_back({"descriptors", true, std::to_string(keep.size()) + " kept, all others closed"});
+  return {};
+}
+
+// While still privileged: afterwards nobody may lock as much. Pages are locked when they are first touched.
+Status lock_memory(const SandboxProfile& profile, Steps& steps) {
+  if (!profile.lock_memory) return {};
+  const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+  rlimit now{};
+  const bool may = ::setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0 ||
+                   (::getrlimit(RLIMIT_MEMLOCK, &now) == 0 && now.rlim_cur == RLIM_INFINITY);
+  if (!may) {
+    steps.push_back({"memory lock", false,
+                     "RLIMIT_MEMLOCK is " + std::to_string(now.rlim_cur) +
+                         " bytes and may not be raised: memory may be swapped out"});
+    return {};
+  }
+  if (::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) return fail_errno("sandbox: mlockall");
+  steps.push_back({"memory lock", true, "none of its memory is swapped out"});
   return {};
 }
 
@@ -90,6 +110,7 @@ Result<SandboxReport> enter_sandbox(const SandboxProfile& profile) {
   if (thread_count() > 1) return fail("sandbox: entered with more than one thread");
   SandboxReport report;
   Status ok = close_others(profile, report.steps);
+  if (ok) ok = lock_memory(profile, report.steps);
   if (ok) ok = drop_bounding_set();
   if (ok) ok = take_identity(profile.identity, {}, report.steps);
   if (ok) ok = drop_capabilities(report.steps);

@@ -1,4 +1,4 @@
-// The allow lists of the roles as a seccomp filter. The lists are the two .def files.
+// The allow lists of the roles as a seccomp filter. The lists are three .def files.
 #include "pool/sandbox/seccomp_rules.h"
 #include "pool/sandbox/steps.h"
 
@@ -19,13 +19,30 @@ constexpr SyscallRow LOGD_SYSCALLS[] = {
 #undef PENSTOCK_SYSCALL
 };
 
+constexpr SyscallRow KEYD_SYSCALLS[] = {
+#define PENSTOCK_SYSCALL(name, rule, why) {SCMP_SYS(name), SyscallRule::rule, #name},
+#include "pool/sandbox/syscalls_keyd.def"
+#undef PENSTOCK_SYSCALL
+};
+
+std::span<const SyscallRow> rows_of(SyscallProfile profile) {
+  switch (profile) {
+    case SyscallProfile::SERVER:
+      return SERVER_SYSCALLS;
+    case SyscallProfile::LOGD:
+      return LOGD_SYSCALLS;
+    case SyscallProfile::KEYD:
+      return KEYD_SYSCALLS;
+  }
+  return {};
+}
+
 }  // namespace
 
 Status seccomp_enter(const SandboxProfile& profile, std::vector<SandboxStep>& steps) {
   auto filter = make_filter(profile.name_violations ? SCMP_ACT_TRAP : SCMP_ACT_KILL_PROCESS);
   if (!filter) return std::unexpected(filter.error());
-  const bool server = profile.syscalls == SyscallProfile::SERVER;
-  const std::span<const SyscallRow> rows = server ? std::span<const SyscallRow>(SERVER_SYSCALLS) : LOGD_SYSCALLS;
+  const std::span<const SyscallRow> rows = rows_of(profile.syscalls);
   if (Status ok = add_rows(*filter, rows, {}); !ok) return ok;
   const Result<bool> loaded = load_filter(*filter);
   if (!loaded) return std::unexpected(loaded.error());

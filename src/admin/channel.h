@@ -1,4 +1,4 @@
-// Channel: the one line between the supervisor and a role (server, logd): typed messages with descriptors.
+// Channel: the one line between the supervisor and a role (server, logd, keyd): typed messages with descriptors.
 //
 // A SOCK_SEQPACKET socketpair made by the supervisor; each side owns its end as a Channel, used by one thread.
 // A message is {kind, id, payload, descriptors}. A payload above CHANNEL_INLINE_MAX travels as a sealed memfd, more
@@ -39,7 +39,7 @@ enum class MessageKind : uint16_t {
 inline constexpr size_t CHANNEL_INLINE_MAX = 60 * 1024;          // above: a sealed memfd
 inline constexpr size_t CHANNEL_PAYLOAD_MAX = 16 * 1024 * 1024;  // a config or a reply larger than this is a breach
 inline constexpr size_t CHANNEL_PACKET_FDS_MAX = 240;            // SCM_MAX_FD is 253; one is kept for the memfd
-inline constexpr size_t CHANNEL_FDS_MAX = 4096;                  // 1,024 reactors with four addresses each
+inline constexpr size_t CHANNEL_FDS_MAX = 9216;  // 1,024 reactors with four addresses, a journal and a key channel each
 
 struct ChannelMessage {
   MessageKind kind{};

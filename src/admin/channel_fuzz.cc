@@ -1,6 +1,7 @@
 // Feeds packets of any content to both ends of a channel, then what arrived to the decoders of its payload.
 // Checked: nothing crashes, no descriptor leaks, and the supervisor's side never hands out a descriptor.
 #include "src/admin/channel.h"
+#include "src/admin/key_messages.h"
 #include "src/admin/role_messages.h"
 #include "src/base/assert.h"
 
@@ -26,6 +27,14 @@ void receive_all(Channel& channel, ChannelSide side) {
       (void)decode_config(std::move(message));
     else if (message.kind == MessageKind::READY)
       (void)decode_ready(message.payload);
+    else if (message.kind == MessageKind::KEY_FILES)
+      (void)decode_key_files(message);
+    else if (message.kind == MessageKind::KEY_FILE)
+      (void)decode_key_file(std::move(message));
+    else if (message.kind == MessageKind::KEY_CHANNELS)
+      (void)decode_key_channels(std::move(message));
+    else if (message.kind == MessageKind::KEY_BREACH)
+      (void)decode_key_breach(message);
   }
 }
 

@@ -48,6 +48,21 @@ class FdTable {
   std::vector<UniqueFd> fds_;
 };
 
+Json encode_fds(const std::vector<UniqueFd>& from, FdList& fds) {
+  Json out = Json::array();
+  for (const UniqueFd& fd : from) out.push_back(fds.add(fd));
+  return out;
+}
+
+Status decode_fds(const Json& head, const char* name, FdTable& fds, std::vector<UniqueFd>& out) {
+  for (const Json& index : json_array(head, name)) {
+    UniqueFd fd;
+    if (!fds.take(index, fd) || !fd.valid()) return fail(std::string(name) + " without a descriptor");
+    out.push_back(std::move(fd));
+  }
+  return {};
+}
+
 Json encode_listeners(const std::vector<RoleListener>& listeners, FdList& fds) {
   Json out = Json::array();
   for (const RoleListener& l : listeners) {
@@ -90,8 +105,6 @@ Result<Json> split_head(std::string_view payload, std::string& config_text) {
 
 Status send_start(Channel& channel, const RoleStart& start) {
   FdList fds;
-  Json journals = Json::array();
-  for (const UniqueFd& fd : start.journals) journals.push_back(fds.add(fd));
   const Json head = {{"role", start.role},
                      {"generation", start.generation},
                      {"reactors", start.reactors},
@@ -101,7 +114,8 @@ Status send_start(Channel& channel, const RoleStart& start) {
                      {"gid", start.gid},
                      {"identity", start.identity_name},
                      {"listeners", encode_listeners(start.listeners, fds)},
-                     {"journals", journals},
+                     {"journals", encode_fds(start.journals, fds)},
+                     {"key_channels", encode_fds(start.key_channels, fds)},
                      {"doorbell", fds.add(start.doorbell)}};
   return channel.send(MessageKind::HELLO, 0, json_line(head) + "\n" + start.config_text, fds.fds());
 }
@@ -113,7 +127,8 @@ Result<RoleStart> decode_start(ChannelMessage message) {
   if (!head) return std::unexpected(head.error());
   FdTable fds(std::move(message.fds));
   start.role = json_text(*head, "role");
-  if (start.role != "server" && start.role != "logd") return fail("HELLO for unknown role '" + start.role + "'");
+  if (start.role != "server" && start.role != "logd" && start.role != "keyd")
+    return fail("HELLO for unknown role '" + start.role + "'");
   start.generation = json_number(*head, "generation");
   start.reactors = static_cast<uint32_t>(json_number(*head, "reactors", 1));
   start.server_epoch = static_cast<uint32_t>(json_number(*head, "server_epoch"));
@@ -123,11 +138,9 @@ Result<RoleStart> decode_start(ChannelMessage message) {
   start.identity_name = json_text(*head, "identity");
   if (start.as_root && (start.uid == 0 || start.gid == 0)) return fail("HELLO would leave the role root");
   if (const Status ok = decode_listeners(*head, fds, true, start.listeners); !ok) return std::unexpected(ok.error());
-  for (const Json& index : json_array(*head, "journals")) {
-    UniqueFd fd;
-    if (!fds.take(index, fd) || !fd.valid()) return fail("journal without its descriptor");
-    start.journals.push_back(std::move(fd));
-  }
+  Status taken = decode_fds(*head, "journals", fds, start.journals);
+  if (taken) taken = decode_fds(*head, "key_channels", fds, start.key_channels);
+  if (!taken) return std::unexpected(taken.error());
   if (!fds.take(head->value("doorbell", Json(-1)), start.doorbell)) return fail("bad doorbell descriptor");
   if (!fds.all_taken()) return fail("HELLO with a descriptor nobody named");
   return start;

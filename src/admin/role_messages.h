@@ -27,7 +27,7 @@ struct RoleListener {
 
 // HELLO: all that a role needs. Descriptors that a role has no use for are not sent to it (fd -1).
 struct RoleStart {
-  std::string role;                     // "server", "logd"
+  std::string role;                     // "server", "logd", "keyd"
   uint64_t generation = 0;              // of config_text
   std::string config_text;              // a whole file, as `sysctl -a` prints it; already validated
   uint32_t reactors = 1;                // how many the supervisor made listeners and journals for
@@ -40,6 +40,9 @@ struct RoleStart {
   // one pair per reactor, data writable; logd gets the pairs of every server that may overlap, ack writable.
   std::vector<UniqueFd> journals;
   UniqueFd doorbell;  // eventfd: wakes logd when a ring fills
+  // Server: its channels to keyd, memory 0, bell 0, memory 1, ... (src/tls/key_channel.h): one for each reactor, the
+  // last for the control thread. Whether anybody is at their other end depends on the configuration.
+  std::vector<UniqueFd> key_channels;
 };
 
 // CONFIG: a new generation. `listeners` is the whole wanted table: the role opens the ids that are new (they carry a

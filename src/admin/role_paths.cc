@@ -28,6 +28,14 @@ std::vector<std::string> server_read_paths(const Settings& settings) {
   return reduced(std::move(paths));
 }
 
+std::vector<std::string> key_files(const Settings& settings) {
+  std::vector<std::string> files;
+  for (const SiteSettings& site : settings.sites) files.insert(files.end(), site.tls_key.begin(), site.tls_key.end());
+  std::sort(files.begin(), files.end());
+  files.erase(std::unique(files.begin(), files.end()), files.end());
+  return files;
+}
+
 std::vector<std::string> logd_write_paths(const Settings& settings) {
   const std::string& path = settings.log_access_path;
   if (settings.log_access_format == LogFormatSetting::NONE || path.empty()) return {};

@@ -14,6 +14,9 @@ namespace penstock {
 // Read-only: the roots of all sites and routes, each once, none beneath another.
 [[nodiscard]] std::vector<std::string> server_read_paths(const Settings& settings);
 
+// What keyd may ask for: the key files of all sites, each once.
+[[nodiscard]] std::vector<std::string> key_files(const Settings& settings);
+
 // Read-write: the directory of each log file.
 [[nodiscard]] std::vector<std::string> logd_write_paths(const Settings& settings);
 

@@ -19,6 +19,9 @@ SandboxProfile role_sandbox(const RoleStart& start, const Settings& settings) {
   if (start.role == "server") {
     profile.syscalls = SyscallProfile::SERVER;
     profile.read_only_paths = server_read_paths(settings);
+  } else if (start.role == "keyd") {
+    profile.syscalls = SyscallProfile::KEYD;
+    profile.lock_memory = true;
   } else {
     profile.syscalls = SyscallProfile::LOGD;
     profile.read_write_paths = logd_write_paths(settings);

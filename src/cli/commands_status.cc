@@ -80,7 +80,7 @@ std::string status_text(const Json& status) {
   std::string out = status_head(status);
   for (const Json& role : json_array(status, "roles")) out += status_role(role);
   out += status_pools(json_array(status, "pools"));
-  out += "\n" + status_fate(status, "server") + status_fate(status, "logd");
+  out += "\n" + status_fate(status, "server") + status_fate(status, "logd") + status_fate(status, "keyd");
   const Json journal = status.value("journal", Json::object());
   out += fmt::format("journal   {} records, {} in the log, {} dropped, {} waiting\n", json_number(journal, "finished"),
                      json_number(journal, "drained"), json_number(journal, "dropped"),

@@ -81,6 +81,7 @@ constexpr Section SECTIONS[] = {
     {"cache", "cache.", ""},
     {"send", "send.", ""},
     {"compress", "compress.", ""},
+    {"tls", "tls.", ""},
     {"log", "log.", "An access log is written once `log.access.path` is set."},
     {"mime", "mime.", ""},
     {"site", "site.NAME.", "A site answers its hosts. It needs `root`, unless a route with prefix `/` needs no files."},

@@ -176,6 +176,7 @@ std::optional<int> Supervisor::start() {
   if (const auto code = start_config()) return code;
   Status ok = start_resources();
   if (ok) ok = spawn_logd();
+  if (ok) sync_keyd();
   if (ok) ok = spawn_server(tree_, nullptr);
   if (!ok) {
     log_.error(ok.error().message);
@@ -243,7 +244,7 @@ void Supervisor::dispatch(const EventLoop::Ready& ready) {
 }
 
 MonoTime Supervisor::next_deadline() const {
-  MonoTime next = std::min(server_record_.restart_at, logd_record_.restart_at);
+  MonoTime next = std::min({server_record_.restart_at, logd_record_.restart_at, keyd_record_.restart_at});
   next = std::min({next, control_->next_deadline(), pools_->next_deadline(), alarms_->next_deadline()});
   for (const auto& role : roles_) {
     next = std::min(next, role->deadline);
@@ -310,6 +311,7 @@ void Supervisor::begin_stop(const std::string& why) {
   waiting_changes_.clear();
   server_record_.restart_at = MonoTime::never();
   logd_record_.restart_at = MonoTime::never();
+  keyd_record_.restart_at = MonoTime::never();
   const Duration timeout = tree_.settings().server_drain_timeout;
   for (const auto& role : roles_) {
     if (role->role == "server" && role->state != RoleProcess::State::DRAINING) drain(*role, timeout);

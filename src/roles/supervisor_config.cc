@@ -131,6 +131,7 @@ bool Supervisor::begin_change(ChangeRequest& request) {
   change.listeners = std::move(*listeners);
   change.request = std::move(request);
   change_.emplace(std::move(change));
+  sync_keyd();              // before the server, which may ask whether the keys are there
   if (server == nullptr) {  // it crashes or waits to be started again: the new configuration may be the cure
     server_record_.restart_at = now_;
     change_accepted();
@@ -175,6 +176,7 @@ void Supervisor::change_accepted() {
   if (RoleProcess* server = ready("server")) server->generation = tree_.generation();
   alarms_->configure(tree_.settings());
   if (change_->request.kind != ChangeRequest::Kind::RENEW) pools_->configure(tree_.settings(), now_);
+  sync_keyd();
   change_->step = Change::Step::LOGD;
   change_->deadline = now_ + LOGD_TIMEOUT;
   tell_status();
@@ -185,6 +187,7 @@ void Supervisor::change_refused(const std::string& why) {
   Change change = std::move(*change_);
   change_.reset();
   if (!change.listeners_taken) listeners_->abandon(std::move(change.listeners));
+  sync_keyd();
   // A new server that was started for it is of no use; an old one that answered "no" goes on as it was.
   if (change.step == Change::Step::SERVER_START || change.step == Change::Step::HANDOVER) {
     if (RoleProcess* role = find(change.serial)) kill_role(*role, "its configuration was refused");

@@ -62,6 +62,11 @@ bool Supervisor::has_role(std::string_view role) const {
   return std::any_of(roles_.begin(), roles_.end(), [role](const auto& one) { return one->role == role; });
 }
 
+Supervisor::RoleRecord& Supervisor::record(std::string_view role) {
+  if (role == "server") return server_record_;
+  return role == "keyd" ? keyd_record_ : logd_record_;
+}
+
 std::optional<uint32_t> Supervisor::free_journal_set() const {
   for (uint32_t set = 0; set < JournalSets::SETS; ++set) {
     const bool used = std::any_of(roles_.begin(), roles_.end(), [set](const auto& role) {
@@ -123,7 +128,11 @@ Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) 
   if (!process) return std::unexpected(process.error());
   process->journal_set = *set;
   process->paths = server_read_paths(tree.settings());
-  return adopt(std::move(*process), start);
+  Status ok = give_key_channels(*process, start);
+  if (!ok) process->kill_and_wait();
+  if (ok) ok = adopt(std::move(*process), start);
+  if (ok) keyd_meets(*roles_.back());
+  return ok;
 }
 
 Status Supervisor::spawn_logd() {
@@ -204,6 +213,9 @@ void Supervisor::take_message(RoleProcess& role, ChannelMessage message) {
         kill_role(role, "it broke the protocol (" + ok.error().message + ")");
       }
       return;
+    case MessageKind::KEY_NEED:
+    case MessageKind::KEY_BREACH:
+      return take_key_message(role, message);
     default:
       return;  // DRAINED: the end of the process says the same. Kinds of the other direction never arrive.
   }
@@ -223,6 +235,7 @@ void Supervisor::role_ready(RoleProcess& role, const ChannelMessage& message) {
             (role.ready.transport.empty() ? "" : ", transport " + role.ready.transport) + ", started in " +
             duration_text(now_ - role.started));
   if (role.role == "logd") return sync_logd();
+  if (role.role == "keyd") return keyd_ready(role);
   pools_->server_ready(role.serial, now_);
   if (old != nullptr) drain(*old, tree_.settings().server_drain_timeout);
   if (change_ && change_->step == Change::Step::SERVER_START && change_->serial == role.serial) {
@@ -305,7 +318,10 @@ void Supervisor::role_ended(uint32_t serial) {
   roles_.erase(it);
 
   account_end(*gone, *end);
-  if (gone->role == "server") pools_->server_gone(serial, now_);
+  if (gone->role == "server") {
+    pools_->server_gone(serial, now_);
+    keyd_leaves(serial);
+  }
   fail_queries(serial, "the " + gone->role + " process has ended");
   if (change_ && change_->serial == serial && change_->step != Change::Step::LOGD) {
     change_refused("the server " + end->text() + " when it was given the new configuration");
@@ -318,7 +334,8 @@ void Supervisor::role_ended(uint32_t serial) {
   }
   const bool expected = gone->state == State::DRAINING;
   if (expected && gone->role == "server") server_let_go();  // if it could not say so
-  if (gone->role == "logd" && expected) {                   // it made room for one that reaches other directories
+  if (gone->role == "keyd" && (expected || key_files_.empty())) return keyd_ended(expected);
+  if (gone->role == "logd" && expected) {  // it made room for one that reaches other directories
     logd_record_.restart_at = now_;
   } else if (ready(gone->role) == nullptr && starting(gone->role) == nullptr) {
     restart_later(gone->role, gone->started);
@@ -378,7 +395,7 @@ void Supervisor::restart_later(const std::string& role, MonoTime started) {
 }
 
 void Supervisor::restart_due(MonoTime now) {
-  for (const char* role : {"server", "logd"}) {
+  for (const char* role : {"server", "logd", "keyd"}) {
     RoleRecord& fate = record(role);
     if (fate.restart_at > now || stopping_) continue;
     const bool server = role == std::string_view("server");
@@ -387,8 +404,11 @@ void Supervisor::restart_due(MonoTime now) {
       continue;
     }
     fate.restart_at = MonoTime::never();
+    if (role == std::string_view("keyd") && key_files_.empty()) continue;
     ++fate.restarts;
-    const Status ok = server ? spawn_server(tree_, nullptr) : spawn_logd();
+    const Status ok = server                             ? spawn_server(tree_, nullptr)
+                      : role == std::string_view("keyd") ? spawn_keyd()
+                                                         : spawn_logd();
     if (!ok) {
       log_.error(ok.error().message);
       fate.restart_at = now + fate.backoff.died(now, now);

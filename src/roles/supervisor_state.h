@@ -131,7 +131,7 @@ class Supervisor {
   [[nodiscard]] RoleProcess* starting(std::string_view role);
   [[nodiscard]] bool has_role(std::string_view role) const;
   [[nodiscard]] std::optional<uint32_t> free_journal_set() const;
-  [[nodiscard]] RoleRecord& record(std::string_view role) { return role == "server" ? server_record_ : logd_record_; }
+  [[nodiscard]] RoleRecord& record(std::string_view role);
   void read_channel(uint32_t serial);
   void take_message(RoleProcess& role, ChannelMessage message);
   void role_ready(RoleProcess& role, const ChannelMessage& message);
@@ -145,6 +145,17 @@ class Supervisor {
   void watch_role(RoleProcess& role, MonoTime now);
   void restart_due(MonoTime now);
   void announce(const RoleProcess& server);
+
+  // --- supervisor_keys.cc: keyd
+  [[nodiscard]] Status give_key_channels(RoleProcess& server, RoleStart& start) const;
+  [[nodiscard]] Status spawn_keyd();
+  [[nodiscard]] std::vector<std::string> wanted_key_files() const;
+  void sync_keyd();
+  void keyd_ready(RoleProcess& keyd);
+  void keyd_meets(const RoleProcess& server);
+  void keyd_leaves(uint32_t serial);
+  void keyd_ended(bool expected);
+  void take_key_message(RoleProcess& role, const ChannelMessage& message);
 
   // --- supervisor_config.cc: changes of the configuration
   void reload_file(const std::string& who);
@@ -230,7 +241,8 @@ class Supervisor {
   DeathList deaths_;
   std::optional<Alarms> alarms_;  // what workers tried, and what they run
   std::optional<Pools> pools_;    // the worker processes
-  RoleRecord server_record_, logd_record_;
+  RoleRecord server_record_, logd_record_, keyd_record_;
+  std::vector<std::string> key_files_;  // that keyd may ask for, sorted
   uint32_t next_serial_ = 1;
   uint32_t next_message_ = 1;
 

@@ -99,6 +99,7 @@ Json Supervisor::status_json() {
           {"alarms", alarms_->status()},
           {"server", fate(server_record_)},
           {"logd", fate(logd_record_)},
+          {"keyd", fate(keyd_record_)},
           {"weaker", weaker()},
           {"journal",
            {{"finished", rings.finished},

@@ -78,6 +78,15 @@ std::expected<size_t, KeyStatus> PrivateKey::sign(const KeyRequest& request, std
   return std::unexpected(KeyStatus::FAILED);
 }
 
+PrivateKey PrivateKey::share() const {
+  PrivateKey other;
+  EVP_PKEY_up_ref(key_.get());
+  other.key_.reset(key_.get());
+  other.public_key_ = public_key_;
+  other.kind_ = kind_;
+  return other;
+}
+
 std::string PrivateKey::text() const {
   if (kind_ == KeyKind::RSA) return "RSA " + std::to_string(EVP_PKEY_get_bits(key_.get()));
   if (kind_ == KeyKind::ED25519) return "Ed25519";

@@ -26,6 +26,7 @@ class PrivateKey {
   [[nodiscard]] std::expected<size_t, KeyStatus> sign(const KeyRequest& request, std::span<unsigned char> out) const;
 
   [[nodiscard]] const std::array<unsigned char, 32>& public_key() const { return public_key_; }  // as in KeyName
+  [[nodiscard]] PrivateKey share() const;  // the same key: OpenSSL counts its owners; the last one wipes it
   [[nodiscard]] std::string text() const;  // "RSA 2048", "EC prime256v1", "Ed25519"
 
  private:

@@ -62,7 +62,7 @@ int raise_limit() {
   return result_of(::setrlimit(RLIMIT_NOFILE, &limit));
 }
 
-// Killed in both roles.
+// Killed in every role.
 constexpr Attempt KILLED_EVERYWHERE[] = {
     {"execve", &exec_shell},
     {"fork", &clone_process},
@@ -94,7 +94,7 @@ constexpr Attempt KILLED_EVERYWHERE[] = {
     {"x32_call", [] { return result_of(::syscall(0x40000000 + 39)); }},
 };
 
-// Killed in the server only: logd has a use for them within its directories.
+// Killed in the server and keyd: logd has a use for them within its directories.
 constexpr Attempt KILLED_IN_SERVER[] = {
     {"open_for_write", [] { return result_of(::open("/dev/null", O_WRONLY)); }},
     {"create_file", [] { return result_of(::open("/tmp/penstock-sandbox-new", O_RDONLY | O_CREAT, 0600)); }},
@@ -104,12 +104,31 @@ constexpr Attempt KILLED_IN_SERVER[] = {
     {"unlink", [] { return result_of(::unlink("/tmp/penstock-sandbox-none")); }},
 };
 
-// Killed in logd only.
-constexpr Attempt KILLED_IN_LOGD[] = {
+// Killed in logd and keyd, which have no connection to anyone.
+constexpr Attempt KILLED_OFF_LINE[] = {
     {"accept", [] { return result_of(::accept4(0, nullptr, nullptr, 0)); }},
     {"io_uring_enter", [] { return result_of(::syscall(SYS_io_uring_enter, 0, 0, 0, 0, nullptr, 0)); }},
     {"sendto", [] { return result_of(::sendto(0, "x", 1, 0, nullptr, 0)); }},
     {"setsockopt", [] { return result_of(::setsockopt(0, SOL_SOCKET, SO_DEBUG, nullptr, 0)); }},
+};
+
+// Killed in keyd only: it opens nothing at all, and what it may write to it has been given.
+constexpr Attempt KILLED_IN_KEYD[] = {
+    {"open_for_reading", [] { return result_of(::open("/dev/null", O_RDONLY)); }},
+    {"open_key_file", [] { return result_of(::openat(AT_FDCWD, "/etc/ssl/private/key.pem", O_RDONLY)); }},
+    {"read_link",
+     [] {
+       char text[8];
+       return result_of(::readlink("/proc/self/exe", text, sizeof text));
+     }},
+    {"pwrite", [] { return result_of(::pwrite(1, "x", 1, 0)); }},
+    {"eventfd", [] { return result_of(::syscall(SYS_eventfd2, 0, 0)); }},
+    {"unlock_memory", [] { return result_of(::munlockall()); }},
+    {"socketpair",
+     [] {
+       int ends[2];
+       return result_of(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
+     }},
 };
 
 struct Case {
@@ -122,9 +141,17 @@ std::vector<Case> killed_cases() {
   for (const Attempt& a : KILLED_EVERYWHERE) {
     cases.push_back({SyscallProfile::SERVER, a});
     cases.push_back({SyscallProfile::LOGD, a});
+    cases.push_back({SyscallProfile::KEYD, a});
   }
-  for (const Attempt& a : KILLED_IN_SERVER) cases.push_back({SyscallProfile::SERVER, a});
-  for (const Attempt& a : KILLED_IN_LOGD) cases.push_back({SyscallProfile::LOGD, a});
+  for (const Attempt& a : KILLED_IN_SERVER) {
+    cases.push_back({SyscallProfile::SERVER, a});
+    cases.push_back({SyscallProfile::KEYD, a});
+  }
+  for (const Attempt& a : KILLED_OFF_LINE) {
+    cases.push_back({SyscallProfile::LOGD, a});
+    cases.push_back({SyscallProfile::KEYD, a});
+  }
+  for (const Attempt& a : KILLED_IN_KEYD) cases.push_back({SyscallProfile::KEYD, a});
   return cases;
 }
 
@@ -138,8 +165,11 @@ TEST_P(Forbidden, kills_the_process) {
 
 INSTANTIATE_TEST_SUITE_P(Sandbox, Forbidden, testing::ValuesIn(killed_cases()),
                          [](const testing::TestParamInfo<Case>& row) {
-                           return std::string(row.param.profile == SyscallProfile::SERVER ? "server_" : "logd_") +
-                                  row.param.attempt.name;
+                           const SyscallProfile profile = row.param.profile;
+                           const char* role = profile == SyscallProfile::SERVER ? "server_"
+                                              : profile == SyscallProfile::LOGD ? "logd_"
+                                                                                : "keyd_";
+                           return role + std::string(row.param.attempt.name);
                          });
 
 // What a role needs every day must still work, or the lists are wrong in the other direction.

@@ -1,0 +1,141 @@
+// keyd as the supervisor sees it: when it runs, which servers it signs for, which files it may read.
+//
+// It runs while the configuration in force, or the one that is being tried, names a key file. Every server has channels
+// to it from its start on, which cost nothing until they are used; so TLS can be configured into a running server, and
+// a keyd that died is replaced without the server noticing: what it had not signed lies in the channels still. The
+// supervisor opens key files and never reads one.
+#include "src/admin/key_messages.h"
+#include "src/admin/role_paths.h"
+#include "src/roles/supervisor_state.h"
+#include "src/tls/key_channel.h"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <utility>
+
+namespace penstock {
+namespace {
+
+using State = RoleProcess::State;
+
+constexpr Duration KEYD_END = seconds(1);  // it has nothing to finish
+
+UniqueFd duplicate(const UniqueFd& fd) { return UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)); }
+
+KeyFile open_key_file(const std::string& path) {
+  KeyFile file{.file = path};
+  // Not waiting: a FIFO under that name must not hold the supervisor.
+  file.fd.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+  if (!file.fd.valid()) {
+    file.problem = fail_errno("open").error().message;
+    return file;
+  }
+  struct stat info {};
+  if (::fstat(file.fd.get(), &info) == 0 && S_ISREG(info.st_mode)) return file;
+  file.fd.reset();
+  file.problem = "it is not a regular file";
+  return file;
+}
+
+}  // namespace
+
+Status Supervisor::give_key_channels(RoleProcess& server, RoleStart& start) const {
+  for (uint32_t i = 0; i < reactors_ + 1; ++i) {
+    auto ends = create_key_channel();
+    if (!ends) return std::unexpected(ends.error());
+    start.key_channels.push_back(duplicate(ends->memory));
+    start.key_channels.push_back(duplicate(ends->bell));
+    server.key_channels.push_back(std::move(ends->memory));
+    server.key_channels.push_back(std::move(ends->bell));
+  }
+  return {};
+}
+
+Status Supervisor::spawn_keyd() {
+  RoleStart start;
+  start.role = "keyd";
+  start.generation = tree_.generation();
+  if (Status ok = give_identity(start, tree_.settings().tls_user); !ok) return ok;
+  auto process = RoleProcess::spawn(environment_.executable, "keyd", next_serial_++, now_);
+  if (!process) return std::unexpected(process.error());
+  return adopt(std::move(*process), start);
+}
+
+std::vector<std::string> Supervisor::wanted_key_files() const {
+  std::vector<std::string> files = key_files(tree_.settings());
+  if (change_ && !change_->listeners_taken) {
+    for (std::string& file : key_files(change_->next.settings())) files.push_back(std::move(file));
+    std::sort(files.begin(), files.end());
+    files.erase(std::unique(files.begin(), files.end()), files.end());
+  }
+  return files;
+}
+
+// Brings keyd in line with the configuration in force and the one that is tried.
+void Supervisor::sync_keyd() {
+  if (stopping_) return;
+  std::vector<std::string> files = wanted_key_files();
+  const bool same = files == key_files_;
+  key_files_ = std::move(files);
+  RoleProcess* keyd = ready("keyd");
+  if (keyd != nullptr) {
+    if (key_files_.empty()) return drain(*keyd, KEYD_END);
+    if (same) return;
+    if (const Status ok = send_key_files(keyd->channel, key_files_); !ok) kill_role(*keyd, ok.error().message);
+    return;
+  }
+  const bool coming = starting("keyd") != nullptr || keyd_record_.restart_at != MonoTime::never();
+  if (key_files_.empty() || coming) return;
+  if (const Status ok = spawn_keyd(); !ok) {
+    log_.error(ok.error().message);
+    restart_later("keyd", now_);
+  }
+}
+
+void Supervisor::keyd_ready(RoleProcess& keyd) {
+  Status ok = send_key_files(keyd.channel, key_files_);
+  for (const auto& role : roles_) {
+    if (ok && role->role == "server") ok = send_key_channels(keyd.channel, role->serial, role->key_channels);
+  }
+  if (!ok) return kill_role(keyd, ok.error().message);
+  if (key_files_.empty()) drain(keyd, KEYD_END);  // the change that wanted it was refused meanwhile
+}
+
+void Supervisor::keyd_meets(const RoleProcess& server) {
+  RoleProcess* keyd = ready("keyd");
+  if (keyd == nullptr) return;
+  const Status ok = send_key_channels(keyd->channel, server.serial, server.key_channels);
+  if (!ok) kill_role(*keyd, ok.error().message);
+}
+
+void Supervisor::keyd_leaves(uint32_t serial) {
+  RoleProcess* keyd = ready("keyd");
+  if (keyd == nullptr) return;
+  const Status ok = keyd->channel.send(MessageKind::KEY_CHANNELS_GONE, 0, std::to_string(serial));
+  if (!ok) kill_role(*keyd, ok.error().message);
+}
+
+void Supervisor::keyd_ended(bool expected) {
+  if (expected && !key_files_.empty()) sync_keyd();  // it was told to end, and is wanted again
+}
+
+void Supervisor::take_key_message(RoleProcess& role, const ChannelMessage& message) {
+  if (role.role != "keyd") return kill_role(role, "it said what only the key process may say");
+  if (message.kind == MessageKind::KEY_BREACH) {
+    const auto breach = decode_key_breach(message);
+    if (!breach) return kill_role(role, "it broke the protocol (" + breach.error().message + ")");
+    RoleProcess* server = find(breach->server);
+    if (server != nullptr && server->role == "server") {
+      kill_role(*server, "it " + escape_line(breach->what, 200) + ", which the key process refuses");
+    }
+    return;
+  }
+  // It asks for what it was told of; a path that went away meanwhile is no fault.
+  const bool known = std::binary_search(key_files_.begin(), key_files_.end(), message.payload);
+  const KeyFile file = known ? open_key_file(message.payload)
+                             : KeyFile{.file = message.payload, .problem = "it is not in the configuration any more"};
+  if (const Status ok = send_key_file(role.channel, file); !ok) kill_role(role, ok.error().message);
+}
+
+}  // namespace penstock
