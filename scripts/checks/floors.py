@@ -14,6 +14,7 @@ FLOORS = {
     "cache/": 2, "pool/ring/": 2,
     "src/transport/uring": 3, "src/transport/epoll": 3, "src/transport/dpdk": 3, "src/http/h2/": 3,
     "src/transport/select": 3,  # opens one of the implementations
+    "src/tls/tls_": 3,          # the transport, and what it is made of; below it certificates and keys
     "src/files/": 3, "src/route/": 3, "src/auth/": 3,
     "pool/queue/": 3, "pool/sandbox/": 3, "pool/sdk/": 3,
     "pool/runtimes/": 4,  # programs on the library

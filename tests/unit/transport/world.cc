@@ -7,6 +7,7 @@
 #include "src/transport/socket_address.h"
 #include "src/transport/uring/uring_transport.h"
 #include "tests/support/sim_transport.h"
+#include "tests/unit/transport/tls_peers.h"
 
 #include <cstring>
 #include <map>
@@ -221,12 +222,23 @@ const char* kind_name(Kind kind) {
       return "epoll";
     case Kind::SIM:
       return "sim";
+    case Kind::TLS_URING:
+      return "tls_uring";
+    case Kind::TLS_EPOLL:
+      return "tls_epoll";
+    case Kind::TLS_SIM:
+      return "tls_sim";
   }
   return "";
 }
 
 std::unique_ptr<World> World::make(Kind kind, const TransportOptions& options) {
   std::unique_ptr<World> world;
+  if (is_tls(kind)) {
+    const Kind below = kind == Kind::TLS_URING ? Kind::URING : kind == Kind::TLS_EPOLL ? Kind::EPOLL : Kind::SIM;
+    world = make(below, options);
+    return world == nullptr ? nullptr : make_tls_world(std::move(world), options);
+  }
   if (kind == Kind::SIM) {
     world =
         std::make_unique<SimWorld>(options, 42, SimFaults{.partial_receive = 3, .late_receive = 5, .late_event = 3});
@@ -242,6 +254,7 @@ std::unique_ptr<World> World::make(Kind kind, const TransportOptions& options) {
 }
 
 std::vector<TransportEvent> World::turn(Duration wait, size_t events_max) {
+  drive();
   std::vector<TransportEvent> events(events_max);
   events.resize(transport().poll(now_, now_ + wait, events));
   return events;

@@ -30,8 +30,13 @@ class Peer {
   [[nodiscard]] virtual PeerAddress address() = 0;
 };
 
-enum class Kind { URING, URING_PLAIN, EPOLL, SIM };
+// The last three are TLS (src/tls) on top of the others: the clients speak TLS, too.
+enum class Kind { URING, URING_PLAIN, EPOLL, SIM, TLS_URING, TLS_EPOLL, TLS_SIM };
 [[nodiscard]] const char* kind_name(Kind kind);
+[[nodiscard]] constexpr bool is_simulated(Kind kind) { return kind == Kind::SIM || kind == Kind::TLS_SIM; }
+[[nodiscard]] constexpr bool is_tls(Kind kind) { return kind >= Kind::TLS_URING; }
+inline constexpr Kind ALL_KINDS[] = {Kind::URING,     Kind::URING_PLAIN, Kind::EPOLL,  Kind::SIM,
+                                     Kind::TLS_URING, Kind::TLS_EPOLL,   Kind::TLS_SIM};
 
 class World {
  public:
@@ -53,6 +58,8 @@ class World {
   virtual void add_wake(uint32_t id) = 0;
   // REQUIRES: add_wake(id). May be called from another thread.
   virtual void wake(uint32_t id) = 0;
+  // Lets the clients go on with what they do by themselves; called before each turn.
+  virtual void drive() {}
   // After the transport has gone: what it was caught at, if it can tell.
   [[nodiscard]] virtual std::vector<std::string> violations() { return {}; }
 

@@ -1,0 +1,188 @@
+#include "src/tls/certificate_table.h"
+
+#include "src/base/bytes.h"
+
+#include <algorithm>
+#include <array>
+#include <openssl/err.h>
+#include <openssl/ocsp.h>
+#include <openssl/pem.h>
+#include <unordered_set>
+
+namespace penstock {
+namespace {
+
+constexpr size_t SERVER_NAME_BYTES_MAX = 255;
+constexpr int CHAIN_CERTIFICATES_MAX = 16;
+
+std::string subject_of(const X509* certificate) {
+  std::array<char, 256> text{};
+  X509_NAME_oneline(X509_get_subject_name(certificate), text.data(), static_cast<int>(text.size()));
+  return text.data();
+}
+
+// The next certificate of `bio`, or nullptr at its end or at what is none.
+OpensslPointer<X509> next_certificate(BIO* bio) {
+  return OpensslPointer<X509>(PEM_read_bio_X509(bio, nullptr, nullptr, nullptr));
+}
+
+struct OcspFree {
+  void operator()(OCSP_RESPONSE* p) const { OCSP_RESPONSE_free(p); }
+  void operator()(OCSP_BASICRESP* p) const { OCSP_BASICRESP_free(p); }
+};
+
+// Until when an OCSP response may be stapled, in Unix seconds; the error begins with `file`.
+Result<int64_t> ocsp_until(std::string_view der, const std::string& file) {
+  const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+  const std::unique_ptr<OCSP_RESPONSE, OcspFree> response(
+      d2i_OCSP_RESPONSE(nullptr, &at, static_cast<long>(der.size())));
+  if (response == nullptr) return fail(file + ": is no OCSP response in DER: " + take_openssl_error());
+  if (OCSP_response_status(response.get()) != OCSP_RESPONSE_STATUS_SUCCESSFUL) {
+    return fail(file +
+                ": the OCSP responder refused: " + OCSP_response_status_str(OCSP_response_status(response.get())));
+  }
+  const std::unique_ptr<OCSP_BASICRESP, OcspFree> basic(OCSP_response_get1_basic(response.get()));
+  OCSP_SINGLERESP* const single = basic != nullptr ? OCSP_resp_get0(basic.get(), 0) : nullptr;
+  if (single == nullptr) return fail(file + ": the OCSP response names no certificate");
+  ASN1_GENERALIZEDTIME* next = nullptr;
+  (void)OCSP_single_get0_status(single, nullptr, nullptr, nullptr, &next);
+  if (next == nullptr) return INT64_MAX;
+  tm broken_down{};
+  if (ASN1_TIME_to_tm(next, &broken_down) != 1) return fail(file + ": the OCSP response has a bad time");
+  return static_cast<int64_t>(::timegm(&broken_down));
+}
+
+Result<CertificateTable::Pair> make_pair(const CertificateSource& source, KeySource& keys) {
+  Result<CertificateChain> chain = read_chain(source.chain, source.certificate_file);
+  if (!chain) return std::unexpected(chain.error());
+  EVP_PKEY* const public_key = X509_get0_pubkey(chain->leaf.get());
+  if (public_key == nullptr) {
+    return fail(source.certificate_file + ": its public key cannot be used: " + take_openssl_error());
+  }
+  auto key = keys.make(public_key, source.key_file);
+  if (!key) return std::unexpected(key.error());
+  CertificateTable::Pair pair{
+      .leaf = std::move(chain->leaf), .chain = std::move(chain->rest), .key = std::move(*key), .ocsp = {}};
+  if (!source.ocsp.empty()) {
+    if (const auto until = ocsp_until(source.ocsp, source.ocsp_file)) {
+      pair.ocsp = source.ocsp;
+      pair.ocsp_until_s = *until;
+    }
+  }
+  return pair;
+}
+
+}  // namespace
+
+Result<CertificateChain> read_chain(std::string_view pem, const std::string& file) {
+  ERR_clear_error();
+  const OpensslPointer<BIO> bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  CertificateChain chain{.leaf = next_certificate(bio.get()),
+                         .rest = OpensslPointer<STACK_OF(X509)>(sk_X509_new_null())};
+  if (chain.leaf == nullptr) {
+    const bool none = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    const std::string why = take_openssl_error();
+    return fail(file + (none ? ": holds no certificate in PEM" : ": its certificate is broken: " + why));
+  }
+  for (int count = 0; OpensslPointer<X509> next = next_certificate(bio.get()); ++count) {
+    if (count == CHAIN_CERTIFICATES_MAX) return fail(file + ": holds more certificates than a chain can have");
+    const int order =
+        X509_check_issued(next.get(), count == 0 ? chain.leaf.get() : sk_X509_value(chain.rest.get(), count - 1));
+    if (order != X509_V_OK) {
+      ERR_clear_error();
+      return fail(file + ": certificate " + std::to_string(count + 2) + " (" + subject_of(next.get()) +
+                  ") has not issued the one before it; put the server's first, then its issuers in order");
+    }
+    sk_X509_push(chain.rest.get(), next.release());
+  }
+  const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  const std::string why = take_openssl_error();
+  if (!at_end) return fail(file + ": a certificate of the chain is broken: " + why);
+  return chain;
+}
+
+CertificateTable::CertificateTable(std::vector<CertificateSite> sites, std::unique_ptr<CertificateBundle> bundle)
+    : sites_(std::move(sites)), bundle_(std::move(bundle)), loaded_(sites_.size()) {
+  for (uint32_t i = 0; i < sites_.size(); ++i) {
+    if (sites_[i].pairs.empty()) continue;
+    for (const std::string& host : sites_[i].hosts) {
+      if (host == "*") {
+        any_host_ = i;
+      } else {
+        by_host_.try_emplace(host, i);
+      }
+    }
+    if (sites_[i].fallback) fallback_ = i;
+  }
+  for (uint32_t i = 0; i < sites_.size() && fallback_ == SITE_NONE; ++i) {
+    if (!sites_[i].pairs.empty()) fallback_ = i;
+  }
+}
+
+uint32_t CertificateTable::find(std::string_view server_name) const {
+  std::array<char, SERVER_NAME_BYTES_MAX> room;
+  if (server_name.ends_with('.')) server_name.remove_suffix(1);
+  const uint32_t otherwise = any_host_ != SITE_NONE ? any_host_ : fallback_;
+  if (server_name.empty() || server_name.size() > room.size()) return otherwise;
+  std::transform(server_name.begin(), server_name.end(), room.begin(), ascii_lower);
+  const std::string_view name(room.data(), server_name.size());
+  if (const auto exact = by_host_.find(name); exact != by_host_.end()) return exact->second;
+  // "*.example.org" stands for every name below it; the longest wins.
+  for (size_t dot = name.find('.'); dot != std::string_view::npos && dot > 0; dot = name.find('.', dot + 1)) {
+    room[dot - 1] = '*';
+    if (const auto wild = by_host_.find(name.substr(dot - 1)); wild != by_host_.end()) return wild->second;
+  }
+  return otherwise;
+}
+
+CertificateTable::Loaded& CertificateTable::load(uint32_t site, KeySource& keys, std::vector<std::string>& problems) {
+  if (loaded_[site] == nullptr) loaded_[site] = std::make_unique<Loaded>();
+  Loaded& loaded = *loaded_[site];
+  if (loaded.tried) return loaded;
+  loaded.tried = true;
+  for (const CertificateSource& source : sites_[site].pairs) {
+    auto pair = make_pair(source, keys);
+    if (pair) {
+      loaded.pairs.push_back(std::move(*pair));
+    } else {
+      problems.push_back(pair.error().message);
+    }
+  }
+  return loaded;
+}
+
+Status CertificateTable::check(const CertificateTable* before, KeySource& keys, Clock& clock,
+                               Duration probe_patience) const {
+  const auto key_of = [](const CertificateSource& source) {
+    return source.certificate_file + '\n' + source.key_file + '\n' +
+           std::to_string(std::hash<std::string_view>()(source.chain)) +
+           std::to_string(std::hash<std::string_view>()(source.ocsp));
+  };
+  std::unordered_set<std::string> known;
+  if (before != nullptr) {
+    for (const CertificateSite& site : before->sites_) {
+      for (const CertificateSource& source : site.pairs) known.insert(key_of(source));
+    }
+  }
+  const MonoTime end = clock.now() + probe_patience;
+  for (const CertificateSite& site : sites_) {
+    for (const CertificateSource& source : site.pairs) {
+      if (!known.insert(key_of(source)).second) continue;
+      const auto chain = read_chain(source.chain, source.certificate_file);
+      if (!chain) return std::unexpected(chain.error());
+      EVP_PKEY* const public_key = X509_get0_pubkey(chain->leaf.get());
+      if (public_key == nullptr) {
+        return fail(source.certificate_file + ": its public key cannot be used: " + take_openssl_error());
+      }
+      if (!source.ocsp.empty()) {
+        if (const auto until = ocsp_until(source.ocsp, source.ocsp_file); !until) return std::unexpected(until.error());
+      }
+      if (clock.now() >= end) continue;
+      if (const Status there = keys.probe(public_key, source.key_file); !there) return there;
+    }
+  }
+  bundle_->forget();
+  return {};
+}
+
+}  // namespace penstock

@@ -1,0 +1,103 @@
+// CertificateTable: one generation of certificates, by the names that clients ask for.
+//
+// Made by the control thread out of what the supervisor read (certificate_bundle.h), then owned by a CertificateStore.
+// Until a certificate is asked for it costs its names and a view of the file's bytes; the bytes lie in memory that all
+// server processes share. Private keys are not here: a pair holds an EVP_PKEY made by KeySource, which for the server
+// process knows the public half alone.
+#pragma once
+
+#include "src/base/clock.h"
+#include "src/base/result.h"
+#include "src/tls/certificate_bundle.h"
+#include "src/tls/openssl_pointers.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace penstock {
+
+// Where private keys come from. Any thread.
+class KeySource {
+ public:
+  virtual ~KeySource() = default;
+  // The key of `file` that belongs to `public_key` (which is not kept).
+  [[nodiscard]] virtual Result<OpensslPointer<EVP_PKEY>> make(EVP_PKEY* public_key, const std::string& file) = 0;
+  // Whether it is there and the right one; may take a while. The error is a sentence that names the file.
+  [[nodiscard]] virtual Status probe(EVP_PKEY* public_key, const std::string& file) = 0;
+};
+
+// A certificate with its chain, and the file of its key.
+struct CertificateSource {
+  std::string certificate_file;
+  std::string key_file;
+  std::string ocsp_file;   // may be empty
+  std::string_view chain;  // PEM, the bytes of certificate_file; valid as long as the table's bundle
+  std::string_view ocsp;   // DER, of ocsp_file
+  bool operator==(const CertificateSource& other) const = default;  // the bytes, too
+};
+
+struct CertificateSite {
+  std::string name;                      // of the site
+  std::vector<std::string> hosts;        // as in site.NAME.hosts
+  std::vector<CertificateSource> pairs;  // RSA beside ECDSA; may be empty
+  bool fallback = false;                 // for clients that name no host, or none that is known
+};
+
+class CertificateTable {
+ public:
+  // `bundle` keeps alive what the views of `sites` point to.
+  CertificateTable(std::vector<CertificateSite> sites, std::unique_ptr<CertificateBundle> bundle);
+
+  // A usable certificate. Shared with the connections that use it, by OpenSSL's own counts.
+  struct Pair {
+    OpensslPointer<X509> leaf;
+    OpensslPointer<STACK_OF(X509)> chain;
+    OpensslPointer<EVP_PKEY> key;
+    std::string ocsp;  // empty: nothing to staple
+    int64_t ocsp_until_s = 0;
+  };
+  struct Loaded {
+    std::vector<Pair> pairs;
+    bool tried = false;
+  };
+
+  // The site for a server name in any case (RFC 6066 section 3), or SITE_NONE.
+  static constexpr uint32_t SITE_NONE = UINT32_MAX;
+  [[nodiscard]] uint32_t find(std::string_view server_name) const;
+  [[nodiscard]] const CertificateSite& site(uint32_t index) const { return sites_[index]; }
+  [[nodiscard]] size_t size() const { return sites_.size(); }
+
+  // The site's pairs, made at the first call. What cannot be used is left out, with a line in `problems`.
+  [[nodiscard]] Loaded& load(uint32_t site, KeySource& keys, std::vector<std::string>& problems);
+
+  // Whether every pair that `before` has not (nullptr: every one) can be used: parsed, in date order, its key probed.
+  // Probing ends after `probe_patience` in all; what comes later is found out at its first use.
+  [[nodiscard]] Status check(const CertificateTable* before, KeySource& keys, Clock& clock,
+                             Duration probe_patience) const;
+
+ private:
+  struct NameHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view name) const { return std::hash<std::string_view>()(name); }
+  };
+
+  std::vector<CertificateSite> sites_;
+  std::unique_ptr<CertificateBundle> bundle_;
+  std::unordered_map<std::string_view, uint32_t, NameHash> by_host_;
+  uint32_t any_host_ = SITE_NONE;
+  uint32_t fallback_ = SITE_NONE;
+  std::vector<std::unique_ptr<Loaded>> loaded_;  // by site; nullptr until first use
+};
+
+// The certificates of a PEM text, the leaf first, as the file gives them. The error begins with `file`.
+struct CertificateChain {
+  OpensslPointer<X509> leaf;
+  OpensslPointer<STACK_OF(X509)> rest;
+};
+[[nodiscard]] Result<CertificateChain> read_chain(std::string_view pem, const std::string& file);
+
+}  // namespace penstock

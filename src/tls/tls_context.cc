@@ -1,0 +1,121 @@
+#include "src/tls/tls_context.h"
+
+#include "src/tls/tls_session.h"
+
+#include <algorithm>
+#include <ctime>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/params.h>
+#include <openssl/rand.h>
+
+namespace penstock {
+namespace {
+
+// TLS 1.2's; those of 1.3 are OpenSSL's default, all AEAD.
+constexpr const char* SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20";
+constexpr const char* GROUPS = "X25519:P-256:P-384";
+
+TlsSession& session_of(const SSL* ssl) { return *static_cast<TlsSession*>(SSL_get_app_data(ssl)); }
+
+std::string_view server_name_of(const SSL* ssl) {
+  const char* const name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  return name != nullptr ? name : "";
+}
+
+int choose_certificate(SSL* ssl, void*) {
+  TlsSession& session = session_of(ssl);
+  switch (session.context().certificates().equip(ssl, server_name_of(ssl))) {
+    case CertificateStore::Equipped::YES:
+      return 1;
+    case CertificateStore::Equipped::NONE:
+    case CertificateStore::Equipped::BROKEN:
+      break;
+  }
+  session.blame(Reason::TLS_NO_CERTIFICATE);
+  return 0;
+}
+
+int choose_protocol(SSL* ssl, const unsigned char** out, unsigned char* out_size, const unsigned char* offered,
+                    unsigned int offered_size, void*) {
+  TlsSession& session = session_of(ssl);
+  const std::string& ours = session.context().protocols();
+  const auto* const list = reinterpret_cast<const unsigned char*>(ours.data());
+  if (SSL_select_next_proto(const_cast<unsigned char**>(out), out_size, list, static_cast<unsigned>(ours.size()),
+                            offered, offered_size) == OPENSSL_NPN_NEGOTIATED) {
+    return SSL_TLSEXT_ERR_OK;
+  }
+  session.blame(Reason::TLS_NOTHING_COMMON);
+  return SSL_TLSEXT_ERR_ALERT_FATAL;  // RFC 7301 section 3.2
+}
+
+int staple(SSL* ssl, void*) {
+  const X509* const leaf = SSL_get_certificate(ssl);
+  if (leaf == nullptr) return SSL_TLSEXT_ERR_NOACK;
+  const std::string response =
+      session_of(ssl).context().certificates().ocsp_for(leaf, server_name_of(ssl), session_of(ssl).wall_s());
+  if (response.empty()) return SSL_TLSEXT_ERR_NOACK;
+  void* const copy = OPENSSL_memdup(response.data(), response.size());
+  if (copy == nullptr) return SSL_TLSEXT_ERR_NOACK;
+  SSL_set_tlsext_status_ocsp_resp(ssl, copy, static_cast<long>(response.size()));  // takes it over
+  return SSL_TLSEXT_ERR_OK;
+}
+
+// Seals (1) or opens a ticket: 0 it is none of ours, 1 it is good, 2 good, and the client gets a new one.
+int seal_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac, int seals) {
+  TicketKeys& keys = session_of(ssl).context().tickets();
+  TicketKey key;
+  auto found = TicketKeys::Found::YES;
+  if (seals != 0) {
+    if (!keys.newest(key) || RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) != 1) return 0;
+    std::copy(key.name.begin(), key.name.end(), name);
+  } else {
+    found = keys.find(name, key);
+    if (found == TicketKeys::Found::NO) return 0;
+  }
+  char digest[] = "SHA256";
+  const OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key.mac.data(), key.mac.size()),
+                               OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, sizeof digest - 1),
+                               OSSL_PARAM_construct_end()};
+  const int ready = seals != 0 ? EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key.cipher.data(), iv)
+                               : EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key.cipher.data(), iv);
+  if (ready != 1 || EVP_MAC_CTX_set_params(mac, params) != 1) return -1;
+  if (seals == 0 && SSL_version(ssl) >= TLS1_3_VERSION) return 2;  // RFC 8446 appendix C.4: no ticket twice
+  return found == TicketKeys::Found::OLD ? 2 : 1;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TlsContext>> TlsContext::make(CertificateStore& certificates, TicketKeys& tickets,
+                                                     const TlsLive& live, const std::vector<std::string>& protocols) {
+  // No file of OpenSSL's own is read: what holds is what stands here.
+  if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) != 1) return fail("OpenSSL: " + take_openssl_error());
+  std::unique_ptr<TlsContext> made(new TlsContext(certificates, tickets, live));  // NOLINT: the constructor is private
+  made->context_.reset(SSL_CTX_new(TLS_server_method()));
+  SSL_CTX* const context = made->context_.get();
+  if (context == nullptr) return fail("OpenSSL: " + take_openssl_error());
+  for (const std::string& protocol : protocols) {
+    made->protocols_ += static_cast<char>(protocol.size());
+    made->protocols_ += protocol;
+  }
+  SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+  SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                   SSL_OP_PRIORITIZE_CHACHA | SSL_OP_IGNORE_UNEXPECTED_EOF);
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_num_tickets(context, 1);
+  SSL_CTX_set_max_early_data(context, 0);
+  SSL_CTX_set_quiet_shutdown(context, 0);
+  constexpr unsigned char ID[] = "penstock";
+  if (SSL_CTX_set_cipher_list(context, SUITES) != 1 || SSL_CTX_set1_groups_list(context, GROUPS) != 1 ||
+      SSL_CTX_set_session_id_context(context, ID, sizeof ID - 1) != 1 ||
+      SSL_CTX_set_tlsext_ticket_key_evp_cb(context, seal_ticket) != 1) {
+    return fail("OpenSSL: " + take_openssl_error());
+  }
+  SSL_CTX_set_cert_cb(context, choose_certificate, nullptr);
+  SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
+  SSL_CTX_set_tlsext_status_cb(context, staple);
+  return made;
+}
+
+}  // namespace penstock

@@ -1,0 +1,90 @@
+// From the first byte to ACCEPTED, or to NOTED.
+#include "src/base/bytes.h"
+#include "src/tls/tls_transport.h"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace penstock {
+namespace {
+
+constexpr std::string_view PLAIN_HTTP_ANSWER =
+    "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 58\r\nConnection: close\r\n\r\n"
+    "This address speaks https; the request came as plain http\n";
+
+}  // namespace
+
+bool TlsTransport::begin_session(Conn& conn) {
+  const Input& first = inputs_[conn.input_first];
+  // A method of HTTP: no TLS record begins with a letter.
+  if (first.data[0] >= 'A' && first.data[0] <= 'Z') {
+    refuse_plain_http(conn);
+    return false;
+  }
+  conn.session.emplace(context_, cipher_, conn.out, clock_.wall().unix_seconds());
+  if (!conn.session->valid()) {
+    conn.session.reset();
+    refuse(conn, Reason::SERVER_BUSY);
+    return false;
+  }
+  conn.session->lend({first.data, first.size});
+  return true;
+}
+
+void TlsTransport::pump_handshake(Conn& conn, std::span<TransportEvent> out, size_t& count) {
+  if (conn.broken_below || (conn.eof && conn.input_first == NONE)) {
+    // Who connects and says nothing is no failure: a health check, a spare connection of a browser.
+    if (conn.came) note(conn, Reason::TLS_LEFT);
+    return end_below(conn, false);
+  }
+  if (conn.input_first == NONE && !conn.session) return;
+  if (!conn.session && !begin_session(conn)) return;
+  auto step = TlsSession::Step::MORE;
+  do {
+    step = conn.session->handshake();
+  } while (step == TlsSession::Step::MORE && next_input(conn));
+  switch (step) {
+    case TlsSession::Step::DONE:
+      return handshake_done(conn, out, count);
+    case TlsSession::Step::MORE:
+      flush(conn);
+      if (conn.eof) make_ready(conn);
+      return;
+    case TlsSession::Step::KEY:
+      return flush(conn);
+    case TlsSession::Step::END:
+    case TlsSession::Step::FAILED:
+      return refuse(conn, conn.session->reason());
+  }
+}
+
+void TlsTransport::handshake_done(Conn& conn, std::span<TransportEvent> out, size_t& count) {
+  unlink(conn);
+  conn.state = State::OPEN;
+  conn.server_name = conn.session->server_name();
+  std::transform(conn.server_name.begin(), conn.server_name.end(), conn.server_name.begin(), ascii_lower);
+  flush(conn);
+  out[count++] = {.conn = conn.handle, .id = conn.listener, .kind = TransportEventKind::ACCEPTED, .peer = conn.peer};
+  // What follows comes with the next batch.
+  if (conn.input_first != NONE || conn.session->has_pending() || conn.eof) make_ready(conn);
+}
+
+void TlsTransport::note(const Conn& conn, Reason reason) {
+  notes_.push_back({.error = static_cast<int32_t>(reason),
+                    .id = conn.listener,
+                    .kind = TransportEventKind::NOTED,
+                    .peer = conn.peer});
+}
+
+// Ends a handshake; an alert that is in the output still goes out.
+void TlsTransport::refuse(Conn& conn, Reason reason) {
+  note(conn, reason);
+  begin_dying(conn);
+}
+
+void TlsTransport::refuse_plain_http(Conn& conn) {
+  conn.out.append(PLAIN_HTTP_ANSWER.data(), PLAIN_HTTP_ANSWER.size(), cipher_);
+  refuse(conn, Reason::PLAIN_TO_TLS);
+}
+
+}  // namespace penstock

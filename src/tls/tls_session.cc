@@ -1,0 +1,164 @@
+#include "src/tls/tls_session.h"
+
+#include "src/base/assert.h"
+
+#include <algorithm>
+#include <cstring>
+#include <openssl/err.h>
+
+namespace penstock {
+
+struct TlsSession::Bio {
+  static int read(BIO* bio, char* out, size_t size, size_t* got) {
+    TlsSession& session = *static_cast<TlsSession*>(BIO_get_data(bio));
+    BIO_clear_retry_flags(bio);
+    if (session.input_.empty()) {
+      BIO_set_retry_read(bio);
+      return 0;
+    }
+    *got = std::min(size, session.input_.size());
+    std::memcpy(out, session.input_.data(), *got);
+    session.input_.remove_prefix(*got);
+    return 1;
+  }
+  static int write(BIO* bio, const char* bytes, size_t size, size_t* put) {
+    TlsSession& session = *static_cast<TlsSession*>(BIO_get_data(bio));
+    session.out_.append(bytes, size, session.pool_);
+    *put = size;
+    return 1;
+  }
+  static long control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+  static int create(BIO* bio) {
+    BIO_set_init(bio, 1);
+    return 1;
+  }
+
+  static const BIO_METHOD* method() {
+    static const BIO_METHOD* const made = [] {
+      BIO_METHOD* const fresh = BIO_meth_new(BIO_TYPE_SOURCE_SINK | BIO_get_new_index(), "lent buffers");
+      ASSERT(fresh != nullptr);
+      BIO_meth_set_read_ex(fresh, read);
+      BIO_meth_set_write_ex(fresh, write);
+      BIO_meth_set_ctrl(fresh, control);
+      BIO_meth_set_create(fresh, create);
+      return fresh;
+    }();
+    return made;
+  }
+};
+
+TlsSession::TlsSession(TlsContext& context, CipherPool& pool, CipherChain& out, int64_t wall_s)
+    : context_(context), pool_(pool), out_(out), wall_s_(wall_s) {
+  OpensslPointer<SSL> ssl(SSL_new(context.ssl_context()));
+  OpensslPointer<BIO> bio(BIO_new(Bio::method()));
+  if (ssl == nullptr || bio == nullptr) return;
+  BIO_set_data(bio.get(), this);
+  SSL_set_app_data(ssl.get(), this);
+  BIO_up_ref(bio.get());
+  SSL_set0_rbio(ssl.get(), bio.get());
+  SSL_set0_wbio(ssl.get(), bio.release());
+  SSL_set_accept_state(ssl.get());
+  if (context.live().only_1_3.load(std::memory_order_relaxed)) SSL_set_min_proto_version(ssl.get(), TLS1_3_VERSION);
+  ssl_ = std::move(ssl);
+}
+
+TlsSession::~TlsSession() = default;
+
+TlsSession::Step TlsSession::handshake() {
+  ERR_clear_error();
+  const int done = SSL_do_handshake(ssl_.get());
+  if (done == 1) return Step::DONE;
+  switch (SSL_get_error(ssl_.get(), done)) {
+    case SSL_ERROR_WANT_READ:
+      return Step::MORE;
+    case SSL_ERROR_WANT_ASYNC:
+      return Step::KEY;
+    case SSL_ERROR_WANT_ASYNC_JOB:
+      reason_ = Reason::TLS_KEY_BUSY;
+      return Step::FAILED;
+    default:
+      return failed(true);
+  }
+}
+
+TlsSession::Step TlsSession::read(std::span<char> out, size_t& got) {
+  got = 0;
+  ERR_clear_error();
+  while (got < out.size()) {
+    size_t now = 0;
+    const int done = SSL_read_ex(ssl_.get(), out.data() + got, out.size() - got, &now);
+    if (done == 1) {
+      got += now;
+      continue;
+    }
+    switch (SSL_get_error(ssl_.get(), done)) {
+      case SSL_ERROR_WANT_READ:
+        return Step::MORE;
+      case SSL_ERROR_ZERO_RETURN:
+        return Step::END;
+      default:
+        return failed(false);
+    }
+  }
+  return Step::DONE;
+}
+
+bool TlsSession::write(std::span<const char> bytes) {
+  size_t put = 0;
+  ERR_clear_error();
+  // Our BIO takes everything, so a write is whole or the session is broken.
+  if (SSL_write_ex(ssl_.get(), bytes.data(), bytes.size(), &put) == 1 && put == bytes.size()) return true;
+  (void)failed(false);
+  return false;
+}
+
+void TlsSession::say_goodbye() {
+  ERR_clear_error();
+  if (SSL_in_init(ssl_.get()) == 0) (void)SSL_shutdown(ssl_.get());
+  ERR_clear_error();
+}
+
+// What went wrong, in our words. A callback may have said it already.
+TlsSession::Step TlsSession::failed(bool in_handshake) {
+  const unsigned long error = ERR_peek_error();
+  ERR_clear_error();
+  if (reason_ != Reason::NONE) return Step::FAILED;
+  if (!in_handshake) {
+    reason_ = Reason::TLS_RECORD;
+    return Step::FAILED;
+  }
+  const int why = ERR_GET_REASON(error);
+  switch (why) {
+    case SSL_R_NO_SHARED_CIPHER:
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_VERSION_TOO_LOW:
+    case SSL_R_VERSION_TOO_HIGH:
+    case SSL_R_UNKNOWN_PROTOCOL:
+    case SSL_R_NO_SHARED_GROUPS:
+    case SSL_R_NO_SUITABLE_KEY_SHARE:
+    case SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS:
+    case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
+    case SSL_R_NO_APPLICATION_PROTOCOL:
+    case SSL_R_INAPPROPRIATE_FALLBACK:
+      reason_ = Reason::TLS_NOTHING_COMMON;
+      break;
+    default:
+      reason_ =
+          why > SSL_AD_REASON_OFFSET && why < SSL_AD_REASON_OFFSET + 256 ? Reason::TLS_ALERT : Reason::TLS_MALFORMED;
+  }
+  return Step::FAILED;
+}
+
+std::string_view TlsSession::server_name() const {
+  const char* const name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name);
+  return name != nullptr ? name : "";
+}
+
+std::string_view TlsSession::protocol() const {
+  const unsigned char* name = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(ssl_.get(), &name, &size);
+  return {reinterpret_cast<const char*>(name), size};
+}
+
+}  // namespace penstock

@@ -1,0 +1,80 @@
+// TlsSession: the server's side of one TLS connection, sans I/O: bytes that came in, bytes to go out, nothing else.
+//
+// Owned by a connection of TlsTransport, one thread. Input is lent: OpenSSL reads it where it lies. Output is appended
+// to a CipherChain. Never waits; a signature that is made elsewhere is Step::KEY, and handshake() is called again when
+// it is there. Neither copies nor moves (OpenSSL holds its address).
+#pragma once
+
+#include "src/base/result.h"
+#include "src/http/status.h"
+#include "src/tls/cipher_chain.h"
+#include "src/tls/openssl_pointers.h"
+#include "src/tls/tls_context.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace penstock {
+
+class TlsSession {
+ public:
+  static constexpr size_t RECORD_MAX = 16'384;  // plaintext of one record
+
+  enum class Step : uint8_t {
+    DONE,    // the handshake is over, or bytes were read
+    MORE,    // needs more input
+    KEY,     // waits for a signature
+    END,     // the peer said that nothing more comes (close_notify)
+    FAILED,  // reason() says why; an alert for the peer may be in the output
+  };
+
+  // REQUIRES: context, pool and out outlive it.
+  TlsSession(TlsContext& context, CipherPool& pool, CipherChain& out, int64_t wall_s);
+  TlsSession(const TlsSession&) = delete;
+  TlsSession& operator=(const TlsSession&) = delete;
+  ~TlsSession();
+  // False: out of memory; only destroying is allowed.
+  [[nodiscard]] bool valid() const { return ssl_ != nullptr; }
+
+  // `bytes` are read from now on. REQUIRES: what was lent before is used up.
+  void lend(std::string_view bytes) { input_ = bytes; }
+  [[nodiscard]] std::string_view unused() const { return input_; }
+
+  [[nodiscard]] Step handshake();
+  // Reads as much plaintext as there is and `out` takes: `got` bytes, also where the answer is MORE, END or FAILED.
+  [[nodiscard]] Step read(std::span<char> out, size_t& got);
+  // Plaintext was decrypted that no read() took.
+  [[nodiscard]] bool has_pending() const { return SSL_pending(ssl_.get()) > 0; }
+  // One record, or more where it is larger. False: failed.
+  [[nodiscard]] bool write(std::span<const char> bytes);
+  // close_notify.
+  void say_goodbye();
+
+  [[nodiscard]] Reason reason() const { return reason_; }
+  // In lower case; empty: the client named none.
+  [[nodiscard]] std::string_view server_name() const;
+  [[nodiscard]] std::string_view protocol() const;  // of ALPN
+  [[nodiscard]] bool resumed() const { return SSL_session_reused(ssl_.get()) == 1; }
+  [[nodiscard]] SSL* ssl() const { return ssl_.get(); }
+
+  // For the callbacks of TlsContext.
+  [[nodiscard]] TlsContext& context() const { return context_; }
+  void blame(Reason reason) { reason_ = reason; }
+  [[nodiscard]] int64_t wall_s() const { return wall_s_; }
+
+ private:
+  struct Bio;  // OpenSSL's way to our bytes
+  [[nodiscard]] Step failed(bool in_handshake);
+
+  TlsContext& context_;
+  CipherPool& pool_;
+  CipherChain& out_;
+  std::string_view input_;
+  OpensslPointer<SSL> ssl_;
+  int64_t wall_s_;
+  Reason reason_ = Reason::NONE;
+};
+
+}  // namespace penstock
