@@ -78,6 +78,21 @@ bool EntryBuilder::add(const VariantSpec& variant) {
   return true;
 }
 
+// Release: who sees that it has ended sees the graces that go with it.
+void Entry::soften(MonoTime ordered, uint64_t number) const {
+  const MonoTime ends = expires();
+  if (ends <= ordered) return;  // it had ended before, and its graces run
+  const auto grace = [&](MonoTime until) {
+    return ends == MonoTime::never() ? cold_->soft_grace : until > ends ? until - ends : Duration{};
+  };
+  cold_->stale_until.store(ordered + grace(stale_until()), std::memory_order_relaxed);
+  cold_->error_until.store(ordered + grace(error_until()), std::memory_order_relaxed);
+  cold_->softened.store(number, std::memory_order_relaxed);
+  // Not `ordered`: a reactor's turn may have begun before that, and asks after it.
+  expires_.store(MonoTime{}, std::memory_order_release);
+  mortal_.store(true, std::memory_order_release);
+}
+
 EntryBuilder EntryBuilder::from(const Entry& entry) {
   EntryBuilder builder;
   builder.key = entry.key();
@@ -95,6 +110,7 @@ EntryBuilder EntryBuilder::from(const Entry& entry) {
   builder.owner_word = entry.owner_word();
   builder.stale_until = entry.stale_until();
   builder.error_until = entry.error_until();
+  builder.soft_grace = entry.cold_->soft_grace;
   builder.notes = entry.notes();
   for (const EntryLabel& at : entry.labels()) builder.labels[builder.label_count++] = at.label;
   builder.group_max = entry.cold_->group_max;
@@ -157,15 +173,17 @@ void EntryBuilder::fill_fields(Entry& entry) const {
   entry.host_size_ = static_cast<uint16_t>(key.host.size());
   entry.target_size_ = static_cast<uint16_t>(key.target.size());
   entry.secure_ = key.secure;
-  entry.expires_ = marker ? MonoTime{} : expires;
-  entry.mortal_ = entry.expires_ != MonoTime::never();
+  const MonoTime ends = marker ? MonoTime{} : expires;
+  entry.expires_.store(ends, std::memory_order_relaxed);
+  entry.mortal_.store(ends != MonoTime::never(), std::memory_order_relaxed);
   entry.last_modified_ = last_modified;
   entry.owner_word_ = owner_word;
   entry.owner_flags_ = owner_flags;
   entry.status_ = status;
   entry.cold_->created = created;
-  entry.cold_->stale_until = stale_until;
-  entry.cold_->error_until = error_until;
+  entry.cold_->stale_until.store(stale_until, std::memory_order_relaxed);
+  entry.cold_->error_until.store(error_until, std::memory_order_relaxed);
+  entry.cold_->soft_grace = soft_grace;
   entry.cold_->group_max = group_max;
   entry.cold_->label_mark = label_mark;
 }

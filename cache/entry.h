@@ -72,8 +72,12 @@ struct EntryCold {
   size_t bytes = 0;          // of this allocation,
   uint64_t charge = 0;       // and what it costs; bodies carry their own
   MonoTime created;
-  MonoTime stale_until;  // beyond `expires`: for whom a new one is being made,
-  MonoTime error_until;  // and for whom none can be made
+  // Beyond `expires`: for whom a new one is being made, and for whom none can be made. A soft purge moves them.
+  std::atomic<MonoTime> stale_until{MonoTime{}};
+  std::atomic<MonoTime> error_until{MonoTime{}};
+  std::atomic<uint64_t> softened{0};  // number of the soft purge that ended its lifetime
+  uint64_t softened_counted = 0;      // CacheTable's mutex guards it
+  Duration soft_grace;                // of a file's entry: see EntryBuilder
   uint64_t label_mark = 0;
   EntryLabel* labels = nullptr;
   uint32_t label_count = 0;
@@ -109,13 +113,13 @@ class alignas(64) Entry {
   [[nodiscard]] uint32_t owner_flags() const { return owner_flags_; }
   [[nodiscard]] uint64_t owner_word() const { return owner_word_; }
   [[nodiscard]] int64_t last_modified() const { return last_modified_; }  // Unix seconds; INT64_MIN: unknown
-  [[nodiscard]] MonoTime expires() const { return expires_; }             // never() for files
+  [[nodiscard]] MonoTime expires() const { return expires_.load(std::memory_order_acquire); }  // never() for files
   [[nodiscard]] std::string_view content_type() const { return {content_type_data_, content_type_size_}; }
   [[nodiscard]] std::string_view canonical() const { return cold_->canonical; }  // "host/path"; purges name it
   [[nodiscard]] MonoTime created() const { return cold_->created; }
   // No longer fresh, it may still answer until then: while a new one is made; where none can be had.
-  [[nodiscard]] MonoTime stale_until() const { return cold_->stale_until; }
-  [[nodiscard]] MonoTime error_until() const { return cold_->error_until; }
+  [[nodiscard]] MonoTime stale_until() const { return cold_->stale_until.load(std::memory_order_relaxed); }
+  [[nodiscard]] MonoTime error_until() const { return cold_->error_until.load(std::memory_order_relaxed); }
   [[nodiscard]] std::string_view notes() const { return cold_->notes; }  // the owner's, for a marker what it marks
   [[nodiscard]] std::span<EntryLabel> labels() const { return {cold_->labels, cold_->label_count}; }
   // It answers nothing itself: its key leads to others (EntryBuilder::marker).
@@ -138,6 +142,9 @@ class alignas(64) Entry {
   Entry() = default;
   ~Entry() = default;
   [[nodiscard]] const Variant* variants() const { return reinterpret_cast<const Variant*>(this + 1); }
+  // Its lifetime is over since `ordered`, by soft purge `number`; its graces begin there. Whoever comes upon it first
+  // does it, several may at once: they write the same.
+  void soften(MonoTime ordered, uint64_t number) const;
 
   // Line 1: what every lookup reads. The atomics are written only when their value changes, so
   // that a hot entry's line stays shared between all reactors.
@@ -150,13 +157,13 @@ class alignas(64) Entry {
   uint16_t host_size_ = 0;
   uint16_t target_size_ = 0;
   bool secure_ = false;
-  bool mortal_ = false;                   // expires_ is not never()
-  mutable std::atomic<uint8_t> freq_{0};  // 0..3: hits since the eviction queue last looked
-  mutable std::atomic<uint8_t> used_{1};  // hit since the scavenger last looked
+  mutable std::atomic<bool> mortal_{false};  // expires_ is not never()
+  mutable std::atomic<uint8_t> freq_{0};     // 0..3: hits since the eviction queue last looked
+  mutable std::atomic<uint8_t> used_{1};     // hit since the scavenger last looked
   uint8_t variant_count_ = 0;
   std::array<uint8_t, 8> pick_{};
   // Line 2: what some lookups read.
-  MonoTime expires_ = MonoTime::never();
+  mutable std::atomic<MonoTime> expires_{MonoTime::never()};
   int64_t last_modified_ = INT64_MIN;
   EntryCold* cold_ = nullptr;
   uint64_t owner_word_ = 0;
@@ -195,6 +202,8 @@ struct EntryBuilder {
   uint64_t owner_word = 0;   // free for the owner: site, inode …
   MonoTime stale_until;      // see Entry; before `expires`: not at all
   MonoTime error_until;
+  // How long it may still answer after a soft purge, where `expires` is never(); else its other graces say it.
+  Duration soft_grace;
   std::string_view notes = {};
   // Labels that it can be purged by (CacheTable::purge_label). The first is that of its group: of the entries that
   // carry it no more than group_max stay, the oldest leave; 0: no bound.

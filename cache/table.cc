@@ -101,20 +101,25 @@ const Entry* CacheTable::lookup_kept(const KeyView& key, uint64_t hash, uint64_t
 }
 
 Verdict CacheTable::judge(const Entry& entry, uint64_t generation, MonoTime now) const {
-  if (purge_number_.load(std::memory_order_acquire) != entry.purge_checked_.load(std::memory_order_relaxed) &&
+  if (purge_number_.load(std::memory_order_acquire) != entry.purge_checked_.load(std::memory_order_acquire) &&
       purged(entry)) {
     return Verdict::PURGED;
   }
   if (!validity_.fresh(entry.validity())) return Verdict::STALE_FILE;
   if (entry.generation_ != generation) return Verdict::STALE_CONFIG;
-  if (entry.mortal_ && entry.expires_ <= now) return Verdict::EXPIRED;
+  if (entry.mortal_.load(std::memory_order_acquire) && entry.expires() <= now) return Verdict::EXPIRED;
   return Verdict::HIT;
 }
 
 bool CacheTable::purged(const Entry& entry) const {
   const PurgeLog* log = purge_log_.load(std::memory_order_acquire);
-  if (log->concerns(entry.canonical(), entry.purge_checked_.load(std::memory_order_relaxed))) return true;
-  entry.purge_checked_.store(log->number, std::memory_order_relaxed);
+  const uint64_t mark = entry.purge_checked_.load(std::memory_order_relaxed);
+  if (log->concerns(entry.canonical(), mark)) return true;
+  if (const PurgeRecord* soft = log->first(PurgeMode::SOFT, entry.canonical(), mark); soft != nullptr) {
+    entry.soften(soft->ordered, soft->number);
+  }
+  // Release: who finds it checked finds it softened.
+  entry.purge_checked_.store(log->number, std::memory_order_release);
   return false;
 }
 
@@ -245,6 +250,7 @@ void CacheTable::take_in(Entry* entry) {
 void CacheTable::put_out(Entry* entry) {
   EntryCold& cold = *entry->cold_;
   ASSERT(cold.in_table);
+  count_fallen(*entry);
   cold.in_table = false;
   labels_.unlink(entry);
   ledger_.cached_to_transient(cold.charge);

@@ -23,9 +23,11 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -149,11 +151,19 @@ class CacheTable {
 
   // Purges. On return no lookup that begins later finds what was purged, nor does a fill that began
   // earlier get in. Memory follows in maintain(). Names are canonical ("host/path"), matched by bytes.
-  void purge_url(std::string_view canonical);
-  void purge_prefix(std::string_view canonical_prefix);
-  void purge_all();
-  // Removes every entry that carries the label, and keeps fills that began earlier out: work for those alone. How many.
-  uint64_t purge_label(uint64_t label);
+  // A soft one ends lifetimes instead: lookup() says EXPIRED, and lookup_kept() gives what has a grace.
+  // The number of the purge, for purge_fell(); 0 where too many are not swept out yet and `wait` is false, else
+  // the caller works until there is room.
+  uint64_t purge(PurgeKind kind, std::string_view text, PurgeMode mode, MonoTime now, bool wait = true);
+  uint64_t purge_url(std::string_view canonical) { return purge(PurgeKind::URL, canonical, PurgeMode::HARD, {}); }
+  uint64_t purge_prefix(std::string_view prefix) { return purge(PurgeKind::PREFIX, prefix, PurgeMode::HARD, {}); }
+  uint64_t purge_all() { return purge(PurgeKind::ALL, {}, PurgeMode::HARD, {}); }
+  // How many entries fell to a purge, or had their lifetime ended: known when the sweep behind it is over, and
+  // kept for the last TALLIES_MAX purges. Each is counted once, wherever it was met first.
+  [[nodiscard]] std::optional<uint64_t> purge_fell(uint64_t number) const;
+  // Removes every entry that carries the label, or ends its lifetime, and keeps fills that began earlier out: work for
+  // those alone. How many.
+  uint64_t purge_label(uint64_t label, PurgeMode mode = PurgeMode::HARD, MonoTime now = {});
 
   // Live; lowering bytes_max evicts at once, in slices.
   void set_limits(const CacheLimits& limits);
@@ -206,6 +216,13 @@ class CacheTable {
     uint64_t count = 0;
   };
 
+  struct PurgeTally {
+    uint64_t number;
+    uint64_t fell = 0;
+    bool over = false;
+  };
+  static constexpr size_t TALLIES_MAX = 4 * PurgeLog::RECORDS_MAX;
+
   [[nodiscard]] Verdict judge(const Entry& entry, uint64_t generation, MonoTime now) const;
   [[nodiscard]] bool purged(const Entry& entry) const;
   [[nodiscard]] static MonoTime kept_until(const Entry& entry) {
@@ -226,14 +243,15 @@ class CacheTable {
   void retire(Entry* entry);
   void finish_writing();
   void charge_index();
-  void append_purge(PurgeKind kind, std::string_view text);
+  void append_purge(PurgeRecord record);
+  void count_fallen(const Entry& entry);
+  void add_fallen(uint64_t number);
   void publish(std::unique_ptr<PurgeLog> log);
   void sweep_slice(MonoTime now);
   void sweep_entry(Entry* entry, MonoTime now);
   void end_sweep();
 
   // Takes mutex_.
-  void purge(PurgeKind kind, std::string_view text);
   void reclaim(uint32_t entries_max);
   static void free_garbage(const Garbage& garbage);
 
@@ -262,7 +280,8 @@ class CacheTable {
   uint64_t index_charged_ = 0;
   LabelIndex labels_;
   LabelPurges label_purges_;
-  CacheStats counters_;  // only the running counts in it
+  std::deque<PurgeTally> tallies_;  // by number, without gaps
+  CacheStats counters_;             // only the running counts in it
 };
 
 }  // namespace penstock

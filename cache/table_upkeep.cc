@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 namespace penstock {
 namespace {
@@ -22,57 +23,92 @@ constexpr Duration RELOCATION_INTERVAL = seconds(2);
 
 }  // namespace
 
-void CacheTable::purge_url(std::string_view canonical) { purge(PurgeKind::URL, canonical); }
-void CacheTable::purge_prefix(std::string_view canonical_prefix) { purge(PurgeKind::PREFIX, canonical_prefix); }
-void CacheTable::purge_all() { purge(PurgeKind::ALL, {}); }
-
-uint64_t CacheTable::purge_label(uint64_t label) {
+uint64_t CacheTable::purge_label(uint64_t label, PurgeMode mode, MonoTime now) {
   constexpr uint32_t PER_SLICE = 256;
-  uint64_t removed = 0;
+  uint64_t fell = 0, left = UINT64_MAX;
   for (bool first = true, more = true; more; first = false) {
     {
       const std::lock_guard lock(mutex_);
       if (first) {
         label_purges_.purge(label);  // before anything goes: what comes in from now on began later
         ++counters_.purges;
+        left = labels_.count(label);
       }
       Entry* entry = labels_.oldest(label);
-      for (uint32_t i = 0; i < PER_SLICE && entry != nullptr; ++i, entry = labels_.oldest(label)) {
-        remove(entry);
-        ++counters_.purged;
-        ++removed;
+      for (uint32_t i = 0; i < PER_SLICE && left > 0 && entry != nullptr; ++i, --left, entry = labels_.oldest(label)) {
+        if (mode == PurgeMode::HARD) {
+          remove(entry);
+          ++counters_.purged;
+          ++fell;
+          continue;
+        }
+        if (entry->expires() > now) ++fell;
+        entry->soften(now, 0);
+        labels_.unlink(entry);  // behind those that are still to be met
+        labels_.link(entry);
       }
-      more = entry != nullptr;
+      more = left > 0 && entry != nullptr;
       finish_writing();
     }
     reclaim(PER_SLICE);
   }
-  return removed;
+  return fell;
 }
 
-void CacheTable::purge(PurgeKind kind, std::string_view text) {
-  for (bool appended = false; !appended;) {
+uint64_t CacheTable::purge(PurgeKind kind, std::string_view text, PurgeMode mode, MonoTime now, bool wait) {
+  while (true) {
     const std::lock_guard lock(mutex_);
     const PurgeLog& log = *purge_log_.load(std::memory_order_relaxed);
-    if (kind == PurgeKind::ALL || log.records.size() < PurgeLog::RECORDS_MAX) {
-      append_purge(kind, text);
-      appended = true;
-    } else {
+    const bool room = log.records.size() < PurgeLog::RECORDS_MAX;
+    if (room) append_purge({.kind = kind, .mode = mode, .ordered = now, .text = std::string(text)});
+    if (!room && wait) {
       // Too many at once: this caller works a slice off before it may add its own.
       if (!sweep_.active) sweep_ = {.active = true, .purge_number = log.number};
       sweep_slice(MonoTime{});  // the beginning of time: nothing has expired
     }
     finish_writing();
+    if (room) return tallies_.back().number;
+    if (!wait) return 0;
   }
 }
 
-void CacheTable::append_purge(PurgeKind kind, std::string_view text) {
+void CacheTable::append_purge(PurgeRecord record) {
   auto log = std::make_unique<PurgeLog>(*purge_log_.load(std::memory_order_relaxed));
-  ++log->number;
-  if (kind == PurgeKind::ALL) log->records.clear();  // nothing older needs to be asked any more
-  log->records.push_back({log->number, kind, std::string(text)});
+  record.number = ++log->number;
+  tallies_.push_back({.number = record.number});
+  if (tallies_.size() > TALLIES_MAX) tallies_.pop_front();
+  log->records.push_back(std::move(record));
   ++counters_.purges;
   publish(std::move(log));
+}
+
+// An entry is about to leave, or is swept: to which purges is it due that have not counted it yet?
+void CacheTable::count_fallen(const Entry& entry) {
+  if (entry.is_marker()) return;
+  EntryCold& cold = *entry.cold_;
+  const uint64_t softened = cold.softened.load(std::memory_order_relaxed);
+  if (softened != cold.softened_counted) {
+    cold.softened_counted = softened;
+    add_fallen(softened);
+  }
+  const PurgeLog& log = *purge_log_.load(std::memory_order_relaxed);
+  const uint64_t mark = entry.purge_checked_.load(std::memory_order_relaxed);
+  if (mark >= log.number) return;
+  if (const auto* hard = log.first(PurgeMode::HARD, entry.canonical(), mark)) return add_fallen(hard->number);
+  const PurgeRecord* const soft = log.first(PurgeMode::SOFT, entry.canonical(), mark);
+  if (soft != nullptr && entry.expires() > soft->ordered) add_fallen(soft->number);
+}
+
+void CacheTable::add_fallen(uint64_t number) {
+  if (tallies_.empty() || number < tallies_.front().number) return;  // longer ago than anybody asks for
+  ++tallies_[number - tallies_.front().number].fell;
+}
+
+std::optional<uint64_t> CacheTable::purge_fell(uint64_t number) const {
+  const std::lock_guard lock(mutex_);
+  if (tallies_.empty() || number < tallies_.front().number || number > tallies_.back().number) return std::nullopt;
+  const PurgeTally& tally = tallies_[number - tallies_.front().number];
+  return tally.over ? std::optional(tally.fell) : std::nullopt;
 }
 
 void CacheTable::publish(std::unique_ptr<PurgeLog> log) {
@@ -123,10 +159,11 @@ void CacheTable::sweep_entry(Entry* entry, MonoTime now) {
   const Verdict verdict = judge(*entry, generation_seen_, now);
   const bool kept = verdict == Verdict::EXPIRED && now < kept_until(*entry);
   if (verdict != Verdict::HIT && !kept) {
-    remove(entry);
+    remove(entry);  // and counts it
     ++(verdict == Verdict::PURGED ? counters_.purged : counters_.stale_removed);
     return;
   }
+  count_fallen(*entry);
   if (sweep_.scavenge) {
     if (entry->used_.load(std::memory_order_relaxed) == 0) {
       remove(entry);
@@ -177,6 +214,7 @@ void CacheTable::end_sweep() {
     auto rest = std::make_unique<PurgeLog>(log);
     rest->base = sweep_.purge_number;
     std::erase_if(rest->records, [&](const PurgeRecord& record) { return record.number <= rest->base; });
+    for (PurgeTally& tally : tallies_) tally.over = tally.over || tally.number <= rest->base;
     publish(std::move(rest));
   }
   if (sweep_.relocate) ledger_.arena().end_evacuation();

@@ -204,5 +204,55 @@ TEST(PassList, remembers_for_its_time_and_never_longer) {
   EXPECT_FALSE(list.has(1, now));
 }
 
+TEST(CacheKept, a_soft_purge_ends_the_lifetime_and_leaves_the_grace_from_then_on) {
+  KeptWorld w;
+  w.keep("/graced", {.lifetime = seconds(1000), .stale = seconds(5), .error = seconds(7)});
+  w.keep("/plain", {.lifetime = seconds(1000)});
+  w.keep("/other", {.lifetime = seconds(1000)});
+  EXPECT_EQ(w.table->purge_fell(w.table->purge(PurgeKind::URL, "example.org/other", PurgeMode::SOFT, w.now)),
+            std::nullopt);
+  const uint64_t number = w.table->purge(PurgeKind::ALL, {}, PurgeMode::SOFT, w.now);
+  for (const char* target : {"/graced", "/plain", "/other"}) {
+    EXPECT_EQ(w.look(target), nullptr) << target;
+    EXPECT_EQ(w.why, Verdict::EXPIRED) << target;
+  }
+  EXPECT_EQ(w.kept("/plain"), nullptr) << "no grace: as gone as by a hard one";
+  ASSERT_NE(w.kept("/graced"), nullptr);
+  EXPECT_EQ(w.kept("/graced")->stale_until(), w.now + seconds(5));
+  EXPECT_EQ(w.kept("/graced")->error_until(), w.now + seconds(7));
+  w.upkeep();
+  EXPECT_EQ(w.entries(), 1u) << "what has no grace is swept out";
+  EXPECT_EQ(w.table->purge_fell(number), 2u) << "the third fell to the purge before";
+  (void)w.table->purge(PurgeKind::ALL, {}, PurgeMode::SOFT, w.now + seconds(3));
+  ASSERT_NE(w.kept("/graced"), nullptr);
+  EXPECT_EQ(w.kept("/graced")->stale_until(), w.now + seconds(5)) << "a second one lends no more time";
+  w.now = w.now + seconds(7);
+  EXPECT_EQ(w.kept("/graced"), nullptr);
+  w.table->check_invariants();
+}
+
+TEST(CacheKept, a_turn_that_began_before_a_soft_purge_does_not_find_it_fresh_after_it) {
+  KeptWorld w;
+  w.keep("/a", {.lifetime = seconds(1000), .stale = seconds(5)});
+  (void)w.table->purge(PurgeKind::ALL, {}, PurgeMode::SOFT, w.now + milliseconds(1));
+  EXPECT_EQ(w.look("/a"), nullptr);
+}
+
+TEST(CacheKept, a_soft_purge_by_label_ends_the_lifetime_of_all_that_carry_it_and_of_no_other) {
+  KeptWorld w;
+  for (int i = 0; i < 600; ++i) {
+    w.keep("/" + std::to_string(i), {.lifetime = seconds(1000), .stale = seconds(5), .labels = {7}});
+  }
+  w.keep("/other", {.lifetime = seconds(1000), .labels = {8}});
+  EXPECT_EQ(w.table->purge_label(7, PurgeMode::SOFT, w.now), 600u);
+  EXPECT_EQ(w.table->purge_label(7, PurgeMode::SOFT, w.now), 0u) << "ended already";
+  for (int i = 0; i < 600; ++i) {
+    EXPECT_EQ(w.look("/" + std::to_string(i)), nullptr);
+    EXPECT_NE(w.kept("/" + std::to_string(i)), nullptr);
+  }
+  EXPECT_NE(w.look("/other"), nullptr);
+  w.table->check_invariants();
+}
+
 }  // namespace
 }  // namespace penstock::cache_test

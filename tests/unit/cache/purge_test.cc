@@ -89,11 +89,48 @@ TEST(CachePurge, is_obeyed_while_the_table_grows_under_the_sweep) {
   w.table->check_invariants();
 }
 
+TEST(CachePurge, says_how_many_fell_when_the_sweep_is_over) {
+  World w;
+  for (int i = 0; i < 500; ++i) w.put("/old/" + std::to_string(i), "x");
+  w.put("/other", "x");
+  const uint64_t number = w.table->purge_prefix("example.org/old/");
+  EXPECT_EQ(w.table->purge_fell(number), std::nullopt) << "nobody has counted yet";
+  w.put("/old/1", "filled anew before the sweep came by");
+  w.upkeep();
+  EXPECT_EQ(w.table->purge_fell(number), 500u);
+  EXPECT_EQ(w.table->purge_fell(number + 1), std::nullopt);
+  EXPECT_NE(w.look("/old/1"), nullptr);
+}
+
+TEST(CachePurge, counts_an_entry_for_one_of_two_purges_that_concern_it) {
+  World w;
+  w.put("/a", "x");
+  w.put("/b", "x");
+  const uint64_t url = w.table->purge_url("example.org/a");
+  const uint64_t all = w.table->purge_all();
+  w.upkeep();
+  EXPECT_EQ(w.table->purge_fell(url), 1u);
+  EXPECT_EQ(w.table->purge_fell(all), 1u);
+}
+
+TEST(CachePurge, refuses_who_will_not_wait_when_too_many_are_not_swept_out) {
+  World w;
+  w.put("/a", "x");
+  for (size_t i = 0; i < PurgeLog::RECORDS_MAX; ++i) {
+    EXPECT_NE(w.table->purge(PurgeKind::URL, "example.org/none", PurgeMode::HARD, w.now, false), 0u);
+  }
+  EXPECT_EQ(w.table->purge(PurgeKind::URL, "example.org/a", PurgeMode::HARD, w.now, false), 0u);
+  EXPECT_NE(w.look("/a"), nullptr) << "a refused purge has no effect";
+  EXPECT_NE(w.table->purge(PurgeKind::URL, "example.org/a", PurgeMode::HARD, w.now), 0u);
+  EXPECT_EQ(w.look("/a"), nullptr);
+}
+
 TEST(PurgeLog, answers_for_every_kind_and_mark) {
-  PurgeLog log{
-      .number = 12,
-      .base = 9,
-      .records = {{10, PurgeKind::URL, "h/a"}, {11, PurgeKind::PREFIX, "h/dir/"}, {12, PurgeKind::URL, "h/b"}}};
+  PurgeLog log{.number = 12,
+               .base = 9,
+               .records = {{.number = 10, .kind = PurgeKind::URL, .text = "h/a"},
+                           {.number = 11, .kind = PurgeKind::PREFIX, .text = "h/dir/"},
+                           {.number = 12, .kind = PurgeKind::URL, .text = "h/b"}}};
   EXPECT_TRUE(log.concerns("h/zzz", 8)) << "older than the records reach";
   EXPECT_TRUE(log.concerns("h/a", 9));
   EXPECT_FALSE(log.concerns("h/a", 10));
