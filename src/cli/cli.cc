@@ -32,6 +32,7 @@ struct Arguments {
   uint64_t top_rounds = 0;
   uint64_t cache_count = 20;
   std::string cache_what;
+  bool cache_soft = false;
   std::string cache_url;
   std::string stats_view;
   std::string pool;
@@ -220,10 +221,12 @@ class CommandLine {
             std::function<int()>([this] { return command_cache_why(args_.control, args_.cache_url, args_.json); }));
     with_json(why);
     why->add_option("url", args_.cache_url, "http://HOST/PATH or HOST/PATH")->required();
-    CLI::App* purge =
-        add(cache, "purge", "Drop entries",
-            std::function<int()>([this] { return command_cache_purge(args_.control, args_.cache_what, args_.json); }));
+    CLI::App* purge = add(cache, "purge", "Drop entries", std::function<int()>([this] {
+                            return command_cache_purge(args_.control, args_.cache_what, args_.cache_soft, args_.json);
+                          }));
     with_json(purge);
+    purge->add_flag("--soft", args_.cache_soft,
+                    "End their lifetime: what has a grace answers while it is fetched anew");
     purge->add_option("what", args_.cache_what, "A URL, a URL prefix ending in *, tag:NAME, or all")->required();
   }
 

@@ -62,7 +62,7 @@ int command_top(const std::string& control, double interval_seconds, uint64_t ro
 int command_cache_stats(const std::string& control, bool json);
 int command_cache_top(const std::string& control, uint64_t count, bool json);
 int command_cache_why(const std::string& control, const std::string& url, bool json);
-int command_cache_purge(const std::string& control, const std::string& what, bool json);
+int command_cache_purge(const std::string& control, const std::string& what, bool soft, bool json);
 // `what`: start, stop or recycle.
 int command_pool_list(const std::string& control, bool json);
 int command_pool_show(const std::string& control, const std::string& pool, bool json);

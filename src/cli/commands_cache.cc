@@ -24,8 +24,8 @@ int command_cache_why(const std::string& control, const std::string& url, bool j
   return ask(control, {{"cmd", "cache.why"}, {"url", url}}, json);
 }
 
-int command_cache_purge(const std::string& control, const std::string& what, bool json) {
-  return ask(control, {{"cmd", "cache.purge"}, {"what", what}}, json);
+int command_cache_purge(const std::string& control, const std::string& what, bool soft, bool json) {
+  return ask(control, {{"cmd", "cache.purge"}, {"what", what}, {"soft", soft}}, json);
 }
 
 }  // namespace penstock

@@ -130,6 +130,7 @@ struct ConfigEnum {
     static std::string print_item(const value& item);         \
   }
 CONFIG_ITEM_TYPE(ConfigListenItem, ListenAddress);
+CONFIG_ITEM_TYPE(ConfigAddressItem, AddressRange);  // clients: an address, ADDRESS/BITS, or unix
 CONFIG_ITEM_TYPE(ConfigHostItem, std::string);  // "example.org", "*.example.org", "*", "192.0.2.1", "[::1]"; lower case
 CONFIG_ITEM_TYPE(ConfigFileNameItem, std::string);   // one path segment
 CONFIG_ITEM_TYPE(ConfigPathItem, std::string);       // absolute

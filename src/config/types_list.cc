@@ -76,6 +76,32 @@ Parsed<ListenAddress> ConfigListenItem::parse_item(const std::string& text) {
 
 std::string ConfigListenItem::print_item(const ListenAddress& item) { return to_text(item); }
 
+std::string ConfigAddressItem::what() { return "an IP address, ADDRESS/BITS with nothing set beyond BITS, or unix"; }
+
+Parsed<AddressRange> ConfigAddressItem::parse_item(const std::string& text) {
+  AddressRange out;
+  if (text == "unix") {
+    out.unix_peers = true;
+    return out;
+  }
+  const size_t slash = text.find('/');
+  const std::string address = text.substr(0, slash);
+  const bool v4 = address.find(':') == std::string::npos;
+  if (v4) out.ip[10] = out.ip[11] = 0xff;
+  if (address.find('\0') != std::string::npos) return none();
+  if (inet_pton(v4 ? AF_INET : AF_INET6, address.c_str(), out.ip.data() + (v4 ? 12 : 0)) != 1) return none();
+  if (slash == std::string::npos) return out;
+  const auto bits = parse_decimal(std::string_view(text).substr(slash + 1));
+  if (!bits || *bits > (v4 ? 32 : 128)) return none();
+  out.bits = static_cast<uint8_t>(*bits + (v4 ? 96 : 0));
+  for (size_t bit = out.bits; bit < 128; ++bit) {
+    if ((out.ip[bit / 8] >> (7 - bit % 8) & 1) != 0) return none();
+  }
+  return out;
+}
+
+std::string ConfigAddressItem::print_item(const AddressRange& item) { return to_text(item); }
+
 std::string ConfigHostItem::what() { return "a host name in ASCII, *.NAME, an IP address ([V6] in brackets) or *"; }
 
 Parsed<std::string> ConfigHostItem::parse_item(const std::string& text) {

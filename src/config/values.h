@@ -42,6 +42,19 @@ struct ListenAddress {
   bool operator==(const ListenAddress&) const = default;
 };
 
+// Clients by address.
+struct AddressRange {
+  bool unix_peers = false;          // whoever comes by a unix socket
+  std::array<uint8_t, 16> ip = {};  // network order; IPv4 as ::ffff:a.b.c.d
+  uint8_t bits = 128;               // of `ip` that count
+
+  [[nodiscard]] bool contains(bool is_unix, const std::array<uint8_t, 16>& address) const;
+  bool operator==(const AddressRange&) const = default;
+};
+
+// "192.0.2.0/24", "192.0.2.1", "2001:db8::/32", "unix"; parses back to the same range.
+std::string to_text(const AddressRange& range);
+
 // "192.0.2.1:80", "[2001:db8::1]:80", "unix:/run/x.sock", "unix:@name"; parses back to the same address.
 std::string to_text(const ListenAddress& address);
 

@@ -101,8 +101,9 @@ Status ServerRole::start() {
 
 void ServerRole::turn() {
   pollfd waits[] = {{.fd = channel_.fd(), .events = POLLIN, .revents = 0},
-                    {.fd = pools_.wake_fd(), .events = POLLIN, .revents = 0}};
-  (void)::poll(waits, 2, draining_ ? TICK_MS / 10 : TICK_MS);  // an interrupted wait is a short one
+                    {.fd = pools_.wake_fd(), .events = POLLIN, .revents = 0},
+                    {.fd = process_.wake_fd(), .events = POLLIN, .revents = 0}};
+  (void)::poll(waits, 3, draining_ ? TICK_MS / 10 : TICK_MS);  // an interrupted wait is a short one
   while (!done_) {
     Result<std::optional<ChannelMessage>> message = channel_.receive();
     if (!message) {

@@ -88,30 +88,27 @@ Json why(ServerProcess& process, const Json& query) {
           {"admit_hits", process.config().settings.cache_admit_hits}};
 }
 
-// "all", "tag:NAME", a prefix ending in '*', or one URL.
+// "all", "tag:NAME", a prefix ending in '*', or one URL. Answers when the entries have been counted; what was purged
+// answered nothing from before that on.
 std::string purge(ServerProcess& process, const Json& query) {
   std::string what = json_text(query, "what");
+  const PurgeMode mode = json_flag(query, "soft") ? PurgeMode::SOFT : PurgeMode::HARD;
   if (what.empty()) return error("name a URL, a prefix ending in *, tag:NAME, or all");
-  if (what == "all") {
-    process.cache().purge_all();
-    return json_line({{"ok", true}, {"purged", "all"}});
-  }
+  const auto say = [&](const std::string& name, uint64_t entries) {
+    return json_line({{"ok", true}, {"purged", name}, {"soft", mode == PurgeMode::SOFT}, {"entries", entries}});
+  };
+  if (what == "all") return say(what, process.purge(PurgeKind::ALL, {}, mode));
   if (constexpr std::string_view TAG = "tag:"; what.starts_with(TAG)) {
     const std::string_view tag = std::string_view(what).substr(TAG.size());
     if (!is_cache_tag(tag)) return error("a tag is 1 to 128 visible characters without a comma");
-    const uint64_t entries = process.cache().purge_label(tag_label(tag, process.cache().hash_seed()));
-    return json_line({{"ok", true}, {"purged", what}, {"entries", entries}});
+    CacheTable& cache = process.cache();
+    return say(what, cache.purge_label(tag_label(tag, cache.hash_seed()), mode, process.now()));
   }
   const bool prefix = what.back() == '*';
   if (prefix) what.pop_back();
   const std::string name = process.canonical_name(what, default_host(process));
   if (name.empty()) return error("no site of this server has the URL " + what);
-  if (prefix) {
-    process.cache().purge_prefix(name);
-  } else {
-    process.cache().purge_url(name);
-  }
-  return json_line({{"ok", true}, {"purged", prefix ? name + "*" : name}});
+  return say(prefix ? name + "*" : name, process.purge(prefix ? PurgeKind::PREFIX : PurgeKind::URL, name, mode));
 }
 
 }  // namespace

@@ -78,6 +78,7 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
   site.body_bytes = from.limits_body_bytes.value_or(all.limits_body_bytes);
   site.segment_bytes = from.limits_segment_bytes.value_or(all.limits_segment_bytes);
   site.segments = from.limits_segments.value_or(all.limits_segments);
+  site.purge_from = from.purge_from;
   for (const NamedValue& page : from.error_pages) {
     std::string status = page.name;  // "404_3" in the config, where a dot would end the key
     std::replace(status.begin(), status.end(), '_', '.');
@@ -99,6 +100,7 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
   base.default_type = from.default_type;
   base.charset = from.charset;
   set_methods(base, from.methods);
+  base.stale_while_revalidate = from.stale_while_revalidate;
   base.header_block = header_block(from.headers, {}, from.cache_control);
   site.by_prefix.emplace("", &add_route(site, base));
 
@@ -109,7 +111,7 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
     while (route->prefix.size() > 1 && route->prefix.back() == '/') route->prefix.pop_back();
     route->handler = over.handler;
     route->collapse = over.collapse;
-    route->stale_while_revalidate = over.stale_while_revalidate;
+    route->stale_while_revalidate = over.stale_while_revalidate.value_or(from.stale_while_revalidate);
     route->stale_if_error = over.stale_if_error;
     route->cache_vary = over.cache_vary;
     if (!over.root.empty()) {

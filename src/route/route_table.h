@@ -67,7 +67,8 @@ struct Site {
   uint64_t body_bytes = 0;
   uint32_t segment_bytes = 0;
   uint32_t segments = 0;
-  StringMap<std::string> error_pages;  // "404" or "404.3" to a URL path of the site
+  std::vector<AddressRange> purge_from;  // clients that may PURGE
+  StringMap<std::string> error_pages;    // "404" or "404.3" to a URL path of the site
   std::vector<std::unique_ptr<Route>> routes;
   StringMap<const Route*> by_prefix;  // "" is the site itself
 };

@@ -108,6 +108,7 @@ Entry* make_entry(const EntrySource& source, const LoadResult& result, MemoryLed
   builder.last_modified = head_source.last_modified;
   builder.content_type = result.content_type;
   builder.canonical = canonical;
+  builder.soft_grace = source.route->stale_while_revalidate;
   builder.owner_flags = worth_it ? uint32_t{ENTRY_WANTS_COMPRESSION} : 0;
 
   std::array<std::string, CODINGS> heads;

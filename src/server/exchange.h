@@ -97,6 +97,7 @@ struct ExchangeFacts {
   Dispatch* dispatch = nullptr;  // of the PoolBridge, while an application is at work on it
   uint16_t app_status = 0;       // what the application answered; 0: the answer is ours
   bool forwarded = false;        // the connection reads the request's body for an application
+  uint64_t purge = 0;            // number of the purge whose count it waits for; 0: it does not
   uint8_t executed = 0;          // URLs that stood in for this one
 };
 
@@ -113,6 +114,7 @@ struct Exchange : ExchangeFacts {
     cache_target.clear();
     segments.clear();
     segment_text.clear();
+    text.clear();
   }
 
   // Cold part.
@@ -123,6 +125,7 @@ struct Exchange : ExchangeFacts {
   std::string instead;     // target of the URL that stands in for the requested one; `head` then points into it
   std::vector<AnswerPiece> segments;
   std::string segment_text;
+  std::string text;          // JSON in place of the page that tells of `reason`
   std::string cache_target;  // of the key of its answer, where that varies by request fields; key_hash is of that key
 
   RequestHead head;

@@ -31,6 +31,7 @@ struct ReactorMessage {
     SET_LAYERS,       // `listener` speaks `layers` from its next connection on
     REMOVE_LISTENER,  // `listener`
     ACCEPT_AGAIN,     // look at what waits on the listeners
+    PURGED,           // for `exchange`: `fell` entries fell to purge number `purge`
     WORKER_ADDED,     // `worker`: a link to it is to be made
     WORKER_RETIRED,   // `worker` gets nothing more
     WORKER_GONE,      // `worker` has ended: let go of it
@@ -45,6 +46,8 @@ struct ReactorMessage {
   ListenerLayers layers;
   PoolWorker* worker = nullptr;
   SharedPool* pool = nullptr;
+  uint64_t purge = 0;
+  uint64_t fell = 0;
 };
 
 class Inbox {

@@ -144,9 +144,13 @@ Status ServerProcess::prepare(const Tree& tree, const ServerOptions& options, st
   Result<std::unique_ptr<PoolReports>> reports = PoolReports::create();
   if (!reports) return std::unexpected(reports.error());
   parts.pool_reports = std::move(*reports);
-  parts.shared = std::make_unique<ServerShared>(ServerShared{
-      parts.snapshots, parts.ledger, parts.validity, parts.bodies, parts.cache, parts.admission, parts.fills,
-      *parts.compress, parts.limiter, parts.inboxes, parts.control_wake.get(), parts.pool_reports.get()});
+  Result<std::unique_ptr<PurgeDesk>> purges = PurgeDesk::create();
+  if (!purges) return std::unexpected(purges.error());
+  parts.purges = std::move(*purges);
+  parts.shared = std::make_unique<ServerShared>(
+      ServerShared{parts.snapshots, parts.ledger, parts.validity, parts.bodies, parts.cache, parts.admission,
+                   parts.fills, *parts.compress, parts.limiter, parts.inboxes, parts.control_wake.get(),
+                   parts.pool_reports.get(), parts.purges.get()});
   parts.publish(tree, notes);
   return {};
 }
@@ -274,10 +278,15 @@ bool ServerProcess::turn_over() {
   return true;
 }
 
+int ServerProcess::wake_fd() const { return parts_->purges->wake_fd(); }
+
 void ServerProcess::maintain() {
   Parts& parts = *parts_;
+  bool waited_for = true;
   for (int slice = 0; slice < 64 && parts.cache.maintain(parts.clock.now()); ++slice) {
+    if (waited_for) waited_for = parts.purges->tell(parts.cache, parts.inboxes);
   }
+  (void)parts.purges->tell(parts.cache, parts.inboxes);
   (void)parts.snapshots.collect();
   parts.pools.collect();
 }

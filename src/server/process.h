@@ -64,8 +64,9 @@ class ServerProcess {
   // Every reactor has turned since the call: false if one does not within a second.
   [[nodiscard]] bool turn_over();
 
-  // Regular work; about ten times a second.
+  // Regular work; about ten times a second, and when wake_fd() is readable.
   void maintain();
+  [[nodiscard]] int wake_fd() const;
 
   // Stops accepting; finished() turns true when nothing is in flight any more. True when it returns with every
   // reactor having let go of its listeners: what waits on them waits for another process.
@@ -84,6 +85,8 @@ class ServerProcess {
 
   // For questions.
   [[nodiscard]] CacheTable& cache();
+  // CacheTable::purge(), and the sweep behind it at once: how many entries fell.
+  uint64_t purge(PurgeKind kind, std::string_view name, PurgeMode mode);
   [[nodiscard]] const Snapshot& config() const;
   [[nodiscard]] MonoTime now();
   // What a request for this URL would meet in the cache.

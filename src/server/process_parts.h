@@ -7,6 +7,7 @@
 #include "src/files/thread_file_reader.h"
 #include "src/server/pools/pool_table.h"
 #include "src/server/process.h"
+#include "src/server/purge_desk.h"
 
 #include <atomic>
 #include <memory>
@@ -53,6 +54,7 @@ struct ServerProcess::Parts {
   std::vector<std::unique_ptr<ReactorSet>> reactors;
   std::vector<ServerListener> listeners;
   std::vector<UniqueFd> retired_listeners;
+  std::unique_ptr<PurgeDesk> purges;
   UniqueFd control_wake;  // eventfd: a reactor has looked
   std::thread watch_thread;
   std::thread compress_thread;

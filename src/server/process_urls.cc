@@ -1,4 +1,4 @@
-// What ServerProcess says of a URL: the questions behind `penstock cache why` and `cache purge`.
+// What ServerProcess says and does about a URL: behind `penstock cache why` and `cache purge`.
 
 #include "src/http/host.h"
 #include "src/server/process.h"
@@ -55,6 +55,14 @@ ServerProcess::UrlWhy ServerProcess::why(std::string_view url, std::string_view 
   answer.cache = parts_->cache.why(key, hash, config().serving_generation, now());
   answer.seen_lately = parts_->admission.peek(hash, now()).seen;
   return answer;
+}
+
+uint64_t ServerProcess::purge(PurgeKind kind, std::string_view name, PurgeMode mode) {
+  CacheTable& cache = parts_->cache;
+  const uint64_t number = cache.purge(kind, name, mode, now());
+  std::optional<uint64_t> fell;
+  while (!(fell = cache.purge_fell(number))) (void)cache.maintain(now());
+  return *fell;
 }
 
 std::string ServerProcess::canonical_name(std::string_view url, std::string_view default_host) {

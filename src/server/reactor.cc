@@ -178,6 +178,12 @@ void Reactor::obey(const ReactorMessage& message) {
       fill_done(core_, *exchange, message.entry);
       break;
     }
+    case ReactorMessage::Kind::PURGED: {
+      Exchange* exchange = core_.exchanges.find(message.exchange);
+      // Its connection may have ended, and it may serve another request.
+      if (exchange != nullptr && exchange->purge == message.purge) purge_done(core_, *exchange, message.fell);
+      break;
+    }
     case ReactorMessage::Kind::DRAIN:
       core_.draining = true;
       turns_to_accept_ = ACCEPTED_LATE_TURNS;

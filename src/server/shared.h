@@ -19,6 +19,7 @@
 namespace penstock {
 
 class PoolReports;
+class PurgeDesk;
 
 struct ServerShared {
   SnapshotStore& snapshots;
@@ -33,6 +34,7 @@ struct ServerShared {
   std::vector<std::unique_ptr<Inbox>>& inboxes;  // by reactor
   int control_wake_fd = -1;                      // an eventfd: written when a reactor has done as LOOK told it
   PoolReports* pool_reports = nullptr;           // nullptr: no pools here
+  PurgeDesk* purges = nullptr;                   // nullptr: PURGE is refused
 };
 
 }  // namespace penstock

@@ -1,4 +1,5 @@
 """Issue §7: what is cached, why not, how it is shown and emptied."""
+import json
 import os
 import re
 import threading
@@ -135,6 +136,90 @@ def test_purging(server):
     assert not hits_after("/dir/") and not hits_after("/dir/c.txt") and hits_after("/b.txt")
     server.cli("cache", "purge", "all")
     assert not hits_after("/b.txt")
+
+
+def purge(server, target, fields=(), port=None):
+    with Connection(port or server.port) as connection:
+        return connection.request(target, "PURGE", fields=fields)
+
+
+def test_a_soft_purge_answers_on_while_the_file_is_read_anew(server):
+    server.sysctl(site__main__stale_while_revalidate="60s")
+    count = warmed(server, "/a.txt")
+    told = json.loads(server.cli("cache", "purge", "--soft", f"http://127.0.0.1:{server.port}/a.txt", "--json").stdout)
+    assert told["entries"] == 1 and told["soft"]
+    assert server.fetch("/a.txt").body == b"a" * 500
+    assert {r["cache"] for r in server.wait_records(count + 2)[-2:]} == {"hit-stale", "refreshed"}
+    assert server.fetch("/a.txt").body == b"a" * 500
+    assert server.wait_records(count + 3)[-1]["cache"] == "hit"
+    assert server.counter("cache_refreshes") == 1 and server.counter("cache_fills") == 2
+
+
+def test_a_soft_purge_without_a_grace_is_a_purge(server):
+    count = warmed(server, "/a.txt")
+    server.cli("cache", "purge", "--soft", "all")
+    server.fetch("/a.txt")
+    assert not is_hit(server.wait_records(count + 1)[-1]["cache"])
+
+
+def test_purge_by_http_is_for_those_who_may(server):
+    warmed(server, "/a.txt")
+    refused = purge(server, "/a.txt")
+    assert refused.status == 405
+    server.sysctl(site__main__purge_from="192.0.2.0/24 unix")
+    assert purge(server, "/a.txt").status == 403
+    records = server.settled_records()
+    assert [(r["status"], r["substatus"]) for r in records if r["method"] == "PURGE"] == [(405, 1), (403, 6)]
+    count = len(records)
+    server.fetch("/a.txt")
+    assert is_hit(server.wait_records(count + 1)[-1]["cache"]), "a refused one has no effect"
+
+
+def test_purge_by_http_takes_what_it_names_and_says_how_many(server):
+    server.sysctl(site__main__purge_from="127.0.0.0/8")
+    for target in ("/a.txt", "/b.txt", "/dir/", "/dir/c.txt", "/a.txt?x=1"):
+        warmed(server, target)
+    told = purge(server, "/a.txt")
+    host = f"127.0.0.1:{server.port}"
+    assert told.status == 200 and told["Content-Type"] == "application/json"
+    assert json.loads(told.body) == {"purged": host + "/a.txt", "soft": False, "entries": 2}, "whatever the query"
+    assert json.loads(purge(server, "/dir/*").body) == {"purged": host + "/dir/*", "soft": False, "entries": 2}
+    assert json.loads(purge(server, "/none").body)["entries"] == 0
+    count = len(server.settled_records())
+    for target in ("/a.txt", "/b.txt", "/dir/"):
+        server.fetch(target)
+    assert list(map(is_hit, [r["cache"] for r in server.wait_records(count + 3)[-3:]])) == [False, True, False]
+    assert json.loads(purge(server, "/*", ["Soft-Purge: 1"]).body)["soft"]
+
+
+def test_nothing_stale_after_a_purge_was_acknowledged(server):
+    """The file is swapped while the watch is kept busy; whoever hears the purge's answer must see the new one from then on."""
+    server.sysctl(site__main__purge_from="127.0.0.1", cache__admit="always")
+    wrong = []
+    stop = threading.Event()
+    told = [0]  # the number that was in the file when the last purge was acknowledged
+
+    def ask():
+        with server.connect() as connection:
+            while not stop.is_set():
+                least = told[0]
+                body = connection.request("/n.txt").body
+                if int(body) < least:
+                    wrong.append((least, body))
+
+    server.put("n.txt", "0")
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for number in range(1, 60):
+        fresh = server.put("n.new", str(number))
+        fresh.rename(server.www / "n.txt")
+        assert purge(server, "/n.txt").status == 200
+        told[0] = number
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert not wrong
 
 
 def test_a_change_of_configuration_is_seen_in_cached_answers(server):

@@ -56,6 +56,20 @@ def test_a_workers_policy_answers_for_it(make):
     assert seen == ["fill-led", "hit", "fill-led", "hit", "hit", "fill-led", "hit"]
 
 
+@pytest.mark.parametrize("by_http", [False, True])
+def test_a_soft_purge_answers_on_while_a_call_fetches_the_next(make, by_http):
+    server = make(config(route="stale_while_revalidate=60s") + "site.main.purge_from = 127.0.0.1\n")
+    assert body(server, "/app/plain/b") == "call 1 for" == body(server, "/app/plain/b")
+    if by_http:
+        told = json.loads(get(server, "/app/plain/b", method="PURGE", fields=["Soft-Purge: 1"]).body)
+    else:
+        told = json.loads(server.cli("cache", "purge", "--soft", f"http://127.0.0.1:{server.port}/app/plain/*", "--json").stdout)
+    assert told["entries"] == 1
+    assert body(server, "/app/plain/b") == "call 1 for", "the old one, at once"
+    wait_until(lambda: body(server, "/app/plain/b") == "call 2 for", what="the answer that was fetched")
+    assert server.counter("cache_refreshes") == 1
+
+
 def test_a_purge_by_tag_takes_those_and_no_others(make):
     server = make(config())
     for name in ("a", "b"):

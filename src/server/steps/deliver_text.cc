@@ -32,21 +32,24 @@ StepResult deliver_text(Core& core, Exchange& ex) {
   ASSERT(status >= 200);
   // Nobody waits with an answer for a refusal: this is the whole head, at most.
   const size_t head_max = 2048 + ex.location.size() + (ex.route != nullptr ? ex.route->header_block.size() : 0);
-  if (head_max + PAGE_BYTES_MAX > Outgoing::BYTES_MAX) {
+  const size_t page_max = std::max(PAGE_BYTES_MAX, ex.text.size());
+  if (head_max + page_max > Outgoing::BYTES_MAX) {
     ex.location.clear();
+    ex.text.clear();
     ex.route = nullptr;
     ex.reason = Reason::CONFIG_INVALID;
     return deliver_text(core, ex);
   }
-  Outgoing* out = room_for(core, c, head_max + PAGE_BYTES_MAX, 0);
+  Outgoing* out = room_for(core, c, head_max + page_max, 0);
   if (out == nullptr) return wait_for_sent(ex);
 
-  std::array<char, PAGE_BYTES_MAX> page;
-  const size_t page_size = status_is_bodiless(status) ? 0 : write_page(page, status);
+  std::array<char, PAGE_BYTES_MAX> room;
+  std::string_view page = ex.text;
+  if (page.empty() && !status_is_bodiless(status)) page = {room.data(), write_page(room, status)};
   ResponseHeadWriter head(out->reserve(head_max), status, core.wall.unix_seconds(), ex.config->server_header);
   if (!status_is_bodiless(status)) {
-    head.field("Content-Type", "text/html; charset=utf-8");
-    head.field("Content-Length", page_size);
+    head.field("Content-Type", ex.text.empty() ? "text/html; charset=utf-8" : "application/json");
+    head.field("Content-Length", page.size());
   }
   if (!ex.location.empty()) head.field("Location", ex.location);
   const bool says_allow = status == 405 || (ex.head.method == Method::OPTIONS && status == 204);
@@ -68,8 +71,8 @@ StepResult deliver_text(Core& core, Exchange& ex) {
   out->commit(text.size());
   ex.head_bytes_out = text.size();
   if (ex.head.method != Method::HEAD || ex.refused) {
-    out->copy({page.data(), page_size});
-    ex.body_bytes_out = page_size;
+    out->copy(page);
+    ex.body_bytes_out = page.size();
   }
   core.counters.bytes_copied.add(ex.head_bytes_out + ex.body_bytes_out);
   return StepResult::DONE;

@@ -173,6 +173,22 @@ void take_result(Core& core, Exchange& ex, LoadResult& result) {
   }
 }
 
+// Of refresh_file(); of an exchange whose connection has ended the record is closed already.
+void end_refresh(Core& core, Exchange& ex) {
+  complete_fill(core, ex, nullptr);
+  if (ex.slot.valid()) {
+    const ReasonInfo& info = reason_info(ex.reason);
+    Outcome outcome;
+    outcome.status = info.status;
+    outcome.sub_status = info.sub_status;
+    outcome.reason = static_cast<uint16_t>(ex.reason);
+    outcome.verdict = static_cast<uint16_t>(Verdict::REFRESHED);
+    if (ex.site != nullptr) outcome.site = ex.site->name;
+    core.journal.end(ex.slot, core.now, outcome);
+  }
+  free_exchange(core, ex);
+}
+
 void go_on(Core& core, Exchange& ex, Step step) {
   Connection& c = *ex.connection;
   resume_exchange(core, ex, step);
@@ -221,8 +237,15 @@ StepResult fill_step(Core& core, Exchange& ex) {
       }
       return StepResult::DELIVER;
     }
+    if (!ex.page) {
+      ex.verdict = why;
+      if (lookup_kept(core, ex)) {
+        core.counters.cache_hits.add();
+        ex.reason = Reason::OK;
+        return StepResult::DELIVER;
+      }
+    }
     core.counters.cache_misses.add();
-    if (!ex.page) ex.verdict = why;
   }
   ask_admission(core, ex);
   if (ex.alone) return start_load(core, ex);
@@ -253,6 +276,43 @@ StepResult fill_step(Core& core, Exchange& ex) {
   return StepResult::DELIVER;
 }
 
+void refresh_file(Core& core, const Exchange& from) {
+  Exchange* const taken = core.draining ? nullptr : core.exchanges.take();
+  if (taken == nullptr) return;
+  Exchange& ex = *taken;
+  ex.config = from.config;
+  core.pin_config(*ex.config);
+  ex.config_pinned = ex.cold_used = ex.looked_up = ex.admitted = true;
+  ex.secure = from.secure;
+  ex.key_hash = from.key_hash;
+  const std::string_view raw = from.kept_head.empty() ? from.raw_head : std::string_view(from.kept_head);
+  ex.kept_head = raw;
+  ex.head = from.head;
+  ex.head.move_to(raw, ex.kept_head);
+  ex.head.method = Method::GET;
+  ex.head.method_text = method_name(Method::GET);
+  const FillTable::Joined joined = core.shared.fills.lead({.key = key_of(ex),
+                                                           .hash = ex.key_hash,
+                                                           .generation = ex.config->serving_generation,
+                                                           .purge_mark = core.shared.cache.purge_mark()});
+  ex.leads_fill = joined.role == FillRole::LEAD;
+  ex.fill = joined.fill;
+  if (ex.leads_fill) {
+    ex.slot =
+        core.journal.begin(core.now, from.connection->facts, 2, static_cast<uint32_t>(ex.config->generation), raw);
+  }
+  if (ex.slot.valid()) {
+    core.journal.head(ex.slot, raw,
+                      {.method = ex.head.method_text, .target = ex.head.target, .host = ex.head.authority});
+  }
+  if (ex.slot.valid() && route_step(core, ex) == StepResult::NEXT && start_load(core, ex) == StepResult::PARKED) {
+    core.counters.cache_refreshes.add();
+    return;  // load_done() frees it
+  }
+  if (ex.slot.valid()) ex.reason = Reason::SERVER_BUSY;
+  end_refresh(core, ex);
+}
+
 void load_done(Core& core, Exchange& ex, LoadResult& result) {
   ASSERT(ex.loading);
   ex.loading = false;
@@ -262,7 +322,7 @@ void load_done(Core& core, Exchange& ex, LoadResult& result) {
   complete_fill(core, ex, ex.entry);
   result.discard(core.reader);  // an entry holds pins of its own
   if (ex.connection == nullptr) {
-    free_exchange(core, ex);
+    end_refresh(core, ex);
   } else {
     go_on(core, ex, Step::DELIVER);
   }

@@ -31,7 +31,11 @@ bool lookup_kept(Core& core, Exchange& ex) {
   ex.entry = kept;
   ex.verdict = Verdict::HIT_STALE;
   core.counters.cache_stale.add();
-  core.pools->refresh(ex);
+  if (kept->validity().cell != 0) {
+    refresh_file(core, ex);
+  } else {
+    core.pools->refresh(ex);
+  }
   return true;
 }
 

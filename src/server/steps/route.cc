@@ -124,7 +124,10 @@ StepResult find_answer(Core& core, Exchange& ex) {
     return refuse(ex, reason);
   }
   ex.route = &RouteTable::find_route(*ex.site, ex.path);
-  if (!RouteTable::allows(*ex.route, head.method, head.method_text)) {
+  const bool allowed = RouteTable::allows(*ex.route, head.method, head.method_text);
+  // Where the cache is not to be purged by clients, an application may have a PURGE of its own.
+  if (head.method_text == "PURGE" && (!allowed || !ex.site->purge_from.empty())) return purge_step(core, ex);
+  if (!allowed) {
     return refuse(ex, head.method == Method::OTHER ? Reason::METHOD_UNKNOWN : Reason::METHOD_NOT_ALLOWED,
                   Verdict::UNCACHEABLE_METHOD);
   }

@@ -26,6 +26,8 @@ namespace penstock {
 
 // Has the file read, once for everyone who wants it, and parks. Later: load_done(), fill_done().
 [[nodiscard]] StepResult fill_step(Core& core, Exchange& exchange);
+// `from` is answered with a file's entry whose lifetime was ended: reads the file anew, once, while nobody waits.
+void refresh_file(Core& core, const Exchange& from);
 // The loader has finished for this exchange. Consumes the result.
 void load_done(Core& core, Exchange& exchange, LoadResult& result);
 // The fill that this exchange waited for is over; `entry` comes with a pin, or is nullptr.
@@ -36,6 +38,10 @@ void complete_fill(Core& core, Exchange& exchange, const Entry* entry);
 // A parked exchange whose connection has ended gives up its place. True if the exchange is free now;
 // false if the loader or a message still names it.
 [[nodiscard]] bool leave_fill(Core& core, Exchange& exchange);
+
+// PURGE, its site and path known: purges, and parks until purge_done(), or refuses.
+[[nodiscard]] StepResult purge_step(Core& core, Exchange& exchange);
+void purge_done(Core& core, Exchange& exchange, uint64_t fell);
 
 // An application named `target`, a URL of the same site, in place of its answer: walks on from its route.
 void execute_instead(Core& core, Exchange& exchange, std::string_view target);

@@ -213,5 +213,25 @@ TEST(ConfigTypes, map_names_are_checked) {
   for (const std::string_view bad : {"", "HTML", "tar.gz", ".a"}) EXPECT_FALSE(ConfigExtensionName::check(bad)) << bad;
 }
 
+TEST(ConfigTypes, an_address_range_holds_what_its_bits_say) {
+  EXPECT_EQ(canonical<ConfigList<ConfigAddressItem>>("192.0.2.1 10.0.0.0/8 ::1 2001:db8::/33 unix 0.0.0.0/0", LIST),
+            "192.0.2.1 10.0.0.0/8 ::1 2001:db8::/33 unix 0.0.0.0/0");
+  expect_refused<ConfigList<ConfigAddressItem>>(
+      LIST, {"10.0.0.1/8", "10.0.0.0/33", "::1/129", "10.0.0", "example.org", "10.0.0.0/", "10.0.0.0/x", "/8", "*"});
+  const auto v4 = [](uint8_t a, uint8_t b, uint8_t c, uint8_t d) {
+    return std::array<uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d};
+  };
+  const AddressRange some = *ConfigAddressItem::parse_item("10.128.0.0/9");
+  EXPECT_TRUE(some.contains(false, v4(10, 128, 3, 4)));
+  EXPECT_FALSE(some.contains(false, v4(10, 127, 3, 4)));
+  EXPECT_FALSE(some.contains(true, v4(10, 128, 3, 4)));
+  const AddressRange any = *ConfigAddressItem::parse_item("0.0.0.0/0");
+  EXPECT_TRUE(any.contains(false, v4(255, 1, 1, 1)));
+  EXPECT_FALSE(any.contains(false, {1})) << "IPv6";
+  const AddressRange local = *ConfigAddressItem::parse_item("unix");
+  EXPECT_TRUE(local.contains(true, {}));
+  EXPECT_FALSE(local.contains(false, {}));
+}
+
 }  // namespace
 }  // namespace penstock
