@@ -119,6 +119,15 @@ bool NetStack::next_event(TcpConnection& c, NetEvent& event) {
     return is(TELL_ACCEPTED, NetEventKind::ACCEPTED);
   }
   if (c.has(TELL_CONNECTED)) return is(TELL_CONNECTED, NetEventKind::CONNECTED);
+  // The segment that brings the next request acknowledges the last answer.
+  if (c.done_head != NO_INDEX) {
+    const uint32_t piece = c.done_head;
+    event.token = pieces_[piece].token;
+    c.done_head = pieces_[piece].next;
+    if (c.done_head == NO_INDEX) c.done_tail = NO_INDEX;
+    pieces_.give(piece);
+    return is(0, NetEventKind::SENT);
+  }
   if (c.has(OWNED) && c.ready_head != NO_INDEX && !c.has(RECEIVING_OFF)) {
     event.buffer = c.ready_head;
     const ReceiveHold& hold = holds_[c.ready_head];
@@ -128,14 +137,6 @@ bool NetStack::next_event(TcpConnection& c, NetEvent& event) {
     if (c.ready_head == NO_INDEX) c.ready_tail = NO_INDEX;
     counters_.bytes_received += event.size;
     return is(0, NetEventKind::RECEIVED);
-  }
-  if (c.done_head != NO_INDEX) {
-    const uint32_t piece = c.done_head;
-    event.token = pieces_[piece].token;
-    c.done_head = pieces_[piece].next;
-    if (c.done_head == NO_INDEX) c.done_tail = NO_INDEX;
-    pieces_.give(piece);
-    return is(0, NetEventKind::SENT);
   }
   if (c.has(TELL_PEER_CLOSED) && c.ready_head == NO_INDEX) return is(TELL_PEER_CLOSED, NetEventKind::PEER_CLOSED);
   if (c.piece_head != NO_INDEX) return false;
@@ -174,18 +175,18 @@ void NetStack::want_output(TcpConnection& c, uint32_t bits) {
   output_tail_ = index;
 }
 
-bool NetStack::listen(uint16_t port, uint32_t id) {
+bool NetStack::listen(uint16_t port, uint32_t id, ListenOn on) {
   if (port == 0 || listener_count_ == LISTENERS_MAX) return false;
   for (size_t i = 0; i < listener_count_; ++i) {
-    if (listeners_[i].port == port) return false;
+    if (listeners_[i].meets(port, on)) return false;
   }
-  listeners_[listener_count_++] = {port, id};
+  listeners_[listener_count_++] = {port, on, id};
   return true;
 }
 
-void NetStack::stop_listening(uint16_t port) {
+void NetStack::stop_listening(uint32_t id) {
   for (size_t i = 0; i < listener_count_; ++i) {
-    if (listeners_[i].port == port) listeners_[i] = listeners_[--listener_count_];
+    if (listeners_[i].id == id) listeners_[i] = listeners_[--listener_count_];
   }
 }
 

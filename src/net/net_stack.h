@@ -31,7 +31,7 @@ namespace penstock {
 class NetStack {
  public:
   static constexpr size_t SEND_PARTS_MAX = 32;
-  static constexpr size_t LISTENERS_MAX = 16;
+  static constexpr size_t LISTENERS_MAX = 64;
   static constexpr uint16_t MSS_MIN = 64;  // a peer that asks for less gets this: tinier segments are an attack
 
   NetStack(const NetConfig& config, PacketDevice& device, MonoTime now);
@@ -46,11 +46,14 @@ class NetStack {
   // When poll() is worth calling though no frame comes in.
   [[nodiscard]] MonoTime next_deadline() const;
 
-  // False: no room for another, or the port is taken.
-  [[nodiscard]] bool listen(uint16_t port, uint32_t id);
-  void stop_listening(uint16_t port);
+  // On our address of that version, or of both. False: no room for another, or the port is taken.
+  enum class ListenOn : uint8_t { BOTH, V4, V6 };
+  [[nodiscard]] bool listen(uint16_t port, uint32_t id, ListenOn on = ListenOn::BOTH);
+  void stop_listening(uint32_t id);
   // SYNs are dropped meanwhile; the peer repeats them.
   void pause_accept(bool paused) { accept_paused_ = paused; }
+  // At most so many ACCEPTED follow until it is called again; SYNs beyond that are dropped as in a pause.
+  void set_accept_room(uint32_t connections) { accept_room_ = connections; }
   // Begins a connection: CONNECTED or FAILED follows. `local_port` 0: one that is free. An invalid handle: no slot, no
   // free port, or we do not speak that version (counted).
   [[nodiscard]] Handle connect(const IpAddress& remote, uint16_t remote_port, uint16_t local_port = 0);
@@ -92,7 +95,11 @@ class NetStack {
   };
   struct Listener {
     uint16_t port;
+    ListenOn on;
     uint32_t id;
+    [[nodiscard]] bool meets(uint16_t other_port, ListenOn other) const {
+      return port == other_port && (on == other || on == ListenOn::BOTH || other == ListenOn::BOTH);
+    }
   };
 
   // net_stack.cc: the turn, the events, the owner's calls.
@@ -138,6 +145,7 @@ class NetStack {
   [[nodiscard]] DropReason receive_icmp_error(const IpLayer::Arrival& arrival);
 
   // tcp_listen.cc: CLOSED and LISTEN, SYN cookies.
+  [[nodiscard]] const Listener* listener_for(const TcpTuple& tuple) const;
   [[nodiscard]] DropReason closed_arrives(const TcpTuple& tuple, const TcpSegment& segment);
   [[nodiscard]] DropReason syn_arrives(const TcpTuple& tuple, const TcpSegment& segment, uint32_t listener_id,
                                        SeqNum iss_after, bool reused);
@@ -212,6 +220,7 @@ class NetStack {
   std::array<Listener, LISTENERS_MAX> listeners_;
   size_t listener_count_ = 0;
   bool accept_paused_ = false;
+  uint32_t accept_room_ = UINT32_MAX;
   bool frame_kept_ = false;   // the frame in hand is held by a ReceiveHold
   uint32_t frame_token_ = 0;  // its token
   MacAddress frame_from_;     // who sent it

@@ -59,6 +59,13 @@ class PacketDevice {
   [[nodiscard]] virtual size_t tx_burst(std::span<const TxFrame> frames) = 0;
   // The holds of parts, each as often as it was sent, that the device reads no more. Returns how many.
   [[nodiscard]] virtual size_t tx_done(std::span<uint32_t> holds) = 0;
+
+  // By the thread that will use it, once, before it does.
+  virtual void start() {}
+  // Before its owner sleeps: a descriptor that is readable as soon as a frame is there, or -1 where the device has
+  // none, and must be asked again and again. end_wait() comes after the sleep.
+  [[nodiscard]] virtual int begin_wait() { return -1; }
+  virtual void end_wait() {}
 };
 
 }  // namespace penstock

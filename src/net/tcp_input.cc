@@ -162,16 +162,13 @@ void NetStack::our_fin_acknowledged(TcpConnection& c) {
 DropReason NetStack::restart_from_time_wait(TcpConnection& c, const TcpSegment& segment) {
   const TcpTuple tuple = c.tuple;
   const SeqNum last = c.snd_max;
-  for (size_t i = 0; i < listener_count_; ++i) {
-    if (listeners_[i].port != tuple.local_port) continue;
-    const uint32_t id = listeners_[i].id;
-    if (accept_paused_) break;
-    become_closed(c);
-    free_if_done(c);
-    ++counters_.time_wait_reused;
-    return syn_arrives(tuple, segment, id, last, true);
-  }
-  return accept_paused_ ? DropReason::TCP_ACCEPT_PAUSED : DropReason::TCP_NO_LISTENER;
+  const Listener* listener = listener_for(tuple);
+  if (listener == nullptr) return DropReason::TCP_NO_LISTENER;
+  if (accept_paused_ || half_open_ >= accept_room_) return DropReason::TCP_ACCEPT_PAUSED;
+  become_closed(c);
+  free_if_done(c);
+  ++counters_.time_wait_reused;
+  return syn_arrives(tuple, segment, listener->id, last, true);
 }
 
 DropReason NetStack::syn_sent_arrives(TcpConnection& c, TcpSegment& segment) {

@@ -13,11 +13,16 @@ constexpr Duration COOKIE_LIFE = seconds(120);
 
 }  // namespace
 
-DropReason NetStack::closed_arrives(const TcpTuple& tuple, const TcpSegment& segment) {
-  const Listener* listener = nullptr;
+const NetStack::Listener* NetStack::listener_for(const TcpTuple& tuple) const {
+  const ListenOn on = tuple.local.is_v4() ? ListenOn::V4 : ListenOn::V6;
   for (size_t i = 0; i < listener_count_; ++i) {
-    if (listeners_[i].port == tuple.local_port) listener = &listeners_[i];
+    if (listeners_[i].meets(tuple.local_port, on)) return &listeners_[i];
   }
+  return nullptr;
+}
+
+DropReason NetStack::closed_arrives(const TcpTuple& tuple, const TcpSegment& segment) {
+  const Listener* listener = listener_for(tuple);
   if (segment.has(TCP_RST)) return DropReason::TCP_NO_CONNECTION;
   if (listener == nullptr) {
     reply_reset(tuple, segment);
@@ -25,6 +30,7 @@ DropReason NetStack::closed_arrives(const TcpTuple& tuple, const TcpSegment& seg
   }
   if (segment.has(TCP_ACK)) {
     if (!segment.has(TCP_SYN) && now_ < cookies_until_) {
+      if (accept_room_ == 0) return DropReason::TCP_ACCEPT_PAUSED;
       TcpConnection* c = accept_cookie(tuple, segment, listener->id);
       if (c != nullptr) {
         TcpSegment copy = segment;
@@ -45,7 +51,7 @@ DropReason NetStack::closed_arrives(const TcpTuple& tuple, const TcpSegment& seg
 // with 3.6.1).
 DropReason NetStack::syn_arrives(const TcpTuple& tuple, const TcpSegment& segment, uint32_t listener_id,
                                  SeqNum iss_after, bool reused) {
-  if (accept_paused_) return DropReason::TCP_ACCEPT_PAUSED;
+  if (accept_paused_ || half_open_ >= accept_room_) return DropReason::TCP_ACCEPT_PAUSED;
   if (half_open_ >= config_.limits.half_open_max) {
     send_cookie(tuple, segment);
     return DropReason::NONE;

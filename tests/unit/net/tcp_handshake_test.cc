@@ -34,6 +34,36 @@ TEST(TcpListen, rfc9293_3_10_7_2_syn_is_answered_by_syn_ack_and_the_ack_opens) {
   EXPECT_EQ(bench.told(), "accepted");
 }
 
+TEST(TcpListen, a_listener_of_one_version_does_not_hear_the_other) {
+  TcpBench bench;
+  ASSERT_FALSE(bench.stack->listen(80, 8, NetStack::ListenOn::V4)) << "80 is taken for both";
+  ASSERT_TRUE(bench.stack->listen(81, 8, NetStack::ListenOn::V6));
+  bench.in(TCP_SYN, 5'000, 0, {}, ALL, 81);
+  EXPECT_EQ(bench.out().at(0).header.flags, TCP_RST | TCP_ACK);
+  ASSERT_TRUE(bench.stack->listen(81, 9, NetStack::ListenOn::V4));
+  bench.in(TCP_SYN, 5'000, 0, {}, ALL, 81);
+  EXPECT_TRUE(bench.out().at(0).has(TCP_SYN | TCP_ACK));
+  bench.stack->stop_listening(9);
+  ++bench.peer_port;
+  bench.in(TCP_SYN, 5'000, 0, {}, ALL, 81);
+  EXPECT_EQ(bench.out().at(0).header.flags, TCP_RST | TCP_ACK);
+}
+
+TEST(TcpListen, syns_beyond_the_owners_room_are_dropped) {
+  TcpBench bench;
+  bench.stack->set_accept_room(1);
+  bench.establish();
+  ++bench.peer_port;
+  bench.in(TCP_SYN, 5'000, 0, {}, ALL);
+  EXPECT_TRUE(bench.out().empty());
+  bench.stack->set_accept_room(1);
+  bench.in(TCP_SYN, 5'000, 0, {}, ALL);
+  EXPECT_EQ(bench.out().size(), 1U);
+  ++bench.peer_port;
+  bench.in(TCP_SYN, 5'000, 0, {}, ALL);
+  EXPECT_TRUE(bench.out().empty()) << "the room is for the one that is half open";
+}
+
 TEST(TcpListen, options_that_the_syn_did_not_offer_are_not_in_the_answer) {
   TcpBench bench;
   bench.in(TCP_SYN, 5'000, 0, {}, {.mss = 1'460});
