@@ -106,13 +106,39 @@ std::string SandboxReport::weaker() const {
   return text;
 }
 
+namespace {
+
+// Identities and the filter are the C library's and the kernel's to bring to every thread; these steps are each
+// thread's own.
+Status confine_others(const SandboxProfile& profile, const std::function<Status()>& steps) {
+  if (profile.other_threads == 0) return {};
+  Status result;
+  const Status ran = profile.in_other_threads([&] { result = steps(); });
+  return ran ? result : ran;
+}
+
+}  // namespace
+
 Result<SandboxReport> enter_sandbox(const SandboxProfile& profile) {
-  if (thread_count() > 1) return fail("sandbox: entered with more than one thread");
+  if (thread_count() > 1 + profile.other_threads) return fail("sandbox: entered with more than one thread");
   SandboxReport report;
   Status ok = close_others(profile, report.steps);
   if (ok) ok = lock_memory(profile, report.steps);
+  if (ok) ok = confine_others(profile, drop_bounding_set);
   if (ok) ok = drop_bounding_set();
   if (ok) ok = take_identity(profile.identity, {}, report.steps);
+  if (ok) {
+    ok = confine_others(profile, [&profile] {
+      Steps same;  // as those of the first thread
+      Status own = drop_capabilities(same);
+      if (own) own = forbid_privileges(same);
+      return own ? landlock_enter(profile, same) : own;
+    });
+  }
+  if (ok && profile.other_threads > 0) {
+    report.steps.push_back(
+        {"threads", true, std::to_string(profile.other_threads) + " of a driver's, confined as well"});
+  }
   if (ok) ok = drop_capabilities(report.steps);
   if (ok) ok = forbid_privileges(report.steps);
   if (ok) ok = hide_memory(report.steps);

@@ -14,6 +14,7 @@
 #include "src/base/result.h"
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <sys/types.h>
@@ -42,7 +43,10 @@ struct SandboxProfile {
   bool lock_memory = false;      // none of it is ever swapped out; wants root, or an unlimited RLIMIT_MEMLOCK
   uint64_t threads_max = 0;      // RLIMIT_NPROC when the identity is the role's own; 0: leave it
   bool name_violations = false;  // development: a forbidden call is named on stderr before the end
-  int parent_death_signal = 0;   // sent by the kernel when the supervisor dies; 0: none
+  // Threads that a library has made before, and the way to run something in each of them: they are confined as well.
+  int other_threads = 0;
+  std::function<Status(const std::function<void()>&)> in_other_threads;
+  int parent_death_signal = 0;  // sent by the kernel when the supervisor dies; 0: none
 };
 
 struct SandboxStep {
@@ -58,7 +62,8 @@ struct SandboxReport {
 };
 
 // Enters the sandbox, in this order: descriptors, memory lock, identity, capabilities, no_new_privs, dumpable, parent
-// death, resource limits, Landlock (files, network, scopes), seccomp. There is no way back. REQUIRES: one thread.
+// death, resource limits, Landlock (files, network, scopes), seccomp. There is no way back. REQUIRES: one thread,
+// but for those that the profile names.
 // Error: a step failed for a reason other than an older kernel or a missing privilege.
 [[nodiscard]] Result<SandboxReport> enter_sandbox(const SandboxProfile& profile);
 

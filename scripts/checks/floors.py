@@ -12,7 +12,8 @@ FLOORS = {
     "src/uring/": 1, "src/net/wire/": 1, "pool/abi/": 1,
     "src/transport/": 2, "src/net/": 2, "src/http/": 2, "src/tls/": 2, "src/config/": 2, "src/log/": 2,
     "cache/": 2, "pool/ring/": 2,
-    "src/transport/uring": 3, "src/transport/epoll": 3, "src/transport/dpdk": 3, "src/http/h2/": 3,
+    "src/transport/uring": 3, "src/transport/epoll": 3, "src/transport/dpdk": 3,
+    "src/transport/engine": 3, "src/http/h2/": 3,
     "src/transport/select": 3,  # opens one of the implementations
     "src/tls/tls_": 3,          # the transport, and what it is made of; below it certificates and keys
     "src/files/": 3, "src/route/": 3, "src/auth/": 3,

@@ -54,7 +54,7 @@ bool is_unix_path(const ListenerGroup& group) {
 }
 
 // A TCP socket bound to `address`, not yet listening.
-Result<UniqueFd> bind_tcp(const ListenAddress& address, bool reuse_port) {
+Result<UniqueFd> bind_tcp(const ListenAddress& address, bool reuse_port, bool past_kernel) {
   const TcpAddress target = tcp_address(address);
   UniqueFd fd(::socket(target.raw.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) return fail_errno("listen on " + to_text(address) + ": socket");
@@ -67,6 +67,10 @@ Result<UniqueFd> bind_tcp(const ListenAddress& address, bool reuse_port) {
   }
   // Accepted sockets inherit it, which saves a system call per connection.
   if (rc == 0) rc = ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (rc == 0 && past_kernel) {
+    const bool v6 = target.raw.ss_family == AF_INET6;
+    rc = ::setsockopt(fd.get(), v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_FREEBIND : IP_FREEBIND, &on, sizeof on);
+  }
   if (rc != 0) return fail_errno("listen on " + to_text(address) + ": setsockopt");
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&target.raw), target.length) != 0) {
     return fail_errno("listen on " + to_text(address));
@@ -136,8 +140,8 @@ Result<ListenAddress> bound_address(int fd) {
   return address;
 }
 
-ListenerSet::ListenerSet(uint32_t reactors, std::vector<ActivatedSocket> activated)
-    : reactors_(reactors), activated_(std::move(activated)) {
+ListenerSet::ListenerSet(uint32_t reactors, std::vector<ActivatedSocket> activated, bool past_kernel)
+    : reactors_(reactors), past_kernel_(past_kernel), activated_(std::move(activated)) {
   ASSERT(reactors_ > 0);
 }
 
@@ -182,11 +186,11 @@ Result<ListenerGroup> ListenerSet::open_tcp(const ListenAddress& address, int ba
   // SO_REUSEPORT would join another process of our user silently. A socket without it finds out who is there first;
   // our own sockets of the same port (0.0.0.0 beside 127.0.0.1) are no reason to refuse.
   if (share && address.port != 0 && !own_port(address.port)) {
-    if (auto probe = bind_tcp(address, false); !probe) return std::unexpected(probe.error());
+    if (auto probe = bind_tcp(address, false, past_kernel_); !probe) return std::unexpected(probe.error());
   }
   ListenAddress actual = address;
   for (uint32_t reactor = 0; reactor < reactors_; ++reactor) {
-    auto fd = bind_tcp(actual, share);
+    auto fd = bind_tcp(actual, share, past_kernel_);
     if (!fd) return std::unexpected(fd.error());
     if (reactor == 0) {  // port 0: the kernel has chosen now, and the others follow
       const auto bound = bound_address(fd->get());
@@ -197,7 +201,7 @@ Result<ListenerGroup> ListenerSet::open_tcp(const ListenAddress& address, int ba
   }
   // All are bound before one listens: a connection is never given to a group that then fails.
   for (const ListenerGroup::Socket& socket : group.sockets) {
-    if (::listen(socket.fd.get(), backlog) != 0) return fail_errno("listen on " + to_text(address));
+    if (!past_kernel_ && ::listen(socket.fd.get(), backlog) != 0) return fail_errno("listen on " + to_text(address));
   }
   group.port = actual.port;
   group.bound = to_text(actual);
@@ -253,7 +257,9 @@ void ListenerSet::commit(ListenerChange change) {
   for (auto it = groups_.begin(); it != groups_.end();) {
     if (contains(change.wanted, it->address)) {
       // listen(2) on a listening socket changes its backlog and nothing else.
-      for (const ListenerGroup::Socket& socket : it->sockets) ::listen(socket.fd.get(), change.backlog);
+      for (const ListenerGroup::Socket& socket : it->sockets) {
+        if (!past_kernel_) ::listen(socket.fd.get(), change.backlog);
+      }
       ++it;
     } else {
       retire(std::move(*it));

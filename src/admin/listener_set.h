@@ -43,7 +43,9 @@ struct ListenerChange {
 
 class ListenerSet {
  public:
-  ListenerSet(uint32_t reactors, std::vector<ActivatedSocket> activated);
+  // `past_kernel`: the addresses are a port's of our own. Sockets hold their numbers, also of addresses that the kernel
+  // does not have, and do not listen: who asks the kernel is refused.
+  ListenerSet(uint32_t reactors, std::vector<ActivatedSocket> activated, bool past_kernel = false);
   ~ListenerSet();  // removes the files of unix sockets
   ListenerSet(const ListenerSet&) = delete;
   ListenerSet& operator=(const ListenerSet&) = delete;
@@ -72,6 +74,7 @@ class ListenerSet {
   void give_back(ListenerGroup& group);
 
   uint32_t reactors_;
+  bool past_kernel_;
   uint32_t next_id_ = 1;
   std::vector<ActivatedSocket> activated_;
   std::vector<ListenerGroup> groups_;

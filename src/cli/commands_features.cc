@@ -5,6 +5,10 @@
 #include "src/cli/commands.h"
 #include "src/cli/render.h"
 
+#ifdef PENSTOCK_DPDK
+#include "src/transport/dpdk/dpdk_eal.h"
+#endif
+
 #include <cerrno>
 #include <string>
 #include <sys/syscall.h>
@@ -46,6 +50,15 @@ Feature wsgi() {
 #endif
 }
 
+Feature dpdk() {
+#ifdef PENSTOCK_DPDK
+  return {"dpdk", true,
+          std::string(dpdk_version()) + ": server.transport = dpdk past the kernel, over a port of dpdk.device"};
+#else
+  return {"dpdk", false, "not in this build: without DPDK's libraries, or -Ddpdk=disabled"};
+#endif
+}
+
 Feature mimalloc() {
 #ifdef PENSTOCK_MIMALLOC
   return {"mimalloc", true, "the allocator of every role"};
@@ -61,7 +74,7 @@ std::vector<Feature> features() {
       probe_uring(),
       {"epoll", true, "takes over where io_uring is refused"},
       probe_landlock(),
-      {"dpdk", false, "not in this build"},
+      dpdk(),
       wsgi(),
       mimalloc(),
       {"pools", true, "workers behind rings of shared memory, each pool in a sandbox of its own"},

@@ -44,9 +44,7 @@ class Checker {
 
   void check_root() {
     const Settings& s = settings_;
-    if (s.server_transport == TransportSetting::DPDK) {
-      add("server.transport", "expected uring or epoll: this build has no dpdk transport");
-    }
+    if (s.server_transport == TransportSetting::DPDK) check_dpdk();
     if (!s.server_default_site.empty() && s.site(s.server_default_site) == nullptr) {
       add("server.default_site", "expected the name of a site, got " + quote_for_message(s.server_default_site),
           {fmt::format("site.{}.", s.server_default_site)});
@@ -54,6 +52,45 @@ class Checker {
     if (s.compress_min_bytes > s.compress_max_bytes) {
       add("compress.min_bytes", "expected at most compress.max_bytes", {"compress.min_bytes", "compress.max_bytes"});
     }
+  }
+
+  void check_dpdk() {
+#ifndef PENSTOCK_DPDK
+    add("server.transport", "expected uring or epoll: this build has no dpdk transport");
+#else
+    const Settings& s = settings_;
+    const std::vector<std::string> ours = {"server.transport", "dpdk.addresses"};
+    if (s.dpdk_device.empty()) {
+      add("dpdk.device", "expected a device: server.transport is dpdk", {"server.transport"});
+    }
+    if (s.dpdk_addresses.empty()) {
+      add("dpdk.addresses", "expected an address: server.transport is dpdk", {"server.transport"});
+    }
+    const auto versions_differ = [](const std::vector<InterfaceAddress>& list) {
+      return list.size() < 2 || list[0].v6 != list[1].v6;
+    };
+    if (!versions_differ(s.dpdk_addresses)) add("dpdk.addresses", "expected one address of each IP version at most");
+    if (!versions_differ(s.dpdk_gateways)) add("dpdk.gateways", "expected one address of each IP version at most");
+    if (s.server_reactors > 1) {
+      add("server.reactors", "expected 1 (or 0): dpdk serves one queue of its port", {"server.transport"});
+    }
+    for (const ListenAddress& listen : s.server_listen) {
+      if (dpdk_serves(listen)) continue;
+      add("server.listen",
+          fmt::format(
+              "expected addresses of dpdk.addresses, 0.0.0.0:PORT or [::]:PORT, got {}: server.transport is dpdk",
+              quote_for_message(to_text(listen))),
+          ours);
+    }
+#endif
+  }
+
+  [[maybe_unused]] [[nodiscard]] bool dpdk_serves(const ListenAddress& listen) const {
+    if (listen.kind != ListenAddress::Kind::IPV4 && listen.kind != ListenAddress::Kind::IPV6) return false;
+    if (listen.ip == std::array<uint8_t, 16>{}) return true;
+    const bool v6 = listen.kind == ListenAddress::Kind::IPV6;
+    return std::any_of(settings_.dpdk_addresses.begin(), settings_.dpdk_addresses.end(),
+                       [&](const InterfaceAddress& one) { return one.v6 == v6 && one.ip == listen.ip; });
   }
 
   void check_site(const SiteSettings& site) {

@@ -75,6 +75,7 @@ site.blog.route.old.to = /archive$path$query
 
 constexpr Section SECTIONS[] = {
     {"server", "server.", ""},
+    {"dpdk", "dpdk.", "The port past the kernel, which `server.transport = dpdk` drives."},
     {"limits", "limits.", "What one request, connection or client may take. Beyond it the answer names the limit."},
     {"decode", "decode.",
      "What is accepted in request paths beyond plain UTF-8, each path being decoded exactly once."},

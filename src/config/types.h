@@ -130,7 +130,9 @@ struct ConfigEnum {
     static std::string print_item(const value& item);         \
   }
 CONFIG_ITEM_TYPE(ConfigListenItem, ListenAddress);
-CONFIG_ITEM_TYPE(ConfigAddressItem, AddressRange);  // clients: an address, ADDRESS/BITS, or unix
+CONFIG_ITEM_TYPE(ConfigAddressItem, AddressRange);        // clients: an address, ADDRESS/BITS, or unix
+CONFIG_ITEM_TYPE(ConfigInterfaceItem, InterfaceAddress);  // "192.0.2.1/24", "2001:db8::1/64"
+CONFIG_ITEM_TYPE(ConfigGatewayItem, InterfaceAddress);    // "192.0.2.254", "2001:db8::fe": all bits
 CONFIG_ITEM_TYPE(ConfigHostItem, std::string);  // "example.org", "*.example.org", "*", "192.0.2.1", "[::1]"; lower case
 CONFIG_ITEM_TYPE(ConfigFileNameItem, std::string);   // one path segment
 CONFIG_ITEM_TYPE(ConfigPathItem, std::string);       // absolute

@@ -102,6 +102,39 @@ Parsed<AddressRange> ConfigAddressItem::parse_item(const std::string& text) {
 
 std::string ConfigAddressItem::print_item(const AddressRange& item) { return to_text(item); }
 
+std::string ConfigGatewayItem::what() { return "an IP address"; }
+
+Parsed<InterfaceAddress> ConfigGatewayItem::parse_item(const std::string& text) {
+  InterfaceAddress out;
+  out.v6 = text.find(':') != std::string::npos;
+  out.prefix_bits = out.v6 ? 128 : 32;
+  if (text.find('\0') != std::string::npos) return none();
+  if (inet_pton(out.v6 ? AF_INET6 : AF_INET, text.c_str(), out.ip.data()) != 1) return none();
+  return out;
+}
+
+std::string ConfigGatewayItem::print_item(const InterfaceAddress& item) {
+  char text[INET6_ADDRSTRLEN] = "";
+  (void)inet_ntop(item.v6 ? AF_INET6 : AF_INET, item.ip.data(), text, sizeof text);
+  return text;
+}
+
+std::string ConfigInterfaceItem::what() { return "ADDRESS/BITS"; }
+
+Parsed<InterfaceAddress> ConfigInterfaceItem::parse_item(const std::string& text) {
+  const size_t slash = text.find('/');
+  if (slash == std::string::npos) return none();
+  auto out = ConfigGatewayItem::parse_item(text.substr(0, slash));
+  const auto bits = parse_decimal(std::string_view(text).substr(slash + 1));
+  if (!out || !bits || *bits == 0 || *bits > out->prefix_bits) return none();
+  out->prefix_bits = static_cast<uint8_t>(*bits);
+  return out;
+}
+
+std::string ConfigInterfaceItem::print_item(const InterfaceAddress& item) {
+  return fmt::format("{}/{}", ConfigGatewayItem::print_item(item), item.prefix_bits);
+}
+
 std::string ConfigHostItem::what() { return "a host name in ASCII, *.NAME, an IP address ([V6] in brackets) or *"; }
 
 Parsed<std::string> ConfigHostItem::parse_item(const std::string& text) {

@@ -58,6 +58,15 @@ std::string to_text(const AddressRange& range);
 // "192.0.2.1:80", "[2001:db8::1]:80", "unix:/run/x.sock", "unix:@name"; parses back to the same address.
 std::string to_text(const ListenAddress& address);
 
+// An address of an interface: "192.0.2.1/24", "2001:db8::1/64"; without its bits where a single host is meant.
+struct InterfaceAddress {
+  bool v6 = false;
+  uint8_t prefix_bits = 0;
+  std::array<uint8_t, 16> ip = {};  // network order; IPv4 uses the first four bytes
+
+  bool operator==(const InterfaceAddress&) const = default;
+};
+
 // One entry of a named map: a response header, an error page, a MIME type.
 struct NamedValue {
   std::string name;

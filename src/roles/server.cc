@@ -88,7 +88,10 @@ Status ServerRole::start() {
   ServerOptions options{
       .reactors = start->reactors, .journals = std::move(start->journals), .doorbell_fd = doorbell_.get()};
   if (Status prepared = process_.prepare(*tree, options, notes_); !prepared) return prepared;
-  Result<SandboxReport> entered = enter_sandbox(role_sandbox(*start, tree->settings()));
+  SandboxProfile profile = role_sandbox(*start, tree->settings());
+  profile.other_threads = process_.driver_threads();
+  profile.in_other_threads = [this](const std::function<void()>& job) { return process_.run_in_driver_threads(job); };
+  Result<SandboxReport> entered = enter_sandbox(profile);
   if (!entered) return std::unexpected(entered.error());
   if (Status started = process_.start(notes_); !started) return started;
   tell_all();

@@ -38,6 +38,7 @@ uint32_t usable_cores() {
 }
 
 uint32_t reactor_count(const Settings& settings) {
+  if (settings.server_transport == TransportSetting::DPDK) return 1;  // one queue of its port
   if (settings.server_reactors != 0) return settings.server_reactors;
   if (!settings.server_cpus.empty()) return static_cast<uint32_t>(settings.server_cpus.size());
   return usable_cores();
@@ -99,7 +100,8 @@ std::optional<int> Supervisor::start_config() {
     return EXIT_CONFIG;
   }
   reactors_ = reactor_count(tree->settings());
-  listeners_ = std::make_unique<ListenerSet>(reactors_, std::move(*activated));
+  listeners_ = std::make_unique<ListenerSet>(reactors_, std::move(*activated),
+                                             tree->settings().server_transport == TransportSetting::DPDK);
   if (!tree->is_set("server.listen") && !listeners_->activated_addresses().empty()) {
     std::string value;
     for (const ListenAddress& address : listeners_->activated_addresses()) value += to_text(address) + " ";

@@ -107,6 +107,9 @@ Status Supervisor::adopt(RoleProcess process, const RoleStart& start) {
 }
 
 Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) {
+  if (tree.settings().server_transport == TransportSetting::DPDK && has_role("server")) {
+    return fail("this needs another server process, and a port past the kernel has one: restart penstock");
+  }
   const auto set = free_journal_set();
   ASSERT(set.has_value());
   RoleStart start;

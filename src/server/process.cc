@@ -36,7 +36,9 @@ CacheLimits cache_limits(const Settings& settings) {
 
 BodyLimits body_limits(const Settings& settings) {
   // In flight to slow clients and in fills: as much again as the cache, and never less than a few of the largest.
-  return {.sendfile_min = settings.cache_sendfile_min,
+  // Past the kernel there is no sendfile: what lies in memory is sent from there.
+  const bool past_kernel = settings.server_transport == TransportSetting::DPDK;
+  return {.sendfile_min = past_kernel ? UINT64_MAX : settings.cache_sendfile_min,
           .transient_max = std::max<uint64_t>(settings.cache_size, 8 * settings.cache_entry_max)};
 }
 
@@ -98,11 +100,17 @@ Status ServerProcess::Parts::prepare_reactor(uint32_t index, const Settings& set
   wanted.connections_max = share;
   wanted.receive_buffers = settings.server_recv_buffers;
   wanted.receive_buffer_bytes = static_cast<uint32_t>(settings.server_recv_buffer_bytes);
-  const bool epoll = settings.server_transport == TransportSetting::EPOLL;
-  Result<OpenedTransport> opened = open_transport(epoll ? TransportKind::EPOLL : TransportKind::URING, wanted);
-  if (!opened) return std::unexpected(opened.error());
-  set.transport = std::move(opened->transport);
-  if (!opened->note.empty() && index == 0) notes.push_back(opened->note);
+  if (port != nullptr) {
+    Result<std::unique_ptr<Transport>> past_kernel = port->transport(wanted, clock.now());
+    if (!past_kernel) return std::unexpected(past_kernel.error());
+    set.transport = std::move(*past_kernel);
+  } else {
+    const bool epoll = settings.server_transport == TransportSetting::EPOLL;
+    Result<OpenedTransport> opened = open_transport(epoll ? TransportKind::EPOLL : TransportKind::URING, wanted);
+    if (!opened) return std::unexpected(opened.error());
+    set.transport = std::move(opened->transport);
+    if (!opened->note.empty() && index == 0) notes.push_back(opened->note);
+  }
 
   set.reader = std::make_unique<ThreadFileReader>(*worker);
   set.loader = std::make_unique<Loader>(*set.reader, bodies, watch.get(), LOADS_MAX);
@@ -129,6 +137,12 @@ Status ServerProcess::prepare(const Tree& tree, const ServerOptions& options, st
     notes.push_back("files cannot be watched, so none is cached: " + watch.error().message);
   }
   parts.worker = std::make_unique<FileWorker>();
+  if (settings.server_transport == TransportSetting::DPDK) {
+    ASSERT(options.reactors == 1);  // the supervisor's part
+    Result<std::unique_ptr<DpdkServerPort>> port = DpdkServerPort::open(settings);
+    if (!port) return std::unexpected(port.error());
+    parts.port = std::move(*port);
+  }
   for (uint32_t i = 0; i < options.reactors; ++i) {
     if (Status made = parts.prepare_reactor(i, settings, options, notes); !made) return made;
   }
@@ -153,6 +167,12 @@ Status ServerProcess::prepare(const Tree& tree, const ServerOptions& options, st
                    parts.pool_reports.get(), parts.purges.get()});
   parts.publish(tree, notes);
   return {};
+}
+
+int ServerProcess::driver_threads() const { return parts_->port == nullptr ? 0 : parts_->port->thread_count(); }
+
+Status ServerProcess::run_in_driver_threads(const std::function<void()>& job) {
+  return parts_->port == nullptr ? Status() : parts_->port->run_in_threads(job);
 }
 
 std::string ServerProcess::transport_name() const { return parts_->reactors.front()->transport->name(); }

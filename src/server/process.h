@@ -14,6 +14,7 @@
 #include "src/server/reactor.h"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,8 +49,11 @@ class ServerProcess {
 
   // Single-threaded. Lines for the operator are appended to `notes`.
   [[nodiscard]] Status prepare(const Tree& tree, const ServerOptions& options, std::vector<std::string>& notes);
-  // "uring" or "epoll". REQUIRES: prepared.
+  // "uring", "epoll" or "dpdk". REQUIRES: prepared.
   [[nodiscard]] std::string transport_name() const;
+  // Threads that a driver has made in prepare(), and the way to run something in each: the sandbox is theirs as well.
+  [[nodiscard]] int driver_threads() const;
+  [[nodiscard]] Status run_in_driver_threads(const std::function<void()>& job);
 
   // Makes the threads. Nothing is accepted before set_listeners().
   [[nodiscard]] Status start(std::vector<std::string>& notes);

@@ -5,6 +5,7 @@
 
 #include "src/files/inotify_watch.h"
 #include "src/files/thread_file_reader.h"
+#include "src/server/dpdk.h"
 #include "src/server/pools/pool_table.h"
 #include "src/server/process.h"
 #include "src/server/purge_desk.h"
@@ -51,6 +52,7 @@ struct ServerProcess::Parts {
   std::unique_ptr<CompressQueue> compress;
   std::unique_ptr<FileWorker> worker;
   std::unique_ptr<ServerShared> shared;
+  std::unique_ptr<DpdkServerPort> port;  // only with server.transport = dpdk
   std::vector<std::unique_ptr<ReactorSet>> reactors;
   std::vector<ServerListener> listeners;
   std::vector<UniqueFd> retired_listeners;

@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from contextlib import nullcontext
 
 sys.path.insert(0, str(Path(__file__).parent))
+import dpdk  # noqa: E402
 from instance import BINARY, JSON_LOG, ONE_SITE, UNPRIVILEGED, Instance  # noqa: E402
 
 TRANSPORTS = ("uring", "epoll")
@@ -53,9 +55,25 @@ def make():
         instance.remove()
 
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
+@pytest.fixture
+def network():
+    """A network of the test's own, in which instances may be past the kernel; skipped where they cannot be."""
+    if dpdk.why_not():
+        pytest.skip(dpdk.why_not())
+    with dpdk.own_network():
+        yield
+
+
+@pytest.fixture(scope="module", params=(*TRANSPORTS, "dpdk"))
 def site(request):
     """A shared instance on each transport with one site and a JSON log. Tests only ask it."""
+    if request.param == "dpdk" and dpdk.why_not():
+        pytest.skip(dpdk.why_not())
+    with dpdk.own_network() if request.param == "dpdk" else nullcontext():
+        yield from shared_instance(request)
+
+
+def shared_instance(request):
     instance = Instance(ONE_SITE + JSON_LOG + getattr(request.module, "CONFIG", ""), transport=request.param)
     instance.put("index.html", "<!doctype html><title>home</title>home\n")
     instance.put("hello.txt", "hello, world\n")

@@ -38,7 +38,7 @@ class Connection:
 
     def __init__(self, address, timeout=TIMEOUT_S, source=None):
         if isinstance(address, int):
-            address = ("127.0.0.1", address)
+            address = (getattr(address, "host", "127.0.0.1"), address)
         self.host = "localhost" if isinstance(address, str) else f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
         if isinstance(address, str):
             self.sock = socket.socket(socket.AF_UNIX)

@@ -93,6 +93,11 @@ class Instance:
         lines = [f"server.listen = 127.0.0.1:{self.port}"] if listen else []
         lines += [f"server.transport = {transport}"] if transport else []
         self.base = "\n".join(lines) + "\n"
+        self.tap = None
+        if transport == "dpdk":  # in own_network()
+            from dpdk import Tap
+            self.tap = Tap()
+            self.port, self.base = self.tap.port, self.tap.config()
         self.write_config(config)
         if user:
             entry = pwd.getpwnam(user)
@@ -139,6 +144,8 @@ class Instance:
 
     def wait_ready(self):
         deadline = time.monotonic() + START_S
+        if self.tap:
+            assert self.tap.bring_up(START_S), self.output()
         while True:
             assert self.process.poll() is None, f"exited with {self.process.returncode}: {self.output()}"
             try:

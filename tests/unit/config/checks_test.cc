@@ -96,9 +96,38 @@ TEST(ConfigChecks, a_private_tmp_takes_namespaces) {
   tree_of("identity.i.private_tmp = 1\n");
 }
 
+#ifdef PENSTOCK_DPDK
+constexpr const char* DPDK =
+    "server.transport = dpdk\ndpdk.device = net_tap0\ndpdk.addresses = 192.0.2.1/24 2001:db8::1/64\n";
+
+TEST(ConfigChecks, dpdk_needs_a_device_and_an_address) {
+  tree_of(DPDK + std::string("server.listen = 0.0.0.0:80 [::]:80\n"));
+  expect_error("server.transport = dpdk\nserver.listen = 0.0.0.0:80\ndpdk.addresses = 192.0.2.1/24\n", "dpdk.device",
+               "expected a device");
+  expect_error("server.transport = dpdk\nserver.listen = 0.0.0.0:80\ndpdk.device = net_tap0\n", "dpdk.addresses",
+               "expected an address");
+  expect_error(
+      "dpdk.device = net_tap0\ndpdk.addresses = 192.0.2.1/24 192.0.2.2/24\nserver.transport = dpdk\n"
+      "server.listen = 0.0.0.0:80\n",
+      "dpdk.addresses", "one address of each IP version");
+}
+
+TEST(ConfigChecks, dpdk_listens_on_its_own_addresses_alone) {
+  tree_of(DPDK + std::string("server.listen = 192.0.2.1:80 [2001:db8::1]:80\n"));
+  for (const char* other : {"127.0.0.1:80", "192.0.2.9:80", "[2001:db8::2]:80", "unix:/run/x"}) {
+    expect_error(DPDK + std::string("server.listen = ") + other + "\n", "server.listen",
+                 "expected addresses of dpdk.addresses");
+  }
+}
+
+TEST(ConfigChecks, dpdk_has_one_reactor) {
+  expect_error(DPDK + std::string("server.listen = 0.0.0.0:80\nserver.reactors = 2\n"), "server.reactors", "one queue");
+}
+#else
 TEST(ConfigChecks, a_transport_that_is_not_built_is_refused) {
   expect_error("server.transport = dpdk\n", "t.conf:1: server.transport", "this build has no dpdk transport");
 }
+#endif
 
 TEST(ConfigChecks, compression_bounds_are_in_order) {
   expect_error("compress.min_bytes = 8m\n", "t.conf:1: compress.min_bytes", "at most compress.max_bytes");

@@ -138,6 +138,11 @@ TEST(ConfigTypes, listen_takes_every_family) {
              "[127.0.0.1]:80", "[::1%lo]:80"});
   EXPECT_EQ(text("unix:@" + std::string(107, 'a')), "unix:@" + std::string(107, 'a'));
   expect_refused<ConfigList<ConfigListenItem>>(LIST, {"unix:@" + std::string(108, 'a')});
+  using Interfaces = ConfigList<ConfigInterfaceItem>;
+  EXPECT_EQ(canonical<Interfaces>("192.0.2.1/24 2001:DB8:0::1/64", LIST), "192.0.2.1/24 2001:db8::1/64");
+  expect_refused<Interfaces>(LIST, {"192.0.2.1", "192.0.2.1/0", "192.0.2.1/33", "::1/129", "192.0.2/24", "x/1"});
+  EXPECT_EQ(canonical<ConfigList<ConfigGatewayItem>>("192.0.2.1 2001:DB8:0::1", LIST), "192.0.2.1 2001:db8::1");
+  expect_refused<ConfigList<ConfigGatewayItem>>(LIST, {"192.0.2.1/24", "localhost", "[::1]"});
   const auto parsed = ConfigListenItem::parse_item("192.0.2.7:65535");
   ASSERT_TRUE(parsed.has_value());
   EXPECT_EQ(parsed->kind, ListenAddress::Kind::IPV4);

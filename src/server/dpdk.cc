@@ -1,0 +1,86 @@
+#include "src/server/dpdk.h"
+
+#ifdef PENSTOCK_DPDK
+
+#include "src/transport/dpdk/dpdk_eal.h"
+#include "src/transport/dpdk/dpdk_port.h"
+#include "src/transport/engine/engine_transport.h"
+
+#include <sys/random.h>
+
+namespace penstock {
+namespace {
+
+IpAddress to_ip(const InterfaceAddress& address) {
+  if (address.v6) return IpAddress::v6(address.ip.data());
+  return IpAddress::v4(address.ip[0], address.ip[1], address.ip[2], address.ip[3]);
+}
+
+NetAddresses addresses_of(const Settings& settings, const MacAddress& mac) {
+  NetAddresses out;
+  out.mac = mac;
+  out.mtu = static_cast<uint16_t>(settings.dpdk_mtu);
+  out.vlan_id = static_cast<uint16_t>(settings.dpdk_vlan);
+  for (const InterfaceAddress& address : settings.dpdk_addresses) {
+    (address.v6 ? out.v6 : out.v4) = to_ip(address);
+    (address.v6 ? out.v6_prefix_bits : out.v4_prefix_bits) = address.prefix_bits;
+  }
+  for (const InterfaceAddress& gateway : settings.dpdk_gateways) {
+    (gateway.v6 ? out.v6_gateway : out.v4_gateway) = to_ip(gateway);
+  }
+  return out;
+}
+
+class Port final : public DpdkServerPort {
+ public:
+  Port(const Settings& settings, std::unique_ptr<DpdkPort> port, uint32_t holds) : port_(std::move(port)) {
+    options_.name = "dpdk";
+    options_.spin = settings.dpdk_spin;
+    options_.net.addresses = addresses_of(settings, port_->mac());
+    options_.net.limits.receive_holds_max = holds;
+  }
+
+  Result<std::unique_ptr<Transport>> transport(const TransportOptions& options, MonoTime now) override {
+    options_.transport = options;
+    for (uint64_t& word : options_.net.secret) {
+      while (::getrandom(&word, sizeof word, 0) != sizeof word) {
+      }
+    }
+    return EngineTransport::open(*port_, options_, now);
+  }
+  int thread_count() const override { return DPDK_THREADS; }
+  Status run_in_threads(const std::function<void()>& job) override { return run_in_driver_thread(job); }
+
+ private:
+  std::unique_ptr<DpdkPort> port_;
+  EngineOptions options_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings& settings) {
+  const DpdkPortConfig config{.mtu = static_cast<uint16_t>(settings.dpdk_mtu)};
+  if (Status started = start_dpdk({.device = settings.dpdk_device,
+                                   .hugepages = settings.dpdk_hugepages,
+                                   .memory_mb = DpdkPort::memory_mb(config)});
+      !started) {
+    return std::unexpected(std::move(started.error()));
+  }
+  Result<std::unique_ptr<DpdkPort>> port = DpdkPort::open(config);
+  if (!port) return std::unexpected(std::move(port.error()));
+  return std::make_unique<Port>(settings, std::move(*port), config.holds_max);
+}
+
+}  // namespace penstock
+
+#else
+
+namespace penstock {
+
+Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings&) {
+  return fail("this build has no dpdk transport");
+}
+
+}  // namespace penstock
+
+#endif

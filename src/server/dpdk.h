@@ -1,0 +1,27 @@
+// The port past the kernel, where server.transport = dpdk: opened by prepare(), while the process has its privileges.
+#pragma once
+
+#include "src/base/result.h"
+#include "src/base/time.h"
+#include "src/config/settings.h"
+#include "src/transport/transport.h"
+
+#include <functional>
+#include <memory>
+
+namespace penstock {
+
+class DpdkServerPort {
+ public:
+  // Error: one line with the fix; also where this build is without DPDK.
+  [[nodiscard]] static Result<std::unique_ptr<DpdkServerPort>> open(const Settings& settings);
+  virtual ~DpdkServerPort() = default;
+
+  // The transport of the only reactor. The port outlives it.
+  [[nodiscard]] virtual Result<std::unique_ptr<Transport>> transport(const TransportOptions& options, MonoTime now) = 0;
+  // Threads that the driver's environment has made, and the way to run something in each.
+  [[nodiscard]] virtual int thread_count() const = 0;
+  [[nodiscard]] virtual Status run_in_threads(const std::function<void()>& job) = 0;
+};
+
+}  // namespace penstock

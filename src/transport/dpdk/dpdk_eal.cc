@@ -1,0 +1,188 @@
+#include "src/transport/dpdk/dpdk_eal.h"
+
+#include "src/base/clock.h"
+
+#include <cctype>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <rte_alarm.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_log.h>
+#include <rte_version.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <vector>
+
+namespace penstock {
+namespace {
+
+constexpr Duration DRIVER_PATIENCE = seconds(10);
+
+bool is_virtual(const std::string& device) { return device.starts_with("net_") || device.starts_with("eth_"); }
+
+// 03:00.0, or with the domain before it; what follows a comma is the driver's.
+bool is_pci_address(const std::string& device) {
+  std::string shape = device.substr(0, device.find(','));
+  for (char& c : shape) {
+    if (std::isxdigit(static_cast<unsigned char>(c)) != 0) c = 'x';
+  }
+  return shape == "xx:xx.x" || shape == "xxxx:xx:xx.x";
+}
+
+uint64_t free_hugepages() {
+  uint64_t count = 0;
+  std::error_code ignored;
+  for (const auto& size : std::filesystem::directory_iterator("/sys/kernel/mm/hugepages", ignored)) {
+    std::ifstream file(size.path() / "free_hugepages");
+    uint64_t pages = 0;
+    if (file >> pages) count += pages;
+  }
+  return count;
+}
+
+// What DPDK logs while it starts; its last words are the reason where it refuses.
+class LogCapture {
+ public:
+  LogCapture() : stream_(::open_memstream(&text_, &bytes_)) {
+    rte_openlog_stream(stream_);
+    rte_log_set_global_level(RTE_LOG_WARNING);
+  }
+  ~LogCapture() {
+    // From here on it writes to nobody: the process has other ways to tell, and syslog is not for its sandbox.
+    static FILE* const nowhere = std::fopen("/dev/null", "we");
+    rte_openlog_stream(nowhere);
+    std::fclose(stream_);
+    std::free(text_);
+  }
+  LogCapture(const LogCapture&) = delete;
+  LogCapture& operator=(const LogCapture&) = delete;
+
+  // The last line, without the name of its part.
+  [[nodiscard]] std::string last_words() {
+    std::fflush(stream_);
+    std::string text(text_, bytes_);
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    const size_t line = text.rfind('\n');
+    return line == std::string::npos ? text : text.substr(line + 1);
+  }
+  [[nodiscard]] bool contains(const char* words) {
+    std::fflush(stream_);
+    return std::strstr(text_, words) != nullptr;
+  }
+
+ private:
+  char* text_ = nullptr;
+  size_t bytes_ = 0;
+  FILE* stream_;
+};
+
+std::string refusal(const DpdkEalConfig& config, LogCapture& log, int error) {
+  const std::string device = "dpdk.device = " + config.device + ": ";
+  if (log.contains("failed to parse device") || log.contains("Unable to parse device") ||
+      log.contains("no driver found")) {
+    return device +
+           "no such driver; the virtual ones are net_tap, net_af_packet, net_memif, net_virtio_user "
+           "(packages librte-net-*), a card has an address like 0000:03:00.0";
+  }
+  if (log.contains("hugepage")) {
+    return "dpdk.hugepages = 1, and DPDK finds none it can use (" + log.last_words() +
+           "): echo 256 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages, or dpdk.hugepages = 0";
+  }
+  if (log.contains("/dev/net/tun")) return device + "/dev/net/tun cannot be opened: modprobe tun, and start as root";
+  if (error == EACCES || error == EPERM) return device + "not permitted (" + log.last_words() + "): start as root";
+  return device + "DPDK does not start: " + log.last_words();
+}
+
+}  // namespace
+
+Status start_dpdk(const DpdkEalConfig& config) {
+  const bool vdev = is_virtual(config.device);
+  if (!vdev && !is_pci_address(config.device)) {
+    return fail("dpdk.device = " + config.device +
+                ": expected a virtual device (net_tap0,iface=dtap0) or the address of a card (0000:03:00.0)");
+  }
+  if (config.hugepages && free_hugepages() == 0) {
+    return fail(
+        "dpdk.hugepages = 1, and no hugepage is free: echo 256 > /sys/kernel/mm/hugepages/hugepages-2048kB/"
+        "nr_hugepages, or dpdk.hugepages = 0");
+  }
+  // One lcore, on all cores that we have: reactors pin themselves.
+  std::vector<std::string> words = {"penstock", "--no-telemetry", "--lcores", "0@0"};
+  if (config.hugepages) {
+    words.push_back("--in-memory");
+  } else {
+    for (const char* word : {"--no-huge", "--no-shconf", "-m"}) words.push_back(word);
+    words.push_back(std::to_string(config.memory_mb));
+  }
+  if (vdev) {
+    for (const char* word : {"--no-pci", "--vdev"}) words.push_back(word);
+  } else {
+    words.push_back("-a");
+  }
+  words.push_back(config.device);
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+
+  cpu_set_t cores;
+  const bool had_cores = ::sched_getaffinity(0, sizeof cores, &cores) == 0;
+  if (had_cores) {
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (!CPU_ISSET(cpu, &cores)) continue;
+      words[3] = "0@" + std::to_string(cpu);
+      arguments[3] = words[3].data();
+      break;
+    }
+  }
+  LogCapture log;
+  const int started = rte_eal_init(static_cast<int>(arguments.size()), arguments.data());
+  const int error = rte_errno;
+  if (had_cores) (void)::sched_setaffinity(0, sizeof cores, &cores);  // it has bound us to its lcore's
+  if (started < 0) return fail(refusal(config, log, error), error);
+  if (rte_eth_dev_count_avail() == 0) {
+    return fail("dpdk.device = " + config.device + ": there is no such port" +
+                (vdev ? "" : "; is the card there (lspci), and bound to vfio-pci (dpdk-devbind.py)?"));
+  }
+  return {};
+}
+
+namespace {
+
+struct DriverJob {
+  const std::function<void()>* job;
+  sem_t done;
+};
+
+void do_driver_job(void* argument) {
+  auto* work = static_cast<DriverJob*>(argument);
+  (*work->job)();
+  ::sem_post(&work->done);
+}
+
+}  // namespace
+
+// Alarms go off in the thread that waits for interrupts.
+Status run_in_driver_thread(const std::function<void()>& job) {
+  DriverJob work{.job = &job, .done = {}};
+  ::sem_init(&work.done, 0, 0);
+  if (rte_eal_alarm_set(1, &do_driver_job, &work) != 0) return fail("DPDK takes no alarm");
+  const MonoTime until = RealClock().now() + DRIVER_PATIENCE;
+  const timespec at{.tv_sec = until.ns / 1'000'000'000, .tv_nsec = until.ns % 1'000'000'000};
+  int waited = 0;
+  do {
+    waited = ::sem_clockwait(&work.done, CLOCK_MONOTONIC, &at);
+  } while (waited != 0 && errno == EINTR);
+  if (waited == 0) return {};
+  (void)rte_eal_alarm_cancel(&do_driver_job, &work);  // waits for one that has begun
+  return fail("DPDK's thread for interrupts does not answer");
+}
+
+const char* dpdk_version() { return rte_version(); }
+
+}  // namespace penstock

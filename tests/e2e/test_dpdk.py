@@ -1,0 +1,168 @@
+"""Issue 4: past the kernel, over a port of DPDK's own. The peers are curl, wget and Linux's TCP at the other end of net_tap.
+
+`site` of the other files runs on it as well; here is what is its own.
+"""
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from conftest import needs
+from dpdk import Tap
+from http_client import Connection, wait_until
+from instance import ONE_SITE, QUICK, Instance, stat_fields
+
+pytestmark = pytest.mark.usefixtures("network")
+
+
+def run(*words, seconds=60):
+    return subprocess.run(list(map(str, words)), capture_output=True, timeout=seconds)
+
+
+@needs("curl")
+@needs("wget")
+def test_curl_and_wget_over_both_versions(make, tmp_path):
+    big = os.urandom(3_000_000)
+    server = make(transport="dpdk", files={"a.txt": "hello\n", "big.bin": big})
+    for host in (server.tap.v4, f"[{server.tap.v6}]"):
+        assert run("curl", "-sgf", f"http://{host}/a.txt").stdout == b"hello\n"
+        assert run("curl", "-sgf", f"http://{host}/big.bin").stdout == big
+        target = tmp_path / "got"
+        assert run("wget", "-q", "-O", target, f"http://{host}/big.bin").returncode == 0
+        assert target.read_bytes() == big
+
+
+def test_it_serves_from_its_sandbox(make):
+    server = make(transport="dpdk", files={"a.txt": "a"})
+    role = next(one for one in server.status()["roles"] if one["role"] == "server")
+    assert role["transport"] == "dpdk"
+    held = {step["name"]: step["holds"] for step in role["sandbox"]}
+    assert all(held.values()) and "threads" in held and "seccomp" in held, held
+    # The thread that DPDK has made is no way out: it has the same user, filter and no capability.
+    for thread in os.listdir(f"/proc/{role['pid']}/task"):
+        with open(f"/proc/{role['pid']}/task/{thread}/status") as file:
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+        assert status["Uid"].split()[0] != "0" and status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
+        assert int(status["CapBnd"], 16) == int(status["CapPrm"], 16) == 0
+
+
+def urls_below(root, count_max):
+    """Paths of files and folders below a folder, in a fixed order."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        base = folder[len(str(root)):]
+        found += [f"{base}/"] + [f"{base}/{name}" for name in sorted(files)]
+        if len(found) >= count_max:
+            break
+    return [url for url in found[:count_max] if re.fullmatch(r"[\w./+~-]+", url)]
+
+
+def walk(server, urls):
+    answers = {}
+    with Connection(server.port) as connection:
+        for url in urls:
+            for fields in ((), ("Accept-Encoding: gzip",), ("Range: bytes=1-100",)):
+                response = connection.request(url, fields=fields, host="x")
+                kept = [field for field in response.fields if field[0] not in ("Date",)]
+                answers[url, fields] = (response.status, kept, response.body)
+    return answers
+
+
+def test_equal_bytes_over_every_transport():
+    urls = urls_below("/usr/share/doc", 100 if QUICK else 700)
+    config = "site.main.hosts = *\nsite.main.root = /usr/share/doc\nsite.main.listing = 1\n"
+    answers = {}
+    for transport in ("uring", "epoll", "dpdk"):
+        with Instance(config, transport=transport) as server:
+            server.start()
+            answers[transport] = walk(server, urls)
+    assert len(answers["uring"]) == 3 * len(urls) and {status for status, _, _ in answers["uring"].values()} >= {200, 206}
+    assert answers["dpdk"] == answers["uring"] == answers["epoll"]
+
+
+def test_settings_change_under_traffic_and_no_request_fails(make):
+    server = make(transport="dpdk", files={"a.txt": "a" * 2000})
+    with Connection(server.port) as connection:
+        for number in range(30):
+            server.sysctl(limits__idle_timeout=f"{60 + number}s")
+            for _ in range(10):
+                assert connection.request("/a.txt").body == b"a" * 2000
+    assert server.generation() == 31
+
+
+def test_a_server_that_crashes_gets_its_port_again(make):
+    server = make(transport="dpdk", files={"a.txt": "a"})
+    before = server.role("server")
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: server.role("server") != before, 10, what="another server")
+    server.wait_ready()
+    assert server.fetch("/a.txt").body == b"a"
+
+
+def test_the_kernels_own_interfaces_refuse(make):
+    """A wildcard is the port's: on the kernel's interfaces nobody waits in a backlog that nobody empties."""
+    tap = Tap()
+    config = tap.config().replace(f"{tap.v4}:80 [{tap.v6}]:80", "0.0.0.0:8099 [::]:8099")
+    server = make(config + ONE_SITE, listen=False, files={"a.txt": "a"}, start=False)
+    server.start(wait=False)
+    assert tap.bring_up()
+    wait_until(lambda: server.role("server"), 10)
+    with Connection((tap.v4, 8099)) as connection:
+        assert connection.request("/a.txt").body == b"a"
+    with Connection((tap.v6, 8099)) as connection:
+        assert connection.request("/a.txt").body == b"a"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", 8099), 5)
+
+
+@pytest.mark.parametrize("change, words", [
+    ("dpdk.device = net_tip0", "no such driver"),
+    ("dpdk.device = /dev/eth0", "expected a virtual device"),
+    ("dpdk.device = ffff:ff:1f.7", "no such port"),
+    ("dpdk.hugepages = 1", "dpdk.hugepages = 0"),
+])
+def test_what_is_wrong_is_told_in_one_line_with_the_fix(make, change, words):
+    with open("/proc/meminfo") as meminfo:
+        if "hugepages" in change and "HugePages_Free:        0" not in meminfo.read():
+            pytest.skip("this machine has free hugepages")
+    tap = Tap()
+    key = change.split(" =")[0]
+    config = re.sub(rf"(?m)^{re.escape(key)} = .*$", change, tap.config())
+    server = make(config + ONE_SITE, listen=False, start=False)
+    server.start(wait=False)
+    assert server.process.wait(20) != 0
+    lines = [line for line in server.output().splitlines() if "server: dpdk" in line]
+    assert len(lines) == 1 and words in lines[0], server.output()
+
+
+def test_five_thousand_connections_at_once(make):
+    count = 500 if QUICK else 5000
+    server = make(ONE_SITE, transport="dpdk", files={"a.txt": "a" * 1000})
+    connections = [Connection(server.port) for _ in range(count)]
+    try:
+        for connection in connections:
+            connection.send("GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n")
+        for connection in connections:
+            assert connection.read_response().body == b"a" * 1000
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.alone
+def test_an_idle_port_costs_next_to_nothing_and_wakes_at_once(make):
+    """PT3: at most 5 % of a core after one second without traffic."""
+    server = make(transport="dpdk", files={"a.txt": "a"})
+    assert server.fetch("/a.txt").body == b"a"
+    time.sleep(1)
+
+    def ticks():
+        return sum(int(x) for x in stat_fields(server.role("server"))[11:13])
+    before = ticks()
+    time.sleep(4)
+    assert ticks() - before <= 0.05 * 4 * os.sysconf("SC_CLK_TCK")
+    assert server.fetch("/a.txt").body == b"a"
