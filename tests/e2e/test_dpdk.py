@@ -166,3 +166,40 @@ def test_an_idle_port_costs_next_to_nothing_and_wakes_at_once(make):
     time.sleep(4)
     assert ticks() - before <= 0.05 * 4 * os.sysconf("SC_CLK_TCK")
     assert server.fetch("/a.txt").body == b"a"
+
+
+GIT = """site.main.route.git.prefix = /git
+site.main.route.git.handler = pool
+site.main.route.git.pool = git
+site.main.route.git.methods = GET HEAD POST
+pool.git.runtime = cgi
+pool.git.app = /usr/lib/git-core/git-http-backend
+pool.git.environment.GIT_PROJECT_ROOT = {DIR}/repositories
+pool.git.environment.GIT_HTTP_EXPORT_ALL = 1
+pool.git.environment.GIT_CONFIG_NOSYSTEM = 1
+pool.git.environment.GIT_CONFIG_COUNT = 1
+pool.git.environment.GIT_CONFIG_KEY_0 = safe.directory
+pool.git.environment.GIT_CONFIG_VALUE_0 = *
+pool.git.identity = git
+identity.git.read = {DIR}/repositories /usr/share/git-core
+identity.git.execute = /usr/bin/git /usr/lib/git-core /bin/sh
+identity.git.syscalls = process
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/lib/git-core/git-http-backend"), reason="git is not installed")
+def test_git_clones_through_a_pool(make, tmp_path):
+    server = make(ONE_SITE + GIT, transport="dpdk", start=False)
+    work, bare = tmp_path / "work", server.dir / "repositories/demo.git"
+    content = os.urandom(500_000)
+    author = ["-c", "user.name=ada", "-c", "user.email=ada@example.org"]
+    assert run("git", "init", "-q", work).returncode == 0
+    (work / "big.bin").write_bytes(content)
+    assert run("git", "-C", work, "add", "-A").returncode == 0
+    assert run("git", "-C", work, *author, "commit", "-qm", "first").returncode == 0
+    assert run("git", "clone", "-q", "--bare", work, bare).returncode == 0
+    run("chmod", "-R", "a+rX", server.dir / "repositories")
+    server.start()
+    cloned = run("git", "clone", "-q", f"http://{server.tap.v4}/git/demo.git", tmp_path / "clone")
+    assert cloned.returncode == 0, cloned.stderr.decode() + server.output()
+    assert (tmp_path / "clone/big.bin").read_bytes() == content
