@@ -7,10 +7,11 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 from statistics import median
 
 import pytest
-from conftest import needs_root
+from conftest import needs, needs_root
 from http_client import Closed, Connection, fetch, wait_until
 from instance import BINARY, JSON_LOG, ONE_SITE, Instance, free_port
 
@@ -347,3 +348,21 @@ def test_a_second_start_on_the_same_control_socket_is_refused(make):
                           capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
     assert done.returncode != 0 and str(server.control) in done.stderr
     assert server.status()
+
+
+UNIT = Path(__file__).resolve().parents[2] / "scripts/penstock.service"
+
+
+@needs("systemd-analyze")
+def test_the_unit_file_is_one_that_systemd_takes_and_counts_as_hardened(tmp_path):
+    program = tmp_path / "penstock"  # where the unit says there may be none
+    program.write_text("")
+    program.chmod(0o755)
+    text = UNIT.read_text()
+    assert "/usr/local/sbin/penstock" in text
+    unit = tmp_path / UNIT.name
+    unit.write_text(text.replace("/usr/local/sbin/penstock", str(program)))
+    checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert checked.returncode == 0 and not [line for line in checked.stderr.splitlines() if UNIT.name in line], checked.stderr
+    rated = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=35", unit], capture_output=True, text=True)
+    assert rated.returncode == 0, rated.stdout[-300:] + rated.stderr
