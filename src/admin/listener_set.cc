@@ -78,12 +78,13 @@ Result<UniqueFd> bind_tcp(const ListenAddress& address, bool reuse_port, bool pa
   return fd;
 }
 
-Result<RoleListener> describe(const ListenerGroup& group, const ListenerGroup::Socket& socket, bool with_fd) {
+Result<RoleListener> describe(const ListenerGroup& group, const ListenerGroup::Socket& socket, bool tls, bool with_fd) {
   RoleListener out;
   out.id = socket.id;
   out.reactor = socket.reactor;
   out.address = group.bound;
   out.is_unix = group.is_unix;
+  out.tls = tls;
   if (with_fd) {
     out.fd.reset(::fcntl(socket.fd.get(), F_DUPFD_CLOEXEC, 3));
     if (!out.fd.valid()) return fail_errno("duplicate listener " + group.bound);
@@ -91,20 +92,29 @@ Result<RoleListener> describe(const ListenerGroup& group, const ListenerGroup::S
   return out;
 }
 
-Status add_group(const ListenerGroup& group, bool with_fd, std::vector<RoleListener>& out) {
+Status add_group(const ListenerGroup& group, bool tls, bool with_fd, std::vector<RoleListener>& out) {
   for (const ListenerGroup::Socket& socket : group.sockets) {
-    auto one = describe(group, socket, with_fd);
+    auto one = describe(group, socket, tls, with_fd);
     if (!one) return std::unexpected(one.error());
     out.push_back(std::move(*one));
   }
   return {};
 }
 
-bool contains(const std::vector<ListenAddress>& list, const ListenAddress& address) {
-  return std::find(list.begin(), list.end(), address) != list.end();
+// The entry for `address`, or nullptr.
+const WantedListener* entry_of(const std::vector<WantedListener>& list, const ListenAddress& address) {
+  const auto it = std::find_if(list.begin(), list.end(), [&](const auto& one) { return one.address == address; });
+  return it == list.end() ? nullptr : &*it;
 }
 
 }  // namespace
+
+std::vector<WantedListener> wanted_listeners(const Settings& settings) {
+  std::vector<WantedListener> wanted;
+  for (const ListenAddress& address : settings.server_listen) wanted.push_back({address, false});
+  for (const ListenAddress& address : settings.server_listen_tls) wanted.push_back({address, true});
+  return wanted;
+}
 
 Result<ListenAddress> bound_address(int fd) {
   sockaddr_storage raw{};
@@ -233,29 +243,31 @@ void ListenerSet::give_back(ListenerGroup& group) {
   for (ListenerGroup::Socket& socket : group.sockets) activated_.push_back({std::move(socket.fd), ""});
 }
 
-Result<ListenerChange> ListenerSet::prepare(const std::vector<ListenAddress>& wanted, int backlog) {
+Result<ListenerChange> ListenerSet::prepare(const std::vector<WantedListener>& wanted, int backlog) {
   ListenerChange change;
   change.wanted = wanted;
   change.backlog = backlog;
-  for (const ListenAddress& address : wanted) {
+  for (const auto& [address, tls] : wanted) {
     const bool have = std::any_of(groups_.begin(), groups_.end(),
-                                  [&](const ListenerGroup& group) { return group.address == address; });
+                                  [&, &at = address](const ListenerGroup& group) { return group.address == at; });
     if (have) continue;
     auto group = open_group(address, backlog);
     if (!group) {
       abandon(std::move(change));
       return std::unexpected(group.error());
     }
+    group->tls = tls;
     change.added.push_back(std::move(*group));
   }
   change.closes = std::any_of(groups_.begin(), groups_.end(),
-                              [&](const ListenerGroup& group) { return !contains(wanted, group.address); });
+                              [&](const ListenerGroup& group) { return entry_of(wanted, group.address) == nullptr; });
   return change;
 }
 
 void ListenerSet::commit(ListenerChange change) {
   for (auto it = groups_.begin(); it != groups_.end();) {
-    if (contains(change.wanted, it->address)) {
+    if (const WantedListener* wanted = entry_of(change.wanted, it->address); wanted != nullptr) {
+      it->tls = wanted->tls;
       // listen(2) on a listening socket changes its backlog and nothing else.
       for (const ListenerGroup::Socket& socket : it->sockets) {
         if (!past_kernel_) ::listen(socket.fd.get(), change.backlog);
@@ -276,12 +288,14 @@ void ListenerSet::abandon(ListenerChange change) {
 Result<std::vector<RoleListener>> ListenerSet::table_for_start(const ListenerChange* change) const {
   std::vector<RoleListener> out;
   for (const ListenerGroup& group : groups_) {
-    if (change != nullptr && !contains(change->wanted, group.address)) continue;
-    if (Status ok = add_group(group, true, out); !ok) return std::unexpected(ok.error());
+    const WantedListener* wanted = change != nullptr ? entry_of(change->wanted, group.address) : nullptr;
+    if (change != nullptr && wanted == nullptr) continue;
+    if (Status ok = add_group(group, wanted != nullptr ? wanted->tls : group.tls, true, out); !ok)
+      return std::unexpected(ok.error());
   }
   if (change == nullptr) return out;
   for (const ListenerGroup& group : change->added) {
-    if (Status ok = add_group(group, true, out); !ok) return std::unexpected(ok.error());
+    if (Status ok = add_group(group, group.tls, true, out); !ok) return std::unexpected(ok.error());
   }
   return out;
 }
@@ -289,11 +303,12 @@ Result<std::vector<RoleListener>> ListenerSet::table_for_start(const ListenerCha
 Result<std::vector<RoleListener>> ListenerSet::table_for_config(const ListenerChange& change) const {
   std::vector<RoleListener> out;
   for (const ListenerGroup& group : groups_) {
-    if (!contains(change.wanted, group.address)) continue;
-    if (Status ok = add_group(group, false, out); !ok) return std::unexpected(ok.error());
+    const WantedListener* wanted = entry_of(change.wanted, group.address);
+    if (wanted == nullptr) continue;
+    if (Status ok = add_group(group, wanted->tls, false, out); !ok) return std::unexpected(ok.error());
   }
   for (const ListenerGroup& group : change.added) {
-    if (Status ok = add_group(group, true, out); !ok) return std::unexpected(ok.error());
+    if (Status ok = add_group(group, group.tls, true, out); !ok) return std::unexpected(ok.error());
   }
   return out;
 }

@@ -10,21 +10,32 @@
 #include "src/admin/role_messages.h"
 #include "src/base/result.h"
 #include "src/base/unique_fd.h"
-#include "src/config/values.h"
+#include "src/config/settings.h"
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace penstock {
 
-// The sockets of one address of server.listen.
+struct WantedListener {
+  WantedListener(ListenAddress where, bool speaks_tls = false)
+      : address(std::move(where)), tls(speaks_tls) {}  // NOLINT
+  ListenAddress address;
+  bool tls = false;
+};
+// What server.listen and server.listen_tls name.
+[[nodiscard]] std::vector<WantedListener> wanted_listeners(const Settings& settings);
+
+// The sockets of one address of server.listen or server.listen_tls.
 struct ListenerGroup {
   ListenAddress address;  // as configured
   uint16_t port = 0;      // of TCP, as bound: the kernel chose it where the configured one is 0
   std::string bound;      // the address with that port, as text
   bool is_unix = false;
   bool activated = false;  // came from the service manager
+  bool tls = false;
   struct Socket {
     uint32_t id = 0;
     int32_t reactor = 0;
@@ -34,7 +45,7 @@ struct ListenerGroup {
 };
 
 struct ListenerChange {
-  std::vector<ListenAddress> wanted;
+  std::vector<WantedListener> wanted;
   std::vector<ListenerGroup> added;
   int backlog = 0;
   bool closes = false;  // an address is gone
@@ -54,7 +65,7 @@ class ListenerSet {
   [[nodiscard]] std::vector<ListenAddress> activated_addresses() const;
 
   // Opens the addresses of `wanted` that are not open. Error: which address, and why.
-  [[nodiscard]] Result<ListenerChange> prepare(const std::vector<ListenAddress>& wanted, int backlog);
+  [[nodiscard]] Result<ListenerChange> prepare(const std::vector<WantedListener>& wanted, int backlog);
   void commit(ListenerChange change);
   void abandon(ListenerChange change);
 

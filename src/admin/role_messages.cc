@@ -66,8 +66,12 @@ Status decode_fds(const Json& head, const char* name, FdTable& fds, std::vector<
 Json encode_listeners(const std::vector<RoleListener>& listeners, FdList& fds) {
   Json out = Json::array();
   for (const RoleListener& l : listeners) {
-    out.push_back(
-        {{"id", l.id}, {"reactor", l.reactor}, {"address", l.address}, {"unix", l.is_unix}, {"fd", fds.add(l.fd)}});
+    out.push_back({{"id", l.id},
+                   {"reactor", l.reactor},
+                   {"address", l.address},
+                   {"unix", l.is_unix},
+                   {"tls", l.tls},
+                   {"fd", fds.add(l.fd)}});
   }
   return out;
 }
@@ -83,6 +87,7 @@ Status decode_listeners(const Json& head, FdTable& fds, bool need_fd, std::vecto
     l.reactor = reactor->get<int32_t>();
     l.address = json_text(item, "address");
     l.is_unix = json_flag(item, "unix");
+    l.tls = json_flag(item, "tls");
     if (!item.contains("fd") || !fds.take(item["fd"], l.fd) || (need_fd && !l.fd.valid())) {
       return fail("listener " + l.address + " without its descriptor");
     }
@@ -116,7 +121,9 @@ Status send_start(Channel& channel, const RoleStart& start) {
                      {"listeners", encode_listeners(start.listeners, fds)},
                      {"journals", encode_fds(start.journals, fds)},
                      {"key_channels", encode_fds(start.key_channels, fds)},
-                     {"doorbell", fds.add(start.doorbell)}};
+                     {"doorbell", fds.add(start.doorbell)},
+                     {"certificates", fds.add(start.certificates)},
+                     {"tickets", start.ticket_keys}};
   return channel.send(MessageKind::HELLO, 0, json_line(head) + "\n" + start.config_text, fds.fds());
 }
 
@@ -142,13 +149,18 @@ Result<RoleStart> decode_start(ChannelMessage message) {
   if (taken) taken = decode_fds(*head, "key_channels", fds, start.key_channels);
   if (!taken) return std::unexpected(taken.error());
   if (!fds.take(head->value("doorbell", Json(-1)), start.doorbell)) return fail("bad doorbell descriptor");
+  if (!fds.take(head->value("certificates", Json(-1)), start.certificates))
+    return fail("bad descriptor of certificates");
+  start.ticket_keys = json_text(*head, "tickets");
   if (!fds.all_taken()) return fail("HELLO with a descriptor nobody named");
   return start;
 }
 
 Status send_config(Channel& channel, uint32_t id, const RoleConfig& config) {
   FdList fds;
-  const Json head = {{"generation", config.generation}, {"listeners", encode_listeners(config.listeners, fds)}};
+  const Json head = {{"generation", config.generation},
+                     {"listeners", encode_listeners(config.listeners, fds)},
+                     {"certificates", fds.add(config.certificates)}};
   return channel.send(MessageKind::CONFIG, id, json_line(head) + "\n" + config.config_text, fds.fds());
 }
 
@@ -160,6 +172,8 @@ Result<RoleConfig> decode_config(ChannelMessage message) {
   FdTable fds(std::move(message.fds));
   config.generation = json_number(*head, "generation");
   if (const Status ok = decode_listeners(*head, fds, false, config.listeners); !ok) return std::unexpected(ok.error());
+  if (!fds.take(head->value("certificates", Json(-1)), config.certificates))
+    return fail("bad descriptor of certificates");
   if (!fds.all_taken()) return fail("CONFIG with a descriptor nobody named");
   return config;
 }

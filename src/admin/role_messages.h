@@ -22,6 +22,7 @@ struct RoleListener {
   int32_t reactor = 0;  // the reactor that accepts on it (SO_REUSEPORT: one socket each), or ANY_REACTOR
   std::string address;  // as the config names it: "0.0.0.0:8080", "[::]:443", "unix:/run/x.sock"
   bool is_unix = false;
+  bool tls = false;
   UniqueFd fd;  // in CONFIG valid only if the role does not have it yet
 };
 
@@ -40,6 +41,9 @@ struct RoleStart {
   // one pair per reactor, data writable; logd gets the pairs of every server that may overlap, ack writable.
   std::vector<UniqueFd> journals;
   UniqueFd doorbell;  // eventfd: wakes logd when a ring fills
+  // Server: the certificates that config_text names (src/tls/certificate_bundle.h); -1 where it names none.
+  UniqueFd certificates;
+  std::string ticket_keys;  // server: what session tickets are sealed with, the newest first, in hexadecimal
   // Server: its channels to keyd, memory 0, bell 0, memory 1, ... (src/tls/key_channel.h): one for each reactor, the
   // last for the control thread. Whether anybody is at their other end depends on the configuration.
   std::vector<UniqueFd> key_channels;
@@ -51,6 +55,7 @@ struct RoleConfig {
   uint64_t generation = 0;
   std::string config_text;
   std::vector<RoleListener> listeners;
+  UniqueFd certificates;  // as in RoleStart
 };
 
 // READY: one line of the sandbox report per step, for `penstock status`.

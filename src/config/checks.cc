@@ -49,6 +49,16 @@ class Checker {
       add("server.default_site", "expected the name of a site, got " + quote_for_message(s.server_default_site),
           {fmt::format("site.{}.", s.server_default_site)});
     }
+    for (const ListenAddress& address : s.server_listen_tls) {
+      if (std::find(s.server_listen.begin(), s.server_listen.end(), address) == s.server_listen.end()) continue;
+      add("server.listen_tls", "expected addresses that server.listen does not name, got " + to_text(address),
+          {"server.listen", "server.listen_tls"});
+    }
+    const auto has_certificate = [](const SiteSettings& site) { return !site.tls_certificate.empty(); };
+    if (!s.server_listen_tls.empty() && std::none_of(s.sites.begin(), s.sites.end(), has_certificate)) {
+      add("server.listen_tls", "expected a site with tls.certificate and tls.key: without one nobody can be answered",
+          {"server.listen_tls"});
+    }
     if (s.compress_min_bytes > s.compress_max_bytes) {
       add("compress.min_bytes", "expected at most compress.max_bytes", {"compress.min_bytes", "compress.max_bytes"});
     }
@@ -108,6 +118,12 @@ class Checker {
           fmt::format("expected each host in one site, got {} which site {} has", quote_for_message(host),
                       other->second),
           {prefix, theirs});
+    }
+    if (site.tls_certificate.size() > site.tls_key.size()) {
+      add(prefix + "tls.key",
+          fmt::format("expected as many keys as certificates, in their order: {} and {}", site.tls_key.size(),
+                      site.tls_certificate.size()),
+          {prefix});
     }
     check_headers(prefix, site.headers, prefix);
     check_site_root(site, prefix);

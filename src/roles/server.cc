@@ -72,6 +72,7 @@ std::vector<ServerListener> take_listeners(std::vector<RoleListener>& from) {
     listeners.push_back(
         {.id = listener.id,
          .reactor = listener.reactor == RoleListener::ANY_REACTOR ? ServerListener::ANY_REACTOR : listener.reactor,
+         .tls = listener.tls,
          .fd = std::move(listener.fd)});
   }
   return listeners;
@@ -85,9 +86,13 @@ Status ServerRole::start() {
 
   doorbell_ = std::move(start->doorbell);
   reach_ = server_read_paths(tree->settings());
-  ServerOptions options{
-      .reactors = start->reactors, .journals = std::move(start->journals), .doorbell_fd = doorbell_.get()};
-  if (Status prepared = process_.prepare(*tree, options, notes_); !prepared) return prepared;
+  ServerOptions options{.reactors = start->reactors,
+                        .journals = std::move(start->journals),
+                        .doorbell_fd = doorbell_.get(),
+                        .key_channels = std::move(start->key_channels),
+                        .certificates = std::move(start->certificates),
+                        .ticket_keys = std::move(start->ticket_keys)};
+  if (Status prepared = process_.prepare(*tree, std::move(options), notes_); !prepared) return prepared;
   SandboxProfile profile = role_sandbox(*start, tree->settings());
   profile.other_threads = process_.driver_threads();
   profile.in_other_threads = [this](const std::function<void()>& job) { return process_.run_in_driver_threads(job); };
@@ -118,7 +123,7 @@ void ServerRole::turn() {
   }
   pools_.tell(notes_);
   tell_all();
-  process_.maintain();
+  process_.maintain(notes_);
   if (draining_) watch_drain();
 }
 
@@ -156,7 +161,9 @@ void ServerRole::obey_config(ChannelMessage message) {
   if (!paths_covered(reach_, server_read_paths(tree->settings()))) {
     return refuse("this process cannot reach the new roots; its sandbox cannot be widened");
   }
-  if (!process_.apply(*tree, notes_)) return refuse("a reactor does not take over the new configuration");
+  if (Status applied = process_.apply(*tree, config->certificates, notes_); !applied) {
+    return refuse(applied.error().message);
+  }
   if (!process_.set_listeners(take_listeners(config->listeners))) {
     notes_.push_back("a reactor does not let go of the addresses that were taken away");
   }

@@ -104,7 +104,10 @@ std::optional<int> Supervisor::start_config() {
                                              tree->settings().server_transport == TransportSetting::DPDK);
   if (!tree->is_set("server.listen") && !listeners_->activated_addresses().empty()) {
     std::string value;
-    for (const ListenAddress& address : listeners_->activated_addresses()) value += to_text(address) + " ";
+    const std::vector<ListenAddress>& over_tls = tree->settings().server_listen_tls;
+    for (const ListenAddress& address : listeners_->activated_addresses()) {
+      if (std::find(over_tls.begin(), over_tls.end(), address) == over_tls.end()) value += to_text(address) + " ";
+    }
     options_.overlay.push_back({"server.listen", value, "LISTEN_FDS", 0});
     assignments.push_back(options_.overlay.back());
     tree = Tree::from(assignments);
@@ -140,12 +143,12 @@ Status Supervisor::start_resources() {
   if (Status ok = loop_.watch(control_->fd(), token(Source::CONTROL)); !ok) return ok;
 
   const Settings& settings = tree_.settings();
-  auto change = listeners_->prepare(settings.server_listen, static_cast<int>(settings.server_backlog));
+  auto change = listeners_->prepare(wanted_listeners(settings), static_cast<int>(settings.server_backlog));
   if (!change) return std::unexpected(change.error());
   listeners_->commit(std::move(*change));
   for (const ListenAddress& unused : listeners_->activated_addresses()) {
     log_.warn("a socket for " + to_text(unused) +
-              " was passed by the service manager, but server.listen does not name it");
+              " was passed by the service manager, but neither server.listen nor server.listen_tls names it");
   }
 
   if (::getrandom(&instance_, sizeof instance_, 0) != sizeof instance_) return fail_errno("getrandom");

@@ -120,10 +120,11 @@ bool Supervisor::begin_change(ChangeRequest& request) {
   RoleProcess* server = ready("server");
   const Settings& settings = change.next.settings();
   const bool renew = request.kind == ChangeRequest::Kind::RENEW ||
-                     (server != nullptr && !paths_covered(server->paths, server_read_paths(settings)));
+                     (server != nullptr && !paths_covered(server->paths, server_read_paths(settings))) ||
+                     (tree_.settings().server_listen_tls.empty() && !settings.server_listen_tls.empty());
   if (server != nullptr && renew && !free_journal_set()) return false;  // a server still drains; its end makes room
 
-  auto listeners = listeners_->prepare(settings.server_listen, static_cast<int>(settings.server_backlog));
+  auto listeners = listeners_->prepare(wanted_listeners(settings), static_cast<int>(settings.server_backlog));
   if (!listeners) {
     refuse_request(request, {{"", 0, "server.listen", listeners.error().message}});
     return true;
@@ -150,6 +151,12 @@ bool Supervisor::begin_change(ChangeRequest& request) {
     RoleConfig config;
     config.generation = change_->next.generation();
     config.config_text = change_->next.canonical_text();
+    if (auto certificates = read_certificates(change_->next.settings())) {
+      config.certificates = std::move(*certificates);
+    } else {
+      change_refused(certificates.error().message);
+      return true;
+    }
     auto table = listeners_->table_for_config(change_->listeners);
     if (table) config.listeners = std::move(*table);
     sent = table ? send_config(server->channel, change_->message_id, config) : std::unexpected(table.error());

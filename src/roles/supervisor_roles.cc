@@ -122,6 +122,10 @@ Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) 
   auto listeners = listeners_->table_for_start(change);
   if (!listeners) return std::unexpected(listeners.error());
   start.listeners = std::move(*listeners);
+  auto certificates = read_certificates(tree.settings());
+  if (!certificates) return std::unexpected(certificates.error());
+  start.certificates = std::move(*certificates);
+  start.ticket_keys = ticket_keys();
   auto journals = journals_->fds_for_server(*set);
   if (!journals) return std::unexpected(journals.error());
   start.journals = std::move(*journals);
@@ -263,8 +267,9 @@ void Supervisor::announce(const RoleProcess& server) {
   notifier_.ready("serving, generation " + std::to_string(server.generation));
   if (options_.serving.empty()) return;
   for (const ListenerGroup& group : listeners_->groups()) {
-    const std::string line =
-        "serving " + options_.serving + " on " + (group.is_unix ? group.bound : "http://" + group.bound + "/") + "\n";
+    const std::string line = "serving " + options_.serving + " on " +
+                             (group.is_unix ? group.bound : (group.tls ? "https://" : "http://") + group.bound + "/") +
+                             "\n";
     [[maybe_unused]] const ssize_t n = ::write(STDOUT_FILENO, line.data(), line.size());
   }
 }

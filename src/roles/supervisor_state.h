@@ -122,6 +122,8 @@ class Supervisor {
   [[nodiscard]] static uint64_t token(Source source, uint32_t serial = 0);
 
   // --- supervisor_roles.cc: the life of role processes
+  [[nodiscard]] static Result<UniqueFd> read_certificates(const Settings& settings);  // supervisor_certificates.cc
+  [[nodiscard]] std::string ticket_keys();
   [[nodiscard]] Status spawn_server(const Tree& tree, const ListenerChange* change);
   [[nodiscard]] Status spawn_logd();
   [[nodiscard]] Status adopt(RoleProcess process, const RoleStart& start);
@@ -246,6 +248,7 @@ class Supervisor {
   uint32_t next_serial_ = 1;
   uint32_t next_message_ = 1;
 
+  std::string ticket_keys_;  // RoleStart; made when first asked for
   std::deque<ChangeRequest> waiting_changes_;
   std::optional<Change> change_;
   std::map<uint32_t, Query> queries_;

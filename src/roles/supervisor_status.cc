@@ -15,7 +15,10 @@ constexpr size_t REQUESTS_SHOWN = 10'000;
 constexpr std::string_view SEVERITY_NAMES[] = {"error", "warning", "notice"};
 
 Json listener_json(const ListenerGroup& group) {
-  return {{"address", group.bound}, {"sockets", group.sockets.size()}, {"from_service_manager", group.activated}};
+  return {{"address", group.bound},
+          {"sockets", group.sockets.size()},
+          {"from_service_manager", group.activated},
+          {"tls", group.tls}};
 }
 
 }  // namespace

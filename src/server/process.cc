@@ -111,6 +111,11 @@ Status ServerProcess::Parts::prepare_reactor(uint32_t index, const Settings& set
     set.transport = std::move(opened->transport);
     if (!opened->note.empty() && index == 0) notes.push_back(opened->note);
   }
+  if (tls != nullptr) {
+    auto layered = tls->wrap(index, *set.transport, wanted);
+    if (!layered) return std::unexpected(layered.error());
+    set.layered = std::move(*layered);
+  }
 
   set.reader = std::make_unique<ThreadFileReader>(*worker);
   set.loader = std::make_unique<Loader>(*set.reader, bodies, watch.get(), LOADS_MAX);
@@ -120,7 +125,7 @@ Status ServerProcess::Parts::prepare_reactor(uint32_t index, const Settings& set
 ServerProcess::ServerProcess() = default;
 ServerProcess::~ServerProcess() = default;
 
-Status ServerProcess::prepare(const Tree& tree, const ServerOptions& options, std::vector<std::string>& notes) {
+Status ServerProcess::prepare(const Tree& tree, ServerOptions options, std::vector<std::string>& notes) {
   ASSERT(options.journals.size() == 2 * size_t{options.reactors});
   const Settings& settings = tree.settings();
   parts_ = std::make_unique<Parts>(settings, options.reactors, random_seed());
@@ -142,6 +147,14 @@ Status ServerProcess::prepare(const Tree& tree, const ServerOptions& options, st
     Result<std::unique_ptr<DpdkServerPort>> port = DpdkServerPort::open(settings);
     if (!port) return std::unexpected(port.error());
     parts.port = std::move(*port);
+  }
+  if (!settings.server_listen_tls.empty()) {
+    auto tls = TlsLayer::make(std::move(options.key_channels), options.reactors, options.ticket_keys, parts.clock);
+    if (!tls) return std::unexpected(tls.error());
+    parts.tls = std::move(*tls);
+    auto table = parts.tls->load(settings, options.certificates);
+    if (!table) return std::unexpected(table.error());
+    parts.tls->publish(std::move(*table), settings);
   }
   for (uint32_t i = 0; i < options.reactors; ++i) {
     if (Status made = parts.prepare_reactor(i, settings, options, notes); !made) return made;
@@ -205,7 +218,7 @@ Status ServerProcess::start(std::vector<std::string>& notes) {
         set.journal->close_abandoned(parts.clock.now(), static_cast<uint16_t>(Reason::CONNECTION_DROPPED));
     if (abandoned > 0) notes.push_back("journal: " + std::to_string(abandoned) + " requests of the last server closed");
     set.reactor = std::make_unique<Reactor>(ReactorParts{.index = i,
-                                                         .transport = *set.transport,
+                                                         .transport = set.top(),
                                                          .reader = *set.reader,
                                                          .loader = *set.loader,
                                                          .journal = *set.journal,
@@ -241,7 +254,14 @@ bool ServerProcess::set_listeners(std::vector<ServerListener> wanted) {
     }
   };
   for (auto old = parts.listeners.begin(); old != parts.listeners.end();) {
-    if (std::any_of(wanted.begin(), wanted.end(), [&](const auto& other) { return other.id == old->id; })) {
+    const auto same = std::find_if(wanted.begin(), wanted.end(), [&](const auto& one) { return one.id == old->id; });
+    if (same != wanted.end()) {
+      if (same->tls != old->tls) {
+        old->tls = same->tls;
+        ReactorMessage message{.kind = ReactorMessage::Kind::SET_LAYERS, .listener = old->id};
+        message.layers.tls = old->tls;
+        for_reactors(*old, message);
+      }
       ++old;
       continue;
     }
@@ -251,8 +271,10 @@ bool ServerProcess::set_listeners(std::vector<ServerListener> wanted) {
   }
   for (ServerListener& listener : wanted) {
     if (!listener.fd.valid()) continue;  // we have it
-    for_reactors(listener,
-                 {.kind = ReactorMessage::Kind::ADD_LISTENER, .listener = listener.id, .fd = listener.fd.get()});
+    ReactorMessage message{
+        .kind = ReactorMessage::Kind::ADD_LISTENER, .listener = listener.id, .fd = listener.fd.get()};
+    message.layers.tls = listener.tls;
+    for_reactors(listener, message);
     parts.listeners.push_back(std::move(listener));
   }
   if (parts.retired_listeners.empty()) return true;
@@ -262,15 +284,21 @@ bool ServerProcess::set_listeners(std::vector<ServerListener> wanted) {
   return true;
 }
 
-bool ServerProcess::apply(const Tree& tree, std::vector<std::string>& notes) {
+Status ServerProcess::apply(const Tree& tree, const UniqueFd& certificates, std::vector<std::string>& notes) {
   Parts& parts = *parts_;
+  if (!tree.settings().server_listen_tls.empty()) {
+    if (parts.tls == nullptr) return fail("this process was started without TLS and cannot learn it");
+    auto table = parts.tls->load(tree.settings(), certificates);
+    if (!table) return std::unexpected(table.error());
+    parts.tls->publish(std::move(*table), tree.settings());
+  }
   parts.publish(tree, notes);
   parts.post_all(ReactorMessage::Kind::LOOK);
   const MonoTime patience = parts.clock.now() + ADOPT_PATIENCE;
   while (!parts.snapshots.adopted_by_all()) {
-    if (!parts.await_reactor(patience)) return false;
+    if (!parts.await_reactor(patience)) return fail("a reactor does not take over the new configuration");
   }
-  return true;
+  return {};
 }
 
 bool ServerProcess::Parts::await_reactor(MonoTime patience) {
@@ -300,8 +328,11 @@ bool ServerProcess::turn_over() {
 
 int ServerProcess::wake_fd() const { return parts_->purges->wake_fd(); }
 
-void ServerProcess::maintain() {
+void ServerProcess::maintain(std::vector<std::string>& notes) {
   Parts& parts = *parts_;
+  if (parts.tls != nullptr) {
+    for (std::string& problem : parts.tls->take_problems()) notes.push_back(std::move(problem));
+  }
   bool waited_for = true;
   for (int slice = 0; slice < 64 && parts.cache.maintain(parts.clock.now()); ++slice) {
     if (waited_for) waited_for = parts.purges->tell(parts.cache, parts.inboxes);

@@ -29,13 +29,17 @@ struct ServerListener {
   static constexpr int32_t ANY_REACTOR = -1;
   uint32_t id = 0;
   int32_t reactor = ANY_REACTOR;
+  bool tls = false;
   UniqueFd fd;
 };
 
 struct ServerOptions {
   uint32_t reactors = 1;
-  std::vector<UniqueFd> journals;  // data 0, ack 0, data 1, ack 1, ... (journal_memory.h)
-  int doorbell_fd = -1;            // logd's; not owned
+  std::vector<UniqueFd> journals;      // data 0, ack 0, data 1, ack 1, ... (journal_memory.h)
+  int doorbell_fd = -1;                // logd's; not owned
+  std::vector<UniqueFd> key_channels;  // as in RoleStart
+  UniqueFd certificates;
+  std::string ticket_keys;
 };
 
 class ServerProcess {
@@ -48,7 +52,7 @@ class ServerProcess {
   ServerProcess& operator=(const ServerProcess&) = delete;
 
   // Single-threaded. Lines for the operator are appended to `notes`.
-  [[nodiscard]] Status prepare(const Tree& tree, const ServerOptions& options, std::vector<std::string>& notes);
+  [[nodiscard]] Status prepare(const Tree& tree, ServerOptions options, std::vector<std::string>& notes);
   // "uring", "epoll" or "dpdk". REQUIRES: prepared.
   [[nodiscard]] std::string transport_name() const;
   // Threads that a driver has made in prepare(), and the way to run something in each: the sandbox is theirs as well.
@@ -62,14 +66,15 @@ class ServerProcess {
   // reactor does not turn; what it holds is closed with the next call, or with the process.
   bool set_listeners(std::vector<ServerListener> wanted);
 
-  // A new generation, in force on every reactor when it returns true. False: a reactor does not turn.
-  [[nodiscard]] bool apply(const Tree& tree, std::vector<std::string>& notes);
+  // A new generation, in force on every reactor when it returns without an error: a reactor does not turn, or a
+  // certificate of `certificates` cannot be used (then nothing has changed).
+  [[nodiscard]] Status apply(const Tree& tree, const UniqueFd& certificates, std::vector<std::string>& notes);
 
   // Every reactor has turned since the call: false if one does not within a second.
   [[nodiscard]] bool turn_over();
 
-  // Regular work; about ten times a second, and when wake_fd() is readable.
-  void maintain();
+  // Regular work; about ten times a second, and when wake_fd() is readable. Lines for the operator go to `notes`.
+  void maintain(std::vector<std::string>& notes);
   [[nodiscard]] int wake_fd() const;
 
   // Stops accepting; finished() turns true when nothing is in flight any more. True when it returns with every

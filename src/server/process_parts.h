@@ -9,6 +9,7 @@
 #include "src/server/pools/pool_table.h"
 #include "src/server/process.h"
 #include "src/server/purge_desk.h"
+#include "src/server/tls_layer.h"
 
 #include <atomic>
 #include <memory>
@@ -22,7 +23,9 @@ namespace penstock {
 struct ReactorSet {
   std::unique_ptr<JournalMap> map;
   std::unique_ptr<Journal> journal;
-  std::unique_ptr<Transport> transport;
+  std::unique_ptr<Transport> transport;  // the kernel's
+  std::unique_ptr<Transport> layered;    // what stands on it; nullptr: nothing does
+  [[nodiscard]] Transport& top() const { return layered != nullptr ? *layered : *transport; }
   std::unique_ptr<FileReader> reader;
   std::unique_ptr<Loader> loader;
   UniqueFd compress_wake;
@@ -53,6 +56,7 @@ struct ServerProcess::Parts {
   std::unique_ptr<FileWorker> worker;
   std::unique_ptr<ServerShared> shared;
   std::unique_ptr<DpdkServerPort> port;  // only with server.transport = dpdk
+  std::unique_ptr<TlsLayer> tls;         // nullptr: server.listen_tls named nothing when the process started
   std::vector<std::unique_ptr<ReactorSet>> reactors;
   std::vector<ServerListener> listeners;
   std::vector<UniqueFd> retired_listeners;

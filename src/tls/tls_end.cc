@@ -49,7 +49,10 @@ void TlsTransport::end(Conn& conn, bool with_reset) {
 
 // What is in the output goes out, then the connection ends below.
 void TlsTransport::begin_dying(Conn& conn) {
-  if (conn.state == State::HANDSHAKE) unlink(conn);
+  if (conn.state == State::HANDSHAKE) {
+    give_up_key(conn);
+    unlink(conn);
+  }
   conn.state = State::DYING;
   drop_inputs(conn);
   flush(conn);
@@ -58,6 +61,7 @@ void TlsTransport::begin_dying(Conn& conn) {
 }
 
 void TlsTransport::end_below(Conn& conn, bool with_reset) {
+  if (conn.state == State::HANDSHAKE) give_up_key(conn);
   if (conn.state == State::HANDSHAKE || conn.state == State::DYING) unlink(conn);
   conn.state = State::GONE;
   drop_inputs(conn);

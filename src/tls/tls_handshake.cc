@@ -28,16 +28,47 @@ bool TlsTransport::begin_session(Conn& conn) {
     return false;
   }
   conn.session->lend({first.data, first.size});
-  return true;
+  if (keys_ == nullptr) return true;
+  conn.wait.bind(*keys_, (static_cast<uint64_t>(conn.handle.generation) << 32) | conn.handle.index);
+  if (wait_for_key(conn.session->ssl(), conn.wait)) return true;
+  refuse(conn, Reason::SERVER_BUSY);
+  return false;
+}
+
+// On the thread that polls: what waits for signatures belongs to it.
+void TlsTransport::start_keys() {
+  keys_started_ = true;
+  if (keys_ == nullptr) return;
+  // Where either fails handshakes fail, each with its reason; connections that do not speak TLS go on.
+  (void)prepare_key_thread();
+  (void)below_.add_wake_source(keys_->wake_fd(), KEY_WAKE);
+}
+
+void TlsTransport::keys_came() {
+  std::array<uint64_t, KEY_SLOTS> tokens;
+  const size_t count = keys_->collect(tokens);
+  for (size_t i = 0; i < count; ++i) {
+    const Handle handle{.index = static_cast<uint32_t>(tokens[i]),
+                        .generation = static_cast<uint32_t>(tokens[i] >> 32)};
+    Conn* const conn = find(handle);
+    if (conn == nullptr || !conn->waits_key) continue;
+    conn->waits_key = false;
+    make_ready(*conn);
+  }
+}
+
+void TlsTransport::give_up_key(Conn& conn) {
+  conn.waits_key = false;
+  if (keys_ != nullptr && conn.session) give_up_handshake(conn.session->ssl(), conn.wait);
 }
 
 void TlsTransport::pump_handshake(Conn& conn, std::span<TransportEvent> out, size_t& count) {
-  if (conn.broken_below || (conn.eof && conn.input_first == NONE)) {
+  if (conn.broken_below || (conn.eof && conn.input_first == NONE && !conn.waits_key)) {
     // Who connects and says nothing is no failure: a health check, a spare connection of a browser.
     if (conn.came) note(conn, Reason::TLS_LEFT);
     return end_below(conn, false);
   }
-  if (conn.input_first == NONE && !conn.session) return;
+  if (conn.waits_key || (conn.input_first == NONE && !conn.session)) return;
   if (!conn.session && !begin_session(conn)) return;
   auto step = TlsSession::Step::MORE;
   do {
@@ -51,16 +82,21 @@ void TlsTransport::pump_handshake(Conn& conn, std::span<TransportEvent> out, siz
       if (conn.eof) make_ready(conn);
       return;
     case TlsSession::Step::KEY:
+      conn.waits_key = true;
       return flush(conn);
     case TlsSession::Step::END:
     case TlsSession::Step::FAILED:
-      return refuse(conn, conn.session->reason());
+      break;
   }
+  Reason reason = conn.session->reason();
+  if (keys_ != nullptr && conn.wait.status() != KeyStatus::OK) reason = Reason::TLS_KEY_FAILED;
+  refuse(conn, reason);
 }
 
 void TlsTransport::handshake_done(Conn& conn, std::span<TransportEvent> out, size_t& count) {
   unlink(conn);
   conn.state = State::OPEN;
+  if (keys_ != nullptr) stop_waiting_for_key(conn.session->ssl());
   conn.server_name = conn.session->server_name();
   std::transform(conn.server_name.begin(), conn.server_name.end(), conn.server_name.begin(), ascii_lower);
   flush(conn);

@@ -9,9 +9,11 @@
 
 namespace penstock {
 
-TlsTransport::TlsTransport(Transport& below, TlsContext& context, Clock& clock, const TransportOptions& options)
+TlsTransport::TlsTransport(Transport& below, TlsContext& context, KeyChannel* keys, Clock& clock,
+                           const TransportOptions& options)
     : below_(below),
       context_(context),
+      keys_(keys),
       clock_(clock),
       options_(options),
       conns_(options.connections_max),
@@ -60,6 +62,7 @@ void TlsTransport::set_context(Handle conn, void* context) {
 size_t TlsTransport::poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) {
   now_ = now;
   size_t count = 0;
+  if (!keys_started_) start_keys();
   expire();
   if (cold_at_ <= now) retry_cold();
   pump_ready(out, count);
@@ -78,6 +81,7 @@ size_t TlsTransport::poll(MonoTime now, MonoTime deadline, std::span<TransportEv
 
 void TlsTransport::translate(const TransportEvent& event, std::span<TransportEvent> out, size_t& count) {
   if (event.kind == TransportEventKind::ACCEPTED) return accept(event, out, count);
+  if (event.kind == TransportEventKind::WOKEN && event.id == KEY_WAKE) return keys_came();
   if (event.kind == TransportEventKind::WOKEN || event.kind == TransportEventKind::NOTED ||
       event.conn.index >= slots_.size() || !slots_[event.conn.index].tls) {
     out[count++] = event;

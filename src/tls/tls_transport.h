@@ -15,6 +15,7 @@
 
 #include "src/base/clock.h"
 #include "src/base/fixed_pool.h"
+#include "src/tls/remote_key.h"
 #include "src/tls/tls_session.h"
 #include "src/transport/transport.h"
 
@@ -32,8 +33,12 @@ class TlsTransport final : public Transport {
   static constexpr uint32_t OWN_BUFFER = uint32_t{1} << 31;
   static constexpr size_t WINDOW_BYTES = 128 * 1'024;
 
-  // `below` is opened with the same `options`. All references outlive it.
-  TlsTransport(Transport& below, TlsContext& context, Clock& clock, const TransportOptions& options);
+  // Of our own wake source; the layer above uses smaller ones.
+  static constexpr uint32_t KEY_WAKE = UINT32_MAX;
+
+  // `below` is opened with the same `options`. `keys` is where signatures are made; nullptr: in this process (tests).
+  // All references outlive it.
+  TlsTransport(Transport& below, TlsContext& context, KeyChannel* keys, Clock& clock, const TransportOptions& options);
   ~TlsTransport() override;
 
   [[nodiscard]] const char* name() const override { return below_.name(); }
@@ -87,6 +92,7 @@ class TlsTransport final : public Transport {
   struct Conn {
     Handle handle;
     void* context = nullptr;
+    KeyWait wait;                       // of the handshake
     std::optional<TlsSession> session;  // from the first byte on
     CipherChain out;                    // encrypted, not yet with the layer below
     CipherChain flight;                 // with it
@@ -102,6 +108,7 @@ class TlsTransport final : public Transport {
     State state = State::HANDSHAKE;
     bool in_ready = false;
     bool receiving = true;
+    bool waits_key = false;     // its handshake goes on when keyd has signed
     bool came = false;          // a byte has come
     bool eof = false;           // the peer's FIN has come
     bool eof_told = false;      // PEER_CLOSED was delivered
@@ -157,6 +164,9 @@ class TlsTransport final : public Transport {
   void handshake_done(Conn& conn, std::span<TransportEvent> out, size_t& count);
   void refuse(Conn& conn, Reason reason);
   void note(const Conn& conn, Reason reason);
+  void start_keys();
+  void keys_came();
+  void give_up_key(Conn& conn);
   void refuse_plain_http(Conn& conn);
 
   // tls_send.cc
@@ -182,6 +192,8 @@ class TlsTransport final : public Transport {
 
   Transport& below_;
   TlsContext& context_;
+  KeyChannel* keys_;
+  bool keys_started_ = false;
   Clock& clock_;
   TransportOptions options_;
   MonoTime now_;

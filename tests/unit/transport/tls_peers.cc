@@ -93,7 +93,7 @@ class TlsPeer final : public Peer {
 class TlsWorld final : public World {
  public:
   TlsWorld(std::unique_ptr<World> inner, const TransportOptions& options)
-      : inner_(std::move(inner)), tls_(inner_->transport(), *parts_.context, clock_, options) {
+      : inner_(std::move(inner)), tls_(inner_->transport(), *parts_.context, nullptr, clock_, options) {
     tls_.set_layers(1, {.tls = true});
   }
   Transport& transport() override { return tls_; }

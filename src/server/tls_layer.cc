@@ -1,0 +1,89 @@
+#include "src/server/tls_layer.h"
+
+#include "src/base/bytes.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace penstock {
+namespace {
+
+constexpr Duration PROBE_ALL =
+    milliseconds(1'500);  // a start with ten thousand certificates is not to wait for all keys
+
+// "00ff…", the newest first, into keys.
+std::vector<TicketKey> ticket_keys_of(const std::string& hex) {
+  std::string bytes;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
+    bytes += static_cast<char>(hex_digit(hex[i]) * 16 + hex_digit(hex[i + 1]));
+  }
+  std::vector<TicketKey> keys(bytes.size() / sizeof(TicketKey));
+  if (!keys.empty()) std::memcpy(keys.data(), bytes.data(), keys.size() * sizeof(TicketKey));
+  return keys;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TlsLayer>> TlsLayer::make(std::vector<UniqueFd> channels, uint32_t reactors,
+                                                 const std::string& ticket_keys, Clock& clock) {
+  if (channels.size() != 2 * size_t{reactors} + 2) return fail("a server without its channels to the key process");
+  std::unique_ptr<TlsLayer> layer(new TlsLayer(clock));  // NOLINT: the constructor is private
+  auto keys = RemoteKeys::load(nullptr);
+  if (!keys) return std::unexpected(keys.error());
+  layer->keys_ = std::make_unique<RemoteKeys>(std::move(*keys));
+  for (size_t i = 0; i < channels.size(); i += 2) {
+    auto& channel = *layer->channels_.emplace_back(std::make_unique<KeyChannel>());
+    KeyChannelEnds ends{.memory = std::move(channels[i]), .bell = std::move(channels[i + 1])};
+    if (Status opened = channel.open(std::move(ends)); !opened) return std::unexpected(opened.error());
+  }
+  layer->source_ = std::make_unique<RemoteKeySource>(*layer->keys_, *layer->channels_.back());
+  layer->store_ = std::make_unique<CertificateStore>(*layer->source_);
+  layer->tickets_.set(ticket_keys_of(ticket_keys));
+  layer->reactors_ = reactors;
+  return layer;
+}
+
+Result<std::unique_ptr<Transport>> TlsLayer::wrap(uint32_t reactor, Transport& below, const TransportOptions& options) {
+  auto context = TlsContext::make(*store_, tickets_, live_, {"http/1.1", "http/1.0"});
+  if (!context) return std::unexpected(context.error());
+  contexts_.push_back(std::move(*context));
+  return std::make_unique<TlsTransport>(below, *contexts_.back(), channels_[reactor].get(), clock_, options);
+}
+
+Result<std::unique_ptr<CertificateTable>> TlsLayer::load(const Settings& settings, const UniqueFd& certificates) {
+  if (!certificates.valid()) return fail("the certificates did not come along with the configuration");
+  auto bundle = CertificateBundle::open(certificates.get());
+  if (!bundle) return std::unexpected(bundle.error());
+  std::vector<CertificateSite> sites;
+  for (const SiteSettings& site : settings.sites) {
+    if (site.tls_certificate.empty()) continue;
+    CertificateSite one{
+        .name = site.name, .hosts = site.hosts, .pairs = {}, .fallback = site.name == settings.server_default_site};
+    for (size_t i = 0; i < site.tls_certificate.size() && i < site.tls_key.size(); ++i) {
+      CertificateSource source{.certificate_file = site.tls_certificate[i],
+                               .key_file = site.tls_key[i],
+                               .ocsp_file = {},
+                               .chain = {},
+                               .ocsp = {}};
+      if (!(*bundle)->find(source.certificate_file, source.chain)) {
+        return fail(source.certificate_file + ": did not come along with the configuration");
+      }
+      one.pairs.push_back(std::move(source));
+    }
+    sites.push_back(std::move(one));
+  }
+  auto table = std::make_unique<CertificateTable>(std::move(sites), std::move(*bundle));
+  if (Status good = table->check(store_->table(), *source_, clock_, PROBE_ALL); !good) {
+    return std::unexpected(good.error());
+  }
+  return table;
+}
+
+void TlsLayer::publish(std::unique_ptr<CertificateTable> table, const Settings& settings) {
+  live_.handshake_timeout_ns.store(settings.tls_handshake_timeout.ns, std::memory_order_relaxed);
+  live_.handshakes_max.store((settings.tls_handshakes_max + reactors_ - 1) / reactors_, std::memory_order_relaxed);
+  live_.only_1_3.store(settings.tls_only_1_3, std::memory_order_relaxed);
+  store_->replace(std::move(table));
+}
+
+}  // namespace penstock

@@ -1,0 +1,52 @@
+// TlsLayer: the parts of TLS in a server process, wired: certificates, keys' channels, a transport for each reactor.
+//
+// Made by the control thread while the process has one thread, where server.listen_tls names an address; a process
+// without it cannot get it later and is replaced. Certificates and limits are live.
+#pragma once
+
+#include "src/base/clock.h"
+#include "src/config/settings.h"
+#include "src/tls/remote_key_source.h"
+#include "src/tls/tls_transport.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace penstock {
+
+class TlsLayer {
+ public:
+  // `channels`: memory and bell for each reactor, then for the control thread. `ticket_keys`: RoleStart.
+  [[nodiscard]] static Result<std::unique_ptr<TlsLayer>> make(std::vector<UniqueFd> channels, uint32_t reactors,
+                                                              const std::string& ticket_keys, Clock& clock);
+  TlsLayer(const TlsLayer&) = delete;
+  TlsLayer& operator=(const TlsLayer&) = delete;
+
+  // On top of a reactor's own transport, which outlives what it returns. Once for each reactor.
+  [[nodiscard]] Result<std::unique_ptr<Transport>> wrap(uint32_t reactor, Transport& below,
+                                                        const TransportOptions& options);
+
+  // The certificates that `settings` names, out of the memfd that came with them; all are looked at, keys asked for.
+  // Error: which file, and why; nothing has changed.
+  [[nodiscard]] Result<std::unique_ptr<CertificateTable>> load(const Settings& settings, const UniqueFd& certificates);
+  // In force for every handshake that begins from now on.
+  void publish(std::unique_ptr<CertificateTable> table, const Settings& settings);
+  // For the operator: what could not be used at its first use.
+  [[nodiscard]] std::vector<std::string> take_problems() { return store_->take_problems(); }
+
+ private:
+  explicit TlsLayer(Clock& clock) : clock_(clock) {}
+
+  Clock& clock_;
+  std::unique_ptr<RemoteKeys> keys_;
+  std::vector<std::unique_ptr<KeyChannel>> channels_;
+  std::unique_ptr<RemoteKeySource> source_;
+  std::unique_ptr<CertificateStore> store_;
+  TicketKeys tickets_;
+  TlsLive live_;
+  std::vector<std::unique_ptr<TlsContext>> contexts_;
+  uint32_t reactors_ = 1;
+};
+
+}  // namespace penstock
