@@ -89,7 +89,7 @@ class KeyRole {
   Status obey(ChannelMessage message);
   Status open_channels(ChannelMessage message);
   void close_channels(uint32_t server);
-  void read_file(const KeyFile& file);
+  void read_file(KeyFile file);
   void ask_for_files();
   void sweep();
   void end(int exit_code) {
@@ -152,7 +152,7 @@ Status KeyRole::obey(ChannelMessage message) {
     case MessageKind::KEY_FILE: {
       auto file = decode_key_file(std::move(message));
       if (!file) return std::unexpected(file.error());
-      read_file(*file);
+      read_file(std::move(*file));
       return {};
     }
     case MessageKind::KEY_CHANNELS:
@@ -191,9 +191,10 @@ void KeyRole::close_channels(uint32_t server) {
   }
 }
 
-void KeyRole::read_file(const KeyFile& file) {
+void KeyRole::read_file(KeyFile file) {
   std::vector<std::string> notes;
   store_->deliver(file.file, file.fd.valid() ? Result<int>(file.fd.get()) : fail(file.problem), notes);
+  file.fd.reset();  // nothing of it is open when the first signature is made
   for (const std::string& note : notes) tell(note);
   for (const auto& desk : desks_) desk->wake();
 }

@@ -54,6 +54,8 @@ std::optional<KeyHash> key_hash(std::string_view name) {
   return std::nullopt;
 }
 
+std::span<const KeyScheme> key_schemes() { return SCHEMES; }
+
 const KeyScheme* find_key_scheme(uint16_t number) {
   for (const KeyScheme& scheme : SCHEMES) {
     if (scheme.number == number) return &scheme;

@@ -26,6 +26,7 @@ struct KeyScheme {
   bool pss = false;
   const char* hash_name = nullptr;  // as OpenSSL takes it; nullptr for none
 };
+[[nodiscard]] std::span<const KeyScheme> key_schemes();
 [[nodiscard]] const KeyScheme* find_key_scheme(uint16_t number);
 [[nodiscard]] std::optional<uint16_t> key_scheme(KeyKind kind, KeyHash hash, bool pss);
 

@@ -57,13 +57,12 @@ void KeyStore::set_files(const std::vector<std::string>& files) {
   std::erase_if(entries_, [&wanted](const auto& entry) { return !wanted.contains(entry.first); });
 }
 
-std::expected<PrivateKey, KeySigner::Refusal> KeyStore::find(const KeyName& name) {
-  const std::scoped_lock lock(mutex_);
+std::expected<const PrivateKey*, KeySigner::Refusal> KeyStore::find(const KeyName& name) {
   const auto it = entries_.find(name.file);
   if (it == entries_.end()) return std::unexpected(Refusal{.status = KeyStatus::UNKNOWN});
   Entry& entry = it->second;
   for (const std::optional<PrivateKey>* key : {&entry.key, &entry.previous}) {
-    if (*key && (*key)->public_key() == name.public_key) return (*key)->share();
+    if (*key && (*key)->public_key() == name.public_key) return &**key;
   }
   if (!entry.wanted && (!entry.read || clock_.now() - entry.read_at >= AGAIN_AFTER)) {
     entry.wanted = true;
@@ -77,11 +76,15 @@ std::expected<PrivateKey, KeySigner::Refusal> KeyStore::find(const KeyName& name
 }
 
 std::expected<size_t, KeySigner::Refusal> KeyStore::answer(const KeyRequest& request, std::span<unsigned char> out) {
-  auto key = find(request.key);
+  std::unique_lock lock(mutex_);
+  const auto key = find(request.key);
   if (!key) return std::unexpected(key.error());
   if (request.order == KeyOrder::PROBE) return 0;
-  const auto size = key->sign(request, out);
-  if (!size) return std::unexpected(Refusal{.status = size.error(), .detail = "the key is " + key->text()});
+  auto signing = (*key)->prepare(request);
+  if (!signing) return std::unexpected(Refusal{.status = signing.error(), .detail = "the key is " + (*key)->text()});
+  lock.unlock();  // the others need not wait for the numbers
+  const auto size = signing->finish(request, out);
+  if (!size) return std::unexpected(Refusal{.status = size.error()});
   return *size;
 }
 

@@ -56,7 +56,7 @@ class KeyStore : public KeySigner {
     std::string detail;
     std::string noted;  // the last line for the operator: said once
   };
-  [[nodiscard]] std::expected<PrivateKey, Refusal> find(const KeyName& name);
+  [[nodiscard]] std::expected<const PrivateKey*, Refusal> find(const KeyName& name);  // REQUIRES: locked
   static std::expected<PrivateKey, Refusal> read_key(int fd, std::string& mode_note);
 
   Clock& clock_;

@@ -1,5 +1,6 @@
 #include "src/tls/private_key.h"
 
+#include <algorithm>
 #include <openssl/bio.h>
 #include <openssl/decoder.h>
 #include <openssl/err.h>
@@ -55,36 +56,67 @@ std::expected<PrivateKey, KeyStatus> PrivateKey::load(std::span<const unsigned c
   const bool ok = size > 0 && EVP_Q_digest(nullptr, "SHA256", nullptr, der, static_cast<size_t>(size),
                                            key.public_key_.data(), &hashed) == 1;
   OPENSSL_free(der);
+  const bool ready = ok && key.make_ready();
   ERR_clear_error();
-  if (!ok) return std::unexpected(KeyStatus::MALFORMED);
+  if (!ready) return std::unexpected(KeyStatus::MALFORMED);
   return key;
 }
 
-std::expected<size_t, KeyStatus> PrivateKey::sign(const KeyRequest& request, std::span<unsigned char> out) const {
+bool PrivateKey::make_ready() {
+  for (const KeyScheme& scheme : key_schemes()) {
+    if (scheme.kind != kind_ || scheme.hash_name == nullptr) continue;
+    Ready ready{.scheme = scheme.number};
+    ready.digest.reset(EVP_MD_fetch(nullptr, scheme.hash_name, nullptr));
+    ready.context.reset(EVP_PKEY_CTX_new_from_pkey(nullptr, key_.get(), nullptr));
+    EVP_PKEY_CTX* context = ready.context.get();
+    bool ok = ready.digest != nullptr && context != nullptr && EVP_PKEY_sign_init(context) == 1 &&
+              EVP_PKEY_CTX_set_signature_md(context, ready.digest.get()) == 1;
+    if (ok && scheme.kind == KeyKind::RSA) {
+      ok = EVP_PKEY_CTX_set_rsa_padding(context, scheme.pss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) == 1 &&
+           (!scheme.pss || EVP_PKEY_CTX_set_rsa_pss_saltlen(context, RSA_PSS_SALTLEN_DIGEST) == 1);
+    }
+    if (!ok) return false;
+    ready_.push_back(std::move(ready));
+  }
+  return true;
+}
+
+std::expected<KeySigning, KeyStatus> PrivateKey::prepare(const KeyRequest& request) const {
   const KeyScheme* scheme = find_key_scheme(request.scheme);
   if (scheme == nullptr || scheme->kind != kind_) return std::unexpected(KeyStatus::REFUSED);
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
-  EVP_PKEY_CTX* options = nullptr;
-  bool ok = context != nullptr && EVP_DigestSignInit_ex(context.get(), &options, scheme->hash_name, nullptr, nullptr,
-                                                        key_.get(), nullptr) == 1;
-  if (ok && scheme->pss) {
-    ok = EVP_PKEY_CTX_set_rsa_padding(options, RSA_PKCS1_PSS_PADDING) == 1 &&
-         EVP_PKEY_CTX_set_rsa_pss_saltlen(options, RSA_PSS_SALTLEN_DIGEST) == 1;
+  KeySigning signing;
+  if (scheme->hash == KeyHash::NONE) {
+    signing.whole_.reset(EVP_MD_CTX_new());
+    if (signing.whole_ != nullptr &&
+        EVP_DigestSignInit_ex(signing.whole_.get(), nullptr, nullptr, nullptr, nullptr, key_.get(), nullptr) == 1) {
+      return signing;
+    }
+  } else if (const auto ready = std::ranges::find(ready_, request.scheme, &Ready::scheme); ready != ready_.end()) {
+    signing.context_.reset(EVP_PKEY_CTX_dup(ready->context.get()));
+    if (signing.context_ != nullptr && EVP_Digest(request.content, request.content_bytes, signing.hash_,
+                                                  &signing.hash_bytes_, ready->digest.get(), nullptr) == 1) {
+      return signing;
+    }
   }
+  ERR_clear_error();
+  return std::unexpected(KeyStatus::FAILED);
+}
+
+std::expected<size_t, KeyStatus> KeySigning::finish(const KeyRequest& request, std::span<unsigned char> out) {
   size_t size = out.size();
-  ok = ok && EVP_DigestSign(context.get(), out.data(), &size, request.content, request.content_bytes) == 1;
+  const bool ok =
+      whole_ != nullptr
+          ? EVP_DigestSign(whole_.get(), out.data(), &size, request.content, request.content_bytes) == 1
+          : context_ != nullptr && EVP_PKEY_sign(context_.get(), out.data(), &size, hash_, hash_bytes_) == 1;
   if (ok) return size;
   ERR_clear_error();
   return std::unexpected(KeyStatus::FAILED);
 }
 
-PrivateKey PrivateKey::share() const {
-  PrivateKey other;
-  EVP_PKEY_up_ref(key_.get());
-  other.key_.reset(key_.get());
-  other.public_key_ = public_key_;
-  other.kind_ = kind_;
-  return other;
+std::expected<size_t, KeyStatus> PrivateKey::sign(const KeyRequest& request, std::span<unsigned char> out) const {
+  auto signing = prepare(request);
+  if (!signing) return std::unexpected(signing.error());
+  return signing->finish(request, out);
 }
 
 std::string PrivateKey::text() const {
