@@ -6,22 +6,73 @@
 #include "tests/unit/tls/tls_world.h"
 
 #include <algorithm>
+#include <charconv>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 namespace penstock::test {
 namespace {
 
+// How often each of `needles` lies in the memory of a process.
+std::vector<size_t> count_in(pid_t pid, const std::vector<std::string>& needles) {
+  std::vector<size_t> counts(needles.size());
+  const std::string proc = "/proc/" + std::to_string(pid);
+  std::ifstream maps(proc + "/maps");
+  const UniqueFd mem(::open((proc + "/mem").c_str(), O_RDONLY | O_CLOEXEC));
+  std::string line;
+  while (std::getline(maps, line)) {
+    uint64_t from = 0, to = 0;
+    const char* end = line.data() + line.size();
+    const auto first = std::from_chars(line.data(), end, from, 16);
+    (void)std::from_chars(first.ptr + 1, end, to, 16);
+    if (to - from > (uint64_t{1} << 28)) continue;  // reserved, not used
+    std::string bytes(to - from, '\0');
+    const ssize_t n = ::pread(mem.get(), bytes.data(), bytes.size(), static_cast<off_t>(from));
+    if (n <= 0) continue;
+    bytes.resize(static_cast<size_t>(n));
+    for (size_t i = 0; i < needles.size(); ++i) {
+      for (size_t at = bytes.find(needles[i]); at != std::string::npos; at = bytes.find(needles[i], at + 1))
+        ++counts[i];
+    }
+  }
+  return counts;
+}
+
+// The private numbers of a key, 32 bytes of each, as people write them and as OpenSSL keeps them.
+std::vector<std::string> private_bytes(const EVP_PKEY* key) {
+  std::vector<std::string> out;
+  for (const char* name :
+       {OSSL_PKEY_PARAM_PRIV_KEY, OSSL_PKEY_PARAM_RSA_D, OSSL_PKEY_PARAM_RSA_FACTOR1, OSSL_PKEY_PARAM_RSA_FACTOR2}) {
+    BIGNUM* number = nullptr;
+    if (EVP_PKEY_get_bn_param(key, name, &number) != 1) continue;
+    std::string big(static_cast<size_t>(BN_num_bytes(number)), '\0');
+    BN_bn2bin(number, reinterpret_cast<unsigned char*>(big.data()));
+    BN_clear_free(number);
+    const std::string little(big.rbegin(), big.rend());
+    out.push_back(little.substr(0, 32));
+    out.push_back(big.substr(0, 32));
+  }
+  ERR_clear_error();
+  return out;
+}
+
 class KeydTest : public testing::Test {
  protected:
-  void SetUp() override {
+  virtual void make_key() {
+    key_ = make_test_key("p256");
+    certificate_ = make_test_certificate(key_.get());
     dir_.write("key.pem", pem_of(key_.get()));
+  }
+  void SetUp() override {
+    make_key();
     ASSERT_EQ(::chmod(file_.c_str(), 0600), 0);
     start();
   }
@@ -88,41 +139,16 @@ class KeydTest : public testing::Test {
   }
   Owned<SSL_CTX> server_context() {
     Owned<SSL_CTX> out(SSL_CTX_new_ex(world_.context.get(), nullptr, TLS_server_method()));
-    const Owned<X509> certificate = make_test_certificate(key_.get());
     auto name = key_name(file_, key_.get());
     auto remote = world_.keys->make_key(key_.get(), *name);
-    EXPECT_EQ(SSL_CTX_use_certificate(out.get(), certificate.get()), 1);
+    EXPECT_EQ(SSL_CTX_use_certificate(out.get(), certificate_.get()), 1);
     EXPECT_EQ(SSL_CTX_use_PrivateKey(out.get(), remote->get()), 1);
     return out;
   }
-  // How often each of `needles` lies in the memory of keyd.
-  std::vector<size_t> count_in_keyd(const std::vector<std::string>& needles) {
-    std::vector<size_t> counts(needles.size());
-    const std::string proc = "/proc/" + std::to_string(keyd_->pid());
-    std::ifstream maps(proc + "/maps");
-    const UniqueFd mem(::open((proc + "/mem").c_str(), O_RDONLY | O_CLOEXEC));
-    std::string line;
-    while (std::getline(maps, line)) {
-      uint64_t from = 0, to = 0;
-      const char* end = line.data() + line.size();
-      const auto first = std::from_chars(line.data(), end, from, 16);
-      (void)std::from_chars(first.ptr + 1, end, to, 16);
-      if (to - from > (uint64_t{1} << 28)) continue;  // reserved, not used
-      std::string bytes(to - from, '\0');
-      const ssize_t n = ::pread(mem.get(), bytes.data(), bytes.size(), static_cast<off_t>(from));
-      if (n <= 0) continue;
-      bytes.resize(static_cast<size_t>(n));
-      for (size_t i = 0; i < needles.size(); ++i) {
-        for (size_t at = bytes.find(needles[i]); at != std::string::npos; at = bytes.find(needles[i], at + 1))
-          ++counts[i];
-      }
-    }
-    return counts;
-  }
-
   TempDir dir_;
   std::string file_ = dir_.at("key.pem");
-  UniquePkey key_ = make_test_key("p256");
+  UniquePkey key_;  // or its public half
+  Owned<X509> certificate_;
   RemoteWorld world_;
   std::unique_ptr<RoleProcess> keyd_;
   ReadyReport ready_;
@@ -172,20 +198,75 @@ TEST_F(KeydTest, holds_one_copy_of_the_key_and_leaves_no_others) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
   const auto server = server_context();
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(handshake(server.get()));
-  BIGNUM* number = nullptr;
-  ASSERT_EQ(EVP_PKEY_get_bn_param(key_.get(), OSSL_PKEY_PARAM_PRIV_KEY, &number), 1);
-  std::string big(32, '\0');
-  ASSERT_EQ(BN_bn2binpad(number, reinterpret_cast<unsigned char*>(big.data()), 32), 32);
-  BN_clear_free(number);
-  const std::string little(big.rbegin(), big.rend());
+  const std::vector<std::string> bytes = private_bytes(key_.get());
   const std::string pem = pem_of(key_.get());
   const std::string line = pem.substr(pem.find('\n') + 1, 40);
-  const std::vector<size_t> found = count_in_keyd({little, big, line});
+  const std::vector<size_t> found = count_in(keyd_->pid(), {bytes[0], bytes[1], line});
   EXPECT_GE(found[0], 1U) << "the scan finds nothing at all";
   EXPECT_LE(found[0], 2U);
   EXPECT_EQ(found[1], 0U) << "the decoded file was not wiped";
   EXPECT_EQ(found[2], 0U) << "the file was not wiped";
 }
+
+// This process is a server: it is given a certificate, and never the key, which another process has made.
+class ServerTest : public KeydTest {
+ protected:
+  void make_key() override {
+    ASSERT_EQ(in_another_process([this] {
+                const UniquePkey key = make_test_key(kind_);
+                const Owned<X509> certificate = make_test_certificate(key.get());
+                dir_.write("key.pem", pem_of(key.get()));
+                const Owned<BIO> out(BIO_new_file(dir_.at("certificate.pem").c_str(), "w"));
+                return PEM_write_bio_X509(out.get(), certificate.get()) == 1 ? 0 : 1;
+              }),
+              0);
+    const Owned<BIO> in(BIO_new_file(dir_.at("certificate.pem").c_str(), "r"));
+    certificate_.reset(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
+    key_.reset(X509_get_pubkey(certificate_.get()));
+  }
+  template <typename F>
+  static int in_another_process(const F& action) {
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(action());
+    int status = -1;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  // How many of the key's numbers, in either order of bytes, are found in a process; asked by a third one.
+  int found_in(pid_t pid) {
+    return in_another_process([this, pid] {
+      const Owned<BIO> in(BIO_new_file(file_.c_str(), "r"));
+      const UniquePkey key(PEM_read_bio_PrivateKey(in.get(), nullptr, nullptr, nullptr));
+      int found = 0;
+      for (const size_t count : count_in(pid, private_bytes(key.get()))) found += count != 0 ? 1 : 0;
+      return found;
+    });
+  }
+  void scan(int numbers) {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    const auto server = server_context();
+    for (int i = 0; i < 20; ++i) ASSERT_TRUE(handshake(server.get()));
+    EXPECT_EQ(found_in(::getpid()), 0);
+    EXPECT_EQ(found_in(keyd_->pid()), numbers) << "the scan would find nothing anywhere";
+    const std::string copy = private_copy();
+    EXPECT_GE(found_in(::getpid()), 1) << copy.size();
+  }
+  // The scan finds what is here.
+  std::string private_copy() {
+    const Owned<BIO> in(BIO_new_file(file_.c_str(), "r"));
+    const UniquePkey key(PEM_read_bio_PrivateKey(in.get(), nullptr, nullptr, nullptr));
+    return private_bytes(key.get()).front();
+  }
+  const char* kind_ = "p256";
+};
+
+class RsaServerTest : public ServerTest {
+ protected:
+  RsaServerTest() { kind_ = "rsa"; }
+};
+
+TEST_F(ServerTest, has_no_private_key_in_its_memory) { scan(1); }
+TEST_F(RsaServerTest, has_no_private_key_in_its_memory) { scan(3); }
 
 TEST_F(KeydTest, what_was_asked_when_it_died_is_signed_by_the_next_one) {
   const auto server = server_context();
