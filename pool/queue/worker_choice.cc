@@ -32,7 +32,8 @@ std::optional<uint32_t> choose_worker(std::span<const WorkerLoad> workers, const
 
 LostAnswer answer_lost(const LostRequest& request) {
   if (request.answer_begun) return LostAnswer::CUT;
-  return request.idempotent && request.body_kept && request.tries < 2 ? LostAnswer::AGAIN : LostAnswer::BAD_GATEWAY;
+  const bool again = request.idempotent && request.body_kept && request.tries < 2 && !request.harmful;
+  return again ? LostAnswer::AGAIN : LostAnswer::BAD_GATEWAY;
 }
 
 }  // namespace penstock

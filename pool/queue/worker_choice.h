@@ -36,6 +36,7 @@ struct LostRequest {
   bool idempotent = false;    // RFC 9110 section 9.2.2
   bool body_kept = true;      // all of its body that was sent to the worker can be sent again
   bool answer_begun = false;  // a byte of an answer has gone to the client
+  bool harmful = false;       // the worker was ended for what it tried: this may be the request that made it
   uint32_t tries = 1;         // workers that had it
 };
 enum class LostAnswer : uint8_t {

@@ -120,7 +120,7 @@ Result<WorkerHandover> decode_worker(ChannelMessage message) {
 }
 
 std::string encode_notice(const WorkerNotice& notice) {
-  return json_line({{"worker", notice.worker}, {"why", shortened(notice.why)}});
+  return json_line({{"worker", notice.worker}, {"why", shortened(notice.why)}, {"intruded", notice.intruded}});
 }
 
 Result<WorkerNotice> decode_notice(std::string_view payload) {
@@ -130,6 +130,9 @@ Result<WorkerNotice> decode_notice(std::string_view payload) {
   Status ok = take_worker(*json, notice.worker);
   if (ok) ok = take_reason(*json, "why", notice.why);
   if (!ok) return fail("notice: " + ok.error().message);
+  const auto intruded = json->find("intruded");
+  if (intruded != json->end() && !intruded->is_boolean()) return fail("notice: intruded is no boolean");
+  notice.intruded = intruded != json->end() && intruded->get<bool>();  // absent: an older supervisor
   return notice;
 }
 

@@ -55,7 +55,8 @@ struct WorkerHandover {
 // WORKER_RETIRE and WORKER_GONE.
 struct WorkerNotice {
   uint64_t worker = 0;
-  std::string why;  // "recycled after 1000 requests", "was killed by SIGSEGV"
+  std::string why;        // "recycled after 1000 requests", "was killed by SIGSEGV"
+  bool intruded = false;  // GONE: it was ended for what it tried, perhaps at the bidding of a request inside
 };
 
 // POOL_STATE. A pool of which nothing was said is SERVING.

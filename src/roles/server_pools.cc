@@ -69,7 +69,7 @@ bool ServerPools::obey(ChannelMessage& message, std::vector<std::string>& notes)
       if (const auto notice = decode_notice(message.payload)) pools.retire(notice->worker);
       return true;
     case MessageKind::WORKER_GONE:
-      if (const auto notice = decode_notice(message.payload)) pools.gone(notice->worker);
+      if (const auto notice = decode_notice(message.payload)) pools.gone(notice->worker, notice->intruded);
       return true;
     case MessageKind::POOL_STATE:
       if (const auto state = decode_pool_state(message.payload))

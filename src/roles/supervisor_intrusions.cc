@@ -164,6 +164,7 @@ void Pools::answer_denied(uint64_t number, Process& process, const WaitingCall& 
   const bool freeze = policy == IntrusionSetting::FREEZE;
   told(freeze ? "the worker is frozen" : "the worker is killed");
   process.report = DeathOrder::INTRUSION;
+  process.intruded = true;
   if (freeze) {  // each stops before it sees an answer
     world_.alarms.signal_programs(number, SIGSTOP);
     signal_process(caller, SIGSTOP);

@@ -114,6 +114,7 @@ class Pools {
     PoolProcess worker;
     // What the journal is to say of its end.
     DeathOrder report = DeathOrder::NOTHING;  // by its server
+    bool intruded = false;                    // it ends for what it tried
     std::vector<uint64_t> reported;           // requests that were inside then
     // Its denied calls, and the programs that it may start.
     SyscallListener listener;

@@ -40,11 +40,14 @@ void Pools::obey(Pool& pool, const PoolOrder& order, MonoTime now) {
       return tell_server(order.server, {MessageKind::WORKER, order.worker, {}});
     case Kind::RETIRE:
       return tell_server(order.server,
-                         {MessageKind::WORKER_RETIRE, order.worker, encode_notice({order.worker, order.text})});
-    case Kind::GONE:
+                         {MessageKind::WORKER_RETIRE, order.worker, encode_notice({order.worker, order.text, false})});
+    case Kind::GONE: {
       note_frozen(order.worker, order.text, now);  // the server lets go of the requests when it reads this
+      const auto process = processes_.find(order.worker);
+      const bool intruded = process != processes_.end() && process->second.intruded;
       return tell_server(order.server,
-                         {MessageKind::WORKER_GONE, order.worker, encode_notice({order.worker, order.text})});
+                         {MessageKind::WORKER_GONE, order.worker, encode_notice({order.worker, order.text, intruded})});
+    }
     case Kind::SIGNAL:
       return signal_worker(order.worker, order.signal);
     case Kind::FREEZE:
@@ -294,7 +297,10 @@ void Pools::reap(uint64_t number, MonoTime now) {
   const bool expected = known != pool.keeper.workers().end() && !known->second.end_cause.empty();
   if (!expected) pool.last_failure = "worker " + std::to_string(number) + " " + end.text;
   world_.alarms.program_ended(it->second.program, exit->text(), now);
-  if (exit->signal == SIGSYS) book_unseen(number, it->second, now);
+  if (exit->signal == SIGSYS) {
+    it->second.intruded = true;
+    book_unseen(number, it->second, now);
+  }
   note_end(number, it->second, *exit, end.text, out_of_memory, now);
   pool.keeper.ended(number, end, now);
   run(pool, now);  // says it, while who() still knows the process id

@@ -36,6 +36,17 @@ TEST_F(PoolCases, what_a_worker_said_before_it_ended_is_delivered) {
   EXPECT_TRUE(answer.ends_with("\r\n\r\ndone"));
 }
 
+TEST_F(PoolCases, what_was_inside_of_a_worker_that_was_ended_for_an_intrusion_is_not_tried_again) {
+  HandWorker& worker = start();
+  const uint32_t client = ask(GET);
+  ASSERT_EQ(worker.requests.size(), 1U);
+  world.pools().gone(1, true);
+  EXPECT_EQ(status_of(take(client)), "502");
+  HandWorker& other = start();
+  turn();
+  EXPECT_TRUE(other.requests.empty());
+}
+
 // The server looks at that index when half of the ring is used by its own count: then it finds it between two requests.
 TEST_F(PoolCases, an_index_that_lies_is_told_also_if_nothing_is_under_way_when_it_is_seen) {
   world.apply(CONFIG + "pool.p.ping_interval = 0\n");

@@ -386,6 +386,7 @@ bool PoolBridge::may_leave(const Exchange& ex) const {
 
 // The worker that had it is no more.
 void PoolBridge::lose(Dispatch& d, Reason reason) {
+  const bool harmful = d.link->worker.intruded.load(std::memory_order_relaxed);
   d.link->worker.leave();
   d.inside = false;
   d.link = nullptr;
@@ -397,6 +398,7 @@ void PoolBridge::lose(Dispatch& d, Reason reason) {
   switch (answer_lost({.idempotent = is_idempotent(ex->head.method),
                        .body_kept = !d.body_sent,
                        .answer_begun = d.begun,
+                       .harmful = harmful,
                        .tries = d.tries})) {
     case LostAnswer::AGAIN:
       core_.journal.worker(ex->slot, 0, core_.now);

@@ -90,10 +90,11 @@ void PoolTable::retire(uint64_t number) {
   tell_all({.kind = ReactorMessage::Kind::WORKER_RETIRED, .worker = worker});
 }
 
-void PoolTable::gone(uint64_t number) {
+void PoolTable::gone(uint64_t number, bool intruded) {
   const auto it = std::ranges::find(workers_, number, [](const auto& one) { return one->number; });
   if (it == workers_.end()) return;
   PoolWorker* const worker = it->get();
+  worker->intruded.store(intruded, std::memory_order_relaxed);
   worker->takes.store(false, std::memory_order_relaxed);
   gone_.push_back(std::move(*it));
   workers_.erase(it);

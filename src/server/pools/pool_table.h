@@ -46,8 +46,8 @@ class PoolTable {
                      std::vector<UniqueFd> server_bells);
   // Nothing more for it; the reactors report IDLE when it is empty. One that is unknown is no error: it has gone.
   void retire(uint64_t worker);
-  // The process has ended.
-  void gone(uint64_t worker);
+  // The process has ended; `intruded`: for what it tried, so that nothing that was inside is tried again.
+  void gone(uint64_t worker, bool intruded = false);
   void set_service(std::string_view pool, PoolService service);
 
   // Frees workers that every reactor has let go of. About ten times a second.

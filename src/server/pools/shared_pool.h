@@ -56,13 +56,14 @@ struct PoolWorker {
 
   // It may get requests. Cleared by any reactor that saw it fail, and by the control thread when it is retired.
   std::atomic<bool> takes{true};
-  std::atomic<bool> warm{false};     // it has done its warm-up, or needs none: nobody gives it requests before
-  std::atomic<uint32_t> overrun{0};  // requests that took too long and are still inside: nothing is added to them
-  std::atomic<uint32_t> inside{0};   // requests, of all reactors together: never above pool.NAME.concurrency
-  std::atomic<uint32_t> ready{0};    // reactors that have seen it ready
-  std::atomic<uint32_t> idle{0};     // reactors that have nothing of it left after it was retired
-  std::atomic<uint32_t> users;       // reactors that still hold it
-  std::atomic<int64_t> busy_ns{0};   // MonoTime when a request last began or ended
+  std::atomic<bool> warm{false};      // it has done its warm-up, or needs none: nobody gives it requests before
+  std::atomic<bool> intruded{false};  // it has ended for what it tried: nothing that was inside is tried again
+  std::atomic<uint32_t> overrun{0};   // requests that took too long and are still inside: nothing is added to them
+  std::atomic<uint32_t> inside{0};    // requests, of all reactors together: never above pool.NAME.concurrency
+  std::atomic<uint32_t> ready{0};     // reactors that have seen it ready
+  std::atomic<uint32_t> idle{0};      // reactors that have nothing of it left after it was retired
+  std::atomic<uint32_t> users;        // reactors that still hold it
+  std::atomic<int64_t> busy_ns{0};    // MonoTime when a request last began or ended
 
   struct alignas(64) Cell {
     std::atomic<uint64_t> count{0};

@@ -104,17 +104,22 @@ TEST(WorkerHandover, refuses_what_makes_no_sense) {
 }
 
 TEST(WorkerNotice, arrives_as_it_was_sent_and_is_checked) {
-  const auto got = decode_notice(encode_notice({7, "was killed by \"SIGSEGV\"\n\xff"}));
+  const auto got = decode_notice(encode_notice({7, "was killed by \"SIGSEGV\"\n\xff", true}));
   ASSERT_TRUE(got);
   EXPECT_EQ(got->worker, 7U);
   EXPECT_EQ(got->why, "was killed by \"SIGSEGV\"\n\xef\xbf\xbd");
+  EXPECT_TRUE(got->intruded);
+  const auto older = decode_notice(R"({"worker":7,"why":"x"})");
+  ASSERT_TRUE(older);
+  EXPECT_FALSE(older->intruded);
+  EXPECT_FALSE(decode_notice(R"({"worker":7,"why":"x","intruded":1})"));
   EXPECT_FALSE(decode_notice("{}"));
   EXPECT_FALSE(decode_notice(R"({"worker":0,"why":"x"})"));
   EXPECT_FALSE(decode_notice(R"({"worker":1,"why":")" + std::string(100'000, 'x') + "\"}"));
 }
 
 TEST(PoolMessages, shorten_what_is_too_long) {
-  const auto notice = decode_notice(encode_notice({7, std::string(100'000, '\xff')}));
+  const auto notice = decode_notice(encode_notice({7, std::string(100'000, '\xff'), false}));
   ASSERT_TRUE(notice) << "every byte of it was replaced by three";
   EXPECT_EQ(notice->why.size(), 3 * POOL_TEXT_BYTES_MAX);
   WorkerReport report;

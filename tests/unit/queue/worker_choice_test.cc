@@ -64,6 +64,9 @@ TEST(WorkerChoice, tries_a_lost_request_once_more_where_nobody_can_tell) {
   request.body_kept = false;
   EXPECT_EQ(answer_lost(request), LostAnswer::BAD_GATEWAY);
   request = fine;
+  request.harmful = true;
+  EXPECT_EQ(answer_lost(request), LostAnswer::BAD_GATEWAY) << "it would do the same to the next worker";
+  request = fine;
   request.answer_begun = true;
   EXPECT_EQ(answer_lost(request), LostAnswer::CUT);
 }
