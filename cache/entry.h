@@ -139,6 +139,7 @@ class alignas(64) Entry {
   friend class CacheIndex;
   friend class CacheTable;
   friend struct EntryEvictTraits;
+  friend class LabelIndex;
   Entry() = default;
   ~Entry() = default;
   [[nodiscard]] const Variant* variants() const { return reinterpret_cast<const Variant*>(this + 1); }

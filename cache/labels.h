@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <unordered_map>
+#include <utility>
 
 namespace penstock {
 
@@ -40,12 +41,28 @@ class LabelIndex {
     const auto found = lists_.find(label);
     return found == lists_.end() ? nullptr : found->second.first->entry;
   }
-  // The oldest that is no marker, and is not `but`; nullptr: there is none.
-  [[nodiscard]] Entry* oldest_variant(uint64_t label, const Entry* but) const {
+  // Which variant is to leave first: the oldest that was not asked for since it came, or since it was last passed over
+  // here. Those that were are counted down and go behind the others, so that who makes variants nobody asks for again
+  // drives out his own. Never a marker, nor `but`; nullptr: there is none.
+  [[nodiscard]] Entry* unwanted_variant(uint64_t label, const Entry* but) {
     const auto found = lists_.find(label);
     if (found == lists_.end()) return nullptr;
-    for (const EntryLabel* at = found->second.first; at != nullptr; at = at->next) {
-      if (at->entry != but && !at->entry->is_marker()) return at->entry;
+    List& list = found->second;
+    bool some = true;
+    while (std::exchange(some, false)) {
+      EntryLabel* at = list.first;
+      for (uint32_t left = list.count; left > 0; --left) {
+        EntryLabel* const next = at->next;
+        Entry* const entry = at->entry;
+        if (entry != but && !entry->is_marker()) {
+          const uint8_t hits = entry->freq_.load(std::memory_order_relaxed);
+          if (hits == 0) return entry;
+          entry->freq_.store(static_cast<uint8_t>(hits - 1), std::memory_order_relaxed);
+          move_behind(list, at);
+          some = true;
+        }
+        at = next;
+      }
     }
     return nullptr;
   }
@@ -64,6 +81,15 @@ class LabelIndex {
     EntryLabel* last = nullptr;
     uint32_t count = 0;
   };
+  static void move_behind(List& list, EntryLabel* at) {
+    if (at == list.last) return;
+    (at->prev != nullptr ? at->prev->next : list.first) = at->next;
+    at->next->prev = at->prev;
+    at->prev = list.last;
+    at->next = nullptr;
+    list.last->next = at;
+    list.last = at;
+  }
   std::unordered_map<uint64_t, List> lists_;
 };
 

@@ -212,9 +212,9 @@ void CacheTable::hold_group(const Entry* entry) {
   if (most == 0) return;
   const uint64_t group = entry->labels()[0].label;
   while (labels_.count(group) > most + 1) {  // and the marker
-    Entry* const oldest = labels_.oldest_variant(group, entry);
-    if (oldest == nullptr) return;
-    remove(oldest);
+    Entry* const victim = labels_.unwanted_variant(group, entry);
+    if (victim == nullptr) return;
+    remove(victim);
     ++counters_.evicted;
   }
 }

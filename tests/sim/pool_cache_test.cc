@@ -264,6 +264,18 @@ TEST_F(PoolCache, each_variant_of_a_URL_is_its_own_and_there_is_a_bound) {
   fill(worker, "/app/a", "the oldest had gone", varies, tier(0));
 }
 
+TEST_F(PoolCache, variants_that_nobody_asks_for_again_do_not_drive_out_one_that_is_asked_for) {
+  world.apply(QUIET + "site.s.route.app.cache_vary = X-Tier\n");
+  HandWorker& worker = start();
+  const Fields varies = {{"Cache-Control", "max-age=100"}, {"Vary", "X-Tier"}};
+  fill(worker, "/app/a", "wanted", varies, "X-Tier: gold\r\n");
+  for (uint32_t i = 0; i < 5 * VARIANTS_MAX; ++i) {
+    if (i % (VARIANTS_MAX / 2) == 0) EXPECT_EQ(body_of(fetch("/app/a", "X-Tier: gold\r\n")), "wanted") << i;
+    fill(worker, "/app/a", "flood", varies, "X-Tier: t" + std::to_string(i) + "\r\n");
+  }
+  EXPECT_EQ(body_of(fetch("/app/a", "X-Tier: gold\r\n")), "wanted");
+}
+
 TEST_F(PoolCache, what_cannot_be_told_apart_is_not_kept) {
   HandWorker& worker = start();
   for (const char* vary : {"*", "User-Agent", "Cookie"}) {

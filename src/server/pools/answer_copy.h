@@ -17,7 +17,7 @@
 
 namespace penstock {
 
-inline constexpr uint32_t VARIANTS_MAX = 64;  // of one URL; of more the oldest leave
+inline constexpr uint32_t VARIANTS_MAX = 64;  // of one URL; of more the oldest leave that nobody asked for again
 
 // Labels (CacheTable::purge_label) of a tag, and of all entries of one URL by the hash of its own key.
 [[nodiscard]] uint64_t tag_label(std::string_view tag, uint64_t seed);
