@@ -187,6 +187,26 @@ TEST_F(PoolCollapse, an_answer_that_cannot_be_shared_lets_the_others_call_for_th
   for (const uint32_t client : asking) EXPECT_EQ(status_of(take(client)), "200");
 }
 
+TEST_F(PoolCollapse, who_asks_for_what_cannot_be_shared_neither_holds_up_nor_scatters_the_others) {
+  world.apply(SITE + ROUTE + "pool.p.app = /app\npool.p.concurrency = 4\nsite.s.route.app.collapse = 1\n");
+  HandWorker& worker = start();
+  const Fields kept = {{"Cache-Control", "max-age=60"}};
+  for (const std::string field : {"X-Forwarded-Host: evil", "X-Forwarded-Proto: evil", "Cookie: a=b"}) {
+    worker.requests.clear();
+    const uint32_t odd = ask("GET /app/a HTTP/1.1\r\nHost: h\r\n" + field + "\r\n\r\n");
+    const uint32_t early = ask(GET);
+    ASSERT_EQ(worker.requests.size(), 2U) << field << ": nobody waits for an answer that may be its alone";
+    worker.answer(worker.requests[0].exchange, "odd", kept);
+    EXPECT_TRUE(take(odd).ends_with("odd"));
+    std::vector<uint32_t> asking = {early};
+    for (int i = 0; i < 10; ++i) asking.push_back(ask(GET));
+    EXPECT_EQ(worker.requests.size(), 2U) << field << ": they are one call still";
+    worker.answer(worker.requests[1].exchange, "shared", kept);
+    for (const uint32_t client : asking) EXPECT_TRUE(take(client).ends_with("shared"));
+    world.cache().purge_all();
+  }
+}
+
 TEST_F(PoolCollapse, a_leader_that_leaves_or_fails_strands_nobody) {
   world.apply(SITE + ROUTE + "pool.p.app = /app\npool.p.concurrency = 2\nsite.s.route.app.collapse = 1\n");
   HandWorker& worker = start();

@@ -191,6 +191,15 @@ bool is_for_all(const RequestHead& head, const Fields& from, bool by_worker, Ans
   return true;
 }
 
+bool is_a_scheme(std::string_view value) { return is_any_of(trim_ows(value), {"http", "https"}); }
+
+bool has_unkeyed_input(const RequestHead& head) {
+  return std::ranges::any_of(head.fields(), [](const HeaderField& field) {
+    if (iequals(field.name, "x-forwarded-proto")) return !is_a_scheme(field.value);
+    return std::ranges::any_of(UNKEYED_INPUTS, [&field](std::string_view name) { return iequals(field.name, name); });
+  });
+}
+
 // False: what the client said beside URL and Vary may be in the answer. The scheme, which a proxy in front of us tells
 // of each request, becomes part of the key: else who tells another one could lead all others in a circle.
 bool take_inputs(const RequestHead& head, AnswerPolicy& out) {
@@ -198,8 +207,7 @@ bool take_inputs(const RequestHead& head, AnswerPolicy& out) {
     const std::string name = lower(field.name);
     if (contains(out.vary, name)) continue;
     if (name == "x-forwarded-proto") {
-      if (!is_any_of(trim_ows(field.value), {"http", "https"}) || out.vary.size() >= PENSTOCK_POLICY_VARY_MAX)
-        return false;
+      if (!is_a_scheme(field.value) || out.vary.size() >= PENSTOCK_POLICY_VARY_MAX) return false;
       out.vary.insert(std::ranges::lower_bound(out.vary, name), name);
     }
     if (std::ranges::find(UNKEYED_INPUTS, name) != std::end(UNKEYED_INPUTS)) return false;
@@ -291,6 +299,11 @@ AnswerPolicy answer_policy(const RequestHead& head, const AnswerSays& says, cons
   take_graces(from, says, defaults, out);
   out.keep = true;
   return out;
+}
+
+uint64_t crowd_of(const RequestHead& head) {
+  return (head.has(Field::AUTHORIZATION) ? 1U : 0U) | (head.has(Field::COOKIE) ? 2U : 0U) |
+         (has_unkeyed_input(head) ? 4U : 0U);
 }
 
 std::string vary_target(std::string_view target, std::span<const std::string> names, const RequestHead& head) {

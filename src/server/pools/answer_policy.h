@@ -54,6 +54,11 @@ struct AnswerPolicy {
 // else that makes it special, but for credentials: RFC 9111 section 3.5 allows those.
 [[nodiscard]] bool may_be_shared(const RequestHead& head, Verdict& why);
 
+// What of a request can make its answer one that is not for all, as a number: requests of one URL that differ in it
+// neither wait for each other's answers nor learn from them. Else one client, with a field that keeps the answer from
+// being shared, would have all others call for themselves.
+[[nodiscard]] uint64_t crowd_of(const RequestHead& head);
+
 // The target of the key under which the answer for this request's values of `names` lies: no request's own target can
 // be the same. `names`: in lower case, sorted. Values are normalised where that cannot change their meaning.
 [[nodiscard]] std::string vary_target(std::string_view target, std::span<const std::string> names,

@@ -4,6 +4,7 @@
 // Who leads a fill completes it, whatever happens: at the head if the answer is none to be shared, at its end if it is
 // kept, and in detach(), leave() and end_refresh() in all other cases.
 #include "src/base/bytes.h"
+#include "src/base/hash.h"
 #include "src/server/connections.h"
 #include "src/server/pools/answer_copy.h"
 #include "src/server/pools/pool_bridge.h"
@@ -23,6 +24,9 @@ bool is_safe(Method method) {  // RFC 9110 section 9.2.1
 
 // RFC 5861 section 4.
 bool is_an_error(uint16_t status) { return status == 500 || (status >= 502 && status <= 504); }
+
+// Of those who may wait for one answer.
+uint64_t crowd_hash(const Exchange& ex) { return hash_word(ex.key_hash + crowd_of(ex.head)); }
 
 // The names in the key of a variant: see vary_target().
 std::vector<std::string> names_in(std::string_view target) {
@@ -60,7 +64,7 @@ StepResult PoolBridge::look_again(Exchange& ex) {
 FillKey PoolBridge::fill_key(const Exchange& ex) const {
   const CacheTable& cache = core_.shared.cache;
   return {.key = ex.cache_key(),
-          .hash = ex.key_hash,
+          .hash = crowd_hash(ex),
           .generation = ex.config->serving_generation,
           .purge_mark = cache.purge_mark() + cache.label_mark()};
 }
@@ -70,7 +74,7 @@ FillKey PoolBridge::fill_key(const Exchange& ex) const {
 StepResult PoolBridge::join_others(Exchange& ex) {
   const RequestHead& head = ex.head;
   if (ex.alone || ex.executed > 0 || !head.plain || head.method != Method::GET || head.has_range ||
-      pass_.has(ex.key_hash, core_.now)) {
+      pass_.has(crowd_hash(ex), core_.now)) {
     return StepResult::NEXT;
   }
   const FillTable::Joined joined =
@@ -151,7 +155,7 @@ void PoolBridge::invalidate(Exchange& ex, const LinkEvent& event) {
 // None of this answer's copy will be kept, or none any more.
 void PoolBridge::give_up_copy(Dispatch& d, Exchange& ex) {
   d.copy.reset();
-  if (ex.leads_fill) pass_.note(ex.key_hash, core_.now + PASS_TIME);
+  if (ex.leads_fill) pass_.note(crowd_hash(ex), core_.now + PASS_TIME);
   complete_fill(core_, ex, nullptr);
 }
 
@@ -206,7 +210,7 @@ void PoolBridge::keep_copy(Dispatch& d) {
   if (outcome == InsertOutcome::INSERTED) ex.verdict = Verdict::FILL_LED;
   if (outcome == InsertOutcome::TOO_LARGE) ex.verdict = Verdict::TOO_LARGE;
   if (outcome == InsertOutcome::STALE) ex.verdict = Verdict::PURGED;
-  pass_.forget(ex.key_hash);
+  pass_.forget(crowd_hash(ex));
   complete_fill(core_, ex, entry);
   entry->unpin();
 }
