@@ -258,6 +258,7 @@ MonoTime Supervisor::next_deadline() const {
   for (const auto& [id, query] : queries_) next = std::min(next, query.deadline);
   if (change_) next = std::min(next, change_->deadline);
   next = std::min(next, reload_at_);
+  if (!tree_.settings().server_listen_tls.empty()) next = std::min(next, certificates_look_at_);
   return next;
 }
 
@@ -269,6 +270,7 @@ void Supervisor::run_timers(MonoTime now) {
   alarms_->run_timers(now);
   change_timer(now);
   if (reload_at_ <= now) reload_watched();
+  if (certificates_look_at_ <= now) look_at_certificates();
   for (auto it = queries_.begin(); it != queries_.end();) {
     if (it->second.deadline > now) {
       ++it;

@@ -14,6 +14,7 @@
 namespace penstock {
 namespace {
 
+constexpr Duration CERTIFICATES_EVERY = seconds(1);
 constexpr off_t CERTIFICATE_BYTES_MAX = 1'048'576;
 
 Result<std::string> read_whole(const std::string& path) {
@@ -45,6 +46,34 @@ Result<UniqueFd> Supervisor::read_certificates(const Settings& settings) {
     files.push_back({path, std::move(*bytes)});
   }
   return write_certificate_bundle(files);
+}
+
+// A look about once a second, as at applications' files: certificates may lie on any file system, behind links that are
+// swapped. A state is tried when it was the same in two looks, so that no half of a file is read; a certificate that
+// comes before its key is refused, and tried again when the key has come.
+void Supervisor::look_at_certificates() {
+  certificates_look_at_ = now_ + CERTIFICATES_EVERY;
+  const Settings& settings = tree_.settings();
+  if (settings.server_listen_tls.empty() || stopping_) return;
+  std::string state;
+  const auto add = [&state](const std::string& path) {
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0) info = {};
+    for (const auto part : {static_cast<uint64_t>(info.st_ino), static_cast<uint64_t>(info.st_size),
+                            static_cast<uint64_t>(info.st_mtim.tv_sec), static_cast<uint64_t>(info.st_mtim.tv_nsec)}) {
+      state.append(std::to_string(part)).append(" ");
+    }
+  };
+  for (const SiteSettings& site : settings.sites) {
+    for (const std::string& path : site.tls_certificate) add(path);
+    for (const std::string& path : site.tls_key) add(path);
+  }
+  const bool still = state == certificates_seen_;
+  certificates_seen_ = state;
+  if (certificates_used_.empty()) certificates_used_ = state;  // what the server was started with
+  if (!still || state == certificates_used_) return;
+  certificates_used_ = state;
+  ask_change({ChangeRequest::Kind::CERTIFICATES, {}, std::nullopt, "the certificates' files", 0});
 }
 
 std::string Supervisor::ticket_keys() {

@@ -97,6 +97,7 @@ ConfigResult<Tree> Supervisor::next_tree(const ChangeRequest& request, ConfigErr
       return std::move(replacement->tree);
     }
     case ChangeRequest::Kind::RENEW:
+    case ChangeRequest::Kind::CERTIFICATES:
       return tree_;
   }
   return tree_;
@@ -112,7 +113,8 @@ bool Supervisor::begin_change(ChangeRequest& request) {
   }
   change.next = std::move(*next);
   change.changes = change.next.changes_since(tree_);
-  if (request.kind != ChangeRequest::Kind::RENEW && change.changes.empty()) {
+  const bool reads_certificates = request.kind == ChangeRequest::Kind::CERTIFICATES;
+  if (request.kind != ChangeRequest::Kind::RENEW && !reads_certificates && change.changes.empty()) {
     if (request.kind == ChangeRequest::Kind::REPLACE) config_problem_.clear();
     answer_change(request, tree_.generation(), {}, change.notes);
     return true;
@@ -169,7 +171,9 @@ bool Supervisor::begin_change(ChangeRequest& request) {
 void Supervisor::change_accepted() {
   listeners_->commit(std::move(change_->listeners));
   change_->listeners_taken = true;
-  if (change_->request.kind != ChangeRequest::Kind::RENEW) {
+  if (change_->request.kind == ChangeRequest::Kind::CERTIFICATES) {
+    log_.note("the certificates were read again: their files have changed");
+  } else if (change_->request.kind != ChangeRequest::Kind::RENEW) {
     history_.commit(tree_, change_->next, clock_.wall(), change_->request.who);
     log_.note("generation " + std::to_string(change_->next.generation()) + " by " + change_->request.who + ": " +
               change_text(change_->changes));

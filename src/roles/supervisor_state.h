@@ -71,7 +71,7 @@ class Supervisor {
 
   // A change that someone asked for.
   struct ChangeRequest {
-    enum class Kind : uint8_t { SET, REPLACE, RENEW } kind = Kind::SET;
+    enum class Kind : uint8_t { SET, REPLACE, RENEW, CERTIFICATES } kind = Kind::SET;
     std::vector<Assignment> assignments;
     std::optional<uint64_t> if_generation;
     std::string who;
@@ -124,6 +124,7 @@ class Supervisor {
   // --- supervisor_roles.cc: the life of role processes
   [[nodiscard]] static Result<UniqueFd> read_certificates(const Settings& settings);  // supervisor_certificates.cc
   [[nodiscard]] std::string ticket_keys();
+  void look_at_certificates();
   [[nodiscard]] Status spawn_server(const Tree& tree, const ListenerChange* change);
   [[nodiscard]] Status spawn_logd();
   [[nodiscard]] Status adopt(RoleProcess process, const RoleStart& start);
@@ -249,6 +250,9 @@ class Supervisor {
   uint32_t next_message_ = 1;
 
   std::string ticket_keys_;  // RoleStart; made when first asked for
+  MonoTime certificates_look_at_;
+  std::string certificates_used_;  // the state of their files, and their keys', that was tried last
+  std::string certificates_seen_;  // … at the last look
   std::deque<ChangeRequest> waiting_changes_;
   std::optional<Change> change_;
   std::map<uint32_t, Query> queries_;

@@ -1,6 +1,8 @@
 """Issue 5 §1: https as real clients see it, the private key in the key process alone."""
 import os
 import signal
+import socket
+import ssl
 import subprocess
 
 import pytest
@@ -85,3 +87,18 @@ def test_a_key_of_another_certificate_changes_nothing_and_is_named(https, tmp_pa
 def test_plain_http_on_the_tls_port_is_told_so(https):
     answer = subprocess.run(["curl", "-sS", f"http://127.0.0.1:{https.https}/"], capture_output=True)
     assert b"This address speaks https" in answer.stdout
+
+
+def test_a_replaced_pair_is_served_without_a_connection_lost(https, tmp_path):
+    serial = lambda: subprocess.run(["openssl", "x509", "-noout", "-serial"], input=s_client(https).encode(), capture_output=True).stdout
+    front, first = https.role("server"), serial()
+    context = ssl.create_default_context(cafile=https.cert)
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", https.https)), server_hostname="localhost") as kept:
+        request = b"GET /a.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        kept.sendall(request)
+        assert kept.recv(65536).endswith(b"a")
+        make_pair(tmp_path, "localhost")
+        wait_until(lambda: serial() not in (b"", first), 20)
+        kept.sendall(request)
+        assert kept.recv(65536).endswith(b"a")
+    assert https.role("server") == front
