@@ -2,16 +2,19 @@
 
 #include "tests/unit/tls/tls_world.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
+#include <vector>
 
 namespace penstock {
 namespace {
 
 std::vector<unsigned char> tls12_content(unsigned curve, size_t point_bytes, unsigned char first = 4) {
-  std::vector<unsigned char> content(64, 0x11);
-  content.insert(content.end(), {3, static_cast<unsigned char>(curve >> 8), static_cast<unsigned char>(curve),
-                                 static_cast<unsigned char>(point_bytes), first});
-  content.insert(content.end(), point_bytes - 1, 0x22);
+  std::vector<unsigned char> content(64 + 4 + point_bytes, 0x22);
+  std::fill_n(content.begin(), 64, 0x11);
+  const unsigned char head[] = {3, static_cast<unsigned char>(curve >> 8), static_cast<unsigned char>(curve),
+                                static_cast<unsigned char>(point_bytes), first};
+  std::copy(std::begin(head), std::end(head), content.begin() + 64);
   return content;
 }
 

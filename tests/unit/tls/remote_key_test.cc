@@ -15,7 +15,9 @@ Owned<SSL_CTX> client_context(int version, const char* sigalgs = nullptr) {
   Owned<SSL_CTX> out(SSL_CTX_new(TLS_client_method()));
   SSL_CTX_set_min_proto_version(out.get(), version);
   SSL_CTX_set_max_proto_version(out.get(), version);
-  if (sigalgs != nullptr) EXPECT_EQ(SSL_CTX_set1_sigalgs_list(out.get(), sigalgs), 1);
+  if (sigalgs != nullptr) {
+    EXPECT_EQ(SSL_CTX_set1_sigalgs_list(out.get(), sigalgs), 1);
+  }
   return out;
 }
 

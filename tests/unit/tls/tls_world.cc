@@ -61,10 +61,10 @@ PrivateKey load_test_key(EVP_PKEY* key) {
 }
 
 std::vector<unsigned char> tls13_content(size_t hash_bytes) {
-  std::vector<unsigned char> content(64, 0x20);
   const std::string_view context("TLS 1.3, server CertificateVerify\0", 34);
-  content.insert(content.end(), context.begin(), context.end());
-  content.insert(content.end(), hash_bytes, 0xab);
+  std::vector<unsigned char> content(64 + context.size() + hash_bytes, 0xab);
+  std::fill_n(content.begin(), 64, 0x20);
+  std::copy(context.begin(), context.end(), content.begin() + 64);
   return content;
 }
 
