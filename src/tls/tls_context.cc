@@ -114,7 +114,8 @@ Result<std::unique_ptr<TlsContext>> TlsContext::make(CertificateStore& certifica
   }
   SSL_CTX_set_cert_cb(context, choose_certificate, nullptr);
   SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
-  SSL_CTX_set_tlsext_status_cb(context, staple);
+  // What SSL_CTX_set_tlsext_status_cb() is, without its C cast.
+  SSL_CTX_callback_ctrl(context, SSL_CTRL_SET_TLSEXT_STATUS_REQ_CB, reinterpret_cast<void (*)()>(staple));
   return made;
 }
 
