@@ -1,9 +1,12 @@
 """Issue 5 §1, TL2: the key process in the life of an instance."""
 import os
 import signal
+import socket
+import ssl
+import subprocess
 
 from http_client import fetch, wait_until
-from instance import ONE_SITE
+from instance import ONE_SITE, free_port
 
 KEYS = ONE_SITE + "site.main.tls.key = {DIR}/key.pem\n"
 
@@ -53,3 +56,49 @@ def test_a_killed_server_leaves_it_alone(make):
     wait_until(lambda: roles(server).get("server", {}).get("pid") not in (None, front), 10)
     assert fetch(server.port, "/a.txt").body == b"a"
     assert keyd(server) == first
+
+
+def test_https_goes_on_when_the_key_process_is_killed_and_the_server_never_has_the_key(make, tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost",
+                    "-days", "2", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    key.chmod(0o600)
+    port = free_port()
+    server = make(ONE_SITE + f"server.listen_tls = 127.0.0.1:{port}\nsite.main.tls.certificate = {certificate}\nsite.main.tls.key = {key}\n",
+                  files={"a.txt": "a"})
+    context = ssl.create_default_context(cafile=certificate)
+    context.check_hostname = False
+
+    def handshake():
+        with socket.create_connection(("127.0.0.1", port), 20) as plain, context.wrap_socket(plain, server_hostname="localhost") as secure:
+            secure.sendall(b"GET /a.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return b"".join(iter(lambda: secure.recv(4096), b"")).endswith(b"\r\n\r\na")
+
+    for _ in range(20):
+        assert handshake()
+    if os.geteuid() == 0:
+        text = subprocess.run(["openssl", "ec", "-in", key, "-text", "-noout"], check=True, capture_output=True, text=True).stdout
+        digits = text.split("priv:")[1].split("pub:")[0].replace(":", "").split()
+        number = int("".join(digits), 16).to_bytes(32, "big")
+        for needle in (number, number[::-1]):
+            assert not in_memory(server.role("server"), needle)
+        assert in_memory(keyd(server), number[::-1]), "the scan would find nothing anywhere"
+    for _ in range(5):
+        os.kill(wait_until(lambda: keyd(server), 20), signal.SIGKILL)
+        for _ in range(5):
+            assert handshake()
+
+
+def in_memory(pid, needle):
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            start, end = (int(word, 16) for word in line.split()[0].split("-"))
+            if end - start > 1 << 28:
+                continue  # reserved, not used
+            try:
+                memory.seek(start)
+                if needle in memory.read(end - start):
+                    return True
+            except (OSError, ValueError, OverflowError):
+                continue  # not for reading
+    return False
