@@ -38,6 +38,7 @@
 #include "src/base/handle.h"
 #include "src/base/result.h"
 #include "src/base/time.h"
+#include "src/transport/http2_options.h"
 
 #include <cstdint>
 #include <span>
@@ -100,6 +101,7 @@ struct SendPart {
 struct LayerFacts {
   bool secure = false;  // encrypted, and we have proved who we are
   bool stream = false;  // one stream of an HTTP/2 connection
+  Handle carrier;       // of a stream: the connection that carries it; invalid once that is over
   uint8_t http_major = 1;
   std::string_view server_name;         // that the client asked for in its handshake (SNI), in lower case; may be empty
   std::string_view protocol;            // agreed on in the handshake (ALPN): "h2"; may be empty
@@ -156,6 +158,8 @@ class Transport {
     (void)id;
     (void)layers;
   }
+  // What HTTP/2 is held to, on every listener, from now on. A transport that does not speak it ignores it.
+  virtual void set_http2(const Http2Options& options) { (void)options; }
   // Stops (true) or resumes accepting on all listeners, over and above the transport's own limit;
   // connections wait in the kernel's backlog. ACCEPTED events under way may still arrive.
   virtual void pause_accept(bool paused) = 0;

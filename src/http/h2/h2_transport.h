@@ -1,0 +1,141 @@
+// H2Transport: a Transport over a Transport that shows each HTTP/2 stream as a connection with one HTTP/1.1 request.
+//
+// Connections that do not speak HTTP/2 pass through at the cost of one branch. One that does (the layer below says
+// "h2", or it begins with the preface where Http2Options::cleartext allows that) stays a connection above, the
+// *carrier*: it is accepted, may be closed, drained, and fails or is closed by the peer; but nothing is received on it.
+// Its streams are connections of their own, born in ACCEPTED like any other, with layer().stream and the carrier's
+// handle in layer().carrier. On a stream
+//  - RECEIVED brings one canonical request, checked (H2RequestHead); its body framed by Content-Length or chunked;
+//  - send() takes the HTTP/1.1 answer; its head becomes HEADERS, its body DATA that refers to the sender's memory;
+//  - the end of the request is the end of its message, never PEER_CLOSED, which means that the peer is leaving;
+//  - close() behind a whole answer is END_STREAM, else RST_STREAM; FAILED is the peer's RST_STREAM, or the carrier's
+//  end;
+//  - set_receiving(false) leaves the stream's window shut, and so does a buffer that is not released.
+// close() of a carrier says GOAWAY and ends its streams (they fail); drain() says it and lets them finish: once to ask
+// for no more, again to refuse more. Then the carrier fails when its last stream is over.
+//
+// What is refused is told by NOTED. Owned by a reactor, its thread only. `below` outlives it.
+#pragma once
+
+#include "src/http/h2/session.h"
+#include "src/transport/transport.h"
+
+#include <array>
+#include <memory>
+#include <vector>
+
+namespace penstock {
+
+class H2Transport final : public Transport {
+ public:
+  // `connections_max`: of `below`, whose handles have smaller indices. `streams_max`: of all carriers; one more is
+  // refused.
+  H2Transport(Transport& below, uint32_t connections_max, uint32_t streams_max);
+  ~H2Transport() override;
+
+  [[nodiscard]] const char* name() const override { return below_.name(); }
+  [[nodiscard]] size_t poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) override;
+  [[nodiscard]] Status add_listener(int fd, uint32_t id) override { return below_.add_listener(fd, id); }
+  void remove_listener(uint32_t id) override { below_.remove_listener(id); }
+  void set_layers(uint32_t id, const ListenerLayers& layers) override { below_.set_layers(id, layers); }
+  void pause_accept(bool paused) override { below_.pause_accept(paused); }
+  void set_zerocopy_min(uint32_t bytes) override { below_.set_zerocopy_min(bytes); }
+  void set_http2(const Http2Options& options) override { shared_->options = options; }
+  [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override { return below_.add_wake_source(fd, id); }
+  [[nodiscard]] bool is_open(Handle conn) const override;
+  [[nodiscard]] uint32_t connection_count() const override {
+    return below_.connection_count() + shared_->streams.count();
+  }
+  void set_context(Handle conn, void* context) override;
+  void release(uint32_t buffer) override;
+  void send(Handle conn, std::span<const SendPart> parts, bool more) override;
+  [[nodiscard]] uint64_t bytes_sent(Handle conn) const override;
+  void set_receiving(Handle conn, bool on) override;
+  void shutdown_send(Handle conn) override;
+  bool close(Handle conn) override { return end(conn, false); }
+  bool reset(Handle conn) override { return end(conn, true); }
+  [[nodiscard]] PeerAddress local_address(Handle conn) const override;
+  [[nodiscard]] LayerFacts layer(Handle conn) const override;
+  void drain(Handle conn) override;
+  [[nodiscard]] const TransportCounters& counters() const override { return below_.counters(); }
+
+ private:
+  // A connection below that speaks HTTP/2.
+  struct Carrier {
+    Handle handle;
+    std::unique_ptr<H2Session> session;
+    H2Batch* batch = nullptr;  // with `below`
+    void* context = nullptr;
+    bool upper_open = true;
+    bool below_open = true;
+    bool below_failed = false;
+    bool reading = true;
+    bool dirty = false;   // in dirty_
+    bool listed = false;  // in telling_
+    bool failed = false;  // FAILED is to be told above
+    bool failed_told = false;
+    bool peer_closed = false;
+    bool peer_closed_told = false;
+    bool sent = false;       // SENT is to be told above: of a refusal that we put into our own words
+    bool lingering = false;  // all is said; waits for the peer to leave
+    bool ending = false;     // in ending_
+    MonoTime due;            // of `ending`
+  };
+  enum class Mode : uint8_t { PASS, SNIFF, CARRIER };
+  struct Link {
+    Mode mode = Mode::PASS;
+    uint8_t held = 0;  // bytes of the preface that have come
+    uint32_t listener = 0;
+    PeerAddress peer;
+    Carrier* carrier = nullptr;
+  };
+
+  [[nodiscard]] bool is_stream(Handle conn) const { return conn.index >= stream_base_; }
+  [[nodiscard]] H2Stream& stream(Handle conn) const;
+  [[nodiscard]] Handle handle_of(const H2Stream& stream) const;
+  [[nodiscard]] Carrier* carrier_of(Handle conn) const;
+  Link& link_of(Handle conn);
+
+  // From below.
+  [[nodiscard]] size_t take(const TransportEvent& event, std::span<TransportEvent> out);
+  void accepted(const TransportEvent& event);
+  [[nodiscard]] size_t sniff(Link& link, const TransportEvent& event, std::span<TransportEvent> out);
+  [[nodiscard]] bool make_carrier(Link& link, Handle handle);
+  void carrier_event(Carrier& carrier, const TransportEvent& event);
+  void batch_over(Carrier& carrier, bool sent);
+
+  // To below.
+  void mark_dirty(Carrier& carrier);
+  void pump_all();
+  void pump(Carrier& carrier);
+  void regulate_reading(Carrier& carrier);
+  void linger(Carrier& carrier);
+  void end_later(Carrier& carrier, MonoTime due);
+  void end_below(Carrier& carrier, bool reset);
+  void give(Carrier& carrier);
+  void take_endings();
+  [[nodiscard]] MonoTime next_ending() const;
+
+  // To above.
+  void tell(Carrier& carrier);
+  [[nodiscard]] bool has_news() const;
+  [[nodiscard]] size_t emit(std::span<TransportEvent> out);
+  [[nodiscard]] size_t emit_carriers(std::span<TransportEvent> out);
+  [[nodiscard]] bool step(H2Stream& stream, std::span<TransportEvent> out, size_t& count);
+  bool end(Handle conn, bool reset);
+  [[nodiscard]] bool end_carrier(Carrier& carrier, bool reset);
+
+  Transport& below_;
+  const uint32_t stream_base_;
+  std::unique_ptr<H2Shared> shared_;
+  FixedPool<Carrier> carriers_;
+  std::vector<Link> links_;        // by index of `below`
+  std::vector<Carrier*> dirty_;    // may have frames to send
+  std::vector<Carrier*> telling_;  // have something to tell above
+  std::vector<Carrier*> ending_;
+  uint64_t turn_ = 0;
+  bool emitted_alone_ = false;  // the last poll() told of streams only and did not ask below
+  std::array<TransportEvent, 128> from_below_;
+};
+
+}  // namespace penstock

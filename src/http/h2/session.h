@@ -1,0 +1,167 @@
+// H2Session: one HTTP/2 connection, sans-IO: bytes in by receive(), frames out by produce().
+//
+// The one place that calls nghttp2, which parses and writes frames, compresses fields and keeps windows and priorities
+// (RFC 9218). Ours are the rules of HTTP over it (H2RequestHead), the limits on what a peer may waste, and the streams
+// as connections. Owned by H2Transport, one thread. It never calls up: streams with something to tell are put into
+// H2Shared's list, refusals into its notes.
+//
+// nghttp2's own checks of HTTP messages are off: ours are stricter and name their reason.
+#pragma once
+
+#include "src/base/fixed_pool.h"
+#include "src/http/h2/batch.h"
+#include "src/http/h2/budget.h"
+#include "src/http/h2/request_head.h"
+#include "src/http/h2/stream.h"
+#include "src/transport/http2_options.h"
+
+#include <memory>
+#include <nghttp2/nghttp2.h>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace penstock {
+
+// What the sessions of one transport share.
+struct H2Shared {
+  explicit H2Shared(uint32_t streams_max, uint32_t blocks_max, uint32_t batches_max)
+      : streams(streams_max), blocks(blocks_max), batches(batches_max) {}
+
+  Http2Options options;
+  MonoTime now;
+  FixedPool<H2Stream> streams;
+  FixedPool<H2Block> blocks;
+  FixedPool<H2Batch> batches;
+  std::vector<std::unique_ptr<H2RequestHead>> spare_heads;
+  H2AnswerHead answer;  // scratch of one call
+
+  // Streams that may have an event, in order.
+  H2Stream* first_ready = nullptr;
+  H2Stream* last_ready = nullptr;
+  void mark_ready(H2Stream& stream);
+  [[nodiscard]] H2Stream* take_ready();
+
+  struct Note {
+    PeerAddress peer;
+    uint32_t listener;
+    Reason reason;
+  };
+  std::vector<Note> notes;
+
+  // The block goes back; the peer of its stream may send as much again.
+  void give_block(H2Block& block);
+  // Gives the stream back once nobody needs it.
+  void give_if_done(H2Stream& stream);
+};
+
+class H2Session {
+ public:
+  // nullptr: no memory.
+  [[nodiscard]] static std::unique_ptr<H2Session> create(H2Shared& shared, const PeerAddress& peer, uint32_t listener);
+  ~H2Session();
+  H2Session(const H2Session&) = delete;
+  H2Session& operator=(const H2Session&) = delete;
+
+  void receive(std::string_view bytes);
+  // Fills `batch` with what may be sent now. False: nothing was added.
+  bool produce(H2Batch& batch);
+  [[nodiscard]] bool wants_write() const;
+  // Nothing will be read or sent any more, once what produce() gave is sent.
+  [[nodiscard]] bool finished() const;
+  // Frames that wait to be sent: a peer that makes us answer and does not read is not read either.
+  [[nodiscard]] size_t queued_frames() const;
+  [[nodiscard]] uint32_t open_streams() const { return stream_count_; }
+
+  // No stream is left, and none will come.
+  [[nodiscard]] bool is_dying() const { return dying_; }
+  // shutdown_notice() or refuse_new() was called.
+  [[nodiscard]] bool is_draining() const { return draining_; }
+
+  Handle carrier;  // the owner's: the connection below
+
+  // GOAWAY without an end: streams under way, and those that cross it, are served (RFC 9113 section 6.8).
+  void shutdown_notice();
+  // The last GOAWAY: no new streams; those under way are served.
+  void refuse_new();
+  // GOAWAY with the code of `reason` (NONE: NO_ERROR); all streams are over.
+  void terminate(Reason reason);
+  // The connection below is gone: every stream fails.
+  void lose(int error);
+  // The peer sent FIN: what it has not said yet it never will.
+  void peer_closed();
+
+  // Of streams as connections.
+  void send(H2Stream& stream, std::span<const SendPart> parts);
+  // Returns true when frames that are under way refer to the stream's parts: CLOSED follows.
+  bool close(H2Stream& stream, bool reset);
+  void finish_sending(H2Stream& stream);
+  void consumed(int32_t stream_id, uint32_t bytes);
+  [[nodiscard]] bool window_is_open(const H2Stream& stream) const;
+  void forget(H2Stream& stream);
+
+  // A batch is over: its frames' streams are told.
+  static void batch_over(H2Shared& shared, H2Batch& batch, bool sent);
+
+ private:
+  friend struct H2Callbacks;
+  H2Session(H2Shared& shared, const PeerAddress& peer, uint32_t listener);
+  void submit_settings();
+
+  void note(Reason reason);
+  [[nodiscard]] bool spend_control();
+  void spend_reset();
+
+  // Frames in.
+  void frame_begun(uint8_t type, size_t length, uint8_t flags);
+  void headers_begun(bool is_request);
+  void header(std::string_view name, std::string_view value);
+  void headers_done(int32_t stream_id, bool is_request, bool end_stream);
+  void open_stream(int32_t stream_id, bool end_stream);
+  void data(int32_t stream_id, std::string_view bytes);
+  void request_done(H2Stream& stream);
+  void stream_over(int32_t stream_id);
+  void refuse(int32_t stream_id, uint32_t code, Reason reason);
+  [[nodiscard]] bool append(H2Stream& stream, std::string_view bytes, bool is_body);
+  void fail(H2Stream& stream);
+
+  // Frames out.
+  [[nodiscard]] bool read_parts(H2Stream& stream, std::span<const SendPart> parts);
+  [[nodiscard]] bool submit_head(H2Stream& stream, const H2AnswerHead& head);
+  // What of the stream's pieces the next frame takes.
+  struct Payload {
+    size_t bytes = 0;
+    bool is_last = false;
+    bool by_reference = false;
+  };
+  [[nodiscard]] Payload next_payload(const H2Stream& stream, size_t bytes_max) const;
+  // False: the batch is full.
+  [[nodiscard]] bool put_data(H2Stream& stream, std::string_view frame_head, size_t bytes, bool is_last);
+  void head_sent(int32_t stream_id, bool ends_stream);
+  void head_not_sent(int32_t stream_id);
+  void reset_sent(int32_t stream_id, uint32_t code);
+  void goaway_sent(uint32_t code);
+  void answer_framed(H2Stream& stream);
+  void reset_stream(H2Stream& stream, uint32_t code);
+  void drop_pieces(H2Stream& stream);
+  [[nodiscard]] H2Stream* stream_of(int32_t stream_id) const;
+  void leave_streams(int error);
+
+  H2Shared& shared_;
+  PeerAddress peer_;
+  uint32_t listener_;
+  nghttp2_session* wire_ = nullptr;
+  std::unique_ptr<H2RequestHead> head_;  // while a header block arrives
+  H2Batch* batch_ = nullptr;             // inside produce()
+  H2Stream* first_stream_ = nullptr;
+  uint32_t stream_count_ = 0;
+  H2Budget control_;
+  H2Budget resets_;
+  bool dying_ = false;
+  bool draining_ = false;
+  bool noted_end_ = false;                 // the end of the connection was noted
+  std::vector<nghttp2_nv> fields_;         // scratch of one call
+  std::vector<int32_t> resets_under_way_;  // RST_STREAM of our own, with its note made or none wanted
+};
+
+}  // namespace penstock

@@ -1,0 +1,270 @@
+// Frames out, and what the upper side does to streams.
+
+#include "src/http/h2/callbacks.h"
+#include "src/http/h2/session.h"
+
+#include <algorithm>
+#include <nghttp2/nghttp2.h>
+
+namespace penstock {
+namespace {
+
+constexpr size_t FRAME_BYTES_MAX = 16'384;  // SETTINGS_MAX_FRAME_SIZE that every peer takes
+// A frame of so many bytes earns the control frames that open the windows again; tiny ones are a game.
+constexpr size_t EARNING_BYTES = 256;
+constexpr int64_t FRAME_EARNS = 4;
+
+// What nghttp2 ended a stream or the connection for.
+Reason reason_of(uint32_t code) {
+  switch (code) {
+    case NGHTTP2_NO_ERROR:
+      return Reason::NONE;
+    case NGHTTP2_FLOW_CONTROL_ERROR:
+      return Reason::H2_FLOW_CONTROL;
+    case NGHTTP2_FRAME_SIZE_ERROR:
+      return Reason::H2_FRAME_SIZE;
+    case NGHTTP2_COMPRESSION_ERROR:
+      return Reason::H2_COMPRESSION;
+    case NGHTTP2_STREAM_CLOSED:
+      return Reason::H2_STREAM_CLOSED;
+    case NGHTTP2_REFUSED_STREAM:
+      return Reason::H2_STREAMS_LIMIT;
+    case NGHTTP2_ENHANCE_YOUR_CALM:
+      return Reason::H2_CONTROL_FLOOD;
+    case NGHTTP2_INTERNAL_ERROR:
+      return Reason::H2_INTERNAL;
+    default:
+      return Reason::H2_PROTOCOL;
+  }
+}
+
+}  // namespace
+
+bool H2Session::produce(H2Batch& batch) {
+  batch_ = &batch;
+  while (batch.fits(0, 0)) {
+    const uint8_t* data = nullptr;
+    const auto size = nghttp2_session_mem_send(wire_, &data);
+    if (size < 0) {  // no memory: nothing can be said any more
+      if (!noted_end_) note(Reason::H2_INTERNAL);
+      lose(ENOMEM);
+      break;
+    }
+    if (size == 0) break;
+    batch.copy({reinterpret_cast<const char*>(data), static_cast<size_t>(size)});
+  }
+  batch_ = nullptr;
+  return !batch.empty();
+}
+
+void H2Session::batch_over(H2Shared& shared, H2Batch& batch, bool sent) {
+  for (const H2Batch::Frame& frame : batch.frames) {
+    H2Stream* stream = shared.streams.find(frame.stream);
+    ASSERT(stream != nullptr && stream->frames_lent > 0);  // it waits for this
+    --stream->frames_lent;
+    if (sent) stream->sent_bytes += frame.payload;
+    shared.mark_ready(*stream);
+  }
+  batch.frames.clear();
+}
+
+// ---- what nghttp2 asks for and tells
+
+H2Session::Payload H2Session::next_payload(const H2Stream& stream, size_t bytes_max) const {
+  Payload payload;
+  bytes_max = std::min(bytes_max, FRAME_BYTES_MAX);
+  uint64_t offset = stream.piece_offset;
+  for (size_t i = stream.piece; i < stream.pieces.size() && payload.bytes < bytes_max; ++i, offset = 0) {
+    const SendPart& piece = stream.pieces[i];
+    const auto bytes = static_cast<size_t>(std::min<uint64_t>(piece.size - offset, bytes_max - payload.bytes));
+    const bool by_reference = piece.fd >= 0 || bytes > H2Batch::COPY_MAX;
+    if (by_reference && payload.bytes > 0) break;  // a frame of its own
+    payload.bytes += bytes;
+    payload.by_reference = by_reference;
+    if (by_reference) break;
+  }
+  payload.is_last = payload.bytes == stream.body_left && stream.reader.is_whole();
+  return payload;
+}
+
+bool H2Session::put_data(H2Stream& stream, std::string_view frame_head, size_t bytes, bool is_last) {
+  H2Batch& batch = *batch_;
+  const bool by_reference = bytes > 0 && next_payload(stream, bytes).by_reference;
+  if (!batch.fits(frame_head.size() + (by_reference ? 0 : bytes), by_reference ? 1 : 0)) return false;
+  batch.copy(frame_head);
+  for (size_t left = bytes; left > 0;) {
+    const SendPart& piece = stream.pieces[stream.piece];
+    const auto now = static_cast<size_t>(std::min<uint64_t>(left, piece.size - stream.piece_offset));
+    SendPart slice = piece;
+    slice.size = now;
+    if (piece.fd >= 0) {
+      slice.offset += stream.piece_offset;
+    } else {
+      slice.data = static_cast<const char*>(piece.data) + stream.piece_offset;
+    }
+    if (by_reference) {
+      batch.refer(slice);
+    } else {
+      batch.copy({static_cast<const char*>(slice.data), now});
+    }
+    left -= now;
+    stream.body_left -= now;
+    stream.piece_offset += now;
+    if (stream.piece_offset == piece.size) {
+      stream.piece_offset = 0;
+      ++stream.piece;
+    }
+  }
+  batch.frames.push_back({shared_.streams.handle_of(&stream), static_cast<uint32_t>(bytes)});
+  ++stream.frames_lent;
+  if (bytes >= EARNING_BYTES || is_last) control_.earn(shared_.options.control_frames, FRAME_EARNS);
+  if (is_last) answer_framed(stream);
+  return true;
+}
+
+// END_STREAM is in a frame. Who did not wait for the end of the request ends it here (RFC 9113 section 8.1).
+void H2Session::answer_framed(H2Stream& stream) {
+  stream.answer_done = true;
+  if (!stream.upper_open && !stream.request_done) reset_stream(stream, NGHTTP2_NO_ERROR);
+}
+
+void H2Session::head_sent(int32_t stream_id, bool ends_stream) {
+  H2Stream* stream = stream_of(stream_id);
+  if (stream == nullptr || stream->heads_queued == 0) return;
+  --stream->heads_queued;
+  batch_->frames.push_back({shared_.streams.handle_of(stream), 0});
+  ++stream->frames_lent;
+  if (ends_stream) answer_framed(*stream);
+}
+
+// It is longer than nghttp2 writes, or the stream is closing.
+void H2Session::head_not_sent(int32_t stream_id) {
+  H2Stream* stream = stream_of(stream_id);
+  if (stream == nullptr || stream->reset) return;
+  refuse(stream_id, NGHTTP2_INTERNAL_ERROR, Reason::H2_ANSWER_INVALID);
+  fail(*stream);
+}
+
+void H2Session::reset_sent(int32_t stream_id, uint32_t code) {
+  const auto own = std::ranges::find(resets_under_way_, stream_id);
+  if (own != resets_under_way_.end()) {
+    resets_under_way_.erase(own);
+  } else if (!dying_) {
+    note(reason_of(code));
+  }
+}
+
+void H2Session::goaway_sent(uint32_t code) {
+  if (code == NGHTTP2_NO_ERROR || dying_) return;
+  note(reason_of(code));
+  lose(ECONNRESET);
+}
+
+// ---- what the upper side does
+
+void H2Session::send(H2Stream& stream, std::span<const SendPart> parts) {
+  stream.sending = true;
+  if (!read_parts(stream, parts)) {
+    refuse(stream.id, NGHTTP2_INTERNAL_ERROR, Reason::H2_ANSWER_INVALID);
+    fail(stream);
+    return;
+  }
+  if (stream.deferred && (stream.body_left > 0 || stream.reader.is_whole())) {
+    stream.deferred = false;
+    (void)nghttp2_session_resume_data(wire_, stream.id);
+  }
+  if (stream.all_framed()) shared_.mark_ready(stream);  // framing only, or behind the end: nothing of it is sent
+}
+
+bool H2Session::read_parts(H2Stream& stream, std::span<const SendPart> parts) {
+  stream.pieces.clear();
+  stream.piece = 0;
+  stream.piece_offset = 0;
+  for (const SendPart& part : parts) {
+    for (uint64_t offset = 0; offset < part.size;) {
+      const H2AnswerReader::Step step = stream.reader.next(part, offset, shared_.answer);
+      if (step.kind == H2AnswerReader::Kind::BROKEN) return false;
+      if (step.kind == H2AnswerReader::Kind::HEAD && !submit_head(stream, shared_.answer)) return false;
+      if (step.kind == H2AnswerReader::Kind::BODY) {
+        SendPart piece = part;
+        piece.size = step.consumed;
+        if (part.fd >= 0) {
+          piece.offset += offset;
+        } else {
+          piece.data = static_cast<const char*>(part.data) + offset;
+        }
+        stream.pieces.push_back(piece);
+        stream.body_left += step.consumed;
+      }
+      offset += step.consumed;
+    }
+  }
+  return true;
+}
+
+bool H2Session::submit_head(H2Stream& stream, const H2AnswerHead& head) {
+  const auto bytes = [](std::string_view text) {
+    return reinterpret_cast<uint8_t*>(const_cast<char*>(text.data()));  // nghttp2 reads it, and copies
+  };
+  fields_.clear();
+  for (const H2Field& field : head.fields) {
+    fields_.push_back(
+        {bytes(field.name), bytes(field.value), field.name.size(), field.value.size(), NGHTTP2_NV_FLAG_NONE});
+  }
+  int failed = 0;
+  if (!head.is_final) {
+    failed =
+        nghttp2_submit_headers(wire_, NGHTTP2_FLAG_NONE, stream.id, nullptr, fields_.data(), fields_.size(), nullptr);
+  } else {
+    stream.head_sent = true;
+    const nghttp2_data_provider body{.source = {.fd = 0}, .read_callback = H2Callbacks::read_body};
+    failed = nghttp2_submit_response(wire_, stream.id, fields_.data(), fields_.size(), head.has_body ? &body : nullptr);
+  }
+  if (failed != 0) return false;
+  ++stream.heads_queued;
+  return true;
+}
+
+void H2Session::drop_pieces(H2Stream& stream) {
+  stream.pieces.clear();
+  stream.piece = 0;
+  stream.piece_offset = 0;
+  stream.body_left = 0;
+}
+
+void H2Session::reset_stream(H2Stream& stream, uint32_t code) {
+  if (stream.reset) return;
+  stream.reset = true;
+  resets_under_way_.push_back(stream.id);
+  (void)nghttp2_submit_rst_stream(wire_, NGHTTP2_FLAG_NONE, stream.id, code);
+}
+
+bool H2Session::close(H2Stream& stream, bool reset) {
+  const bool whole = stream.reader.end() && stream.body_left == 0;
+  if (!reset && whole) {
+    if (stream.answer_done) {
+      if (!stream.request_done) reset_stream(stream, NGHTTP2_NO_ERROR);
+    } else if (stream.deferred) {  // where no length was told, this is the end
+      stream.deferred = false;
+      (void)nghttp2_session_resume_data(wire_, stream.id);
+    }
+    return stream.frames_lent > 0;
+  }
+  drop_pieces(stream);
+  stream.heads_queued = 0;
+  reset_stream(stream, reset ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
+  return stream.frames_lent > 0;
+}
+
+void H2Session::finish_sending(H2Stream& stream) {
+  if (stream.reader.end() && stream.deferred) {
+    stream.deferred = false;
+    (void)nghttp2_session_resume_data(wire_, stream.id);
+  }
+}
+
+bool H2Session::window_is_open(const H2Stream& stream) const {
+  return nghttp2_session_get_stream_remote_window_size(wire_, stream.id) > 0;
+}
+
+}  // namespace penstock

@@ -1,0 +1,90 @@
+// H2Stream and H2Block: one HTTP/2 stream as the connection that it is above, and what it has received.
+//
+// Both lent by pools of one transport (H2Shared), one thread. A stream lives until the peer's side of it is over, the
+// upper side has closed it, and no send below refers to memory that it was given.
+#pragma once
+
+#include "src/base/handle.h"
+#include "src/http/h2/answer_reader.h"
+#include "src/transport/transport.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace penstock {
+
+class H2Session;
+
+// A piece of a stream's canonical HTTP/1.1 request; what one RECEIVED event lends.
+struct H2Block {
+  static constexpr uint32_t BYTES_MAX = 4'032;
+
+  H2Block() {}    // NOLINT: taking one does not zero its bytes
+  Handle stream;  // that it was lent for; perhaps gone by now
+  H2Block* next = nullptr;
+  uint32_t size = 0;
+  uint32_t credit = 0;  // bytes of DATA in it: the peer may send so many more once it is consumed
+  char bytes[BYTES_MAX];
+};
+
+struct H2Stream {
+  H2Stream(H2Session* its_session, int32_t its_id) : session(its_session), id(its_id) {}
+  H2Stream(const H2Stream&) = delete;
+  H2Stream& operator=(const H2Stream&) = delete;
+
+  H2Session* session;  // nullptr: the HTTP/2 connection is over
+  H2Stream* next_ready = nullptr;
+  H2Stream* previous = nullptr;  // of the same session
+  H2Stream* next = nullptr;
+  int32_t id;
+  void* context = nullptr;
+
+  // As a connection above (transport.h).
+  bool upper_open = true;
+  bool announced = false;  // ACCEPTED was delivered
+  bool receiving = true;
+  bool sending = false;  // a send is outstanding
+  bool ended = false;    // closed while sending: CLOSED follows
+  bool failed = false;   // FAILED follows, or was told
+  bool failed_told = false;
+  bool peer_closed = false;  // PEER_CLOSED follows, or was told
+  bool peer_closed_told = false;
+  bool ready = false;  // in the list of streams that may have an event
+  uint64_t accepted_turn = 0;
+
+  // As a stream of HTTP/2.
+  bool wire_open = true;
+  bool request_done = false;  // END_STREAM came
+  bool head_sent = false;     // a final head was submitted
+  bool answer_done = false;   // END_STREAM is in a frame
+  bool reset = false;         // RST_STREAM is submitted
+  bool deferred = false;      // nghttp2 waits for more data
+  bool chunked = false;       // towards the parser above
+  bool has_length = false;
+  uint64_t body_expected = 0;
+  uint64_t body_received = 0;
+  uint32_t heads_queued = 0;  // HEADERS submitted, not yet in a frame
+  uint32_t frames_lent = 0;   // in the batch that is under way
+
+  H2Block* first_block = nullptr;  // not yet delivered
+  H2Block* last_block = nullptr;
+
+  std::string trailers;  // field lines, when they came
+
+  H2AnswerReader reader;
+  std::vector<SendPart> pieces;  // of the body, of the outstanding send
+  size_t piece = 0;              // the first that is not wholly in frames, and from where on
+  uint64_t piece_offset = 0;
+  uint64_t body_left = 0;  // of all pieces
+
+  // For Transport::bytes_sent(): while the peer's window for this stream is open, what the connection sends counts as
+  // progress of the stream, too: which stream goes first is our choice, not the peer's.
+  uint64_t sent_bytes = 0;
+  uint64_t credited_bytes = 0;
+  uint64_t connection_mark = 0;
+
+  [[nodiscard]] bool all_framed() const { return body_left == 0 && heads_queued == 0; }
+};
+
+}  // namespace penstock

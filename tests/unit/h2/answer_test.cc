@@ -1,0 +1,177 @@
+// Our answers on their way to the wire. Section numbers are RFC 9113's.
+#include "tests/unit/h2/h2_world.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+namespace penstock {
+namespace {
+
+const std::vector<std::string> NOTHING;
+
+// The reply to one request that is answered with `text`.
+H2World::Reply reply_to(const Fields& request, const std::string& text) {
+  H2World world;
+  const int32_t id = world.request(request);
+  world.turn();
+  world.answer(0, text);
+  world.turn();
+  H2World::Reply reply = world.reply(id);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+  return reply;
+}
+
+TEST(H2Answer, chunked_comes_out_of_its_chunks) {
+  const auto reply = reply_to(
+      H2World::get("/"), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n");
+  EXPECT_EQ(reply.head, (Fields{{":status", "200"}}));
+  EXPECT_EQ(reply.body, "abcde");
+  EXPECT_TRUE(reply.ended);
+  EXPECT_EQ(reply.code, 0U);
+}
+
+TEST(H2Answer, section_8_2_2_connection_fields_stay_inside) {
+  const auto reply = reply_to(H2World::get("/"),
+                              "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\nUpgrade: x\r\n"
+                              "Proxy-Connection: x\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_EQ(reply.head, (Fields{{":status", "200"}, {"content-length", "0"}}));
+  EXPECT_EQ(reply.frames, 0U);
+  EXPECT_TRUE(reply.ended);
+}
+
+TEST(H2Answer, answers_without_a_body_end_with_their_head) {
+  EXPECT_EQ(reply_to(H2World::get("/"), "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n\r\n").frames, 0U);
+  EXPECT_EQ(reply_to(H2World::get("/"), "HTTP/1.1 204 No Content\r\n\r\n").frames, 0U);
+  Fields head = H2World::get("/");
+  head[0].second = "HEAD";
+  const auto reply = reply_to(head, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+  EXPECT_EQ(reply.frames, 0U);
+  EXPECT_EQ(reply.field("content-length"), "5");
+  EXPECT_TRUE(reply.ended);
+  // A refusal may say to HEAD what HTTP/1.1 says behind it: nobody asked for it.
+  EXPECT_EQ(reply_to(head, "HTTP/1.1 400 Bad\r\nContent-Length: 2\r\n\r\nno").body, "");
+}
+
+TEST(H2Answer, section_8_1_interim_answers) {
+  H2World world;
+  const std::string body = "b";
+  const int32_t id = world.request(H2World::get("/"), &body);
+  world.turn();
+  world.answer(0, "HTTP/1.1 100 Continue\r\n\r\n", false);
+  world.turn();
+  EXPECT_EQ(world.stream(0).sent, 1U);
+  EXPECT_EQ(world.reply(id).interim, "100 ");
+  world.answer(0, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nz");
+  world.turn();
+  EXPECT_EQ(world.reply(id).interim, "100 103 ");
+  EXPECT_EQ(world.reply(id).field(":status"), "200");
+  EXPECT_EQ(world.reply(id).body, "z");
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Answer, in_pieces_of_one_byte_each_send) {
+  H2World world;
+  const int32_t id = world.request(H2World::get("/"));
+  world.turn();
+  const std::string text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+  for (const char c : text) {
+    world.answer(0, std::string(1, c), false);
+    world.turn(4);
+  }
+  EXPECT_EQ(world.stream(0).sent, text.size());
+  EXPECT_EQ(world.reply(id).body, "abc");
+  EXPECT_TRUE(world.reply(id).ended);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Answer, section_8_1_an_answer_before_the_request_has_ended) {
+  H2World world({.cleartext = true, .stream_window_bytes = 1024});
+  world.keep_buffers = true;
+  const std::string body(10'000, 'b');
+  const int32_t id = world.request(H2World::get("/"), &body);
+  world.turn();
+  world.answer(0, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
+  world.turn();
+  EXPECT_EQ(world.reply(id).body, "no");
+  EXPECT_TRUE(world.reply(id).ended);
+  EXPECT_TRUE(world.reply(id).closed);
+  EXPECT_EQ(world.reply(id).code, uint32_t{NGHTTP2_NO_ERROR});
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Answer, a_close_before_its_end_is_a_reset_not_an_end) {
+  for (const bool reset : {false, true}) {
+    H2World world;
+    const int32_t id = world.request(H2World::get("/"));
+    world.turn();
+    world.answer(0, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", false);
+    world.turn();
+    world.close(world.stream(0), reset);
+    world.turn();
+    EXPECT_FALSE(world.reply(id).ended);
+    EXPECT_EQ(world.reply(id).code, uint32_t{reset ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR});
+    EXPECT_EQ(world.faults_at_end(), NOTHING);
+  }
+}
+
+TEST(H2Answer, one_that_cannot_be_read_is_reset_and_noted) {
+  for (const char* text :
+       {"HTTP/1.0 200 OK\r\n\r\n", "nonsense\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}) {
+    H2World world;
+    const int32_t id = world.request(H2World::get("/"));
+    world.turn();
+    world.answer(0, text, false);
+    world.turn();
+    EXPECT_TRUE(world.stream(0).failed) << text;
+    EXPECT_EQ(world.reply(id).code, uint32_t{NGHTTP2_INTERNAL_ERROR});
+    EXPECT_EQ(world.noted(), std::vector<Reason>{Reason::H2_ANSWER_INVALID});
+    EXPECT_EQ(world.faults_at_end(), NOTHING);
+  }
+}
+
+TEST(H2Answer, large_bodies_go_by_reference_and_many_frames_in_one_send) {
+  H2World world;
+  const int32_t id = world.request(H2World::get("/"));
+  const int32_t other = world.request(H2World::get("/b"));
+  world.turn();
+  char name[] = "/tmp/h2_answer_XXXXXX";
+  const int fd = ::mkstemp(name);
+  ASSERT_GE(fd, 0);
+  (void)::unlink(name);
+  const std::string file(40'000, 'f');
+  ASSERT_EQ(::write(fd, file.data(), file.size()), static_cast<ssize_t>(file.size()));
+  const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n";
+  const std::string memory(20'000, 'm');
+  const SendPart parts[] = {SendPart::memory(head.data(), head.size()), SendPart::memory(memory.data(), memory.size()),
+                            SendPart::file(fd, 0, file.size())};
+  const uint64_t sends = world.below().counters().sends;
+  world.transport().send(world.stream(0).handle, parts, false);
+  world.answer(1, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+  world.turn(2);
+  EXPECT_EQ(world.below().counters().sends, sends + 1);
+  world.turn();
+  EXPECT_EQ(world.reply(id).body, memory + file);
+  EXPECT_EQ(world.reply(other).body, "x");
+  EXPECT_EQ(world.stream(0).sent, 1U);
+  EXPECT_GE(world.transport().bytes_sent(world.stream(0).handle), 60'000U);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+  ::close(fd);
+}
+
+TEST(H2Answer, closed_while_its_memory_is_lent_tells_when_it_is_free) {
+  H2World world({.cleartext = true}, {.socket_bytes_max = 1'000});
+  world.turn();
+  (void)world.request(H2World::get("/"));
+  world.turn();
+  world.client_reads = false;
+  const std::string body(30'000, 'm');
+  world.answer(0, "HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n" + body, false);
+  world.turn();
+  EXPECT_EQ(world.stream(0).sent, 0U);
+  world.close(world.stream(0));  // CLOSED is owed: faults_at_end() sees that it comes
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+}  // namespace
+}  // namespace penstock

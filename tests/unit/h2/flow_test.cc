@@ -1,0 +1,160 @@
+// Windows, priorities, drain. Section numbers are RFC 9113's.
+#include "tests/unit/h2/h2_world.h"
+
+#include <gtest/gtest.h>
+
+namespace penstock {
+namespace {
+
+const std::vector<std::string> NOTHING;
+const std::string LONG_HEAD = "HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n";
+
+TEST(H2Flow, section_5_2_the_stream_window_opens_only_as_the_upper_side_consumes) {
+  H2World world({.cleartext = true, .stream_window_bytes = 4'096});
+  world.keep_buffers = true;
+  const std::string body(20'000, 'z');
+  (void)world.request(H2World::get("/"), &body);
+  world.turn(40);
+  const auto got = [&] { return std::ranges::count(world.stream(0).received, 'z'); };
+  // 65,535 before the client has seen our SETTINGS, so the first flight may be whole; later ones are not.
+  const std::string second(20'000, 'z');
+  (void)world.request(H2World::get("/"), &second);
+  world.turn(40);
+  EXPECT_EQ(std::ranges::count(world.stream(1).received, 'z'), 4'096);
+  for (int i = 0; i < 20; ++i) {
+    for (const uint32_t buffer : world.stream(1).kept) world.transport().release(buffer);
+    world.stream(1).kept.clear();
+    world.turn();
+  }
+  EXPECT_EQ(std::ranges::count(world.stream(1).received, 'z'), 20'000);
+  EXPECT_EQ(got(), 20'000);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Flow, set_receiving_off_holds_back_what_has_come) {
+  H2World world;
+  const std::string body(20'000, 'z');
+  (void)world.request(H2World::get("/"), nullptr);
+  world.turn();
+  (void)world.request(H2World::get("/b"), &body);
+  world.turn(2);
+  ASSERT_EQ(world.streams(), 2U);
+  world.transport().set_receiving(world.stream(1).handle, false);
+  const size_t had = world.stream(1).received.size();
+  world.turn(20);
+  EXPECT_EQ(world.stream(1).received.size(), had);
+  world.transport().set_receiving(world.stream(1).handle, true);
+  world.turn(20);
+  EXPECT_TRUE(world.stream(1).received.ends_with("\r\n0\r\n\r\n"));
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Flow, section_6_9_we_keep_to_the_peers_windows) {
+  H2World world;
+  const nghttp2_settings_entry none[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0}};
+  (void)nghttp2_submit_settings(world.client(), 0, none, 1);
+  const int32_t id = world.request(H2World::get("/"));
+  world.turn();
+  world.answer(0, LONG_HEAD + std::string(40'000, 'x'));
+  world.turn();
+  EXPECT_EQ(world.reply(id).field(":status"), "200");
+  EXPECT_EQ(world.reply(id).body, "");
+  const uint64_t before = world.transport().bytes_sent(world.stream(0).handle);
+  world.turn();
+  EXPECT_EQ(world.transport().bytes_sent(world.stream(0).handle), before);  // min-send-rate sees no progress
+  (void)nghttp2_submit_window_update(world.client(), 0, id, 20'000);
+  world.turn(1);
+  EXPECT_EQ(world.reply(id).body.size(), 0U);
+  world.turn();  // nghttp2 opens it again by itself
+  EXPECT_EQ(world.reply(id).body.size(), 40'000U);
+  EXPECT_TRUE(world.reply(id).ended);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+// Three answers at once, asked for in this order with these priorities; the order in which they end.
+std::vector<int32_t> order_of(const std::vector<std::string>& priorities, bool by_frame) {
+  H2World world({.cleartext = true}, {.socket_bytes_max = 8'192});
+  const nghttp2_settings_entry wide[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 1'000'000},
+                                         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}};
+  (void)nghttp2_submit_settings(world.client(), 0, wide, 2);
+  (void)nghttp2_session_set_local_window_size(world.client(), 0, 0, 1'000'000);
+  for (const std::string& priority : priorities) {
+    Fields fields = H2World::get("/");
+    if (!by_frame) fields.emplace_back("priority", priority);
+    const int32_t id = world.request(fields);
+    if (by_frame) {
+      world.turn(1);
+      std::string payload(4, '\0');
+      payload[3] = static_cast<char>(id);
+      world.raw(world.frame(0x10, 0, 0, payload + priority));
+    }
+  }
+  world.turn(4);
+  world.client_reads = false;
+  for (size_t n = 0; n < priorities.size(); ++n) world.answer(n, LONG_HEAD + std::string(40'000, 'x'));
+  world.turn(4);
+  world.client_reads = true;
+  world.turn(200);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+  return world.ended_in_order();
+}
+
+TEST(H2Flow, rfc_9218_the_priority_field_decides_the_order) {
+  EXPECT_EQ(order_of({"u=5", "u=3", "u=0"}, false), (std::vector<int32_t>{5, 3, 1}));
+  EXPECT_EQ(order_of({"u=3", "u=3", "u=3"}, false), (std::vector<int32_t>{1, 3, 5}));
+}
+
+TEST(H2Flow, rfc_9218_section_7_1_priority_update_decides_the_order) {
+  EXPECT_EQ(order_of({"u=6", "u=2", "u=1"}, true), (std::vector<int32_t>{5, 3, 1}));
+}
+
+TEST(H2Flow, section_6_8_drain_says_goaway_and_finishes_what_runs) {
+  H2World world;
+  const int32_t id = world.request(H2World::get("/"));
+  world.turn();
+  world.transport().drain(world.carrier().handle);
+  world.turn();
+  EXPECT_EQ(world.goaway(), int64_t{NGHTTP2_NO_ERROR});
+  world.transport().drain(world.carrier().handle);
+  world.turn();
+  world.answer(0, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+  world.turn();
+  EXPECT_EQ(world.reply(id).body, "x");
+  EXPECT_TRUE(world.carrier().failed);  // there is nothing left to be done on it
+  EXPECT_EQ(world.noted(), std::vector<Reason>{});
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Flow, closing_the_carrier_says_goaway_and_fails_its_streams) {
+  H2World world;
+  (void)world.request(H2World::get("/"));
+  world.turn();
+  world.close(world.carrier());
+  world.turn();
+  EXPECT_EQ(world.goaway(), int64_t{NGHTTP2_NO_ERROR});
+  EXPECT_TRUE(world.stream(0).failed);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Flow, survives_every_fault_of_the_transport_below) {
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    SimFaults faults = SimFaults::from_seed(seed);
+    H2World world({.cleartext = true}, faults, seed);
+    world.piece = 1 + seed * 37 % 500;
+    const std::string body(3'000, 'b');
+    for (int i = 0; i < 6; ++i) (void)world.request(H2World::get("/"), i % 2 == 0 ? nullptr : &body);
+    size_t answered = 0;
+    for (int i = 0; i < 60; ++i) {
+      world.turn(3);
+      for (; answered < world.streams(); ++answered) {
+        if (!world.transport().is_open(world.stream(answered).handle) || world.stream(answered).failed) continue;
+        world.answer(answered, LONG_HEAD + std::string(40'000, 'x'), answered % 3 != 0);
+        if (answered % 5 == 4) world.close(world.stream(answered), answered % 2 == 0);
+      }
+    }
+    EXPECT_EQ(world.faults_at_end(), NOTHING) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace penstock

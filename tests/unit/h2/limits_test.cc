@@ -1,0 +1,213 @@
+// What a peer may not do, and what it gets for it. Section numbers are RFC 9113's.
+#include "tests/unit/h2/h2_world.h"
+
+#include <gtest/gtest.h>
+
+namespace penstock {
+namespace {
+
+const std::vector<std::string> NOTHING;
+
+// The connection ended with `code` and exactly this note.
+void expect_end(H2World& world, uint32_t code, Reason reason) {
+  EXPECT_EQ(world.goaway(), int64_t{code});
+  EXPECT_EQ(world.noted(), std::vector<Reason>{reason}) << reason_info(reason).name;
+  EXPECT_TRUE(world.carrier().failed);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Limits, section_5_1_2_more_streams_than_the_limit_are_refused) {
+  H2World world({.cleartext = true, .streams = 3});
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 4; ++i) ids.push_back(world.request(H2World::get("/")));
+  world.turn();
+  EXPECT_EQ(world.streams(), 3U);
+  EXPECT_EQ(world.reply(ids[3]).code, uint32_t{NGHTTP2_REFUSED_STREAM});
+  EXPECT_EQ(world.noted(), std::vector<Reason>{Reason::H2_STREAMS_LIMIT});
+  for (size_t n = 0; n < 3; ++n) world.answer(n, "HTTP/1.1 204 No Content\r\n\r\n");
+  world.turn();
+  (void)world.request(H2World::get("/"));
+  world.turn();
+  EXPECT_EQ(world.streams(), 4U);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Limits, section_10_5_pings) {
+  H2World world({.cleartext = true, .control_frames = 100});
+  for (int i = 0; i < 101; ++i) world.raw(world.frame(NGHTTP2_PING, 0, 0, "12345678"));
+  world.turn();
+  expect_end(world, NGHTTP2_ENHANCE_YOUR_CALM, Reason::H2_CONTROL_FLOOD);
+}
+
+TEST(H2Limits, section_10_5_the_budget_fills_again) {
+  H2World world({.cleartext = true, .control_frames = 100});
+  for (int second = 0; second < 30; ++second) {
+    for (int i = 0; i < 9; ++i) world.raw(world.frame(NGHTTP2_PING, 0, 0, "12345678"));
+    world.turn(2);
+    world.advance(seconds(1));
+  }
+  EXPECT_EQ(world.goaway(), -1);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Limits, section_10_5_settings_priorities_and_empty_frames) {
+  const std::string one_setting("\0\3\0\0\0\1", 6);
+  for (const auto& [type, payload] : std::vector<std::pair<uint8_t, std::string>>{
+           {NGHTTP2_SETTINGS, one_setting}, {NGHTTP2_PRIORITY, std::string("\0\0\0\0\1", 5)}}) {
+    H2World world({.cleartext = true, .control_frames = 100});
+    const int32_t stream = type == NGHTTP2_PRIORITY ? 1 : 0;
+    for (int i = 0; i < 110; ++i) world.raw(world.frame(type, 0, stream, payload));
+    world.turn();
+    SCOPED_TRACE(type);
+    expect_end(world, NGHTTP2_ENHANCE_YOUR_CALM, Reason::H2_CONTROL_FLOOD);
+  }
+  H2World world({.cleartext = true, .control_frames = 100});
+  const std::string body(100'000, 'b');
+  world.keep_buffers = true;
+  const int32_t id = world.request(H2World::get("/"), &body);
+  world.turn();
+  for (int i = 0; i < 210; ++i) world.raw(world.frame(NGHTTP2_DATA, 0, id, ""));
+  world.turn();
+  EXPECT_EQ(world.goaway(), int64_t{NGHTTP2_ENHANCE_YOUR_CALM});
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Limits, section_10_5_rapid_reset) {
+  H2World world({.cleartext = true, .resets = 50});
+  for (int i = 0; i < 51; ++i) {
+    const int32_t id = world.request(H2World::get("/"));
+    world.turn(1);
+    (void)nghttp2_submit_rst_stream(world.client(), 0, id, NGHTTP2_CANCEL);
+    world.turn(1);
+    for (size_t n = 0; n < world.streams(); ++n) {
+      if (world.stream(n).failed) world.close(world.stream(n));
+    }
+  }
+  world.turn();
+  expect_end(world, NGHTTP2_ENHANCE_YOUR_CALM, Reason::H2_RESET_FLOOD);
+}
+
+TEST(H2Limits, streams_that_the_upper_side_still_holds_count) {
+  H2World world({.cleartext = true, .streams = 5});
+  for (int i = 0; i < 12; ++i) {
+    const int32_t id = world.request(H2World::get("/"));
+    world.turn(2);
+    (void)nghttp2_submit_rst_stream(world.client(), 0, id, NGHTTP2_CANCEL);
+    world.turn(2);
+  }
+  EXPECT_EQ(world.streams(), 10U);
+  EXPECT_EQ(world.noted(), (std::vector<Reason>{Reason::H2_STREAMS_LIMIT, Reason::H2_STREAMS_LIMIT}));
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Limits, malformed_requests_spend_the_same_budget) {
+  H2World world({.cleartext = true, .resets = 20});
+  for (int i = 0; i < 30; ++i) {
+    Fields fields = H2World::get("/");
+    fields.emplace_back("upgrade", "x");
+    (void)world.request(fields);
+    world.turn(2);
+  }
+  EXPECT_EQ(world.goaway(), int64_t{NGHTTP2_ENHANCE_YOUR_CALM});
+  EXPECT_EQ(world.noted().back(), Reason::H2_RESET_FLOOD);
+  EXPECT_EQ(world.noted().size(), 22U);  // twenty of them, the one too many, and why it ended
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Limits, section_6_10_continuation_without_end) {
+  H2World world;
+  world.turn();
+  world.raw(world.frame(NGHTTP2_HEADERS, 0, 1, "\x82"));
+  for (int i = 0; i < 200; ++i) world.raw(world.frame(NGHTTP2_CONTINUATION, 0, 1, std::string("\0\1a\1b", 5)));
+  world.turn();
+  expect_end(world, NGHTTP2_ENHANCE_YOUR_CALM, Reason::H2_HEADER_FLOOD);
+}
+
+TEST(H2Limits, section_10_5_1_a_head_too_long_is_the_parsers_and_one_without_end_is_ours) {
+  H2World world({.cleartext = true, .head_bytes = 1'000});
+  Fields fields = H2World::get("/");
+  fields.emplace_back("x", std::string(2'000, 'y'));
+  (void)world.request(fields);
+  world.turn();
+  ASSERT_EQ(world.streams(), 1U);
+  EXPECT_EQ(world.stream(0).received.size(), 1'001U);
+  for (int i = 0; i < 20; ++i) fields.emplace_back("z", std::string(4'000, 'y'));  // one byte each
+  (void)world.request(fields);
+  world.turn(40);
+  expect_end(world, NGHTTP2_ENHANCE_YOUR_CALM, Reason::H2_HEADER_FLOOD);
+}
+
+TEST(H2Limits, section_6_9_tiny_windows_are_a_flood) {
+  H2World world({.cleartext = true, .control_frames = 200});
+  const nghttp2_settings_entry none[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0}};
+  (void)nghttp2_submit_settings(world.client(), 0, none, 1);
+  const int32_t id = world.request(H2World::get("/"));
+  world.turn();
+  world.answer(0, "HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n" + std::string(4'000, 'x'));
+  for (int i = 0; i < 300 && world.goaway() < 0; ++i) {
+    world.raw(world.frame(NGHTTP2_WINDOW_UPDATE, 0, id, std::string("\0\0\0\1", 4)));
+    world.turn(2);
+  }
+  world.turn();
+  expect_end(world, NGHTTP2_ENHANCE_YOUR_CALM, Reason::H2_CONTROL_FLOOD);
+}
+
+TEST(H2Limits, a_peer_that_pings_and_does_not_read_is_not_read) {
+  H2World world({.cleartext = true, .control_frames = 1'000'000}, {.socket_bytes_max = 100});
+  world.turn();
+  world.client_reads = false;
+  world.piece = 1'700;
+  for (int i = 0; i < 20'000; ++i) world.raw(world.frame(NGHTTP2_PING, 0, 0, "12345678"));
+  world.turn(200);
+  EXPECT_GT(world.below().client_unread(world.socket()), 100'000U);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Limits, section_10_5_answers_to_pings_that_nobody_sends) {
+  const H2World client;
+  H2Shared shared(4, 4, 1);
+  shared.options.control_frames = 1'000'000;
+  const auto session = H2Session::create(shared, {}, 1);
+  session->receive("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  session->receive(client.frame(NGHTTP2_SETTINGS, 0, 0, ""));
+  for (int i = 0; i < 2'000; ++i) session->receive(client.frame(NGHTTP2_PING, 0, 0, "12345678"));
+  ASSERT_EQ(shared.notes.size(), 1U);
+  EXPECT_EQ(shared.notes[0].reason, Reason::H2_ANSWERS_UNREAD);
+  H2Batch batch;
+  EXPECT_TRUE(session->produce(batch));
+}
+
+TEST(H2Limits, section_3_4_a_preface_that_breaks_off) {
+  H2World world;
+  world.turn();
+  world.raw(world.frame(0x7f, 0, 0, std::string(20'000, 'x')));
+  world.turn();
+  expect_end(world, NGHTTP2_FRAME_SIZE_ERROR, Reason::H2_FRAME_SIZE);
+}
+
+TEST(H2Limits, section_4_3_a_block_that_cannot_be_decompressed) {
+  H2World world;
+  world.turn();
+  world.raw(world.frame(NGHTTP2_HEADERS, 5, 1, "\xff\xff\xff\xff\xff"));
+  world.turn();
+  expect_end(world, NGHTTP2_COMPRESSION_ERROR, Reason::H2_COMPRESSION);
+}
+
+TEST(H2Limits, section_6_9_1_an_overrun_window) {
+  H2World world;
+  world.turn();
+  world.raw(world.frame(NGHTTP2_WINDOW_UPDATE, 0, 0, "\x7f\xff\xff\xff"));
+  world.turn();
+  expect_end(world, NGHTTP2_FLOW_CONTROL_ERROR, Reason::H2_FLOW_CONTROL);
+}
+
+TEST(H2Limits, section_5_1_frames_on_streams_that_are_idle_or_closed) {
+  H2World idle;
+  idle.turn();
+  idle.raw(idle.frame(NGHTTP2_DATA, 0, 9, "x"));
+  idle.turn();
+  expect_end(idle, NGHTTP2_PROTOCOL_ERROR, Reason::H2_PROTOCOL);
+}
+
+}  // namespace
+}  // namespace penstock
