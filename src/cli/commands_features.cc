@@ -67,6 +67,14 @@ Feature mimalloc() {
 #endif
 }
 
+Feature http2() {
+#ifdef PENSTOCK_HTTP2
+  return {"http/2", true, "in cleartext by prior knowledge (http2.cleartext)"};
+#else
+  return {"http/2", false, "not in this build: without nghttp2, or -Dhttp2=disabled"};
+#endif
+}
+
 std::vector<Feature> features() {
   return {
       {"static sites", true, "files, listings, redirects, response cache"},
@@ -75,6 +83,7 @@ std::vector<Feature> features() {
       {"epoll", true, "takes over where io_uring is refused"},
       probe_landlock(),
       dpdk(),
+      http2(),
       wsgi(),
       mimalloc(),
       {"pools", true, "workers behind rings of shared memory, each pool in a sandbox of its own"},

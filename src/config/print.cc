@@ -77,6 +77,7 @@ constexpr Section SECTIONS[] = {
     {"server", "server.", ""},
     {"dpdk", "dpdk.", "The port past the kernel, which `server.transport = dpdk` drives."},
     {"limits", "limits.", "What one request, connection or client may take. Beyond it the answer names the limit."},
+    {"http2", "http2.", "HTTP/2, and what one connection of it may take."},
     {"decode", "decode.",
      "What is accepted in request paths beyond plain UTF-8, each path being decoded exactly once."},
     {"cache", "cache.", ""},

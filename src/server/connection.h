@@ -28,6 +28,7 @@ enum class ConnectionState : uint8_t {
   DRAINING,   // the answer is on its way; the request's body is read and dropped
   CLOSING,    // the last answer is being sent; input is dropped
   LINGERING,  // our side is shut; what the peer still sends is read and dropped (RFC 9112 section 9.6)
+  CARRYING,   // HTTP/2: what it says comes on its streams, which are connections of their own
   CLOSED      // ended; only the transport still holds the parts of its last send
 };
 
@@ -53,6 +54,7 @@ struct Connection {
   Reason reset_reason = Reason::NONE;
   bool peer_closed = false;  // the peer's FIN has come
   bool receiving = true;
+  bool stream = false;  // of HTTP/2: one request, then it ends
   bool secure = false;  // Transport::layer()
   bool in_flush_list = false;
   bool awaits_body = false;  // in SERVING: the client has to send more of the body that an application reads
@@ -62,6 +64,8 @@ struct Connection {
   RequestParser parser;
   JournalSlot slot;       // of the head that has begun and is not complete
   uint32_t requests = 0;  // heads complete
+  uint32_t streams = 0;   // of CARRYING: connections whose carrier it is
+  Handle carrier;         // of a stream
   MonoTime sending_since;
 
   std::string input;           // bytes that could not be used yet: a partial head, or what waits behind an exchange

@@ -7,6 +7,7 @@
 #include "src/server/connections.h"
 
 #include "src/server/pools/pool_bridge.h"
+#include "src/server/streams.h"
 #include "src/server/walk.h"
 
 #include <algorithm>
@@ -56,7 +57,7 @@ void start_send(Core& core, Connection& c) {
 
 // Everything was sent and nothing follows: the connection's last act.
 void close_or_linger(Core& core, Connection& c) {
-  if (!c.linger_after_send || c.peer_closed || core.config->settings.limits_linger_timeout.ns == 0) {
+  if (c.stream || !c.linger_after_send || c.peer_closed || core.config->settings.limits_linger_timeout.ns == 0) {
     end_connection(core, c, EndKind::CLOSE, Reason::NONE);
     return;
   }
@@ -178,6 +179,7 @@ size_t consume(Core& core, Connection& c, std::string_view bytes) {
         break;
       case ConnectionState::CLOSING:
       case ConnectionState::LINGERING:
+      case ConnectionState::CARRYING:
       case ConnectionState::CLOSED:
         return bytes.size();
     }
@@ -233,8 +235,9 @@ void await_request(Core& core, Connection& c) {
 }
 
 void connection_accepted(Core& core, const TransportEvent& event) {
-  core.counters.connections_accepted.add();
+  const LayerFacts layer = core.transport.layer(event.conn);
   Connection* taken = core.connections.take();
+  if (!layer.stream) core.counters.connections_accepted.add();
   if (taken == nullptr) {
     ConnectionFacts facts{.id = core.journal.next_connection_id(),
                           .accepted = core.now,
@@ -250,14 +253,15 @@ void connection_accepted(Core& core, const TransportEvent& event) {
   Connection& c = *taken;
   c.handle = event.conn;
   c.peer = event.peer;
-  c.secure = core.transport.layer(event.conn).secure;
+  c.secure = layer.secure;
+  core.transport.set_context(event.conn, &c);  // for CLOSED, when the handle is dead
+  if (core.by_handle.size() <= event.conn.index) core.by_handle.resize(event.conn.index + 1);
+  core.by_handle[event.conn.index] = &c;
+  if (layer.stream) return begin_stream(core, c, layer.carrier);
   c.facts = {.id = core.journal.next_connection_id(),
              .accepted = core.now,
              .client = journal_address_of(event.peer),
              .server = journal_address_of(core.transport.local_address(event.conn))};
-  core.transport.set_context(event.conn, &c);  // for CLOSED, when the handle is dead
-  if (core.by_handle.size() <= event.conn.index) core.by_handle.resize(event.conn.index + 1);
-  core.by_handle[event.conn.index] = &c;
   core.counters.connections_open.add();
   const Settings& settings = core.config->settings;
   await_request(core, c);
@@ -344,6 +348,7 @@ void connection_peer_closed(Core& core, Connection& c) {
     case ConnectionState::LINGERING:
       end_connection(core, c, EndKind::CLOSE, Reason::NONE);
       return;
+    case ConnectionState::CARRYING:  // its streams are told by themselves
     case ConnectionState::CLOSED:
       return;
   }
@@ -374,7 +379,7 @@ void connection_sent(Core& core, Connection& c) {
 
 void connection_failed(Core& core, Connection& c, int error) {
   (void)error;  // every one of them means the same to us: the peer is gone
-  core.counters.connections_reset.add();
+  if (!c.stream) core.counters.connections_reset.add();
   if (c.sending != nullptr) {
     core.outgoings.give(c.sending);  // FAILED ends the send: its parts are free
     c.sending = nullptr;
@@ -407,13 +412,14 @@ void end_connection(Core& core, Connection& c, EndKind kind, Reason why) {
   }
   core.wheel.disarm(c.timer);
   if (c.counted) core.shared.limiter.leave(c.peer, c.counted_per_client);
-  core.counters.connections_open.sub();
+  if (!c.stream) core.counters.connections_open.sub();
   if (c.in_flush_list)
     std::replace(core.flush_list.begin(), core.flush_list.end(), &c, static_cast<Connection*>(nullptr));
   if (c.filling != nullptr) core.outgoings.give(c.filling);
   c.filling = nullptr;
   c.state = ConnectionState::CLOSED;
   const bool parts_are_lent = kind == EndKind::RESET ? core.transport.reset(c.handle) : core.transport.close(c.handle);
+  if (c.stream) end_stream(core, c);
   if (parts_are_lent) return;  // CLOSED will follow
   // A send cut off by the close, or whose SENT is further down in this batch: its parts are free already.
   if (c.sending != nullptr) core.outgoings.give(c.sending);

@@ -1,6 +1,7 @@
 // Deadlines of connections: which patience has run out, and what the peer and the log are told.
 
 #include "src/server/connections.h"
+#include "src/server/streams.h"
 #include "src/server/walk.h"
 
 #include <algorithm>
@@ -55,6 +56,7 @@ void expire(Core& core, Connection& c) {
       end_connection(core, c, EndKind::CLOSE, Reason::NONE);
       return;
     case DeadlineKind::DRAIN:
+      if (c.state == ConnectionState::CARRYING) return refuse_streams(core, c);
       if (c.sending != nullptr) return await_request(core, c);
       end_connection(core, c, EndKind::CLOSE, Reason::NONE);
       return;
@@ -72,7 +74,8 @@ void connection_timer(Core& core, Connection& c) {
     return;
   }
   const bool has_deadline = c.state == ConnectionState::READING || c.state == ConnectionState::DRAINING ||
-                            c.state == ConnectionState::LINGERING || c.awaits_body;
+                            c.state == ConnectionState::LINGERING || c.awaits_body ||
+                            (c.state == ConnectionState::CARRYING && c.deadline_kind == DeadlineKind::DRAIN);
   if (has_deadline && core.now >= c.deadline) {
     expire(core, c);
     return;

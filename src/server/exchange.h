@@ -70,6 +70,7 @@ struct ExchangeFacts {
   bool body_done = false;  // the request's body was read already
   bool refused = false;    // the head is no good: only its method may be looked at
   bool http_1_0 = false;
+  bool http_2 = false;     // it came on a stream
   bool secure = false;     // it came over TLS
   bool looked_up = false;  // the cache was asked
   bool alone = false;      // fills for itself only: waiting for another's fill gave no entry

@@ -2,6 +2,9 @@
 
 #include "src/server/process_parts.h"
 #include "src/transport/select.h"
+#ifdef PENSTOCK_HTTP2
+#include "src/http/h2/h2_transport.h"
+#endif
 
 #include <algorithm>
 #include <poll.h>
@@ -116,6 +119,9 @@ Status ServerProcess::Parts::prepare_reactor(uint32_t index, const Settings& set
     if (!layered) return std::unexpected(layered.error());
     set.layered = std::move(*layered);
   }
+#ifdef PENSTOCK_HTTP2
+  set.http2 = std::make_unique<H2Transport>(set.below_http2(), share, share);
+#endif
 
   set.reader = std::make_unique<ThreadFileReader>(*worker);
   set.loader = std::make_unique<Loader>(*set.reader, bodies, watch.get(), LOADS_MAX);
@@ -226,7 +232,7 @@ Status ServerProcess::start(std::vector<std::string>& notes) {
                                                          .clock = parts.clock,
                                                          .shared = *parts.shared,
                                                          .compress_wake_fd = set.compress_wake.get(),
-                                                         .limits = {.connections_max = share}});
+                                                         .limits = {.connections_max = 2 * share}});
     set.running.store(true, std::memory_order_relaxed);
     set.thread =
         std::thread([&parts, &set, cpus = config().settings.server_cpus, i] { parts.run_reactor(set, cpus, i); });

@@ -24,8 +24,10 @@ struct ReactorSet {
   std::unique_ptr<JournalMap> map;
   std::unique_ptr<Journal> journal;
   std::unique_ptr<Transport> transport;  // the kernel's
-  std::unique_ptr<Transport> layered;    // what stands on it; nullptr: nothing does
-  [[nodiscard]] Transport& top() const { return layered != nullptr ? *layered : *transport; }
+  std::unique_ptr<Transport> layered;    // TLS on it; nullptr: there is none
+  std::unique_ptr<Transport> http2;      // on both; nullptr: not in this build
+  [[nodiscard]] Transport& below_http2() const { return layered != nullptr ? *layered : *transport; }
+  [[nodiscard]] Transport& top() const { return http2 != nullptr ? *http2 : below_http2(); }
   std::unique_ptr<FileReader> reader;
   std::unique_ptr<Loader> loader;
   UniqueFd compress_wake;

@@ -18,6 +18,16 @@ enum WakeId : uint32_t { WAKE_INBOX = 1, WAKE_FILES = 2, WAKE_COMPRESS = 3, WAKE
 // Even with nothing to do a reactor looks around this often: it adopts a new config, renews the date.
 constexpr Duration REST_MAX = milliseconds(500);
 
+Http2Options http2_options(const Settings& settings) {
+  return {.cleartext = settings.http2_cleartext,
+          .streams = settings.http2_streams,
+          .stream_window_bytes = static_cast<uint32_t>(settings.http2_stream_window),
+          .connection_window_bytes = static_cast<uint32_t>(settings.http2_connection_window),
+          .head_bytes = static_cast<uint32_t>(settings.limits_head_bytes),
+          .control_frames = settings.http2_control_frames,
+          .resets = settings.http2_resets};
+}
+
 }  // namespace
 
 Reactor::Reactor(const ReactorParts& parts)
@@ -69,6 +79,7 @@ void Reactor::adopt_config() {
   const Settings& settings = core_.config->settings;
   core_.journal.set_recording(settings.log_access_format != LogFormatSetting::NONE &&
                               !settings.log_access_path.empty());
+  core_.transport.set_http2(http2_options(settings));
   core_.transport.set_zerocopy_min(static_cast<uint32_t>(std::min<uint64_t>(settings.send_zerocopy_min, UINT32_MAX)));
 }
 

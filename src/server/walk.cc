@@ -34,7 +34,7 @@ Outcome outcome_of(const Exchange& ex) {
   outcome.bytes_in = ex.head_bytes_in;
   outcome.head_bytes_out = ex.head_bytes_out;
   outcome.body_bytes_out = ex.body_bytes_out;
-  outcome.version = ex.http_1_0 ? HttpVersion::HTTP_10 : HttpVersion::HTTP_11;
+  outcome.version = ex.http_1_0 ? HttpVersion::HTTP_10 : ex.http_2 ? HttpVersion::HTTP_2 : HttpVersion::HTTP_11;
   outcome.coding = static_cast<BodyCoding>(ex.coding);
   outcome.flags = static_cast<uint16_t>((ex.keep_alive ? RECORD_KEEP_ALIVE : 0) | (ex.secure ? RECORD_SECURE : 0));
   if (ex.site != nullptr) outcome.site = ex.site->name;
@@ -95,6 +95,7 @@ Exchange& open_exchange(Core& core, Connection& c, std::string_view raw) {
   ex.raw_head = raw;
   ex.head_bytes_in = static_cast<uint32_t>(raw.size());
   ex.http_1_0 = ex.head.version_minor == 0;
+  ex.http_2 = c.stream;
   ex.secure = c.secure;
   c.exchange = &ex;
   c.state = ConnectionState::SERVING;
@@ -114,7 +115,7 @@ Exchange& open_exchange(Core& core, Connection& c, std::string_view raw) {
 void begin_exchange(Core& core, Connection& c, std::string_view raw) {
   Exchange& ex = open_exchange(core, c, raw);
   const uint32_t requests_max = core.config->settings.limits_requests_per_connection;
-  ex.keep_alive = ex.head.keep_alive && !core.draining && (requests_max == 0 || c.requests < requests_max);
+  ex.keep_alive = ex.head.keep_alive && !c.stream && !core.draining && (requests_max == 0 || c.requests < requests_max);
   core.journal.stage(ex.slot, Stage::LOOKUP, core.now);
   walk(core, ex, Step::LOOKUP);
 }

@@ -11,8 +11,7 @@ namespace penstock {
 namespace {
 
 constexpr std::string_view PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-constexpr uint32_t BLOCK_BUFFER = 1U << 31;  // buffers of ours among those of the transport below
-constexpr uint32_t BLOCKS_PER_STREAM = 2;    // on average, of all streams that can be open
+constexpr uint32_t BLOCKS_PER_STREAM = 2;  // on average, of all streams that can be open
 constexpr Duration LINGER_PATIENCE = seconds(1);
 // Answers of ours, to pings and the like, behind which a peer that does not read them is not read.
 constexpr size_t QUEUED_MAX = 512;
@@ -163,7 +162,7 @@ size_t H2Transport::sniff(Link& link, const TransportEvent& event, std::span<Tra
                     .context = event.context,
                     .data = block->bytes,
                     .size = block->size,
-                    .buffer = BLOCK_BUFFER | shared_->blocks.handle_of(block).index,
+                    .buffer = H2Block::BUFFER | shared_->blocks.handle_of(block).index,
                     .kind = TransportEventKind::RECEIVED};
   }
   out[count++] = event;

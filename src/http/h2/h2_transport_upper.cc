@@ -7,7 +7,6 @@
 namespace penstock {
 namespace {
 
-constexpr uint32_t BLOCK_BUFFER = 1U << 31;
 constexpr Duration GOAWAY_PATIENCE = seconds(2);
 
 }  // namespace
@@ -124,7 +123,7 @@ bool H2Transport::step(H2Stream& s, std::span<TransportEvent> out, size_t& count
     TransportEvent& event = add(TransportEventKind::RECEIVED);
     event.data = block->bytes;
     event.size = block->size;
-    event.buffer = BLOCK_BUFFER | shared_->blocks.handle_of(block).index;
+    event.buffer = H2Block::BUFFER | shared_->blocks.handle_of(block).index;
   }
   if (s.peer_closed && !s.peer_closed_told) {
     if (count == out.size()) return true;
@@ -157,8 +156,8 @@ void H2Transport::set_context(Handle conn, void* context) {
 }
 
 void H2Transport::release(uint32_t buffer) {
-  if ((buffer & BLOCK_BUFFER) == 0) return below_.release(buffer);
-  H2Block* block = shared_->blocks.at(buffer & ~BLOCK_BUFFER);
+  if (buffer >> 30 != 1) return below_.release(buffer);
+  H2Block* block = shared_->blocks.at(buffer & ~H2Block::BUFFER);
   ASSERT(block != nullptr);
   H2Stream* const of = shared_->streams.find(block->stream);
   if (of != nullptr && of->session != nullptr && block->credit > 0) {

@@ -19,6 +19,8 @@ class H2Session;
 // A piece of a stream's canonical HTTP/1.1 request; what one RECEIVED event lends.
 struct H2Block {
   static constexpr uint32_t BYTES_MAX = 4'032;
+  // Marks our buffers among those of the layers below: TLS has bit 31, and no transport has so many.
+  static constexpr uint32_t BUFFER = uint32_t{1} << 30;
 
   H2Block() {}    // NOLINT: taking one does not zero its bytes
   Handle stream;  // that it was lent for; perhaps gone by now
