@@ -1,0 +1,164 @@
+"""Issue 5 §2: HTTP/2 by the clients people use, and against those who mean ill, who are told why in the journal."""
+import subprocess
+
+import pytest
+from conftest import needs
+
+pytest.importorskip("hpack")
+from demo import FEATURES  # noqa: E402
+from h2_client import (CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, NO_ERROR, PING, PROTOCOL_ERROR,  # noqa: E402
+                       RST_STREAM, H2Client, frame)
+from http_client import wait_until  # noqa: E402
+from instance import JSON_LOG, ONE_SITE  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not FEATURES["http/2"]["available"], reason="this build does not speak HTTP/2")
+LOG = JSON_LOG.replace("log.access.fields = ", "log.access.fields = cs-version ")
+CONFIG = ONE_SITE + LOG + "http2.cleartext = 1\n"
+BIG = bytes(range(256)) * 8000
+
+
+def run(*command):
+    return subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
+
+
+def server_of(make, transport, more="", **options):
+    return make(CONFIG + more, files={"a.txt": "a", "k.txt": "k" * 1024, "big.bin": BIG}, transport=transport, **options)
+
+
+def wait_reason(server, phrase_or_substatus):
+    return wait_until(lambda: [r for r in server.records() if str(r.get("substatus")) == str(phrase_or_substatus)], what="a record")
+
+
+@needs("curl")
+def test_curl(make, transport):
+    server = server_of(make, transport)
+    url = f"http://127.0.0.1:{server.port}/"
+    curl = ("curl", "-sf", "--http2-prior-knowledge")
+    assert run(*curl, url + "a.txt") == b"a"
+    assert run(*curl, url + "big.bin") == BIG
+    assert run(*curl, "-r", "100-199", url + "big.bin") == BIG[100:200]
+    assert run(*curl, "-o", "/dev/null", "-w", "%{http_version}", url + "a.txt") == b"2"
+    assert {r["version"] for r in server.wait_records(4) if "version" in r} <= {"HTTP/2.0", "HTTP/2"}
+
+
+@needs("nghttp")
+@needs("h2load")
+def test_nghttp_and_h2load(make, transport):
+    server = server_of(make, transport)
+    url = f"http://127.0.0.1:{server.port}/"
+    assert run("nghttp", url + "k.txt", url + "a.txt").count(b"k") == 1024
+    said = run("h2load", "-n", "2000", "-c", "4", "-m", "32", url + "k.txt").decode()
+    assert "2000 succeeded, 0 failed" in said
+
+
+def test_the_same_urls_give_equal_answers(make):
+    """A thousand URLs, over HTTP/1.1 and HTTP/2."""
+    server = server_of(make, None)
+    for number in range(100):
+        server.put(f"d/{number}.txt", f"{number} " * number)
+    paths = [path for n in range(100) for path in (
+        f"/d/{n}.txt", f"/d/{n}.txt?q={n}", f"/d/./{n}.txt", f"/d/%3{n % 10}.txt", f"/none/{n}", f"/d/../{n}", f"/%{n:02x}", f"/d/{n}.txt/", "/d", f"/big.bin?{n}")]
+    assert len(paths) == 1000
+    leave = {"date", "connection", "age"}
+    with server.connect() as one, H2Client(server.port) as two:
+        for path in paths:
+            first = one.request(path)
+            second = two.get(path, authority="127.0.0.1")
+            if first.get("connection") == "close":
+                one.close()
+                one = server.connect()
+            assert second.status == first.status, path
+            assert second.body == first.body, path
+            fields = {k.lower(): v for k, v in first.fields if k.lower() not in leave} if not isinstance(first.fields, dict) else {
+                k.lower(): v for k, v in first.fields.items() if k.lower() not in leave}
+            assert {k: v for k, v in second.fields.items() if k not in leave and k != ":status"} == fields, path
+
+
+def test_off_by_default(make):
+    server = make(ONE_SITE, files={"a.txt": "a"})
+    with server.connect() as connection:
+        connection.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert connection.read_response().status == 505
+
+
+def test_limits_are_those_of_http_1(make):
+    server = server_of(make, None, "limits.head_bytes = 1k\n")
+    with H2Client(server.port) as client:
+        assert client.get("/a.txt", fields=[("x", "y" * 900)]).status == 200
+        assert client.get("/a.txt", fields=[("x", "y" * 1000)]).status == 431
+        assert client.get("/a.txt").status == 200, "the connection lives on"
+
+
+def test_fifty_thousand_resets_end_the_connection_and_nobody_else(make):
+    server = server_of(make, None)
+    with H2Client(server.port) as other, H2Client(server.port) as attacker:
+        block = attacker.block("/big.bin")
+        try:
+            for number in range(500):
+                attacker.send(b"".join(frame(HEADERS, END_HEADERS | END_STREAM, s, block) + frame(RST_STREAM, 0, s, bytes([0, 0, 0, CANCEL]))
+                                       for s in range(200 * number + 1, 200 * number + 201, 2)))
+        except OSError:
+            pass  # it was closed
+        assert attacker.wait_end() in (ENHANCE_YOUR_CALM, None)
+        assert other.get("/a.txt").body == b"a"
+    assert len(wait_reason(server, 74)) == 1
+
+
+def test_a_ping_flood_is_told_to_calm_down(make):
+    server = server_of(make, None, "http2.control_frames = 100\n")
+    with H2Client(server.port) as client:
+        client.send(frame(PING, 0, 0, b"12345678") * 200)
+        assert client.wait_end() == ENHANCE_YOUR_CALM
+    assert len(wait_reason(server, 73)) == 1
+
+
+def test_a_malformed_request_is_reset_and_noted(make):
+    server = server_of(make, None)
+    with H2Client(server.port) as client:
+        assert client.get("/a.txt", fields=[("transfer-encoding", "chunked")]).reset == PROTOCOL_ERROR
+        assert client.get("/a.txt\r\nx: y").reset == PROTOCOL_ERROR
+        assert client.get("/a.txt").body == b"a"
+    assert len(wait_reason(server, 63)) == 1
+    assert len(wait_reason(server, 57)) == 1
+
+
+def test_connections_are_counted_not_streams(make):
+    server = server_of(make, None, "limits.connections_per_client = 4\n")  # one may still be the one that waited for it to start
+    with H2Client(server.port) as client:
+        streams = [client.request("/a.txt") for _ in range(20)]
+        client.wait(*streams)
+        assert all(client.replies[s].body == b"a" for s in streams)
+
+
+def test_an_idle_connection_is_closed_with_goaway(make):
+    server = server_of(make, None, "limits.idle_timeout = 1s\n")
+    with H2Client(server.port) as client:
+        assert client.get("/a.txt").body == b"a"
+        assert client.wait_end() == NO_ERROR
+
+
+def test_stop_says_goaway_and_finishes(make):
+    server = server_of(make, None)
+    with H2Client(server.port) as client:
+        client.windows = False
+        stream = client.request("/big.bin")
+        while len(client.replies[stream].body) < 65535:
+            client.read_frame()
+        server.process.terminate()
+        while client.goaway is None:
+            client.read_frame()
+        assert client.goaway[1] == NO_ERROR
+        client.windows = True
+        client.send(frame(8, 0, 0, b"\0\x7f\0\0") + frame(8, 0, stream, b"\0\x7f\0\0"))
+        assert client.wait(stream).body == BIG
+        assert client.wait_end() == NO_ERROR
+
+
+def test_an_upload_is_refused_before_it_is_sent(make):
+    server = server_of(make, None)
+    with H2Client(server.port) as client:
+        stream = client.request("/a.txt", method="PUT", body=b"x" * 30000)
+        assert client.wait(stream).status == 405
+        assert client.get("/a.txt").body == b"a"
+        client.send(frame(DATA, 0, 99, b""))
+        assert client.wait_end() == PROTOCOL_ERROR
