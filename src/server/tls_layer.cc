@@ -11,6 +11,13 @@ namespace {
 constexpr Duration PROBE_ALL =
     milliseconds(1'500);  // a start with ten thousand certificates is not to wait for all keys
 
+// What ALPN (RFC 7301) offers, best first.
+const std::vector<std::string> PROTOCOLS = {
+#ifdef PENSTOCK_HTTP2
+    "h2",
+#endif
+    "http/1.1", "http/1.0"};
+
 // "00ff…", the newest first, into keys.
 std::vector<TicketKey> ticket_keys_of(const std::string& hex) {
   std::string bytes;
@@ -44,7 +51,7 @@ Result<std::unique_ptr<TlsLayer>> TlsLayer::make(std::vector<UniqueFd> channels,
 }
 
 Result<std::unique_ptr<Transport>> TlsLayer::wrap(uint32_t reactor, Transport& below, const TransportOptions& options) {
-  auto context = TlsContext::make(*store_, tickets_, live_, {"http/1.1", "http/1.0"});
+  auto context = TlsContext::make(*store_, tickets_, live_, PROTOCOLS);
   if (!context) return std::unexpected(context.error());
   contexts_.push_back(std::move(*context));
   return std::make_unique<TlsTransport>(below, *contexts_.back(), channels_[reactor].get(), clock_, options);

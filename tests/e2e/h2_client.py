@@ -34,13 +34,16 @@ class Reply:
 
 
 class H2Client:
-    def __init__(self, port, settings=(), timeout=10, receive_bytes=0):
+    def __init__(self, port, settings=(), timeout=10, receive_bytes=0, tls=None):
         self.socket = socket.socket()
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(timeout)
         self.socket.connect(("127.0.0.1", port))
+        if tls:  # an ssl.SSLContext
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+            assert self.socket.selected_alpn_protocol() == "h2"
         self.timeout = timeout
         self.encoder, self.decoder = Encoder(), Decoder()
         self.next_stream = 1

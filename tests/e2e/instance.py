@@ -75,6 +75,15 @@ def processes_of(session, word):
     return found
 
 
+def make_pair(directory, name):
+    """The paths of a certificate for `name` that signs itself, and of its key."""
+    cert, key = f"{directory}/{name}.pem", f"{directory}/{name}.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3",
+                    "-keyout", key, "-out", cert, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"],
+                   check=True, capture_output=True)
+    return cert, key
+
+
 class Instance:
     """`penstock run` with a config text; {PORT}, {DIR}, {WWW} and {LOGS} in it are filled in."""
 

@@ -1,4 +1,5 @@
 """Issue 5 §2: HTTP/2 by the clients people use, and against those who mean ill, who are told why in the journal."""
+import ssl
 import subprocess
 
 import pytest
@@ -8,8 +9,8 @@ pytest.importorskip("hpack")
 from demo import FEATURES  # noqa: E402
 from h2_client import (CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, NO_ERROR, PING, PROTOCOL_ERROR,  # noqa: E402
                        RST_STREAM, H2Client, frame)
-from http_client import wait_until  # noqa: E402
-from instance import JSON_LOG, ONE_SITE  # noqa: E402
+from http_client import Connection, wait_until  # noqa: E402
+from instance import JSON_LOG, ONE_SITE, free_port, make_pair  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not FEATURES["http/2"]["available"], reason="this build does not speak HTTP/2")
 LOG = JSON_LOG.replace("log.access.fields = ", "log.access.fields = cs-version ")
@@ -23,6 +24,24 @@ def run(*command):
 
 def server_of(make, transport, more="", **options):
     return make(CONFIG + more, files={"a.txt": "a", "k.txt": "k" * 1024, "big.bin": BIG}, transport=transport, **options)
+
+
+class Secure:
+    """The TLS side of a server: where it is and whom to trust."""
+
+    def __init__(self, certificate, port):
+        self.certificate, self.port = certificate, port
+
+    def client(self, protocols):
+        context = ssl.create_default_context(cafile=self.certificate)
+        context.set_alpn_protocols(protocols)
+        return context
+
+
+def tls_lines(directory):
+    certificate, key = make_pair(directory, "localhost")
+    secure = Secure(certificate, free_port())
+    return f"server.listen_tls = 127.0.0.1:{secure.port}\nsite.main.tls.certificate = {certificate}\nsite.main.tls.key = {key}\n", secure
 
 
 def wait_reason(server, phrase_or_substatus):
@@ -51,27 +70,63 @@ def test_nghttp_and_h2load(make, transport):
     assert "2000 succeeded, 0 failed" in said
 
 
-def test_the_same_urls_give_equal_answers(make):
-    """A thousand URLs, over HTTP/1.1 and HTTP/2."""
-    server = server_of(make, None)
+def fields_of(answer):
+    fields = answer.fields.items() if isinstance(answer.fields, dict) else answer.fields
+    return {name.lower(): value for name, value in fields if name.lower() not in ("date", "connection", "age", ":status")}
+
+
+def test_the_same_urls_give_equal_answers(make, tmp_path):
+    """A thousand URLs, over HTTP/1.1, HTTP/1.1 on TLS, HTTP/2 and HTTP/2 on TLS."""
+    lines, secure = tls_lines(tmp_path)
+    server = server_of(make, None, lines)
     for number in range(100):
         server.put(f"d/{number}.txt", f"{number} " * number)
     paths = [path for n in range(100) for path in (
         f"/d/{n}.txt", f"/d/{n}.txt?q={n}", f"/d/./{n}.txt", f"/d/%3{n % 10}.txt", f"/none/{n}", f"/d/../{n}", f"/%{n:02x}", f"/d/{n}.txt/", "/d", f"/big.bin?{n}")]
     assert len(paths) == 1000
-    leave = {"date", "connection", "age"}
-    with server.connect() as one, H2Client(server.port) as two:
+
+    def connect(over_tls):
+        if not over_tls:
+            return server.connect()
+        connection = Connection(secure.port)
+        connection.sock = secure.client(["http/1.1"]).wrap_socket(connection.sock, server_hostname="localhost")
+        return connection
+
+    ones = {over_tls: connect(over_tls) for over_tls in (False, True)}
+    with H2Client(server.port) as plain, H2Client(secure.port, tls=secure.client(["h2"])) as ciphered:
         for path in paths:
-            first = one.request(path)
-            second = two.get(path, authority="127.0.0.1")
-            if first.get("connection") == "close":
-                one.close()
-                one = server.connect()
-            assert second.status == first.status, path
-            assert second.body == first.body, path
-            fields = {k.lower(): v for k, v in first.fields if k.lower() not in leave} if not isinstance(first.fields, dict) else {
-                k.lower(): v for k, v in first.fields.items() if k.lower() not in leave}
-            assert {k: v for k, v in second.fields.items() if k not in leave and k != ":status"} == fields, path
+            answers = []
+            for over_tls, one in ones.items():
+                answers.append(one.request(path, host="127.0.0.1"))
+                if answers[-1].get("connection") == "close":
+                    one.close()
+                    ones[over_tls] = connect(over_tls)
+            answers += [plain.get(path, authority="127.0.0.1"), ciphered.get(path, authority="127.0.0.1", scheme="https")]
+            first = answers[0]
+            for other in answers[1:]:
+                assert (other.status, other.body, fields_of(other)) == (first.status, first.body, fields_of(first)), path
+    for one in ones.values():
+        one.close()
+
+
+@needs("curl")
+def test_curl_agrees_on_http2_over_tls(make, transport, tmp_path):
+    lines, secure = tls_lines(tmp_path)
+    server_of(make, transport, lines)
+    url = f"https://localhost:{secure.port}/"
+    curl = ("curl", "-sf", "--cacert", secure.certificate)
+    assert run(*curl, url + "big.bin") == BIG
+    assert run(*curl, "-r", "100-199", url + "big.bin") == BIG[100:200]
+    for wanted, flags in (("2", []), ("2", ["--tls-max", "1.2"]), ("1.1", ["--http1.1"]), ("1.1", ["--no-alpn"])):
+        assert run(*curl, *flags, "-o", "/dev/null", "-w", "%{http_version}", url + "a.txt").decode() == wanted, flags
+
+
+@needs("h2load")
+def test_h2load_over_tls(make, transport, tmp_path):
+    lines, secure = tls_lines(tmp_path)
+    server_of(make, transport, lines)
+    said = run("h2load", "-n", "2000", "-c", "4", "-m", "32", f"https://127.0.0.1:{secure.port}/k.txt").decode()
+    assert "2000 succeeded, 0 failed" in said and "Application protocol: h2" in said
 
 
 def test_off_by_default(make):

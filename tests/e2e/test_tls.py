@@ -7,15 +7,7 @@ import subprocess
 
 import pytest
 from http_client import wait_until
-from instance import ONE_SITE, free_port
-
-
-def make_pair(directory, name):
-    cert, key = f"{directory}/{name}.pem", f"{directory}/{name}.key"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3",
-                    "-keyout", key, "-out", cert, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"],
-                   check=True, capture_output=True)
-    return cert, key
+from instance import ONE_SITE, free_port, make_pair
 
 
 @pytest.fixture
