@@ -270,7 +270,9 @@ TEST_F(PoolCache, variants_that_nobody_asks_for_again_do_not_drive_out_one_that_
   const Fields varies = {{"Cache-Control", "max-age=100"}, {"Vary", "X-Tier"}};
   fill(worker, "/app/a", "wanted", varies, "X-Tier: gold\r\n");
   for (uint32_t i = 0; i < 5 * VARIANTS_MAX; ++i) {
-    if (i % (VARIANTS_MAX / 2) == 0) EXPECT_EQ(body_of(fetch("/app/a", "X-Tier: gold\r\n")), "wanted") << i;
+    if (i % (VARIANTS_MAX / 2) == 0) {
+      EXPECT_EQ(body_of(fetch("/app/a", "X-Tier: gold\r\n")), "wanted") << i;
+    }
     fill(worker, "/app/a", "flood", varies, "X-Tier: t" + std::to_string(i) + "\r\n");
   }
   EXPECT_EQ(body_of(fetch("/app/a", "X-Tier: gold\r\n")), "wanted");
