@@ -98,7 +98,10 @@ TlsClient::TlsClient(const TlsClientOptions& options) : context_(SSL_CTX_new(TLS
   ssl_.reset(SSL_new(context_.get()));
   SSL_set_bio(ssl_.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
   SSL_set_connect_state(ssl_.get());
-  if (!options.server_name.empty()) SSL_set_tlsext_host_name(ssl_.get(), options.server_name.c_str());
+  if (!options.server_name.empty()) {  // SSL_set_tlsext_host_name() without its C cast
+    SSL_ctrl(ssl_.get(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+             const_cast<char*>(options.server_name.c_str()));
+  }
   if (options.session != nullptr) SSL_set_session(ssl_.get(), options.session);
   if (options.asks_ocsp) SSL_set_tlsext_status_type(ssl_.get(), TLSEXT_STATUSTYPE_ocsp);
   std::string list;
