@@ -27,7 +27,8 @@ TEST_P(TurnConformance, every_write_to_a_wake_source_ends_a_wait_without_reading
       server.turn(seconds(20));
     } else {
       std::thread other([&] { world.wake(i % 2 == 0 ? 7 : 8); });
-      server.turn(seconds(20));
+      // A wait may end early, or late for what the machine did meanwhile.
+      for (int turns = 0; server.wakes.empty() && turns < 3; ++turns) server.turn(seconds(20));
       other.join();
     }
     ASSERT_EQ(server.wakes.size(), 1U);
