@@ -38,6 +38,7 @@ struct Arguments {
   std::string pool;
   std::string older;
   LogConvertArguments log_convert;
+  LogFollowArguments log_follow;
 };
 
 // A command: its parser, and what to do if it was the one.
@@ -262,10 +263,23 @@ class CommandLine {
   }
 
   void add_log() {
-    CLI::App* log = app_.add_subcommand("log", "The access log: rotate, convert");
+    CLI::App* log = app_.add_subcommand("log", "The access log: follow, rotate, convert");
     log->require_subcommand(1);
     add(log, "rotate", "Close the log files, rename them, open new ones",
         std::function<int()>([this] { return command_simple(args_.control, "log.rotate", "rotated"); }));
+    LogFollowArguments& followed = args_.log_follow;
+    CLI::App* follow =
+        add(log, "follow", "Requests as they finish, whatever the log writes",
+            std::function<int()>([this] { return command_log_follow(args_.control, args_.log_follow); }));
+    follow
+        ->add_option("--where", followed.where,
+                     "FIELD OP VALUE with = != < <= > >= ^= *=, as in status>=500; all must hold")
+        ->allow_extra_args(false);
+    follow->add_option("--format", followed.format, "Form of the lines (default: w3c)")
+        ->check(CLI::IsMember({"w3c", "ncsa", "json"}));
+    follow->add_option("--fields", followed.fields, "Fields as in log.access.fields (default: its default)")
+        ->delimiter(',');
+    follow->add_flag("--local", followed.local_time, "Times in local time, not UTC");
     LogConvertArguments& arguments = args_.log_convert;
     CLI::App* convert = log->add_subcommand("convert", "Binary access logs to lines, on stdout");
     commands_.push_back({convert, [this] { return CliOutcome{command_log_convert(args_.log_convert), std::nullopt}; }});

@@ -84,6 +84,14 @@ struct LogConvertArguments {
   std::vector<std::string> fields;  // as in log.access.fields; empty: its default
   bool local_time = false;
 };
+struct LogFollowArguments {
+  std::string format = "w3c";
+  std::vector<std::string> fields;
+  std::vector<std::string> where;
+  bool local_time = false;
+};
+// Until it is interrupted, nobody reads, or the instance ends.
+int command_log_follow(const std::string& control, const LogFollowArguments& arguments);
 int command_log_convert(const LogConvertArguments& arguments);
 
 // Reads the file, asks no instance. 1 where somebody could write what is served.

@@ -2,10 +2,13 @@
 
 #include "src/roles/logd.h"
 
+#include "src/admin/json.h"
 #include "src/admin/role_sandbox.h"
 #include "src/base/clock.h"
 #include "src/config/tree.h"
+#include "src/config/types.h"
 #include "src/log/drain/drain.h"
+#include "src/log/drain/followers.h"
 #include "src/log/journal_memory.h"
 #include "src/log/ring_reader.h"
 
@@ -58,6 +61,7 @@ class LogRole {
   void wait(Duration at_most);
   void obey(ChannelMessage message);
   void obey_config(ChannelMessage message);
+  Json follow(const std::string& question);
   void drain_rest();
   void tell(const std::string& line) { (void)channel_.send_wait(MessageKind::LOG, 0, line, SEND_PATIENCE); }
   void answer(MessageKind kind, uint32_t id, std::string_view text) {
@@ -69,7 +73,9 @@ class LogRole {
   UniqueFd doorbell_;
   std::vector<std::unique_ptr<JournalMap>> maps_;
   std::vector<std::unique_ptr<RingReader>> rings_;
+  LogFollowers followers_;
   std::unique_ptr<Drain> drain_;
+  std::string host_;
   bool done_ = false;
   int exit_code_ = 0;
 };
@@ -108,6 +114,8 @@ Status LogRole::start() {
   std::vector<RingReader*> rings;
   for (auto& ring : rings_) rings.push_back(ring.get());
   drain_ = std::make_unique<Drain>(std::move(rings), host, seed);
+  host_ = host;
+  drain_->set_followers(&followers_);
   // A log that cannot be opened now is tried again by pass(); the server does not wait for it.
   if (Status applied = apply(tree->settings()); !applied) tell(applied.error().message);
   return channel_.send_wait(MessageKind::READY, 0, encode_ready(ready_report(*report, "")), SEND_PATIENCE);
@@ -127,6 +135,7 @@ void LogRole::wait(Duration at_most) {
 }
 
 void LogRole::turn() {
+  followers_.expire(clock_.now());
   const Duration may_wait = drain_->pass(clock_.now(), clock_.wall());
   if (const std::optional<std::string> message = drain_->take_message()) tell(*message);
   if (may_wait.ns != 0) wait(may_wait);
@@ -156,7 +165,7 @@ void LogRole::obey(ChannelMessage message) {
       break;
     }
     case MessageKind::QUERY:
-      answer(MessageKind::REPLY, message.id, R"({"error":"logd has no questions"})");
+      answer(MessageKind::REPLY, message.id, json_line(follow(message.payload)));
       break;
     case MessageKind::PING:
       answer(MessageKind::PONG, message.id, {});
@@ -169,6 +178,45 @@ void LogRole::obey(ChannelMessage message) {
     default:
       break;  // the channel lets nothing else through to logd
   }
+}
+
+// "log.follow": without a number it begins to, with one it fetches what has come since.
+Json LogRole::follow(const std::string& question) {
+  const auto refuse = [](const std::string& why) { return Json{{"error", why}}; };
+  const std::optional<Json> query = parse_json(question);
+  if (!query || json_text(*query, "cmd") != "log.follow") return refuse("not a question for logd");
+  if (const uint64_t number = json_number(*query, "follow"); number != 0) {
+    const auto fetched = followers_.fetch(number, clock_.now());
+    if (!fetched) return {{"gone", true}};
+    return {{"lines", fetched->lines}, {"lost", fetched->lost}};
+  }
+  if (!drain_->settings().wanted()) {
+    return refuse("nothing to follow: without log.access.format and log.access.path no record leaves the server");
+  }
+  std::vector<std::string> names, where;
+  for (const Json& name : json_array(*query, "fields")) {
+    if (name.is_string()) names.push_back(name.get<std::string>());
+  }
+  for (const Json& term : json_array(*query, "where")) {
+    if (term.is_string()) where.push_back(term.get<std::string>());
+  }
+  LineFormatOptions form;
+  const auto format = ConfigEnum<LogFormat>::parse(json_text(*query, "format", "w3c"), {});
+  if (!format) return refuse("no format is called so");
+  form.format = *format;
+  form.utc = !json_flag(*query, "local_time");
+  form.computer_name = host_;
+  form.fields = default_log_fields();
+  if (!names.empty()) {
+    auto fields = log_fields(names);
+    if (!fields) return refuse(fields.error().message);
+    form.fields = std::move(*fields);
+  }
+  auto filter = LogFilter::parse(where);
+  if (!filter) return refuse(filter.error().message);
+  const auto opened = followers_.open(std::move(form), std::move(*filter), clock_.now(), clock_.wall());
+  if (!opened) return refuse(opened.error().message);
+  return {{"follow", *opened}};
 }
 
 void LogRole::obey_config(ChannelMessage message) {

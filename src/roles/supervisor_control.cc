@@ -38,6 +38,7 @@ const Supervisor::Command Supervisor::COMMANDS[] = {
     {"cache.top", &Supervisor::command_cache, false},
     {"cache.why", &Supervisor::command_cache, false},
     {"cache.purge", &Supervisor::command_cache, true},
+    {"log.follow", &Supervisor::command_follow, false},
     {"log.rotate", &Supervisor::command_rotate, true},
     {"pool.list", &Supervisor::command_pools, false},
     {"pool.show", &Supervisor::command_pools, false},
@@ -143,6 +144,10 @@ void Supervisor::command_cache(const ControlRequest& request, const Json& body) 
 
 void Supervisor::command_rotate(const ControlRequest& request, const Json&) {
   ask_role(request, "logd", MessageKind::ROTATE, {});
+}
+
+void Supervisor::command_follow(const ControlRequest& request, const Json& body) {
+  ask_role(request, "logd", MessageKind::QUERY, json_line(body));
 }
 
 void Supervisor::command_pools(const ControlRequest& request, const Json& body) {

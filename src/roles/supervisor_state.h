@@ -189,6 +189,7 @@ class Supervisor {
   void command_counters(const ControlRequest& request, const Json& body);
   void command_cache(const ControlRequest& request, const Json& body);
   void command_rotate(const ControlRequest& request, const Json& body);
+  void command_follow(const ControlRequest& request, const Json& body);
   void command_pools(const ControlRequest& request, const Json& body);
   void command_killers(const ControlRequest& request, const Json& body);
   void command_alarms(const ControlRequest& request, const Json& body);

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import tempfile
@@ -278,3 +279,32 @@ def test_the_default_writes_no_file(make):
     server.fetch("/a.txt")
     time.sleep(0.3)
     assert list(server.logs.iterdir()) == []
+
+
+def test_the_log_is_followed_live_without_a_change_of_configuration(make):
+    server = make(log("w3c"), files={"a.txt": "a"})
+    generation = server.generation()
+    follow = subprocess.Popen([BINARY, "log", "follow", "--where", "status>=400", "--where", "method=GET", "--format", "json",
+                               "--fields", "sc-status,cs-uri-stem", "--control", server.control], stdout=subprocess.PIPE, text=True)
+    try:
+        def seen():  # until it follows, what is asked for is not shown
+            server.fetch("/missing-first")
+            return bool(select.select([follow.stdout], [], [], 0.05)[0])
+        wait_until(seen, what="the first line")
+        server.fetch("/a.txt")
+        server.fetch("/missing-last")
+        lines = []
+        while not lines or lines[-1]["path"] != "/missing-last":
+            lines.append(json.loads(follow.stdout.readline()))
+        assert {line["status"] for line in lines} == {404} and {line["path"] for line in lines} == {"/missing-first", "/missing-last"}
+        assert server.generation() == generation
+        wrong = server.cli("log", "follow", "--where", "status>=x", check=False)
+        assert wrong.returncode == 1 and "a number is compared with a number" in wrong.stderr
+        server.sysctl(log__access__format="none")
+        without = server.cli("log", "follow", check=False)
+        assert without.returncode == 1 and "log.access.format" in without.stderr
+        server.stop()
+        assert follow.wait(10) == 1
+    finally:
+        follow.kill()
+        follow.wait()

@@ -100,7 +100,10 @@ bool Drain::discard_waiting() {
   bool any = false;
   for (RingReader* ring : rings_) {
     uint64_t records = 0;
-    while (ring->next() != nullptr) ++records;
+    while (const EndRecordView* record = ring->next()) {
+      ++records;
+      if (followers_ != nullptr && followers_->any()) followers_->add(*record, *ring);
+    }
     if (ring->position() != ring->acknowledged()) ring->acknowledge(records);
     stats_.discarded += records;
     any = any || records > 0;
@@ -118,6 +121,7 @@ void Drain::fill_batch(RingReader& ring) {
     const EndRecordView* record = ring.next();
     if (record == nullptr) break;
     encoder_->add(batch_.bytes, *record, ring);
+    if (followers_ != nullptr && followers_->any()) followers_->add(*record, ring);
     ++batch_.records;
   }
   encoder_->finish(batch_.bytes);

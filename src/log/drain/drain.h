@@ -14,6 +14,7 @@
 
 #include "src/base/result.h"
 #include "src/base/time.h"
+#include "src/log/drain/followers.h"
 #include "src/log/drain/log_encoder.h"
 #include "src/log/drain/log_file.h"
 #include "src/log/drain/settings.h"
@@ -69,6 +70,9 @@ class Drain {
   // True when every ring is empty and nothing waits to be written.
   [[nodiscard]] bool drained() const;
 
+  // Whoever follows is shown each record once it is taken from its ring. Not owned; nullptr: nobody.
+  void set_followers(LogFollowers* followers) { followers_ = followers; }
+
   [[nodiscard]] const DrainStats& stats() const { return stats_; }
   [[nodiscard]] const AccessLogSettings& settings() const { return settings_; }
   // One line for the operator when the log begins or ceases to fail, or rotation does; nothing otherwise.
@@ -96,6 +100,7 @@ class Drain {
   void succeeded();
 
   std::vector<RingReader*> rings_;
+  LogFollowers* followers_ = nullptr;
   std::string computer_name_;
   uint64_t hash_seed_;
   AccessLogSettings settings_;
