@@ -11,7 +11,7 @@ namespace penstock {
 
 TlsTransport::TlsTransport(Transport& below, TlsContext& context, KeyChannel* keys, Clock& clock,
                            const TransportOptions& options)
-    : below_(below),
+    : TransportLayer(below),
       context_(context),
       keys_(keys),
       clock_(clock),

@@ -17,7 +17,7 @@
 #include "src/base/fixed_pool.h"
 #include "src/tls/remote_key.h"
 #include "src/tls/tls_session.h"
-#include "src/transport/transport.h"
+#include "src/transport/transport_layer.h"
 
 #include <array>
 #include <memory>
@@ -27,7 +27,7 @@
 
 namespace penstock {
 
-class TlsTransport final : public Transport {
+class TlsTransport final : public TransportLayer {
  public:
   // Plaintext buffers are numbered from here on, so that release() knows whose a buffer is.
   static constexpr uint32_t OWN_BUFFER = uint32_t{1} << 31;
@@ -41,14 +41,8 @@ class TlsTransport final : public Transport {
   TlsTransport(Transport& below, TlsContext& context, KeyChannel* keys, Clock& clock, const TransportOptions& options);
   ~TlsTransport() override;
 
-  [[nodiscard]] const char* name() const override { return below_.name(); }
   [[nodiscard]] size_t poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) override;
-  [[nodiscard]] Status add_listener(int fd, uint32_t id) override { return below_.add_listener(fd, id); }
   void set_layers(uint32_t id, const ListenerLayers& layers) override;
-  void remove_listener(uint32_t id) override { below_.remove_listener(id); }
-  void pause_accept(bool paused) override { below_.pause_accept(paused); }
-  void set_zerocopy_min(uint32_t bytes) override { below_.set_zerocopy_min(bytes); }
-  [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override { return below_.add_wake_source(fd, id); }
   [[nodiscard]] bool is_open(Handle conn) const override;
   [[nodiscard]] uint32_t connection_count() const override { return below_.connection_count(); }
   void set_context(Handle conn, void* context) override;
@@ -190,7 +184,6 @@ class TlsTransport final : public Transport {
   void link(DueList& list, Conn& conn, MonoTime due);
   void unlink(Conn& conn);
 
-  Transport& below_;
   TlsContext& context_;
   KeyChannel* keys_;
   bool keys_started_ = false;

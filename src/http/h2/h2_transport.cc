@@ -20,7 +20,7 @@ constexpr size_t QUEUED_LOW = 64;
 }  // namespace
 
 H2Transport::H2Transport(Transport& below, uint32_t connections_max, uint32_t streams_max)
-    : below_(below),
+    : TransportLayer(below),
       stream_base_(connections_max),
       shared_(std::make_unique<H2Shared>(streams_max, BLOCKS_PER_STREAM * streams_max, connections_max)),
       carriers_(connections_max) {}

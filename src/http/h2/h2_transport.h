@@ -18,7 +18,7 @@
 #pragma once
 
 #include "src/http/h2/session.h"
-#include "src/transport/transport.h"
+#include "src/transport/transport_layer.h"
 
 #include <array>
 #include <memory>
@@ -26,22 +26,16 @@
 
 namespace penstock {
 
-class H2Transport final : public Transport {
+class H2Transport final : public TransportLayer {
  public:
   // `connections_max`: of `below`, whose handles have smaller indices. `streams_max`: of all carriers; one more is
   // refused.
   H2Transport(Transport& below, uint32_t connections_max, uint32_t streams_max);
   ~H2Transport() override;
 
-  [[nodiscard]] const char* name() const override { return below_.name(); }
   [[nodiscard]] size_t poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) override;
-  [[nodiscard]] Status add_listener(int fd, uint32_t id) override { return below_.add_listener(fd, id); }
-  void remove_listener(uint32_t id) override { below_.remove_listener(id); }
   void set_layers(uint32_t id, const ListenerLayers& layers) override { below_.set_layers(id, layers); }
-  void pause_accept(bool paused) override { below_.pause_accept(paused); }
-  void set_zerocopy_min(uint32_t bytes) override { below_.set_zerocopy_min(bytes); }
   void set_http2(const Http2Options& options) override { shared_->options = options; }
-  [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override { return below_.add_wake_source(fd, id); }
   [[nodiscard]] bool is_open(Handle conn) const override;
   [[nodiscard]] uint32_t connection_count() const override {
     return below_.connection_count() + shared_->streams.count();
@@ -125,7 +119,6 @@ class H2Transport final : public Transport {
   bool end(Handle conn, bool reset);
   [[nodiscard]] bool end_carrier(Carrier& carrier, bool reset);
 
-  Transport& below_;
   const uint32_t stream_base_;
   std::unique_ptr<H2Shared> shared_;
   FixedPool<Carrier> carriers_;

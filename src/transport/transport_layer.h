@@ -1,0 +1,24 @@
+// TransportLayer: what every Transport over another Transport hands down as it is: listeners, wake sources, pauses.
+#pragma once
+
+#include "src/transport/transport.h"
+
+namespace penstock {
+
+class TransportLayer : public Transport {
+ public:
+  // `below` outlives it.
+  explicit TransportLayer(Transport& below) : below_(below) {}
+
+  [[nodiscard]] const char* name() const override { return below_.name(); }
+  [[nodiscard]] Status add_listener(int fd, uint32_t id) override { return below_.add_listener(fd, id); }
+  void remove_listener(uint32_t id) override { below_.remove_listener(id); }
+  void pause_accept(bool paused) override { below_.pause_accept(paused); }
+  void set_zerocopy_min(uint32_t bytes) override { below_.set_zerocopy_min(bytes); }
+  [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override { return below_.add_wake_source(fd, id); }
+
+ protected:
+  Transport& below_;
+};
+
+}  // namespace penstock
