@@ -71,12 +71,18 @@ def make_cold(root, count):
     return urls
 
 
-def make(scratch, cold_files):
-    """Builds the tree below scratch/www and the request lists beside it; gives what to say of it in a report."""
+def make_sizes(scratch):
+    """Builds the tree below scratch/www with one file of each size."""
     root = scratch / "www"
     root.mkdir(mode=0o755)
     for name, size in SIZES.items():
         (root / f"{name}.bin").write_bytes(seeded_bytes(size, size))
+    return root
+
+
+def make(scratch, cold_files):
+    """Builds the tree below scratch/www and the request lists beside it; gives what to say of it in a report."""
+    root = make_sizes(scratch)
     urls = make_mixed(root)
     write_requests(scratch / "mixed.paths", urls)
     (scratch / "cold.paths").write_text("\n".join(make_cold(root, cold_files)) + "\n")

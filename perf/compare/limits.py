@@ -67,6 +67,11 @@ def idle_memory(core, load_core, rounds):
     yield load_program("idle_memory.py", "memory of an idle connection, beside 15,000 of them", "bytes", "bytes_each")
 
 
+def idle_tls_memory(core, load_core, rounds):
+    for over, what in (("tls", "an idle TLS connection"), ("h2", "an idle connection of HTTP/2 over TLS")):
+        yield load_program("idle_memory.py", f"memory of {what}, beside 3,000 of them", "bytes", "bytes_each", "--over", over)
+
+
 def slowloris(core, load_core, rounds):
     yield load_program("slowloris.py", "99th percentile under 5,000 slow attackers, to that without", "×", "ratios", "--rounds", rounds, "--seconds", 3)
 
@@ -91,15 +96,22 @@ def traces(core, load_core, rounds):
 PARTS = {"hot hit": hot_hit, "journal": journal, "round trip": round_trip, "idle memory": idle_memory, "slowloris": slowloris, "traces": traces}
 
 
+def rows_of(part, core, load_core, rounds, name=""):
+    """What a part found; what cannot be measured here is a row that says why."""
+    rows = []
+    try:
+        for row in part(core, load_core, rounds):
+            rows.append(row)
+    except (Absent, subprocess.TimeoutExpired) as error:
+        rows.append({"what": name or part.__name__.replace("_", " "), "absent": str(error)})
+    return rows
+
+
 def measure(core, load_core, rounds, say):
-    """[row, …]; what cannot be measured here is a row that says why."""
     rows = []
     for name, part in PARTS.items():
         say(f"limits: {name} …")
-        try:
-            rows += part(core, load_core, rounds)
-        except (Absent, subprocess.TimeoutExpired) as error:
-            rows.append({"what": name, "absent": str(error)})
+        rows += rows_of(part, core, load_core, rounds, name)
     return rows
 
 
@@ -111,15 +123,19 @@ def shown(value, unit):
     return f"{value:.4f}" if unit == "" else f"{value:.2f} {unit}"
 
 
-def goal_rows(data):
+def bound_rows(rows):
     """(goal, wanted, measured, whether met; None: not measured)"""
-    for row in data["rows"]:
+    for row in rows:
         if "absent" in row:
             yield row["what"], "–", row["absent"], None
             continue
         values, unit = row["values"], row["unit"]
         spread = f" ({shown(min(values), unit)}–{shown(max(values), unit)})" if len(values) > 1 else ""
         yield row["what"], f"≤ {shown(row['most'], unit)}", shown(median(values), unit) + spread, median(values) <= row["most"]
+
+
+def goal_rows(data):
+    yield from bound_rows(data["rows"])
     wanted = ("cost of the sandbox", "99th percentile of files beside a hung pool")
     for goal, most, measured, met in report_dynamic.goal_rows({"scenarios": data["scenarios"], "round_trip": None, "absent": {}}):
         if goal in wanted:
@@ -127,16 +143,12 @@ def goal_rows(data):
 
 
 def markdown(data):
-    verdict = {True: "met", False: "missed", None: "not measured"}
-    rows = "\n".join(f"| {goal} | {wanted} | {measured} | {verdict[met]} |" for goal, wanted, measured, met in goal_rows(data))
     return f"""# Limits
 
 Made by `scripts/bench --only limits`; [how it is measured](../README.md). What has a bound of its own: the median of the rounds, with the
 smallest and the largest. Times of one function are CPU time. A trace's bound is the miss ratio of S3-FIFO and a thousandth.
 
-| goal | wanted | measured | |
-|---|--:|--:|---|
-{rows}
+{report.verdict_table(goal_rows(data))}
 
 ## Machine
 
@@ -145,7 +157,4 @@ smallest and the largest. Times of one function are CPU time. A trace's bound is
 
 
 def write(data, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "limits.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    (folder / "limits.md").write_text(markdown(data))
-    return folder / "limits.md"
+    return report.save(data, folder, "limits.json", "limits.md", markdown(data))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns the measurements of a run into report.json, README.md and plots; also the table of the project's README.
 
-    perf/compare/report.py            makes perf/report anew from its report.json, dynamic.json and limits.json, and the tables in README.md
+    perf/compare/report.py            makes perf/report anew from its report.json, dynamic.json, tls.json and limits.json, and the tables in README.md
     perf/compare/report.py --check    says whether README.md's tables and the pages of perf/report are those of the data
 """
 import json
@@ -50,6 +50,10 @@ def thousands(number):
     return f"{number / 1000:.1f} k" if number >= 1000 else f"{number:.0f}"
 
 
+def spread_of_rates(rates):
+    return f"{thousands(median(rates))} ({thousands(min(rates))}–{thousands(max(rates))})"
+
+
 def latency(turns, percentile):
     us = median(turn["latency_us"][percentile] for turn in turns)
     if us == 0:
@@ -85,10 +89,20 @@ def full_table(data, names=None):
         for name in names or server_names(data):
             turns = scenario["turns"].get(name)
             if turns:
-                rates = values(turns)
-                lines.append(f"| {scenario['what']} | {name} | {thousands(median(rates))} ({thousands(min(rates))}–{thousands(max(rates))}) | "
+                lines.append(f"| {scenario['what']} | {name} | {spread_of_rates(values(turns))} | "
                              f"{thousands(median(values(turns, 'per_s')))} | {median(values(turns, 'busy')):.0%} | {latency(turns, 'p50')} | "
                              f"{latency(turns, 'p99')} | {latency(turns, 'p999')} | {sum(sum(t['errors'].values()) for t in turns)} |")
+    return "\n".join(lines)
+
+
+def rate_table(data, names):
+    """Where nobody told of latencies."""
+    lines = ["| scenario | server | req/CPU-s, median (min–max) | req/s | core busy | errors |", "|---|---|--:|--:|--:|--:|"]
+    for scenario in data["scenarios"].values():
+        for name in names:
+            if turns := scenario["turns"].get(name):
+                lines.append(f"| {scenario['what']} | {name} | {spread_of_rates(values(turns))} | {thousands(median(values(turns, 'per_s')))} | "
+                             f"{median(values(turns, 'busy')):.0%} | {sum(sum(t['errors'].values()) for t in turns)} |")
     return "\n".join(lines)
 
 
@@ -132,6 +146,13 @@ def goal_table(data):
     if saturated and (allocations := per_request(saturated, "allocations")) is not None:
         lines.append(f"| allocations per request at saturation | 0 | {allocations:.3g} | {'met' if allocations == 0 else 'missed'} |")
     return "\n".join(lines)
+
+
+def verdict_table(rows):
+    """Of (goal, wanted, measured, whether met; None: not measured)."""
+    verdict = {True: "met", False: "missed", None: "not measured"}
+    return "\n".join(["| goal | wanted | measured | |", "|---|--:|--:|---|",
+                      *(f"| {goal} | {wanted} | {measured} | {verdict[met]} |" for goal, wanted, measured, met in rows)])
 
 
 def machine_lines(data):
@@ -180,14 +201,20 @@ Under full load from one core, so it is the time in the queue more than the serv
 """
 
 
-def write(data, folder):
+def save(data, folder, data_name, page_name, page):
+    """The data and the page; gives the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    (folder / "README.md").write_text(markdown(data))
+    (folder / data_name).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    (folder / page_name).write_text(page)
+    return folder / page_name
+
+
+def write(data, folder):
+    page = save(data, folder, "report.json", "README.md", markdown(data))
     import plots  # matplotlib is slow to load, and only a report needs it
     plots.ratios(data, folder / "ratios.svg")
     plots.latency(data, folder / "latency.svg")
-    return folder / "README.md"
+    return page
 
 
 def with_table(text, marks, table):
@@ -206,11 +233,14 @@ def load(name):
 def main():
     import limits
     import report_dynamic
+    import report_tls
     pages = [(README, report_dynamic.readme())]
     if data := load("report.json"):
         pages.append((REPORT / "README.md", markdown(data)))
     if dynamic := load("dynamic.json"):
         pages.append((REPORT / "dynamic.md", report_dynamic.markdown(dynamic)))
+    if tls := load("tls.json"):
+        pages.append((REPORT / "tls.md", report_tls.markdown(tls)))
     if bounds := load("limits.json"):
         pages.append((REPORT / "limits.md", limits.markdown(bounds)))
     if "--check" in sys.argv[1:]:
@@ -222,6 +252,8 @@ def main():
         write(data, REPORT)
     if dynamic:
         report_dynamic.write(dynamic, REPORT)
+    if tls:
+        report_tls.write(tls, REPORT)
     if bounds:
         limits.write(bounds, REPORT)
     report_dynamic.refresh_readme()

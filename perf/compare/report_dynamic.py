@@ -1,5 +1,4 @@
 """The report on applications in pools: dynamic.json, dynamic.md, plots, and the second table of the project's README."""
-import json
 from statistics import median
 
 import peers
@@ -88,12 +87,6 @@ def extra_calls(turns):
     return None if pool is None or file is None else max(0.0, pool - file)
 
 
-def goal_table(data):
-    verdict = {True: "met", False: "missed", None: "not measured"}
-    return "\n".join(["| goal | wanted | measured | |", "|---|--:|--:|---|",
-                      *(f"| {goal} | {wanted} | {measured} | {verdict[met]} |" for goal, wanted, measured, met in goal_rows(data))])
-
-
 def calls_table(data):
     lines = ["| server | server's, a request | workers' and others', a request |", "|---|--:|--:|"]
     for name, turns in turns_of(data, "calls").items():
@@ -126,7 +119,7 @@ smallest and the largest.
 
 ## Goals
 
-{goal_table(data)}
+{report.verdict_table(goal_rows(data))}
 
 ## Rates and latency
 
@@ -153,9 +146,7 @@ Of all kinds, those for sockets too; 256 connections; counted in the kernel by `
 
 
 def write(data, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dynamic.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    (folder / "dynamic.md").write_text(markdown(data))
+    page = report.save(data, folder, "dynamic.json", "dynamic.md", markdown(data))
     import plots  # matplotlib is slow to load, and only a report needs it
     compared = only(data, lambda name, s: s["app"] and set(s["servers"][:2]) <= set(s["turns"]))
     if compared["scenarios"]:
@@ -163,7 +154,7 @@ def write(data, folder):
     timed = only(data, lambda name, s: s["app"] or name == "hung")
     if timed["scenarios"]:
         plots.latency(timed, folder / "dynamic-latency.svg", names_of(timed))
-    return folder / "dynamic.md"
+    return page
 
 
 def readme():

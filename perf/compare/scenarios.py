@@ -20,6 +20,8 @@ class Scenario:
     body: bytes | None = None     # its answer; None: the file at `path`
     times: int = 1                # as many rounds: for a difference of a few percent
     calls: bool = False           # counts system calls, too: not for the clock
+    client: str = "wrk"           # what asks (loads.py), where the server does not say
+    streams: int = 1              # of one connection at a time
 
 
 COLD_FILES = 60_000
@@ -60,4 +62,20 @@ DYNAMIC = [
              servers=("penstock-hung", "penstock-file")),
     Scenario("calls", "C, 112 bytes, 256 connections, system calls", "/app", connections=256, body=ANSWER_112, calls=True,
              servers=("penstock-apart", "penstock-native", "penstock-file")),
+]
+
+
+TLS_PEERS = ("penstock", "nginx", "h2o")
+TLS = [
+    Scenario("h2-c1", "h2, 1 KiB, 1 connection × 32 streams", "/1k.bin", connections=1, streams=32, client="h2", servers=TLS_PEERS),
+    Scenario("h2-c32", "h2, 1 KiB, 32 connections × 32 streams", "/1k.bin", connections=32, streams=32, client="h2", servers=TLS_PEERS),
+    Scenario("h1-tls", "HTTP/1.1, 1 KiB, 64 connections", "/1k.bin", client="h1", servers=TLS_PEERS),
+    Scenario("h1-tls-1m", "HTTP/1.1, 1 MiB, 16 connections", "/1m.bin", connections=16, client="h1", servers=TLS_PEERS),
+    Scenario("h2-1m", "h2, 1 MiB, 16 connections", "/1m.bin", connections=16, client="h2", servers=TLS_PEERS),
+    Scenario("full", "full handshake and 1 KiB, 64 at a time", "/1k.bin", client="full", servers=TLS_PEERS),
+    Scenario("resumed", "resumed handshake and 1 KiB, 64 at a time", "/1k.bin", client="resumed", servers=TLS_PEERS),
+    Scenario("own", "in cleartext, 1 KiB, 32 connections: h2c × 32 streams, and HTTP/1.1", "/1k.bin", connections=32, streams=32,
+             servers=("penstock-h2c", "penstock-h1")),
+    Scenario("own-tls", "over TLS, 1 KiB, 32 connections: h2 × 32 streams, and HTTP/1.1", "/1k.bin", connections=32, streams=32,
+             servers=("penstock-h2", "penstock-h1-tls")),
 ]

@@ -54,6 +54,8 @@ class Server:
     """A server process with all its children, pinned to one core."""
     name = ""
     serves_files = True
+    client = None    # of loads.py; None: the scenario's
+    tls_port = None  # where it speaks TLS (secure.py)
 
     def __init__(self, scratch, core):
         self.scratch, self.core, self.port, self.process = scratch, core, free_port(), None
@@ -71,7 +73,7 @@ class Server:
     def template(self, name, **more):
         """Fills a config template and gives its path."""
         text = (HERE / name).read_text()
-        values = {**more, "PORT": self.port, "DIR": self.scratch, "ROOT": self.scratch / "www", "CORE": self.core}
+        values = {"TLS": "", **more, "PORT": self.port, "DIR": self.scratch, "ROOT": self.scratch / "www", "CORE": self.core}
         for key, value in values.items():
             text = text.replace(f"@{key}@", str(value))
         path = self.scratch / f"{self.name}.conf"
