@@ -139,7 +139,7 @@ def goal_table(data):
         own = ratios(turns, server, best_floor(turns) if peer == "floor" else peer)
         if own:
             lines.append(f"| {name} | ≥ {least} | {spread(own)} | {'met' if median(own) >= least else 'missed'} |")
-    saturated = data["scenarios"].get("1k-c512", {}).get("turns", {}).get("penstock")
+    saturated = data["scenarios"].get("saturated", {}).get("turns", {}).get("penstock")
     if saturated and (calls := per_request(saturated, "syscalls")) is not None:
         lines.append(f"| system calls per request at saturation | ≤ {SYSCALLS_PER_REQUEST_MAX} | {calls:.3f} | "
                      f"{'met' if calls <= SYSCALLS_PER_REQUEST_MAX else 'missed'} |")

@@ -19,6 +19,7 @@ class Scenario:
     app: str = ""                 # what the application is
     body: bytes | None = None     # its answer; None: the file at `path`
     times: int = 1                # as many rounds: for a difference of a few percent
+    crowded: bool = False         # the server's core is shared with a program that never rests
     calls: bool = False           # counts system calls, too: not for the clock
     client: str = "wrk"           # what asks (loads.py), where the server does not say
     streams: int = 1              # of one connection at a time
@@ -29,6 +30,7 @@ SCENARIOS = [
     Scenario("1k-c1", "1 KiB, 1 connection", "/1k.bin", connections=1, floor=True),
     Scenario("1k", "1 KiB, 64 connections", "/1k.bin", floor=True),
     Scenario("1k-c512", "1 KiB, 512 connections", "/1k.bin", connections=512, floor=True),
+    Scenario("saturated", "1 KiB, 512 connections, a busy neighbour on the server's core", "/1k.bin", connections=512, floor=True, crowded=True),
     Scenario("10k", "10 KiB, 64 connections", "/10k.bin"),
     Scenario("100k", "100 KiB, 64 connections", "/100k.bin"),
     Scenario("1m", "1 MiB, 64 connections", "/1m.bin"),

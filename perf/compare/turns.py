@@ -1,7 +1,9 @@
 """The turns of one scenario: the servers are checked, warmed, loaded one after the other, and their own time is taken."""
+import contextlib
 import http.client
 import random
 import ssl
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -47,6 +49,17 @@ def check_answers(server, scenario, scratch, headers):
             raise WrongAnswer(f"{server.name}, {scenario.name}: GET {path} gives {status} and {len(body)} bytes")
 
 
+@contextlib.contextmanager
+def neighbour(core):
+    """A program that takes its share of a core: the load of one other core then fills what is left for the server."""
+    busy = subprocess.Popen(["taskset", "-c", str(core), "sh", "-c", "while :; do :; done"], stdin=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        busy.kill()
+        busy.wait()
+
+
 def measure(server, scenario, scratch, headers, seconds, core):
     """One turn of one server."""
     if scenario.fresh:
@@ -57,7 +70,8 @@ def measure(server, scenario, scratch, headers, seconds, core):
     calls = peers.SystemCalls(scratch, pids) if scenario.calls else None
     before = procfs.cpu_seconds(pids)
     start = time.monotonic()
-    load = loads.load(server, scenario, scratch, headers, seconds, core)
+    with neighbour(server.core) if scenario.crowded else contextlib.nullcontext():
+        load = loads.load(server, scenario, scratch, headers, seconds, core)
     elapsed = time.monotonic() - start
     cpu = procfs.cpu_seconds(pids) - before
     counted = calls.stop() if calls else None
