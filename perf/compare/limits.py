@@ -73,7 +73,7 @@ def idle_tls_memory(core, load_core, rounds):
 
 
 def slowloris(core, load_core, rounds):
-    yield load_program("slowloris.py", "99th percentile under 5,000 slow attackers, to that without", "×", "ratios", "--rounds", rounds, "--seconds", 3)
+    yield load_program("slowloris.py", "99th percentile under 5,000 slow attackers, to that without", "×", "ratios", "--rounds", rounds, "--seconds", 5)
 
 
 def traces(core, load_core, rounds):
