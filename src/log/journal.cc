@@ -80,6 +80,7 @@ Journal::Journal(JournalMap& map, int doorbell_fd)
       ring_bytes_(map.header().ring_bytes),
       slot_count_(map.header().slot_count),
       doorbell_fd_(doorbell_fd),
+      full_mark_(ring_bytes_ / 4 * 3),
       longer_(slot_count_, nullptr),
       long_texts_(LONG_TEXTS_MAX) {
   head_ = record_round_up(producer_.head.load(RELAXED));
@@ -311,7 +312,7 @@ void Journal::end(JournalSlot handle, MonoTime now, const Outcome& outcome) {
     record.server = slot.server;
     record.version = outcome.version;
     record.coding = outcome.coding;
-    finish(record, texts_of(slot, handle.index, outcome));
+    finish(record, texts_of(slot, handle.index, outcome), outcome.expendable);
   }
   count_response(outcome.status);
   release(handle.index);
@@ -367,7 +368,7 @@ void Journal::count_response(uint16_t status) {
 }
 
 // Writes `record` (all but size, seq_finish and text_bytes filled in) and its strings to the ring.
-void Journal::finish(EndRecord& record, const Texts& texts) {
+void Journal::finish(EndRecord& record, const Texts& texts, bool expendable) {
   size_t bytes = END_RECORD_HEAD;
   for (size_t i = 0; i < TEXT_COUNT; ++i) {
     size_t size = texts[i].size();
@@ -382,7 +383,7 @@ void Journal::finish(EndRecord& record, const Texts& texts) {
   record.size = static_cast<uint32_t>(record_round_up(bytes));
   record.seq_finish = seq_finish_++;
 
-  unsigned char* out = reserve(record.size);
+  unsigned char* out = expendable && log_is_full() ? nullptr : reserve(record.size);
   if (out == nullptr) {
     producer_.dropped.store(producer_.dropped.load(RELAXED) + 1, RELAXED);
     producer_.seq_finish.store(seq_finish_, RELAXED);
@@ -400,6 +401,13 @@ void Journal::finish(EndRecord& record, const Texts& texts) {
   head_ += record.size;
   producer_.head.store(head_, std::memory_order_release);  // pairs with RingReader's acquire
   counters_.journal_records.add();
+}
+
+// Whether logd has not made room since this was last looked at.
+bool Journal::still_full() {
+  const uint64_t tail = ack_.tail.load(std::memory_order_acquire);
+  if (head_ - tail <= head_ - tail_seen_) tail_seen_ = tail;
+  return head_ - tail_seen_ + open_count_ * USUAL_RECORD > full_mark_;
 }
 
 // Room for `bytes` at head_, which first steps over the ring's end if the record would cross it; nullptr

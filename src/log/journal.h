@@ -65,9 +65,10 @@ struct Outcome {
   uint64_t body_bytes_out = 0;
   HttpVersion version = HttpVersion::UNKNOWN;
   BodyCoding coding = BodyCoding::IDENTITY;
-  uint16_t flags = 0;     // RecordFlag
-  std::string_view site;  // the site's name, empty where none was found
-  std::string_view user;  // the authenticated user, empty where none
+  uint16_t flags = 0;       // RecordFlag
+  std::string_view site;    // the site's name, empty where none was found
+  std::string_view user;    // the authenticated user, empty where none
+  bool expendable = false;  // not written, but counted as dropped, while log_is_full()
 };
 
 class Journal {
@@ -89,6 +90,14 @@ class Journal {
   void set_wall(MonoTime mono, WallTime wall) { wall_minus_mono_ = wall.ns - mono.ns; }
   // Whether finish records go to the ring. Off where log.access.format is none.
   void set_recording(bool on) { recording_ = on; }
+  // Whether log_is_full() can be true: log.access.on_full is refuse.
+  void set_refusing(bool on) { refusing_ = on; }
+  // Whether requests should be refused now: what is left of the ring is kept for those already begun. A quarter of it
+  // and USUAL_RECORD for each of them; should they all be longer, those that find no room are dropped and counted.
+  [[nodiscard]] bool log_is_full() {
+    if (!refusing_ || !recording_) return false;
+    return head_ - tail_seen_ + open_count_ * USUAL_RECORD > full_mark_ && still_full();
+  }
 
   // Opens the record of a request whose first bytes are `raw` (what has arrived; EXCERPT_MAX are kept).
   // `now` becomes its first-byte moment. request_number counts from 1 on its connection; the accept
@@ -134,6 +143,7 @@ class Journal {
   [[nodiscard]] uint32_t ring_fill() const;
 
  private:
+  static constexpr uint64_t USUAL_RECORD = 512;
   struct LongTexts {  // strings that do not fit into the slot, until its end()
     std::array<Slot::Span, HEAD_TEXT_COUNT> spans{};
     uint32_t used = 0;
@@ -147,7 +157,8 @@ class Journal {
   Texts texts_of(const Slot& slot, uint32_t index, const Outcome& outcome) const;
   bool already_finished(uint64_t seq_start) const;
   void count_response(uint16_t status);
-  void finish(EndRecord& record, const Texts& texts);
+  void finish(EndRecord& record, const Texts& texts, bool expendable = false);
+  bool still_full();
   unsigned char* reserve(size_t bytes);
   void release(uint32_t index);
 
@@ -170,6 +181,8 @@ class Journal {
   uint32_t open_count_ = 0;
   int doorbell_fd_;
   bool recording_ = true;
+  bool refusing_ = false;
+  uint64_t full_mark_;              // bytes of the ring
   std::vector<uint32_t> free_;      // slots given back, last in first out
   std::vector<LongTexts*> longer_;  // per slot, nullptr but for heads with long strings
   FixedPool<LongTexts> long_texts_;

@@ -131,7 +131,8 @@ struct alignas(64) AckPage {
   std::atomic<uint64_t> records;      // consumed from this ring since creation
   std::atomic<uint64_t> lost;         // ring bytes skipped because the memory made no sense
   std::atomic<uint64_t> intent_seq;   // sequence lock of `intent`: odd while it is rewritten
-  std::atomic<uint64_t> reserved[2];
+  std::atomic<uint64_t> given_up;     // records that were read and are in no log: the oldest had to go
+  std::atomic<uint64_t> reserved;
   alignas(64) std::array<std::atomic<uint64_t>, sizeof(WriteIntent) / 8> intent;
 };
 static_assert(sizeof(AckPage) == 128);

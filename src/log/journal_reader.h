@@ -53,7 +53,7 @@ class JournalReader {
   // Numbers of the ring and its drain, for status.
   struct RingStatus {
     uint64_t finished = 0;  // records ever finished
-    uint64_t dropped = 0;   // of these: dropped, ring full
+    uint64_t dropped = 0;   // of these: in no log, for want of room
     uint64_t drained = 0;   // of these: in the log
     uint64_t bytes_waiting = 0;
     uint64_t ring_bytes = 0;

@@ -91,6 +91,12 @@ void RingReader::acknowledge(uint64_t records) {
   ack_.tail.store(position_, std::memory_order_release);  // pairs with Journal::reserve: our copies are done
 }
 
+void RingReader::give_up(uint64_t records) {
+  ack_.given_up.store(ack_.given_up.load(std::memory_order_relaxed) + records, std::memory_order_relaxed);
+  seq_next_ = ack_.seq_written.load(std::memory_order_relaxed);
+  ack_.tail.store(position_, std::memory_order_release);  // as in acknowledge()
+}
+
 void RingReader::publish_intent(const WriteIntent& intent) {
   std::array<uint64_t, sizeof(WriteIntent) / 8> words{};
   std::memcpy(words.data(), &intent, sizeof(intent));

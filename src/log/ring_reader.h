@@ -44,12 +44,17 @@ class RingReader {
   [[nodiscard]] uint64_t acknowledged() const;
   // Bytes that wait between position() and what the reactor has published.
   [[nodiscard]] uint64_t waiting() const;
+  [[nodiscard]] uint64_t ring_bytes() const { return ring_bytes_; }
   // Forgets what was read and not acknowledged: next() starts at the tail again.
   void rewind();
 
   // Everything up to position() is in the log (or given up): frees it for the reactor. `records` of it were
   // records.
   void acknowledge(uint64_t records);
+
+  // Frees everything up to position() although it is not in the log: `records` of it. What is read next has them in
+  // its gap.
+  void give_up(uint64_t records);
 
   // Publishes what is about to be written, before the write; see WriteIntent.
   void publish_intent(const WriteIntent& intent);

@@ -37,6 +37,7 @@ Result<AccessLogSettings> log_settings(const Settings& from) {
   to.rotate_bytes = from.log_access_rotate_bytes;
   to.keep = from.log_access_keep;
   to.utc = from.log_access_utc;
+  to.on_full = from.log_access_on_full;
   return to;
 }
 

@@ -79,6 +79,7 @@ void Reactor::adopt_config() {
   const Settings& settings = core_.config->settings;
   core_.journal.set_recording(settings.log_access_format != LogFormatSetting::NONE &&
                               !settings.log_access_path.empty());
+  core_.journal.set_refusing(settings.log_access_on_full == LogFullSetting::REFUSE);
   core_.transport.set_http2(http2_options(settings));
   core_.transport.set_zerocopy_min(static_cast<uint32_t>(std::min<uint64_t>(settings.send_zerocopy_min, UINT32_MAX)));
 }

@@ -38,6 +38,7 @@ Outcome outcome_of(const Exchange& ex) {
   outcome.coding = static_cast<BodyCoding>(ex.coding);
   outcome.flags = static_cast<uint16_t>((ex.keep_alive ? RECORD_KEEP_ALIVE : 0) | (ex.secure ? RECORD_SECURE : 0));
   if (ex.site != nullptr) outcome.site = ex.site->name;
+  outcome.expendable = ex.reason == Reason::LOG_FULL;
   return outcome;
 }
 
@@ -117,6 +118,13 @@ void begin_exchange(Core& core, Connection& c, std::string_view raw) {
   const uint32_t requests_max = core.config->settings.limits_requests_per_connection;
   ex.keep_alive = ex.head.keep_alive && !c.stream && !core.draining && (requests_max == 0 || c.requests < requests_max);
   core.journal.stage(ex.slot, Stage::LOOKUP, core.now);
+  if (core.journal.log_is_full()) {
+    core.counters.journal_refusals.add();
+    ex.reason = Reason::LOG_FULL;
+    ex.verdict = Verdict::BAD_REQUEST;
+    if (ex.head.body != BodyKind::NONE) leave_body_unread(core, ex);
+    return walk(core, ex, Step::DELIVER);
+  }
   walk(core, ex, Step::LOOKUP);
 }
 

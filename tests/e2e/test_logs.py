@@ -1,17 +1,13 @@
 """Issue §8: the access log in its four forms, one line a request whatever it holds, rotation, and disks that fail."""
 import json
-import os
 import re
 import select
 import signal
 import subprocess
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from conftest import needs_root
 from http_client import Closed, Connection, wait_until
 from instance import BINARY, JSON_LOG, ONE_SITE
 
@@ -223,49 +219,7 @@ def test_format_and_path_change_live(make):
     assert (server.logs / "other.log").stat().st_size == size
 
 
-# --- disks that fail ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk():
-    place = Path(tempfile.mkdtemp(prefix="penstock-e2e-disk-"))
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(place)], capture_output=True)
-    if done.returncode != 0:
-        pytest.skip("cannot mount here")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-    place.rmdir()
-
-
-@needs_root
-def test_a_full_disk_slows_no_request_and_is_counted(make, small_disk, transport):
-    server = make(ONE_SITE + f"log.access.format = json\nlog.access.path = {small_disk}/access.log\n", files={"a.txt": "a"}, transport=transport)
-    with server.connect() as connection:
-        while server.status()["journal"]["dropped"] == 0:  # until the rings are full too
-            for number in range(2000):
-                assert connection.request(f"/a.txt?{number}").status == 200
-    assert "No space left" in server.output()
-    for line in (small_disk / "access.log").read_text().splitlines()[:-1]:
-        json.loads(line)
-    subprocess.run(["mount", "-o", "remount,size=256m", str(small_disk)], check=True)  # there is room again
-
-    def goes_on():  # a record that comes before the rings are emptied is one more dropped
-        server.fetch("/a.txt?again")
-        return "again" in (small_disk / "access.log").read_text()
-    wait_until(goes_on, what="the log goes on")
-
-
-def test_a_logd_that_stands_still_slows_no_request(make, transport):
-    server = make(log("json"), files={"a.txt": "a"}, transport=transport)
-    pid = server.role("logd")
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        with server.connect() as connection:
-            for number in range(2000):
-                assert connection.request(f"/a.txt?{number}").status == 200
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    server.wait_records(1)
+# --- no file ------------------------------------------------------------------------------------
 
 
 def test_a_path_that_cannot_be_written_is_said(make):

@@ -111,6 +111,25 @@ bool Drain::discard_waiting() {
   return any;
 }
 
+// Where the oldest are to go first: from rings of which `from` eighths or more are in use, until `to` eighths are.
+void Drain::give_up_oldest(uint64_t from, uint64_t to) {
+  if (settings_.on_full != LogFullSetting::DROP_OLDEST) return;
+  for (RingReader* ring : rings_) {
+    const uint64_t eighth = ring->ring_bytes() / 8;
+    if (ring->position() + ring->waiting() - ring->acknowledged() < from * eighth) continue;
+    if (batch_.ring == ring) throw_batch_away();  // it holds the very oldest
+    uint64_t records = 0;
+    while (ring->waiting() > to * eighth) {
+      const EndRecordView* record = ring->next();
+      if (record == nullptr) break;
+      if (followers_ != nullptr && followers_->any()) followers_->add(*record, *ring);
+      ++records;
+    }
+    ring->give_up(records);
+    stats_.given_up += records;
+  }
+}
+
 void Drain::fill_batch(RingReader& ring) {
   size_t bytes_max = BATCH_BYTES;
   if (file_->regular() && settings_.rotate_bytes > 0) {  // rotation is between batches: none goes far past its mark
@@ -240,6 +259,7 @@ Duration Drain::pass(MonoTime now, WallTime wall) {
   bool worked = false;
   for (int i = 0; i < BATCHES_PER_PASS; ++i) {
     rotate_if_due(now, wall);
+    give_up_oldest(7, 6);  // it can be written, but not as fast as it comes
     if (!make_batch(wall)) return wait(now, worked);
     worked = true;
     if (!write_batch(now)) return wait(now, false);
@@ -252,8 +272,11 @@ Duration Drain::wait(MonoTime now, bool worked) {
   if (worked) last_work_ = now;
   const bool failing = retry_at_ > now;
   const bool sleep = !failing && batch_.ring == nullptr && now - last_work_ >= IDLE_BEFORE_SLEEP;
-  // While it fails a timer wakes us, and a bell for each half-full ring would only cost the reactors.
-  const DrainState state = failing ? DrainState::AWAKE : sleep ? DrainState::ASLEEP : DrainState::DOZING;
+  if (failing) give_up_oldest(4, 3);  // below the half-full ring that a dozing logd is woken for
+  // While it fails a timer wakes us, and a bell for each half-full ring would only cost the reactors - unless there
+  // is something to do then.
+  const bool no_bell = failing && settings_.on_full != LogFullSetting::DROP_OLDEST;
+  const DrainState state = no_bell ? DrainState::AWAKE : sleep ? DrainState::ASLEEP : DrainState::DOZING;
   for (RingReader* ring : rings_) ring->announce(state);
   if (sleep) {
     for (const RingReader* ring : rings_) {

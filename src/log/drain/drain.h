@@ -8,6 +8,7 @@
 //
 // A disk that is full or fails stops nothing but the log: the batch waits, is tried again, and meanwhile the rings
 // fill; what does not fit there is dropped by the reactors and counted, and the log says so at the place of the gap.
+// Where log.access.on_full is drop_oldest, that cannot happen while logd runs: it gives up the oldest records itself.
 //
 // It never waits by itself: pass() says how long the caller may.
 #pragma once
@@ -34,6 +35,7 @@ struct DrainStats {
   uint64_t bytes = 0;    // likewise
   uint64_t batches = 0;
   uint64_t discarded = 0;     // taken while no log was wanted
+  uint64_t given_up = 0;      // the oldest, to make room
   uint64_t write_errors = 0;  // writes that failed, each counted
   uint64_t rotations = 0;
   uint64_t pruned = 0;     // rotated files removed
@@ -94,6 +96,7 @@ class Drain {
   bool write_batch(MonoTime now);
   void throw_batch_away();
   bool discard_waiting();
+  void give_up_oldest(uint64_t from, uint64_t to);
   void rotate_if_due(MonoTime now, WallTime wall);
   [[nodiscard]] Duration wait(MonoTime now, bool worked);
   void failed(MonoTime now, const Error& error);

@@ -20,6 +20,7 @@ struct AccessLogSettings {
   RotatePeriod rotate_period = RotatePeriod::NONE;
   uint32_t keep = 0;  // rotated files; 0: all
   bool utc = true;
+  LogFullSetting on_full = LogFullSetting::DROP_NEWEST;  // REFUSE is the reactors' business
   bool operator==(const AccessLogSettings&) const = default;
 
   [[nodiscard]] bool wanted() const { return format != LogFormat::NONE && !path.empty(); }

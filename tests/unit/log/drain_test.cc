@@ -1,6 +1,7 @@
 // The drain: what is finished is in the log, once, whatever happens to logd, the disk and the file.
 #include "src/log/drain/drain.h"
 
+#include "src/base/bytes.h"
 #include "src/base/prng.h"
 #include "src/log/drain/rotation.h"
 #include "tests/unit/log/journal_fixture.h"
@@ -219,6 +220,44 @@ TEST_F(DrainTest, an_intent_is_closed_before_anything_else_is_appended) {
   EXPECT_FALSE(pairs_[0]->ring->open_intent().has_value());
   pass();
   EXPECT_EQ(logged(), sent);
+}
+
+uint64_t gaps_in(const std::string& text) {
+  uint64_t dropped = 0;
+  for (size_t at = text.find("#Remark: "); at != text.npos; at = text.find("#Remark: ", at + 1)) {
+    dropped += parse_decimal(std::string_view(text).substr(at + 9, text.find(' ', at + 9) - at - 9)).value_or(0);
+  }
+  return dropped;
+}
+
+TEST_F(DrainTest, with_drop_oldest_a_log_that_cannot_be_written_ends_with_the_newest_records) {
+  settings_.on_full = LogFullSetting::DROP_OLDEST;
+  ASSERT_TRUE(apply());
+  std::vector<std::string> sent;
+  const auto send_and_pass = [&] {
+    const std::vector<std::string> some = requests(20);
+    sent.insert(sent.end(), some.begin(), some.end());
+    (void)drain_->pass(now_, wall_);  // as the bell at half a ring would have it
+  };
+  limit_file_size(60);  // a part of the first batch is in the file when it is given up
+  for (int i = 0; i < 200; ++i) send_and_pass();
+  EXPECT_GT(drain_->stats().given_up, 1000U);
+  new_logd();  // what is missing is known to who comes after
+  ASSERT_TRUE(apply());
+  for (int i = 0; i < 50; ++i) send_and_pass();
+  limit_file_size(RLIM_INFINITY);
+  pass();
+  ASSERT_TRUE(drain_->drained());
+
+  const std::vector<std::string> got = logged();
+  ASSERT_GT(got.size(), 50U);
+  ASSERT_LT(got.size(), sent.size());
+  EXPECT_EQ(got, std::vector<std::string>(sent.end() - static_cast<ptrdiff_t>(got.size()), sent.end()));
+  const JournalReader::RingStatus status = JournalReader(pairs_[0]->watch_map).ring_status();
+  EXPECT_EQ(status.dropped, sent.size() - got.size());
+  EXPECT_EQ(status.drained, got.size());
+  EXPECT_EQ(gaps_in(read_all(path_)), status.dropped);
+  EXPECT_EQ(pairs_[0]->watch_map.counters().journal_drops.get(), 0U);  // the reactor never met a full ring
 }
 
 TEST_F(DrainTest, random_kills_full_disks_and_rotations_lose_and_double_nothing) {

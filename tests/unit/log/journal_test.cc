@@ -175,6 +175,42 @@ TEST(Journal, a_full_ring_drops_the_record_counts_it_and_frees_the_slot) {
   EXPECT_EQ(pair.ring->gap_before(), dropped);  // logd sees exactly what is missing
 }
 
+// log.access.on_full = refuse.
+TEST(Journal, refuses_in_time_for_the_records_of_what_is_open_and_then_writes_no_refusals) {
+  Pair pair(64, 1U << 17);
+  EXPECT_FALSE(pair.journal->log_is_full());
+  const auto finish_one = [&pair](const Outcome& outcome) {
+    pair.journal->end(begin_one(*pair.journal, "/x", {1}), {2}, outcome);
+  };
+  std::vector<JournalSlot> open;
+  for (int i = 0; i < 20; ++i) open.push_back(begin_one(*pair.journal, "/open", {1}));
+  pair.journal->set_refusing(true);
+  uint64_t finished = 0;
+  for (; !pair.journal->log_is_full(); ++finished) finish_one(ok_outcome());
+  const uint64_t filled = pair.watch_map.producer().head.load();
+  EXPECT_GT(filled, (1U << 17) / 2);
+  EXPECT_LT(filled, (1U << 17) / 4 * 3);
+
+  Outcome refusal = ok_outcome();
+  refusal.expendable = true;
+  for (int i = 0; i < 500; ++i) finish_one(refusal);
+  EXPECT_EQ(pair.watch_map.producer().head.load(), filled);
+  for (const JournalSlot slot : open) pair.journal->end(slot, {2}, ok_outcome());
+  EXPECT_EQ(pair.watch_map.producer().dropped.load(), 500U);  // the refusals, and nothing else
+  EXPECT_EQ(pair.watch_map.counters().journal_drops.get(), 500U);
+
+  pair.journal->set_refusing(false);
+  EXPECT_FALSE(pair.journal->log_is_full());
+  finish_one(refusal);  // nothing is refused any more, so nothing is expendable
+  pair.journal->set_refusing(true);
+  for (; !pair.journal->log_is_full(); ++finished) finish_one(ok_outcome());
+  uint64_t read = 0;
+  while (pair.ring->next() != nullptr) ++read;
+  EXPECT_EQ(read, finished + open.size() + 1);
+  pair.ring->acknowledge(read);
+  EXPECT_FALSE(pair.journal->log_is_full());
+}
+
 TEST(Journal, a_tail_that_cannot_be_is_not_believed) {
   Pair pair;
   for (int i = 0; i < 1000; ++i) {
