@@ -125,6 +125,7 @@ class Checker {
                       site.tls_certificate.size()),
           {prefix});
     }
+    check_https(site, prefix);
     check_headers(prefix, site.headers, prefix);
     check_site_root(site, prefix);
     std::unordered_map<std::string_view, std::string_view> prefixes;
@@ -138,6 +139,27 @@ class Checker {
                         quote_for_message(route.prefix), other->second),
             {prefix});
       }
+    }
+  }
+
+  void check_https(const SiteSettings& site, const std::string& prefix) {
+    if (site.https_redirect != 0) {
+      constexpr uint32_t ALLOWED[] = {301, 302, 307, 308};
+      const auto& addresses = settings_.server_listen_tls;
+      if (std::find(std::begin(ALLOWED), std::end(ALLOWED), site.https_redirect) == std::end(ALLOWED)) {
+        add(prefix + "https_redirect", fmt::format("expected 0, 301, 302, 307 or 308, got {}", site.https_redirect),
+            {prefix});
+      } else if (addresses.empty()) {
+        add(prefix + "https_redirect", "expected 0: server.listen_tls names no address, so nobody could be served",
+            {prefix, "server.listen_tls"});
+      } else if (site.https_port == 0 &&
+                 std::ranges::all_of(addresses, [](const ListenAddress& one) { return one.port == 0; })) {
+        add(prefix + "https_port", "expected the port to redirect to: server.listen_tls names none",
+            {prefix, "server.listen_tls"});
+      }
+    }
+    if (site.hsts_preload && (!site.hsts_subdomains || site.hsts_max_age < seconds(31'536'000))) {
+      add(prefix + "hsts.preload", "expected hsts.subdomains = 1 and hsts.max_age = 8760h or more beside it", {prefix});
     }
   }
 
@@ -195,6 +217,9 @@ class Checker {
     for (size_t i = 0; i < headers.size(); ++i) {
       const std::string key = fmt::format("{}header.{}", prefix, headers[i].name);
       if (iequals(headers[i].name, "Cache-Control")) add(key, "expected the key cache_control for this header", {site});
+      if (iequals(headers[i].name, "Strict-Transport-Security")) {
+        add(key, "expected the keys hsts.* of the site: this header may be sent over TLS alone", {site});
+      }
       for (const std::string_view own : SERVER_HEADERS) {
         if (iequals(headers[i].name, own)) add(key, "expected a header that the server does not write itself", {site});
       }

@@ -50,6 +50,15 @@ std::string header_block(const std::vector<NamedValue>& site, const std::vector<
   return block;
 }
 
+// The field line of RFC 6797 section 6.1, or nothing.
+std::string hsts_line(const SiteSettings& site) {
+  if (!site.hsts_enable) return "";
+  std::string line = std::string(HSTS_FIELD) + "max-age=" + std::to_string(site.hsts_max_age.s());
+  if (site.hsts_subdomains) line += "; includeSubDomains";
+  if (site.hsts_preload) line += "; preload";
+  return line + "\r\n";
+}
+
 }  // namespace
 
 RouteTable::RouteTable(const Settings& settings) {
@@ -73,6 +82,7 @@ Route& RouteTable::add_route(Site& site, const Route& route) {
 void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
   Site& site = *sites_.emplace_back(std::make_unique<Site>());
   site.name = from.name;
+  site.number = static_cast<uint32_t>(sites_.size() - 1);
   site.url_bytes = from.limits_url_bytes.value_or(all.limits_url_bytes);
   site.query_bytes = from.limits_query_bytes.value_or(all.limits_query_bytes);
   site.body_bytes = from.limits_body_bytes.value_or(all.limits_body_bytes);
@@ -101,7 +111,9 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
   base.charset = from.charset;
   set_methods(base, from.methods);
   base.stale_while_revalidate = from.stale_while_revalidate;
+  const std::string hsts = hsts_line(from);
   base.header_block = header_block(from.headers, {}, from.cache_control);
+  base.header_block_tls = hsts + base.header_block;
   site.by_prefix.emplace("", &add_route(site, base));
 
   for (const RouteSettings& over : from.routes) {
@@ -134,6 +146,7 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
     if (over.methods || dynamic) set_methods(*route, over.methods.value_or(APPLICATION_METHODS));
     const std::string& site_cache_control = dynamic ? std::string() : from.cache_control;
     route->header_block = header_block(from.headers, over.headers, over.cache_control.value_or(site_cache_control));
+    route->header_block_tls = hsts + route->header_block;
     const std::string key = route->prefix == "/" ? "" : route->prefix;
     site.by_prefix.insert_or_assign(key, &add_route(site, *route));
   }

@@ -28,6 +28,9 @@ using StringMap = std::unordered_map<std::string, T, StringHash, std::equal_to<>
 
 struct Site;
 
+// RFC 6797; over TLS only.
+inline constexpr std::string_view HSTS_FIELD = "Strict-Transport-Security: ";
+
 // What the config says about the URLs below one prefix of one site: everything inherited already.
 struct Route {
   const Site* site = nullptr;
@@ -58,10 +61,14 @@ struct Route {
   std::string allow;                       // "GET, HEAD, OPTIONS", for Allow
   std::vector<std::string> other_methods;  // allowed ones that have no Method of their own
   std::string header_block;                // "Cache-Control: ...\r\nX: y\r\n": whole field lines for every answer
+  std::string header_block_tls;            // over TLS; with HSTS_FIELD first where the site has that
+
+  [[nodiscard]] const std::string& header_lines(bool secure) const { return secure ? header_block_tls : header_block; }
 };
 
 struct Site {
   std::string name;
+  uint32_t number = 0;     // place in RouteTable::sites()
   uint64_t url_bytes = 0;  // limits in force: the site's own, or the server's
   uint64_t query_bytes = 0;
   uint64_t body_bytes = 0;
@@ -93,6 +100,8 @@ class RouteTable {
   [[nodiscard]] static bool allows(const Route& route, Method method, std::string_view method_text);
   // Every directory served, each once, in the order of Route::root_index.
   [[nodiscard]] const std::vector<std::string>& roots() const { return roots_; }
+  // In the order of Site::number, which is that of their settings.
+  [[nodiscard]] const std::vector<std::unique_ptr<Site>>& sites() const { return sites_; }
   // Every route of every site, in the order of Route::number.
   [[nodiscard]] const std::vector<const Route*>& routes() const { return routes_; }
 

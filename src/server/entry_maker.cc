@@ -23,7 +23,7 @@ void add_common(ResponseHeadWriter& head, const HeadSource& source) {
   if (!source.etag.empty()) head.field("ETag", source.etag);
   if (source.vary) head.field("Vary", "Accept-Encoding");
   if (source.vary_accept) head.field("Vary", "Accept");
-  head.raw(source.route->header_block);
+  head.raw(source.route->header_lines(source.secure));
 }
 
 }  // namespace
@@ -90,7 +90,8 @@ Entry* make_entry(const EntrySource& source, const LoadResult& result, MemoryLed
                          .size = identity.body->size(),
                          .etag = etag,
                          .vary = compressible || result.variant_count > 1,
-                         .vary_accept = listing};
+                         .vary_accept = listing,
+                         .secure = source.key.secure};
   if (!listing) head_source.last_modified = WallTime{identity.info.mtime_ns}.unix_seconds();
   const std::string head = make_head(head_source, source.unix_seconds);
   const std::string head_304 = listing ? std::string() : make_head_304(head_source, source.unix_seconds);

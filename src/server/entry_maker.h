@@ -29,6 +29,7 @@ struct HeadSource {
   std::string_view etag;              // with quotes; empty: none
   bool vary = false;                  // other codings of it exist or may come to exist
   bool vary_accept = false;           // a listing: HTML or JSON by Accept
+  bool secure = false;                // for answers over TLS
 };
 
 // A complete head with its date at date_offset(200) or date_offset(304). Empty where the fields that the

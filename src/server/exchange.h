@@ -72,6 +72,7 @@ struct ExchangeFacts {
   bool http_1_0 = false;
   bool http_2 = false;     // it came on a stream
   bool secure = false;     // it came over TLS
+  bool to_https = false;   // it is sent to the same URL over TLS
   bool looked_up = false;  // the cache was asked
   bool alone = false;      // fills for itself only: waiting for another's fill gave no entry
   bool composed = false;   // the head is out; what is left are segments

@@ -115,6 +115,7 @@ Snapshot::Snapshot(const Tree& tree, uint32_t reactors, const MimeTypes& types)
       head_limits(limits_of_heads(settings)),
       decode_rules(rules_of_paths(settings)),
       server_header(header_mode(settings.server_header)),
+      https_redirects(make_https_redirects(settings, routes, server_header)),
       refusal(make_refusal(server_header)),
       pins(reactors) {
   for (const Route* route : routes.routes()) serving.push_back(make_serving(*this, *route, types));

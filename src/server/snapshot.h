@@ -16,6 +16,7 @@
 #include "src/http/response_head.h"
 #include "src/http/target.h"
 #include "src/route/route_table.h"
+#include "src/server/https_redirect.h"
 
 #include <atomic>
 #include <cstdint>
@@ -44,9 +45,10 @@ struct Snapshot {
   uint64_t serving_generation = 0;
   ParseLimits head_limits;
   DecodeRules decode_rules;
-  ServerHeaderMode server_header;  // server.header
-  std::string refusal;             // the whole 503 for a connection over a limit
-  std::vector<UniqueFd> root_fds;  // O_PATH, by Route::root_index; -1 where the root could not be opened
+  ServerHeaderMode server_header;              // server.header
+  std::vector<HttpsRedirect> https_redirects;  // by Site::number; empty where no site redirects
+  std::string refusal;                         // the whole 503 for a connection over a limit
+  std::vector<UniqueFd> root_fds;              // O_PATH, by Route::root_index; -1 where the root could not be opened
 
   // What the loader must know of a route; by Route::number.
   struct Serving {

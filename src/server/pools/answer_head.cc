@@ -1,6 +1,7 @@
 #include "src/server/pools/answer_head.h"
 
 #include "src/base/bytes.h"
+#include "src/route/route_table.h"
 #include "src/server/pools/answer_policy.h"
 
 #include <algorithm>
@@ -29,7 +30,10 @@ size_t answer_head_bytes_max(const AnswerHead& head) {
 std::string_view write_answer_head(std::span<char> out, const AnswerHead& head, int64_t unix_seconds,
                                    ServerHeaderMode server) {
   ResponseHeadWriter writer(out, head.status, unix_seconds, server);
+  // RFC 6797 section 8.1: a browser goes by the first, and the site's word counts.
+  const bool has_hsts = head.site_fields.starts_with(HSTS_FIELD);
   for (const LinkField& field : head.fields) {
+    if (has_hsts && iequals(field.name, HSTS_FIELD.substr(0, HSTS_FIELD.size() - 2))) continue;
     if (!is_own(field.name)) writer.field(field.name, field.value);
   }
   writer.raw(head.site_fields);

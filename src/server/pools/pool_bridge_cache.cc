@@ -128,7 +128,7 @@ void PoolBridge::begin_copy(Dispatch& d, Exchange& ex, const LinkEvent& event, u
     return;
   }
   const std::string vary = vary_line(event.policy, event.fields);
-  const std::string own = route.header_block + vary;
+  const std::string own = route.header_lines(ex.secure) + vary;
   d.copy = std::make_unique<AnswerCopy>(std::move(policy), event.status, event.fields, own, length,
                                         settings.cache_entry_max);
 }

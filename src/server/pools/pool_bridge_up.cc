@@ -149,24 +149,26 @@ void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
     ex->keep_alive = false;
     ex->lingers = true;
   }
+  const std::string& route_fields = ex->route->header_lines(ex->secure);
   std::string site_fields;  // longer than the route's own only for a client that is to come back to this worker
   const PoolSettings* const settings = settings_of(*d.pool);
   if (settings != nullptr && settings->balance == BalanceSetting::STICKY && d.sticky != d.link->worker.number) {
-    site_fields = ex->route->header_block;
+    site_fields = route_fields;
     site_fields.append("Set-Cookie: ").append(STICKY_COOKIE).append("=").append(std::to_string(d.link->worker.number));
     site_fields.append("; Path=").append(ex->route->prefix).append("; HttpOnly; SameSite=Lax\r\n");
   }
   if (const std::string vary = vary_line(event.policy, event.fields); !vary.empty()) {
-    if (site_fields.empty()) site_fields = ex->route->header_block;
+    if (site_fields.empty()) site_fields = route_fields;
     site_fields += vary;
   }
-  const AnswerHead head{.status = event.status,
-                        .fields = event.fields,
-                        .site_fields = site_fields.empty() ? ex->route->header_block : std::string_view(site_fields),
-                        .framing = d.framing,
-                        .length = ex->head.method == Method::HEAD ? event.length : length,
-                        .keep_alive = ex->keep_alive,
-                        .http_1_0 = ex->http_1_0};
+  const AnswerHead head{
+      .status = event.status,
+      .fields = event.fields,
+      .site_fields = site_fields.empty() ? std::string_view(route_fields) : std::string_view(site_fields),
+      .framing = d.framing,
+      .length = ex->head.method == Method::HEAD ? event.length : length,
+      .keep_alive = ex->keep_alive,
+      .http_1_0 = ex->http_1_0};
   const size_t most = answer_head_bytes_max(head);
   if (most > Outgoing::BYTES_MAX) return give_up(d, Reason::WORKER_HEAD_INVALID, event.end);
   Outgoing* const out = room_for(core_, c, most, 0);

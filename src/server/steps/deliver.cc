@@ -84,6 +84,11 @@ StepResult deliver_entry(Core& core, Exchange& ex) {
 
 }  // namespace
 
+std::string_view head_ending(const Exchange& ex) {
+  if (!ex.keep_alive) return CONNECTION_CLOSE;
+  return ex.http_1_0 ? CONNECTION_KEEP_ALIVE : std::string_view("\r\n");
+}
+
 StepResult wait_for_sent(Exchange& ex) {
   ex.waits_send = true;
   return StepResult::PARKED;
@@ -103,12 +108,7 @@ size_t copy_aged_head(Outgoing& out, std::string_view head, const Core& core, co
   char* end = std::to_chars(line.data() + NAME.size(), line.data() + line.size(), age).ptr;
   *end++ = '\r';
   *end++ = '\n';
-  std::string_view ending = "\r\n";
-  if (!ex.keep_alive) {
-    ending = CONNECTION_CLOSE;
-  } else if (ex.http_1_0) {
-    ending = CONNECTION_KEEP_ALIVE;
-  }
+  const std::string_view ending = head_ending(ex);
   const std::string_view age_line{line.data(), static_cast<size_t>(end - line.data())};
   out.copy(head.substr(0, head.size() - 2));
   out.copy(age_line);
@@ -140,6 +140,7 @@ StepResult deliver_step(Core& core, Exchange& ex) {
   core.journal.stage(ex.slot, Stage::DELIVER, core.now);
   if (ex.entry != nullptr) return deliver_entry(core, ex);
   if (ex.stream >= 0) return deliver_stream(core, ex);
+  if (ex.to_https) return deliver_https(core, ex);
   return deliver_text(core, ex);
 }
 

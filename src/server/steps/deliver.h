@@ -1,5 +1,5 @@
 // The pieces of Deliver, shared by its files: deliver.cc (hot), deliver_representation.cc (conditions,
-// ranges, streams), deliver_text.cc (refusals and redirects).
+// ranges, streams), https.cc (redirects to https), deliver_text.cc (refusals and other redirects).
 #pragma once
 
 #include "src/server/core.h"
@@ -10,6 +10,9 @@ namespace penstock {
 
 // Parks until the connection's send has ended; Deliver is then called again.
 [[nodiscard]] StepResult wait_for_sent(Exchange& exchange);
+
+// The end of a head whose last field line is written: the Connection line that this request needs, the empty line.
+[[nodiscard]] std::string_view head_ending(const Exchange& exchange);
 
 // Copies a stored head with this second's date and the Connection line that this request needs. Returns
 // the bytes. REQUIRES: `out` has room for head.size() + 32 bytes.
@@ -27,6 +30,8 @@ size_t copy_aged_head(Outgoing& out, std::string_view head, const Core& core, co
 [[nodiscard]] StepResult deliver_stream(Core& core, Exchange& exchange);
 // The head is out: as many of the remaining segments as there is room for.
 [[nodiscard]] StepResult deliver_segments(Core& core, Exchange& exchange);
+// The redirect that https_step() found.
+[[nodiscard]] StepResult deliver_https(Core& core, Exchange& exchange);
 // An answer that is told by its reason alone.
 [[nodiscard]] StepResult deliver_text(Core& core, Exchange& exchange);
 

@@ -218,7 +218,8 @@ StepResult deliver_stream(Core& core, Exchange& ex) {
                           .size = ex.stream_info.size,
                           .last_modified = ex.stream_modified_s,
                           .etag = etag,
-                          .vary = ex.stream_varies};
+                          .vary = ex.stream_varies,
+                          .secure = ex.secure};
   std::string head = make_head(source, core.wall.unix_seconds());
   const std::string head_304 = make_head_304(source, core.wall.unix_seconds());
   if (head.empty()) {

@@ -31,7 +31,9 @@ StepResult deliver_text(Core& core, Exchange& ex) {
   const uint16_t status = reason_status(ex.reason);
   ASSERT(status >= 200);
   // Nobody waits with an answer for a refusal: this is the whole head, at most.
-  const size_t head_max = 2048 + ex.location.size() + (ex.route != nullptr ? ex.route->header_block.size() : 0);
+  std::string_view site_lines;
+  if (ex.route != nullptr) site_lines = ex.route->header_lines(ex.secure);
+  const size_t head_max = 2048 + ex.location.size() + site_lines.size();
   const size_t page_max = std::max(PAGE_BYTES_MAX, ex.text.size());
   if (head_max + page_max > Outgoing::BYTES_MAX) {
     ex.location.clear();
@@ -55,7 +57,7 @@ StepResult deliver_text(Core& core, Exchange& ex) {
   const bool says_allow = status == 405 || (ex.head.method == Method::OPTIONS && status == 204);
   if (says_allow && ex.route != nullptr) head.field("Allow", ex.route->allow);
   if (status == 503) head.field("Retry-After", uint64_t{1});
-  if (ex.route != nullptr) head.raw(ex.route->header_block);
+  head.raw(site_lines);
   if (!ex.keep_alive) {
     head.field("Connection", "close");
   } else if (ex.http_1_0) {

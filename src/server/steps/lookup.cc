@@ -40,6 +40,9 @@ bool lookup_kept(Core& core, Exchange& ex) {
 }
 
 StepResult lookup_step(Core& core, Exchange& ex) {
+  if (!ex.secure && !core.config->https_redirects.empty()) {
+    if (const StepResult result = https_step(core, ex); result != StepResult::NEXT) return result;
+  }
   // Anything unusual walks the full table; fill_step() asks the cache again once the route has said yes.
   if (!ex.head.plain) return StepResult::NEXT;
   ex.looked_up = true;

@@ -21,6 +21,9 @@ namespace penstock {
 // The names that a marker of variants leads by.
 [[nodiscard]] std::vector<std::string> names_of_marker(const Entry& marker);
 
+// Over TLS only? Asked before the cache, of requests that came without, where a site is (Snapshot::https_redirects).
+[[nodiscard]] StepResult https_step(Core& core, Exchange& exchange);
+
 // Host to site, path to canonical path, both to a route; refuses what the route does not take.
 [[nodiscard]] StepResult route_step(Core& core, Exchange& exchange);
 

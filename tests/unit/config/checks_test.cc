@@ -36,6 +36,31 @@ TEST(ConfigChecks, a_host_belongs_to_one_site) {
   expect_error(with_site("site.b.hosts = b A\nsite.b.root = /b\n"), "t.conf:3: site.b.hosts", "which site a has");
 }
 
+TEST(ConfigChecks, a_redirect_to_https_has_somewhere_to_go) {
+  const std::string tls =
+      with_site("server.listen_tls = 127.0.0.1:8443\nsite.a.tls.certificate = /c\nsite.a.tls.key = /k\n");
+  for (const char* status : {"0", "301", "302", "307", "308"})
+    tree_of(tls + "site.a.https_redirect = " + status + "\n");
+  for (const char* status : {"1", "300", "303"}) {
+    expect_error(tls + "site.a.https_redirect = " + status + "\n", "site.a.https_redirect", "301, 302, 307 or 308");
+  }
+  expect_error(with_site("site.a.https_redirect = 308\n"), "site.a.https_redirect",
+               "server.listen_tls names no address");
+  const std::string by_path =
+      with_site("server.listen_tls = unix:/run/tls\nsite.a.tls.certificate = /c\nsite.a.tls.key = /k\n");
+  expect_error(by_path + "site.a.https_redirect = 308\n", "site.a.https_port", "port to redirect to");
+  tree_of(by_path + "site.a.https_redirect = 308\nsite.a.https_port = 443\n");
+}
+
+TEST(ConfigChecks, preloading_takes_subdomains_and_a_year) {
+  tree_of(with_site("site.a.hsts.preload = 1\nsite.a.hsts.subdomains = 1\n"));
+  expect_error(with_site("site.a.hsts.preload = 1\n"), "site.a.hsts.preload", "hsts.subdomains = 1");
+  expect_error(with_site("site.a.hsts.preload = 1\nsite.a.hsts.subdomains = 1\nsite.a.hsts.max_age = 8759h\n"),
+               "site.a.hsts.preload", "8760h");
+  expect_error(with_site("site.a.header.strict-transport-security = max-age=1\n"),
+               "site.a.header.strict-transport-security", "hsts.*");
+}
+
 TEST(ConfigChecks, static_files_need_a_root) {
   expect_error("site.a.hosts = a\n", "site.a.root", "expected a directory");
   tree_of("site.a.hosts = a\nsite.a.route.r.prefix = /\nsite.a.route.r.handler = redirect\nsite.a.route.r.to = /x\n");

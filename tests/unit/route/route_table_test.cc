@@ -92,6 +92,21 @@ TEST(RouteTable, a_route_inherits_and_overrides_headers_of_its_site) {
             "Cache-Control: no-store\r\nX-Frame-Options: DENY\r\nx-site: a\r\n");
 }
 
+TEST(RouteTable, tells_of_hsts_over_tls_alone) {
+  const std::string text =
+      "site.s.hosts = *\nsite.s.root = /srv/s\nsite.s.header.X-Site = s\n"
+      "site.s.route.a.prefix = /a\nsite.s.route.a.header.X-Site = a\nsite.s.hsts.max_age = 1h\n";
+  const auto lines = [](const Routed& routed, std::string_view path, bool secure) {
+    return RouteTable::find_route(*routed.table->find_site_by_name("s"), path).header_lines(secure);
+  };
+  const Routed off(text);
+  EXPECT_EQ(lines(off, "/", true), "X-Site: s\r\n");
+  const Routed on(text + "site.s.hsts.enable = 1\n");
+  EXPECT_EQ(lines(on, "/", true), "Strict-Transport-Security: max-age=3600\r\nX-Site: s\r\n");
+  EXPECT_EQ(lines(on, "/a", true), "Strict-Transport-Security: max-age=3600\r\nX-Site: a\r\n");
+  EXPECT_EQ(lines(on, "/a", false), "X-Site: a\r\n");
+}
+
 TEST(RouteTable, allows_exactly_the_methods_listed) {
   const Routed routed(
       "site.s.hosts = *\nsite.s.root = /srv/s\nsite.s.methods = GET HEAD PURGE\n"

@@ -34,6 +34,15 @@ TEST(AnswerHead, drops_what_is_not_the_applications_business_whatever_its_case) 
   }
 }
 
+TEST(AnswerHead, has_the_sites_word_of_hsts_and_not_the_applications) {
+  const LinkField fields[] = {{"strict-transport-security", "max-age=1"}, {"X-Kept", "1"}};
+  const std::string ours =
+      write({.fields = fields, .site_fields = "Strict-Transport-Security: max-age=2\r\nX-Site: s\r\n"});
+  EXPECT_EQ(ours.find("max-age=1"), std::string::npos);
+  EXPECT_NE(ours.find("X-Kept: 1\r\nStrict-Transport-Security: max-age=2\r\n"), std::string::npos);
+  EXPECT_NE(write({.fields = fields, .site_fields = "X-Site: s\r\n"}).find("max-age=1"), std::string::npos);
+}
+
 // Response splitting: no byte of a name or value can end its line.
 TEST(AnswerHead, refuses_every_byte_that_HTTP_does_not_allow_in_names_and_values) {
   for (int c = 0; c < 256; ++c) {
