@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace penstock {
 
@@ -20,6 +21,12 @@ inline constexpr size_t ACCEPT_MASKS = 8;
 // ACCEPT_GZIP, ...; 0 for IDENTITY.
 constexpr uint8_t coding_bit(Coding coding) {
   return coding == Coding::IDENTITY ? uint8_t{0} : static_cast<uint8_t>(1U << (static_cast<unsigned>(coding) - 1));
+}
+
+// What the name of a precompressed file ends in; "" for IDENTITY.
+constexpr std::string_view coding_suffix(Coding coding) {
+  constexpr std::string_view SUFFIXES[CODING_COUNT] = {"", ".gz", ".br", ".zst"};
+  return SUFFIXES[static_cast<size_t>(coding)];
 }
 
 }  // namespace penstock

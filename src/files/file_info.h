@@ -43,6 +43,18 @@ struct FileInfo {
          opened.uid != now.uid;
 }
 
+// What a directory held at one time: every name that comes or goes moves its ctime, so two equal ones of a directory
+// that was not young mean the same names. id.ino 0: not known.
+struct DirectoryVersion {
+  FileId id;
+  int64_t ctime_ns = 0;
+  constexpr bool operator==(const DirectoryVersion&) const = default;
+};
+
+// Where files change without an event or a time stamp of this machine's: on other machines, or made up when they are
+// read. By fstatfs(2); true where that fails.
+[[nodiscard]] bool changes_unseen(int fd);
+
 // fstat(2) of an open descriptor: 0 or an errno.
 [[nodiscard]] int read_file_info(int fd, FileInfo& info);
 // The same for one name in a directory; a symbolic link is not followed.

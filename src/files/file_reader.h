@@ -20,9 +20,11 @@
 namespace penstock {
 
 enum class FileOpKind : uint8_t {
-  OPEN,  // root, path, symlinks → result: descriptor; info: of the opened file
-  READ,  // fd, offset, into → result: bytes read, 0 at the end of the file; may be short
-  LIST,  // root, path, symlinks, list → result: 0; `list` filled and sorted by name
+  OPEN,      // root, path, symlinks → result: descriptor; info: of the opened file
+  READ,      // fd, offset, into → result: bytes read, 0 at the end of the file; may be short
+  LIST,      // root, path, symlinks, list → result: 0; `list` filled and sorted by name
+  SUFFIXES,  // root, path of a directory, symlinks → result: coding_bit()s of the suffixes (coding_suffix()) that names
+             // in it end in; directory: its version, where it is the same before and after
 };
 
 // What the pointers and the span name must stay until the completion.
@@ -30,6 +32,7 @@ struct FileOp {
   FileOpKind kind = FileOpKind::OPEN;
   SymlinkPolicy symlinks = SymlinkPolicy::NONE;
   RootDir root;
+  bool tell_directory = false;
   const char* path = "";  // canonical, relative, no "." or ".." segment, no leading or trailing '/'; "" is the root
   int fd = -1;
   uint64_t offset = 0;
@@ -43,8 +46,10 @@ struct FileOp {
 //   ENXIO  not a regular file or directory: a FIFO, device or socket (never served, never blocks)
 struct FileCompletion {
   uint64_t token = 0;
-  int64_t result = 0;     // >= 0 as FileOpKind says, or -errno
-  FileInfo info;          // OPEN
+  int64_t result = 0;  // >= 0 as FileOpKind says, or -errno
+  FileInfo info;       // OPEN
+  // OPEN with tell_directory: the directory of the name, as it was before the look-up. SUFFIXES.
+  DirectoryVersion directory;
   bool link_met = false;  // OPEN: a symbolic link was on the way
 };
 

@@ -205,34 +205,6 @@ bool is_absent(int error) {
          error == ENAMETOOLONG;
 }
 
-// Where files change without an inotify event: on other machines, or made up when they are read.
-bool changes_unseen(int fd) {
-  struct statfs fs {};
-  if (::fstatfs(fd, &fs) != 0) return true;
-  switch (static_cast<uint32_t>(fs.f_type)) {
-    case 0x6969:      // NFS
-    case 0xFF534D42:  // CIFS
-    case 0xFE534D42:  // SMB2
-    case 0x517B:      // SMB
-    case 0x01021997:  // 9P
-    case 0x65735546:  // FUSE, virtiofs
-    case 0x00C36400:  // Ceph
-    case 0x5346414F:  // AFS
-    case 0x73757245:  // Coda
-    case 0x01161970:  // GFS2
-    case 0x7461636F:  // OCFS2
-    case 0x9FA0:      // proc
-    case 0x62656572:  // sysfs
-    case 0x64626720:  // debugfs
-    case 0x74726163:  // tracefs
-    case 0x27E0EB:    // cgroup
-    case 0x63677270:  // cgroup2
-      return true;
-    default:
-      return false;
-  }
-}
-
 // Places the watches of one request. Lives while `placing` is held.
 class Placement final : public WalkVisitor {
  public:

@@ -1,14 +1,15 @@
 // Load: one path on its way to something deliverable; Loader::State: all of a reactor's. Internal to the loader.
 //
-//   PROBE ──► (directory: index candidates, listing) ──► OPEN ──► READ ──► verify ──► done
-//     ▲                                                   │         │         │
-//     └─────────────── WAIT (a few ms) ◄──── changing ────┴─────────┴─────────┘
+//   PROBE ──► (directory: index candidates, listing) ──► (SUFFIXES) ──► OPEN ──► READ ──► verify ──► done
+//     ▲                                                                  │         │         │
+//     └─────────────── WAIT (a few ms) ◄──── changing ───────────────────┴─────────┴─────────┘
 // PROBE finds out what the path is and brings its dentries into memory, so that placing watches
 // afterwards does not wait for a disk. For what will be cached, OPEN then opens everything anew.
 #pragma once
 
 #include "src/base/fixed_pool.h"
 #include "src/files/loader.h"
+#include "src/files/suffix_index.h"
 
 #include <deque>
 #include <memory>
@@ -17,7 +18,7 @@
 
 namespace penstock {
 
-enum class LoadPhase : uint8_t { PROBE, WAIT, OPEN, READ, LIST, WRITE_LIST };
+enum class LoadPhase : uint8_t { PROBE, SUFFIXES, WAIT, OPEN, READ, LIST, WRITE_LIST };
 
 // What the writers that were seen at a load's files mean for it.
 enum class Writing : uint8_t {
@@ -54,10 +55,12 @@ struct Load {
   bool admit = false;
   LoadPhase phase = LoadPhase::PROBE;
   uint8_t index = UINT8_MAX;
-  uint32_t file_count = 0;  // of files in use; [0] is the identity
-  uint32_t pending = 0;     // operations under way
-  bool broken = false;      // a read failed; the others are awaited only
-  int error = 0;            // of that read
+  std::string suffix_directory;  // while it is read
+  uint8_t siblings = 0;          // coding_bit()s of those that may be there
+  uint32_t file_count = 0;       // of files in use; [0] is the identity
+  uint32_t pending = 0;          // operations under way
+  bool broken = false;           // a read failed; the others are awaited only
+  int error = 0;                 // of that read
   std::array<LoadFile, CODING_COUNT> files;
   WatchStatus watch_status = WatchStatus::UNSUPPORTED;
   Validity validity;
@@ -69,6 +72,13 @@ struct Load {
   int64_t wall_ns = 0;  // wall clock of the turn in which the files were opened
   uint32_t retries = 0;
   std::unique_ptr<Listing> listing;
+
+  // Of the identity; "" is the root.
+  [[nodiscard]] std::string_view directory_name() const {
+    const std::string_view name = files[0].path;
+    const size_t slash = name.rfind('/');
+    return slash == std::string_view::npos ? std::string_view() : name.substr(0, slash);
+  }
 };
 
 struct Loader::State {
@@ -84,6 +94,12 @@ struct Loader::State {
   void release_files(Load& load);  // descriptors and bodies
   void close(LoadFile& file);
 
+  // load_siblings.cc: which precompressed siblings there may be, and which count.
+  void ask_suffixes(Load& load, const DirectoryVersion& directory);
+  void suffixes_read(Load& load, const FileCompletion& done);
+  void name_files(Load& load);
+  void drop_useless_siblings(Load& load);
+
   // load_steps.cc: what follows on what.
   void begin(Load& load);
   void probe(Load& load);
@@ -93,8 +109,8 @@ struct Loader::State {
   void list(Load& load);
   void listed(Load& load, const FileCompletion& done);
   void write_listing(Load& load);
-  void file_found(Load& load);
-  void name_files(Load& load);
+  void file_found(Load& load, const DirectoryVersion& directory);
+  void open_files(Load& load);
   void place_watch(Load& load);
   void opened(Load& load, uint32_t file, const FileCompletion& done);
   void all_opened(Load& load);
@@ -103,7 +119,6 @@ struct Loader::State {
   bool better_wait(const Load& load) const;
   bool watch_agrees(const Load& load) const;
   Duration unsettled(const Load& load, const LoadFile& file) const;
-  void drop_useless_siblings(Load& load);
   bool must_stream(const Load& load) const;
   void stream(Load& load, Verdict verdict);
   void read_all(Load& load);
@@ -128,6 +143,7 @@ struct Loader::State {
   WallTime wall;
   bool poll_again = false;  // something was submitted since the reader was last found empty
   uint32_t pending = 0;     // operations under way, of all loads
+  SuffixIndex suffixes;
   LoaderCounters counters;
 };
 

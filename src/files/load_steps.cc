@@ -21,13 +21,6 @@ constexpr Duration RETRY = milliseconds(4);
 constexpr uint32_t ENDLESS_WRITES = 32;  // more than a handful of truncate(2) in a row
 constexpr uint32_t LISTING_SLICE = 512;  // entries written in one turn: some 100 us
 
-struct Sibling {
-  Coding coding;
-  std::string_view suffix;
-};
-constexpr std::array<Sibling, CODING_COUNT - 1> SIBLINGS = {
-    {{Coding::BR, ".br"}, {Coding::GZIP, ".gz"}, {Coding::ZSTD, ".zst"}}};
-
 LoadKind kind_of_error(int error) {
   switch (error) {
     case ENOENT:
@@ -73,11 +66,6 @@ LoadKind check_segments(std::string_view path, bool dotfiles) {
 
 std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
-std::string_view directory_of(std::string_view path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
-}
-
 std::string join(const std::string& directory, std::string_view name) {
   std::string path = directory;
   if (!path.empty()) path += '/';
@@ -106,7 +94,9 @@ void Loader::State::probe(Load& load) {
   load.phase = LoadPhase::PROBE;
   load.broken = false;
   load.file_count = 1;
-  submit(load, open_op(load, load.files[0].path), 0);
+  FileOp op = open_op(load, load.files[0].path);
+  op.tell_directory = !load.admit && load.policy->precompressed != 0;
+  submit(load, op, 0);
 }
 
 void Loader::State::probed(Load& load, const FileCompletion& completion) {
@@ -125,7 +115,7 @@ void Loader::State::probed(Load& load, const FileCompletion& completion) {
     return candidate ? try_index(load) : directory_found(load);
   }
   if (load.directory && !candidate) return finish(load, LoadKind::NOT_FOUND, ENOTDIR);
-  file_found(load);
+  file_found(load, completion.directory);
 }
 
 void Loader::State::directory_found(Load& load) {
@@ -189,39 +179,34 @@ void Loader::State::write_listing(Load& load) {
 
 // --- a file: watch, open, read, verify --------------------------------------------------------
 
-void Loader::State::file_found(Load& load) {
+void Loader::State::file_found(Load& load, const DirectoryVersion& directory) {
   const LoadPolicy& policy = *load.policy;
   load.content_type = policy.mime == nullptr ? std::string_view() : policy.mime->lookup(base_name(load.files[0].path));
   if (load.content_type.empty() && policy.unknown_type == UnknownTypePolicy::DENY) {
     return finish(load, LoadKind::UNKNOWN_TYPE);
   }
-  name_files(load);
   load.watch_status = WatchStatus::UNSUPPORTED;
   load.writers = {};
+  load.siblings = policy.precompressed;
+  // What is to be cached depends on each name that could come to be, so each is looked up and watched.
+  if (!load.admit && load.siblings != 0) return ask_suffixes(load, directory);
+  name_files(load);
   if (load.admit && watch != nullptr && load.files[0].info.size <= policy.entry_bytes_max) {
     close(load.files[0]);  // the name may lead elsewhere once the watch stands
     place_watch(load);
     const bool unsteady = load.watch_status == WatchStatus::CHANGING && now - load.started < policy.write_hold;
     if (unsteady || better_wait(load)) return changing(load, RETRY);
   }
+  open_files(load);
+}
+
+void Loader::State::open_files(Load& load) {
   load.wall_ns = wall.ns;
   load.phase = LoadPhase::OPEN;
   for (uint32_t i = 0; i < load.file_count; ++i) {
     if (load.files[i].fd < 0) submit(load, open_op(load, load.files[i].path), i);
   }
   if (load.pending == 0) all_opened(load);
-}
-
-// The identity and the siblings that the policy asks for.
-void Loader::State::name_files(Load& load) {
-  load.file_count = 1;
-  for (const Sibling& sibling : SIBLINGS) {
-    if ((load.policy->precompressed & coding_bit(sibling.coding)) == 0) continue;
-    LoadFile& file = load.files[load.file_count++];
-    file.coding = sibling.coding;
-    file.path = load.files[0].path;
-    file.path += sibling.suffix;
-  }
 }
 
 // The entry will depend on the identity, its siblings, and on every index name before this one.
@@ -235,7 +220,7 @@ void Loader::State::place_watch(Load& load) {
   for (uint32_t i = 0; i < load.file_count; ++i) names[count++] = base_name(load.files[i].path);
   const WatchTicket ticket = watch->watch({.root = load.root,
                                            .symlinks = load.policy->symlinks,
-                                           .directory = directory_of(load.files[0].path),
+                                           .directory = load.directory_name(),
                                            .names = std::span(names).first(count)});
   load.watch_status = ticket.status;
   load.validity = ticket.validity;
@@ -315,25 +300,6 @@ void Loader::State::all_opened(Load& load) {
     return stream(load, large ? Verdict::TOO_LARGE : Verdict::STREAMED);
   }
   read_all(load);
-}
-
-// A sibling counts if it was not made before its original was last changed, and saves something.
-void Loader::State::drop_useless_siblings(Load& load) {
-  const FileInfo& identity = load.files[0].info;
-  uint32_t kept = 1;
-  for (uint32_t i = 1; i < load.file_count; ++i) {
-    LoadFile& file = load.files[i];
-    if (file.fd < 0) continue;
-    const bool old = file.info.mtime_ns < identity.mtime_ns;
-    if (old) ++counters.siblings_old;
-    if (old || file.info.size >= identity.size) {
-      close(file);
-      continue;
-    }
-    if (i != kept) std::swap(load.files[kept], file);
-    ++kept;
-  }
-  load.file_count = kept;
 }
 
 bool Loader::State::must_stream(const Load& load) const {

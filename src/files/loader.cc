@@ -170,6 +170,9 @@ void Loader::State::complete(const FileCompletion& completion) {
     case LoadPhase::PROBE:
       probed(*load, completion);
       break;
+    case LoadPhase::SUFFIXES:
+      suffixes_read(*load, completion);
+      break;
     case LoadPhase::OPEN:
       opened(*load, file, completion);
       break;

@@ -9,8 +9,10 @@
 #include "src/base/unique_fd.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
+#include <cstring>
 #include <linux/openat2.h>
 #include <string>
 #include <sys/syscall.h>
@@ -201,10 +203,35 @@ int walk_beneath(const RootDir& root, std::string_view path, const WalkOptions& 
   return result;
 }
 
+namespace {
+
+// The last name of `path`, opened in its directory; no link on the way. Tells of the directory where it can be had.
+int open_in_directory(int root_fd, const char* path, uint64_t resolve, DirectoryVersion& version) {
+  const char* const slash = std::strrchr(path, '/');
+  UniqueFd parent;
+  if (slash != nullptr) {
+    std::array<char, PATH_MAX> name;
+    const size_t size = static_cast<size_t>(slash - path);
+    if (size >= name.size()) return -ENAMETOOLONG;
+    std::copy_n(path, size, name.begin());
+    name[size] = '\0';
+    const int opened = open_beneath(root_fd, name.data(), O_PATH | O_DIRECTORY | O_CLOEXEC, resolve);
+    if (opened < 0) return opened;
+    parent.reset(opened);
+  }
+  const int directory = slash == nullptr ? root_fd : parent.get();
+  FileInfo info;
+  if (read_file_info(directory, info) == 0) version = {info.id, info.ctime_ns};
+  return open_beneath(directory, slash == nullptr ? path : slash + 1, OPEN_TO_READ, resolve);
+}
+
+}  // namespace
+
 int open_served(const RootDir& root, const char* path, SymlinkPolicy symlinks, bool cached_only, FileInfo& info,
-                bool& walked) {
-  const uint64_t cached = cached_only ? uint64_t{RESOLVE_CACHED} : 0;
-  int fd = open_beneath(root.fd, path, OPEN_TO_READ, RESOLVE_NO_SYMLINKS | cached);
+                bool& walked, DirectoryVersion* directory) {
+  const uint64_t resolve = RESOLVE_NO_SYMLINKS | (cached_only ? uint64_t{RESOLVE_CACHED} : 0);
+  int fd = directory != nullptr ? open_in_directory(root.fd, path, resolve, *directory)
+                                : open_beneath(root.fd, path, OPEN_TO_READ, resolve);
   walked = fd == -ELOOP && symlinks != SymlinkPolicy::NONE;
   if (walked) {
     fd = walk_beneath(root, path, {.symlinks = symlinks, .cached_only = cached_only});

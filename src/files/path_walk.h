@@ -44,8 +44,9 @@ struct WalkOptions {
 [[nodiscard]] int walk_beneath(const RootDir& root, std::string_view path, const WalkOptions& options);
 
 // The whole of FileReader's OPEN: the direct way, else the walk; checks the type (ENXIO) and fills
-// `info`. `walked` is set where a link was met.
+// `info`. `walked` is set where a link was met. `directory`, where it is wanted, tells the version of the directory
+// that has the name, before the look-up; it stays as it is where links lead there.
 [[nodiscard]] int open_served(const RootDir& root, const char* path, SymlinkPolicy symlinks, bool cached_only,
-                              FileInfo& info, bool& walked);
+                              FileInfo& info, bool& walked, DirectoryVersion* directory = nullptr);
 
 }  // namespace penstock

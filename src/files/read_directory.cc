@@ -1,5 +1,6 @@
 #include "src/files/read_directory.h"
 
+#include "src/base/coding.h"
 #include "src/base/unique_fd.h"
 #include "src/files/path_walk.h"
 
@@ -7,13 +8,46 @@
 #include <dirent.h>
 #include <memory>
 #include <string>
+#include <strings.h>
 
 namespace penstock {
 namespace {
 
+constexpr uint32_t NAMES_MAX = 4096;  // read for their suffixes: about a millisecond
+
 struct CloseDir {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
+using OpenDir = std::unique_ptr<DIR, CloseDir>;
+
+// Nothing and an error where it is no directory or cannot be opened.
+OpenDir open_directory(const RootDir& root, const char* path, SymlinkPolicy symlinks, FileInfo& self, int& error) {
+  bool walked = false;
+  const int fd = open_served(root, path, symlinks, /*cached_only=*/false, self, walked);
+  error = fd < 0 ? -fd : 0;
+  if (fd < 0) return nullptr;
+  UniqueFd owned(fd);
+  if (self.type != FileType::DIRECTORY) {
+    error = ENOTDIR;
+    return nullptr;
+  }
+  OpenDir dir(::fdopendir(fd));
+  error = dir == nullptr ? errno : 0;
+  if (dir != nullptr) (void)owned.release();  // closedir closes it
+  return dir;
+}
+
+uint8_t suffix_bits(std::string_view name) {
+  uint8_t bits = 0;
+  for (const Coding coding : {Coding::GZIP, Coding::BR, Coding::ZSTD}) {
+    const std::string_view suffix = coding_suffix(coding);
+    // Of any case: there are file systems that find a name in any.
+    if (name.size() > suffix.size() && ::strncasecmp(name.end() - suffix.size(), suffix.data(), suffix.size()) == 0) {
+      bits |= coding_bit(coding);
+    }
+  }
+  return bits;
+}
 
 // What a link in the directory names, if it may be served.
 bool resolve_link(const RootDir& root, const std::string& path, SymlinkPolicy symlinks, FileInfo& info) {
@@ -26,14 +60,10 @@ bool resolve_link(const RootDir& root, const std::string& path, SymlinkPolicy sy
 
 int read_directory(const RootDir& root, const char* path, SymlinkPolicy symlinks, DirectoryList& list) {
   FileInfo self;
-  bool walked = false;
-  const int fd = open_served(root, path, symlinks, /*cached_only=*/false, self, walked);
-  if (fd < 0) return -fd;
-  UniqueFd owned(fd);
-  if (self.type != FileType::DIRECTORY) return ENOTDIR;
-  const std::unique_ptr<DIR, CloseDir> dir(::fdopendir(fd));
-  if (dir == nullptr) return errno;
-  (void)owned.release();  // closedir closes it
+  int refused = 0;
+  const OpenDir dir = open_directory(root, path, symlinks, self, refused);
+  if (dir == nullptr) return refused;
+  const int fd = ::dirfd(dir.get());
   std::string link_path;
   for (;;) {
     errno = 0;
@@ -55,6 +85,26 @@ int read_directory(const RootDir& root, const char* path, SymlinkPolicy symlinks
   const int error = list.truncated() ? 0 : errno;
   list.sort();
   return error;
+}
+
+int read_suffixes(const RootDir& root, const char* path, SymlinkPolicy symlinks, DirectoryVersion& version) {
+  FileInfo before;
+  int refused = 0;
+  const OpenDir dir = open_directory(root, path, symlinks, before, refused);
+  if (dir == nullptr) return -refused;
+  const int fd = ::dirfd(dir.get());
+  uint8_t bits = changes_unseen(fd) ? UINT8_MAX : 0;
+  for (uint32_t i = 0; bits != UINT8_MAX; ++i) {
+    errno = 0;
+    const dirent* found = ::readdir(dir.get());
+    if (found == nullptr && errno != 0) return -errno;
+    if (found == nullptr) break;
+    bits = i == NAMES_MAX ? UINT8_MAX : static_cast<uint8_t>(bits | suffix_bits(found->d_name));
+  }
+  FileInfo after;
+  if (const int error = read_file_info(fd, after)) return -error;
+  if (same_version(before, after)) version = {before.id, before.ctime_ns};
+  return bits;
 }
 
 }  // namespace penstock

@@ -11,4 +11,10 @@ namespace penstock {
 // errno. `list` must have been reset() with its bounds.
 [[nodiscard]] int read_directory(const RootDir& root, const char* path, SymlinkPolicy symlinks, DirectoryList& list);
 
+// Which of the codings' suffixes the names in a directory end in: coding_bit()s, or -errno. All bits where nobody can
+// tell for how long that stays true, or where it has more than a few thousand names. `version` is set where the
+// directory was the same before and after.
+[[nodiscard]] int read_suffixes(const RootDir& root, const char* path, SymlinkPolicy symlinks,
+                                DirectoryVersion& version);
+
 }  // namespace penstock

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 namespace penstock {
@@ -80,27 +81,46 @@ void FileWorker::run() {
   }
 }
 
+namespace {
+
+int64_t open_op(const FileOp& op, bool cached_only, FileCompletion& done) {
+  return open_served(op.root, op.path, op.symlinks, cached_only, done.info, done.link_met,
+                     op.tell_directory ? &done.directory : nullptr);
+}
+
+// A file system in memory does not know RWF_NOWAIT: its reads never wait.
+bool in_memory(int fd) {
+  static constexpr uint32_t TMPFS = 0x01021994;
+  struct statfs fs {};
+  return ::fstatfs(fd, &fs) == 0 && static_cast<uint32_t>(fs.f_type) == TMPFS;
+}
+
+bool read_inline(const FileOp& op, int64_t& result) {
+  const iovec part{op.into.data(), op.into.size()};
+  ssize_t count = ::preadv2(op.fd, &part, 1, static_cast<off_t>(op.offset), RWF_NOWAIT);
+  if (count < 0 && errno == EOPNOTSUPP && in_memory(op.fd)) {
+    count = ::pread(op.fd, op.into.data(), op.into.size(), static_cast<off_t>(op.offset));
+  }
+  result = count >= 0 ? count : -errno;
+  return count >= 0 || (errno != EAGAIN && errno != EOPNOTSUPP && errno != EINTR && errno != ENOSYS);
+}
+
+}  // namespace
+
 bool do_file_op_inline(const FileOp& op, FileCompletion& completion) {
   if (op.kind == FileOpKind::OPEN) {
-    completion.result =
-        open_served(op.root, op.path, op.symlinks, /*cached_only=*/true, completion.info, completion.link_met);
+    completion.result = open_op(op, /*cached_only=*/true, completion);
     // EINVAL: a kernel without RESOLVE_CACHED.
     return completion.result != -EAGAIN && completion.result != -EINVAL;
   }
-  if (op.kind == FileOpKind::READ) {
-    const iovec part{op.into.data(), op.into.size()};
-    const ssize_t count = ::preadv2(op.fd, &part, 1, static_cast<off_t>(op.offset), RWF_NOWAIT);
-    completion.result = count >= 0 ? count : -errno;
-    return count >= 0 || (errno != EAGAIN && errno != EOPNOTSUPP && errno != EINTR && errno != ENOSYS);
-  }
-  return false;
+  return op.kind == FileOpKind::READ && read_inline(op, completion.result);
 }
 
 FileCompletion do_file_op_blocking(const FileOp& op) {
   FileCompletion done;
   switch (op.kind) {
     case FileOpKind::OPEN:
-      done.result = open_served(op.root, op.path, op.symlinks, /*cached_only=*/false, done.info, done.link_met);
+      done.result = open_op(op, /*cached_only=*/false, done);
       break;
     case FileOpKind::READ: {
       ssize_t count = 0;
@@ -112,6 +132,9 @@ FileCompletion do_file_op_blocking(const FileOp& op) {
     }
     case FileOpKind::LIST:
       done.result = -read_directory(op.root, op.path, op.symlinks, *op.list);
+      break;
+    case FileOpKind::SUFFIXES:
+      done.result = read_suffixes(op.root, op.path, op.symlinks, done.directory);
       break;
   }
   return done;

@@ -1,6 +1,7 @@
 #include "tests/support/memory_file_reader.h"
 
 #include "src/base/assert.h"
+#include "src/base/coding.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -48,6 +49,7 @@ void MemoryTree::put(const std::string& path, std::string_view bytes, WallTime n
   node.info = {.id = {1, ++inodes_}, .mode = 0644, .type = FileType::REGULAR};
   fill(node, bytes, now);
   nodes_.insert_or_assign(path, &node);
+  touch_directory(path, now.ns);
   if (changed) changed(path);
 }
 
@@ -58,7 +60,19 @@ void MemoryTree::rewrite(const std::string& path, std::string_view bytes, WallTi
 
 void MemoryTree::remove(const std::string& path) {
   nodes_.erase(path);
+  touch_directory(path, 0);
   if (changed) changed(path);
+}
+
+// Two changes are never told by the same time stamp.
+void MemoryTree::touch_directory(const std::string& path, int64_t now_ns) {
+  FileInfo& info = nodes_.at(parent_of(path))->info;
+  info.ctime_ns = std::max(info.ctime_ns + 1, now_ns);
+}
+
+DirectoryVersion MemoryTree::version_of(const std::string& directory) const {
+  const Node* const node = find(directory);
+  return node == nullptr ? DirectoryVersion{} : DirectoryVersion{node->info.id, node->info.ctime_ns};
 }
 
 MemoryTree::Node* MemoryTree::find(std::string_view path) const {
@@ -110,12 +124,17 @@ FileCompletion MemoryFileReader::carry_out(const FileOp& op, uint64_t token) {
     case FileOpKind::LIST:
       list(op);
       return done;
+    case FileOpKind::SUFFIXES:
+      done.directory = tree_.version_of(op.path);
+      done.result = done.directory.id.ino == 0 ? -ENOENT : suffixes(op.path);
+      return done;
   }
   return done;
 }
 
 FileCompletion MemoryFileReader::open(const FileOp& op, uint64_t token) {
   FileCompletion done{.token = token};
+  if (op.tell_directory) done.directory = tree_.version_of(parent_of(op.path));
   MemoryTree::Node* const node = tree_.find(op.path);
   if (node == nullptr) {
     done.result = -ENOENT;
@@ -128,6 +147,17 @@ FileCompletion MemoryFileReader::open(const FileOp& op, uint64_t token) {
   done.result = fd;
   done.info = node->info;
   return done;
+}
+
+int64_t MemoryFileReader::suffixes(const std::string& directory) const {
+  uint8_t bits = 0;
+  for (const auto& [path, node] : tree_.nodes()) {
+    if (parent_of(path) != directory) continue;
+    for (const Coding coding : {Coding::GZIP, Coding::BR, Coding::ZSTD}) {
+      if (path.ends_with(coding_suffix(coding))) bits |= coding_bit(coding);
+    }
+  }
+  return bits;
 }
 
 void MemoryFileReader::list(const FileOp& op) const {

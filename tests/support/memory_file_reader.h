@@ -36,11 +36,14 @@ class MemoryTree {
   void remove(const std::string& path);
 
   [[nodiscard]] Node* find(std::string_view path) const;
+  // id.ino 0 where there is none.
+  [[nodiscard]] DirectoryVersion version_of(const std::string& directory) const;
   [[nodiscard]] const std::map<std::string, Node*, std::less<>>& nodes() const { return nodes_; }
   // Called with each path that changed.
   std::function<void(const std::string&)> changed;
 
  private:
+  void touch_directory(const std::string& path, int64_t now_ns);
   void make_parents(const std::string& path, WallTime now);
   std::map<std::string, Node*, std::less<>> nodes_;  // "" is the root
   std::deque<Node> all_;                             // also those that only an open descriptor still names
@@ -77,6 +80,7 @@ class MemoryFileReader final : public FileReader {
   [[nodiscard]] FileCompletion carry_out(const FileOp& op, uint64_t token);
   [[nodiscard]] FileCompletion open(const FileOp& op, uint64_t token);
   void list(const FileOp& op) const;
+  [[nodiscard]] int64_t suffixes(const std::string& directory) const;
 
   struct Waiting {
     FileOp op;

@@ -1,5 +1,6 @@
 // One suite for every FileReader on a real directory: as it is, and with the short cut through memory
 // switched off, so that the late way is the one tested.
+#include "src/base/coding.h"
 #include "src/files/thread_file_reader.h"
 #include "tests/support/temp_dir.h"
 
@@ -138,6 +139,55 @@ TEST_P(FileReading, lists_what_can_be_served_and_nothing_else) {
   DirectoryList list;
   list.reset(10, false);
   EXPECT_EQ(carry_out({.kind = FileOpKind::LIST, .root = root(), .path = "a.txt", .list = &list}).result, -ENOTDIR);
+}
+
+TEST_P(FileReading, tells_of_the_directory_of_a_name) {
+  dir.make_dir("d");
+  dir.write("d/a.txt", "a");
+  dir.link_to("d", "link");
+  const auto told = [&](const char* path, bool wanted = true) {
+    const FileCompletion opened = carry_out({.kind = FileOpKind::OPEN,
+                                             .symlinks = SymlinkPolicy::ALL,
+                                             .root = root(),
+                                             .tell_directory = wanted,
+                                             .path = path});
+    if (opened.result >= 0) reader->close(static_cast<int>(opened.result));
+    return opened;
+  };
+  FileInfo d;
+  FileInfo top;
+  ASSERT_EQ(read_file_info_at(dir.fd(), "d", d), 0);
+  ASSERT_EQ(read_file_info(dir.fd(), top), 0);
+  EXPECT_EQ(told("d/a.txt").directory, (DirectoryVersion{d.id, d.ctime_ns}));
+  EXPECT_EQ(told("d/none").directory, (DirectoryVersion{d.id, d.ctime_ns})) << "whether the name is there or not";
+  EXPECT_EQ(told("d").directory, (DirectoryVersion{top.id, top.ctime_ns}));
+  EXPECT_EQ(told("d/a.txt", false).directory, DirectoryVersion{}) << "only where it is wanted";
+  EXPECT_EQ(told("link/a.txt").directory, DirectoryVersion{}) << "not where a link leads there";
+  EXPECT_GE(told("link/a.txt").result, 0);
+  EXPECT_EQ(told("none/a.txt").directory, DirectoryVersion{});
+  EXPECT_EQ(told("../a.txt").result, -EXDEV);
+}
+
+TEST_P(FileReading, reads_the_suffixes_of_a_directory) {
+  const auto suffixes = [&](const char* path) {
+    return carry_out({.kind = FileOpKind::SUFFIXES, .symlinks = SymlinkPolicy::ALL, .root = root(), .path = path});
+  };
+  dir.make_dir("none");
+  dir.make_dir("some");
+  dir.write("none/a.txt", "a");
+  dir.write("none/gz", "no suffix");
+  dir.write("none/a.gz.txt", "not at the end");
+  dir.write("none/.br", "a name that is nothing but a suffix is nobody's sibling");
+  dir.write("some/a.zst", "a");
+  dir.write("some/B.GZ", "a file system may find it by another case");
+  EXPECT_EQ(suffixes("none").result, 0);
+  EXPECT_EQ(suffixes("some").result, ACCEPT_ZSTD | ACCEPT_GZIP);
+  FileInfo some;
+  ASSERT_EQ(read_file_info_at(dir.fd(), "some", some), 0);
+  EXPECT_EQ(suffixes("some").directory, (DirectoryVersion{some.id, some.ctime_ns}));
+  EXPECT_EQ(suffixes("").result, 0);
+  EXPECT_EQ(suffixes("nowhere").result, -ENOENT);
+  EXPECT_EQ(suffixes("none/a.txt").result, -ENOTDIR);
 }
 
 TEST_P(FileReading, keeps_many_operations_apart) {
