@@ -54,6 +54,10 @@ class Checker {
       add("server.listen_tls", "expected addresses that server.listen does not name, got " + to_text(address),
           {"server.listen", "server.listen_tls"});
     }
+    if (s.tls_tickets_lifetime > s.tls_tickets_rotate * 7) {
+      add("tls.tickets.lifetime", "expected at most seven times tls.tickets.rotate: no more keys are kept",
+          {"tls.tickets.lifetime", "tls.tickets.rotate"});
+    }
     const auto has_certificate = [](const SiteSettings& site) { return !site.tls_certificate.empty(); };
     if (!s.server_listen_tls.empty() && std::none_of(s.sites.begin(), s.sites.end(), has_certificate)) {
       add("server.listen_tls", "expected a site with tls.certificate and tls.key: without one nobody can be answered",
@@ -124,6 +128,9 @@ class Checker {
           fmt::format("expected as many keys as certificates, in their order: {} and {}", site.tls_key.size(),
                       site.tls_certificate.size()),
           {prefix});
+    }
+    if (site.tls_ocsp.size() > site.tls_certificate.size()) {
+      add(prefix + "tls.ocsp", "expected at most as many as certificates, in their order", {prefix});
     }
     check_https(site, prefix);
     check_headers(prefix, site.headers, prefix);

@@ -141,6 +141,9 @@ void ServerRole::obey(ChannelMessage message) {
     case MessageKind::TAKE_OVER:
       process_.accept_again();
       break;
+    case MessageKind::TICKET_KEYS:
+      process_.set_ticket_keys(message.payload);
+      break;
     case MessageKind::PING:
       if (process_.turn_over()) (void)channel_.send_wait(MessageKind::PONG, message.id, {}, SEND_PATIENCE);
       break;

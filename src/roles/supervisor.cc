@@ -258,6 +258,7 @@ MonoTime Supervisor::next_deadline() const {
   for (const auto& [id, query] : queries_) next = std::min(next, query.deadline);
   if (change_) next = std::min(next, change_->deadline);
   next = std::min(next, reload_at_);
+  next = std::min(next, tickets_.due(tree_.settings().tls_tickets_rotate, tree_.settings().tls_tickets_lifetime));
   if (!tree_.settings().server_listen_tls.empty()) next = std::min(next, certificates_look_at_);
   return next;
 }
@@ -271,6 +272,7 @@ void Supervisor::run_timers(MonoTime now) {
   change_timer(now);
   if (reload_at_ <= now) reload_watched();
   if (certificates_look_at_ <= now) look_at_certificates();
+  turn_tickets(tree_.settings());
   for (auto it = queries_.begin(); it != queries_.end();) {
     if (it->second.deadline > now) {
       ++it;

@@ -2,14 +2,12 @@
 // which are here so that they outlive every server.
 #include "src/roles/supervisor_state.h"
 #include "src/tls/certificate_bundle.h"
-#include "src/tls/tickets.h"
 
-#include <array>
 #include <fcntl.h>
 #include <set>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 namespace penstock {
 namespace {
@@ -32,18 +30,52 @@ Result<std::string> read_whole(const std::string& path) {
   return bytes;
 }
 
+// Which file it is and in what state, without a look into it.
+std::string identity_of(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) info = {};
+  std::string text;
+  for (const auto part : {static_cast<uint64_t>(info.st_ino), static_cast<uint64_t>(info.st_size),
+                          static_cast<uint64_t>(info.st_mtim.tv_sec), static_cast<uint64_t>(info.st_mtim.tv_nsec)}) {
+    text.append(std::to_string(part)).append(" ");
+  }
+  return text;
+}
+
 }  // namespace
 
-Result<UniqueFd> Supervisor::read_certificates(const Settings& settings) {
+// Files that are in force already are taken from there, unless `fresh`: what became of them on the disk is tried by
+// itself (look_at_certificates), and hinders neither another change nor a new server.
+Result<UniqueFd> Supervisor::read_certificates(const Settings& settings, bool fresh) {
   if (settings.server_listen_tls.empty()) return UniqueFd();
+  const auto read = [&](const std::string& path) -> Result<std::string> {
+    std::string_view kept;
+    if (!fresh && certificates_kept_ != nullptr && certificates_kept_->find(path, kept)) return std::string(kept);
+    return read_whole(path);
+  };
   std::set<std::string> paths;
   for (const SiteSettings& site : settings.sites)
     paths.insert(site.tls_certificate.begin(), site.tls_certificate.end());
   std::vector<BundleFile> files;
   for (const std::string& path : paths) {
-    auto bytes = read_whole(path);
+    auto bytes = read(path);
     if (!bytes) return std::unexpected(bytes.error());
     files.push_back({path, std::move(*bytes)});
+  }
+  for (const SiteSettings& site : settings.sites) {
+    for (const std::string& path : site.tls_ocsp) {
+      if (!paths.insert(path).second) continue;
+      auto bytes = read(path);
+      if (bytes) files.push_back({path, std::move(*bytes)});  // a server tells of what it has not got, and serves
+    }
+  }
+  // A server that has the pair already cannot see that its key was replaced: it is told what the key's file is.
+  for (const SiteSettings& site : settings.sites) {
+    for (const std::string& path : site.tls_key) {
+      std::string_view kept;
+      const bool known = !fresh && certificates_kept_ != nullptr && certificates_kept_->find(path, kept);
+      if (paths.insert(path).second) files.push_back({path, known ? std::string(kept) : identity_of(path)});
+    }
   }
   return write_certificate_bundle(files);
 }
@@ -53,20 +85,15 @@ Result<UniqueFd> Supervisor::read_certificates(const Settings& settings) {
 // comes before its key is refused, and tried again when the key has come.
 void Supervisor::look_at_certificates() {
   certificates_look_at_ = now_ + CERTIFICATES_EVERY;
+  if (certificates_kept_ != nullptr && ready("server") == nullptr) return;  // nobody is there to try them on
   const Settings& settings = tree_.settings();
   if (settings.server_listen_tls.empty() || stopping_) return;
   std::string state;
-  const auto add = [&state](const std::string& path) {
-    struct stat info {};
-    if (::stat(path.c_str(), &info) != 0) info = {};
-    for (const auto part : {static_cast<uint64_t>(info.st_ino), static_cast<uint64_t>(info.st_size),
-                            static_cast<uint64_t>(info.st_mtim.tv_sec), static_cast<uint64_t>(info.st_mtim.tv_nsec)}) {
-      state.append(std::to_string(part)).append(" ");
-    }
-  };
+  const auto add = [&state](const std::string& path) { state += identity_of(path); };
   for (const SiteSettings& site : settings.sites) {
     for (const std::string& path : site.tls_certificate) add(path);
     for (const std::string& path : site.tls_key) add(path);
+    for (const std::string& path : site.tls_ocsp) add(path);
   }
   const bool still = state == certificates_seen_;
   certificates_seen_ = state;
@@ -76,13 +103,31 @@ void Supervisor::look_at_certificates() {
   ask_change({ChangeRequest::Kind::CERTIFICATES, {}, std::nullopt, "the certificates' files", 0});
 }
 
-std::string Supervisor::ticket_keys() {
-  if (!ticket_keys_.empty()) return ticket_keys_;
-  std::array<unsigned char, sizeof(TicketKey)> bytes;
-  if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) return "";
-  constexpr char DIGITS[] = "0123456789abcdef";
-  for (const unsigned char byte : bytes) (ticket_keys_ += DIGITS[byte >> 4]) += DIGITS[byte & 15];
-  return ticket_keys_;
+// A server has them in force.
+void Supervisor::keep_certificates(UniqueFd bundle) {
+  certificates_kept_.reset();
+  certificates_kept_fd_ = std::move(bundle);
+  if (!certificates_kept_fd_.valid()) return;
+  if (auto opened = CertificateBundle::open(certificates_kept_fd_.get())) certificates_kept_ = std::move(*opened);
+}
+
+// Each turn; and before a server is started, which is given what is there then.
+void Supervisor::turn_tickets(const Settings& settings) {
+  bool changed = false;
+  if (!settings.tls_tickets_enable) {
+    changed = tickets_.clear();
+  } else {
+    const auto turned = tickets_.turn(now_, settings.tls_tickets_rotate, settings.tls_tickets_lifetime);
+    if (!turned) return log_.error(turned.error().message);
+    changed = *turned;
+  }
+  if (!changed) return;
+  const std::string keys = tickets_.text();
+  for (const auto& role : roles_) {
+    if (role->role != "server" || !role->channel.open()) continue;
+    const Status ok = role->channel.send(MessageKind::TICKET_KEYS, 0, keys);
+    if (!ok) kill_role(*role, ok.error().message);
+  }
 }
 
 }  // namespace penstock

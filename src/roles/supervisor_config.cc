@@ -120,6 +120,10 @@ bool Supervisor::begin_change(ChangeRequest& request) {
     return true;
   }
   RoleProcess* server = ready("server");
+  if (reads_certificates && server == nullptr) {  // nobody is there to try them on
+    certificates_used_ = "not tried";
+    return true;
+  }
   const Settings& settings = change.next.settings();
   const bool renew = request.kind == ChangeRequest::Kind::RENEW ||
                      (server != nullptr && !paths_covered(server->paths, server_read_paths(settings))) ||
@@ -153,8 +157,9 @@ bool Supervisor::begin_change(ChangeRequest& request) {
     RoleConfig config;
     config.generation = change_->next.generation();
     config.config_text = change_->next.canonical_text();
-    if (auto certificates = read_certificates(change_->next.settings())) {
+    if (auto certificates = read_certificates(change_->next.settings(), reads_certificates)) {
       config.certificates = std::move(*certificates);
+      change_->certificates = duplicate(config.certificates);
     } else {
       change_refused(certificates.error().message);
       return true;
@@ -184,7 +189,11 @@ void Supervisor::change_accepted() {
     config_problem_.clear();
     config_loaded_ = clock_.wall();
   }
-  if (RoleProcess* server = ready("server")) server->generation = tree_.generation();
+  if (RoleProcess* server = ready("server")) {
+    server->generation = tree_.generation();
+    keep_certificates(std::move(change_->certificates));
+    keep_keys();
+  }
   alarms_->configure(tree_.settings());
   if (change_->request.kind != ChangeRequest::Kind::RENEW) pools_->configure(tree_.settings(), now_);
   sync_keyd();

@@ -20,8 +20,7 @@ namespace {
 using State = RoleProcess::State;
 
 constexpr Duration KEYD_END = seconds(1);  // it has nothing to finish
-
-UniqueFd duplicate(const UniqueFd& fd) { return UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)); }
+constexpr size_t KEYS_KEPT_MAX = 512;      // each an open descriptor; of more, what lies on the disk has to do
 
 KeyFile open_key_file(const std::string& path) {
   KeyFile file{.file = path};
@@ -39,6 +38,10 @@ KeyFile open_key_file(const std::string& path) {
 }
 
 }  // namespace
+
+UniqueFd Supervisor::duplicate(const UniqueFd& fd) {
+  return UniqueFd(fd.valid() ? ::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3) : -1);
+}
 
 Status Supervisor::give_key_channels(RoleProcess& server, RoleStart& start) const {
   for (uint32_t i = 0; i < reactors_ + 1; ++i) {
@@ -120,6 +123,44 @@ void Supervisor::keyd_ended(bool expected) {
   if (expected && !key_files_.empty()) sync_keyd();  // it was told to end, and is wanted again
 }
 
+// What keyd gets for a path. While a change is tried the file as it lies there; else the one that belongs to the
+// certificates in force, which may have been replaced meanwhile by what is no good.
+KeyFile Supervisor::key_file(const std::string& path) {
+  // It asks for what it was told of; a path that went away meanwhile is no fault.
+  if (!std::binary_search(key_files_.begin(), key_files_.end(), path)) {
+    return {.file = path, .problem = "it is not in the configuration any more"};
+  }
+  const bool trying = change_ && !change_->listeners_taken;
+  const auto kept = keys_kept_.find(path);
+  if (!trying && kept != keys_kept_.end()) {
+    // Opened anew: a copy of the descriptor would share its place in the file.
+    KeyFile again = open_key_file("/proc/self/fd/" + std::to_string(kept->second.get()));
+    again.file = path;
+    return again;
+  }
+  KeyFile file = open_key_file(path);
+  if (!file.fd.valid()) return file;
+  if (trying) {
+    change_->keys.insert_or_assign(path, duplicate(file.fd));
+  } else if (keys_kept_.size() < KEYS_KEPT_MAX) {
+    keys_kept_.emplace(path, duplicate(file.fd));
+  }
+  return file;
+}
+
+// The change that was tried is in force, and so are the files that it was tried with.
+void Supervisor::keep_keys() {
+  const bool renewed = change_->request.kind == ChangeRequest::Kind::CERTIFICATES;
+  for (auto& [path, fd] : change_->keys) {
+    if (!renewed && keys_kept_.contains(path)) continue;  // asked for anew, for the pair that was in force already
+    if (keys_kept_.size() < KEYS_KEPT_MAX || keys_kept_.contains(path))
+      keys_kept_.insert_or_assign(path, std::move(fd));
+  }
+  const std::vector<std::string> named = key_files(tree_.settings());
+  std::erase_if(keys_kept_,
+                [&](const auto& one) { return !std::binary_search(named.begin(), named.end(), one.first); });
+}
+
 void Supervisor::take_key_message(RoleProcess& role, const ChannelMessage& message) {
   if (role.role != "keyd") return kill_role(role, "it said what only the key process may say");
   if (message.kind == MessageKind::KEY_BREACH) {
@@ -131,10 +172,7 @@ void Supervisor::take_key_message(RoleProcess& role, const ChannelMessage& messa
     }
     return;
   }
-  // It asks for what it was told of; a path that went away meanwhile is no fault.
-  const bool known = std::binary_search(key_files_.begin(), key_files_.end(), message.payload);
-  const KeyFile file = known ? open_key_file(message.payload)
-                             : KeyFile{.file = message.payload, .problem = "it is not in the configuration any more"};
+  const KeyFile file = key_file(message.payload);
   if (const Status ok = send_key_file(role.channel, file); !ok) kill_role(role, ok.error().message);
 }
 

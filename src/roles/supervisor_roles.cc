@@ -122,10 +122,13 @@ Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) 
   auto listeners = listeners_->table_for_start(change);
   if (!listeners) return std::unexpected(listeners.error());
   start.listeners = std::move(*listeners);
-  auto certificates = read_certificates(tree.settings());
+  const bool fresh = change_ && change != nullptr && change_->request.kind == ChangeRequest::Kind::CERTIFICATES;
+  auto certificates = read_certificates(tree.settings(), fresh);
   if (!certificates) return std::unexpected(certificates.error());
   start.certificates = std::move(*certificates);
-  start.ticket_keys = ticket_keys();
+  (change == nullptr ? certificates_given_ : change_->certificates) = duplicate(start.certificates);
+  turn_tickets(tree.settings());
+  start.ticket_keys = tickets_.text();
   auto journals = journals_->fds_for_server(*set);
   if (!journals) return std::unexpected(journals.error());
   start.journals = std::move(*journals);
@@ -243,6 +246,7 @@ void Supervisor::role_ready(RoleProcess& role, const ChannelMessage& message) {
             duration_text(now_ - role.started));
   if (role.role == "logd") return sync_logd();
   if (role.role == "keyd") return keyd_ready(role);
+  if (!change_ || change_->serial != role.serial) keep_certificates(std::move(certificates_given_));
   pools_->server_ready(role.serial, now_);
   if (old != nullptr) drain(*old, tree_.settings().server_drain_timeout);
   if (change_ && change_->step == Change::Step::SERVER_START && change_->serial == role.serial) {

@@ -12,6 +12,7 @@
 #include "src/admin/event_loop.h"
 #include "src/admin/journal_sets.h"
 #include "src/admin/json.h"
+#include "src/admin/key_messages.h"
 #include "src/admin/listener_set.h"
 #include "src/admin/notify.h"
 #include "src/admin/operator_log.h"
@@ -25,6 +26,8 @@
 #include "src/roles/supervisor.h"
 #include "src/roles/supervisor_alarms.h"
 #include "src/roles/supervisor_pools.h"
+#include "src/tls/certificate_bundle.h"
+#include "src/tls/ticket_rotation.h"
 
 #include <cstdint>
 #include <deque>
@@ -96,6 +99,8 @@ class Supervisor {
     MonoTime deadline;
     std::vector<TreeChange> changes;
     std::string logd_problem;
+    UniqueFd certificates;                 // that it was tried with; invalid: none
+    std::map<std::string, UniqueFd> keys;  // key files that keyd asked for meanwhile
   };
 
   // A question of a control client that a role answers.
@@ -122,8 +127,9 @@ class Supervisor {
   [[nodiscard]] static uint64_t token(Source source, uint32_t serial = 0);
 
   // --- supervisor_roles.cc: the life of role processes
-  [[nodiscard]] static Result<UniqueFd> read_certificates(const Settings& settings);  // supervisor_certificates.cc
-  [[nodiscard]] std::string ticket_keys();
+  [[nodiscard]] Result<UniqueFd> read_certificates(const Settings& settings, bool fresh);  // supervisor_certificates.cc
+  void keep_certificates(UniqueFd bundle);
+  void turn_tickets(const Settings& settings);
   void look_at_certificates();
   [[nodiscard]] Status spawn_server(const Tree& tree, const ListenerChange* change);
   [[nodiscard]] Status spawn_logd();
@@ -158,6 +164,9 @@ class Supervisor {
   void keyd_meets(const RoleProcess& server);
   void keyd_leaves(uint32_t serial);
   void keyd_ended(bool expected);
+  [[nodiscard]] static UniqueFd duplicate(const UniqueFd& fd);
+  [[nodiscard]] KeyFile key_file(const std::string& path);
+  void keep_keys();
   void take_key_message(RoleProcess& role, const ChannelMessage& message);
 
   // --- supervisor_config.cc: changes of the configuration
@@ -250,10 +259,15 @@ class Supervisor {
   uint32_t next_serial_ = 1;
   uint32_t next_message_ = 1;
 
-  std::string ticket_keys_;  // RoleStart; made when first asked for
+  TicketRotation tickets_;
   MonoTime certificates_look_at_;
-  std::string certificates_used_;  // the state of their files, and their keys', that was tried last
-  std::string certificates_seen_;  // … at the last look
+  // What the server in force was started or changed with: the next one gets it again, whatever lies on the disk then.
+  std::unique_ptr<CertificateBundle> certificates_kept_;
+  UniqueFd certificates_kept_fd_;
+  UniqueFd certificates_given_;                // to the server that is starting
+  std::map<std::string, UniqueFd> keys_kept_;  // by path: the key files that belong to them
+  std::string certificates_used_;              // the state of their files, and their keys', that was tried last
+  std::string certificates_seen_;              // … at the last look
   std::deque<ChangeRequest> waiting_changes_;
   std::optional<Change> change_;
   std::map<uint32_t, Query> queries_;

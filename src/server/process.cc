@@ -158,7 +158,7 @@ Status ServerProcess::prepare(const Tree& tree, ServerOptions options, std::vect
     auto tls = TlsLayer::make(std::move(options.key_channels), options.reactors, options.ticket_keys, parts.clock);
     if (!tls) return std::unexpected(tls.error());
     parts.tls = std::move(*tls);
-    auto table = parts.tls->load(settings, options.certificates);
+    auto table = parts.tls->load(settings, options.certificates, notes);
     if (!table) return std::unexpected(table.error());
     parts.tls->publish(std::move(*table), settings);
   }
@@ -290,11 +290,15 @@ bool ServerProcess::set_listeners(std::vector<ServerListener> wanted) {
   return true;
 }
 
+void ServerProcess::set_ticket_keys(const std::string& keys) {
+  if (parts_->tls != nullptr) parts_->tls->set_ticket_keys(keys);
+}
+
 Status ServerProcess::apply(const Tree& tree, const UniqueFd& certificates, std::vector<std::string>& notes) {
   Parts& parts = *parts_;
   if (!tree.settings().server_listen_tls.empty()) {
     if (parts.tls == nullptr) return fail("this process was started without TLS and cannot learn it");
-    auto table = parts.tls->load(tree.settings(), certificates);
+    auto table = parts.tls->load(tree.settings(), certificates, notes);
     if (!table) return std::unexpected(table.error());
     parts.tls->publish(std::move(*table), tree.settings());
   }

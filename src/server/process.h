@@ -66,6 +66,8 @@ class ServerProcess {
   // reactor does not turn; what it holds is closed with the next call, or with the process.
   bool set_listeners(std::vector<ServerListener> wanted);
 
+  // What session tickets are sealed with from now on, as in ServerOptions.
+  void set_ticket_keys(const std::string& keys);
   // A new generation, in force on every reactor when it returns without an error: a reactor does not turn, or a
   // certificate of `certificates` cannot be used (then nothing has changed).
   [[nodiscard]] Status apply(const Tree& tree, const UniqueFd& certificates, std::vector<std::string>& notes);

@@ -266,6 +266,11 @@ void Reactor::count_transport() {
   core_.counters.recvs.add(total.receives - counted_.receives);
   core_.counters.sends_zero_copy.add(total.sends_zerocopy - counted_.sends_zerocopy);
   core_.counters.recv_buffers_empty.add(total.receive_starved - counted_.receive_starved);
+  core_.counters.tls_handshakes.add(total.handshakes - counted_.handshakes);
+  core_.counters.tls_resumed.add(total.handshakes_resumed - counted_.handshakes_resumed);
+  core_.counters.tls_certificates_loaded.add(total.certificates_loaded - counted_.certificates_loaded);
+  core_.counters.tls_bytes_encrypted.add(total.bytes_encrypted - counted_.bytes_encrypted);
+  core_.counters.tls_bytes_gathered.add(total.bytes_gathered - counted_.bytes_gathered);
   counted_ = total;
 }
 

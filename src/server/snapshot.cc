@@ -138,7 +138,7 @@ std::vector<std::string> open_roots(Snapshot& snapshot) {
 
 uint64_t serving_fingerprint(const Tree& tree) {
   // The keys below these change what is answered, not only how fast or to whom.
-  constexpr std::string_view TUNING[] = {"limits.", "cache.", "log.", "send.", "pool.", "identity.", "server."};
+  constexpr std::string_view TUNING[] = {"limits.", "cache.", "log.", "send.", "pool.", "identity.", "server.", "tls."};
   constexpr std::string_view ANSWERS[] = {"limits.url_bytes", "limits.query_bytes",  "limits.segment",
                                           "server.header",    "server.default_site", "cache.entry_max"};
   uint64_t hash = 0;
@@ -149,6 +149,7 @@ uint64_t serving_fingerprint(const Tree& tree) {
       continue;
     }
     if (key.ends_with(".purge_from")) continue;  // no kept answer depends on who may purge it
+    if (begins("site.") && key.substr(std::min(key.find('.', 5), key.size())).starts_with(".tls.")) continue;
     hash = hash_bytes(value, hash_bytes(key, hash));
   }
   return hash;

@@ -1,9 +1,6 @@
 #include "src/server/tls_layer.h"
 
-#include "src/base/bytes.h"
-
-#include <algorithm>
-#include <cstring>
+#include "src/tls/ticket_rotation.h"
 
 namespace penstock {
 namespace {
@@ -17,17 +14,6 @@ const std::vector<std::string> PROTOCOLS = {
     "h2",
 #endif
     "http/1.1", "http/1.0"};
-
-// "00ff…", the newest first, into keys.
-std::vector<TicketKey> ticket_keys_of(const std::string& hex) {
-  std::string bytes;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
-    bytes += static_cast<char>(hex_digit(hex[i]) * 16 + hex_digit(hex[i + 1]));
-  }
-  std::vector<TicketKey> keys(bytes.size() / sizeof(TicketKey));
-  if (!keys.empty()) std::memcpy(keys.data(), bytes.data(), keys.size() * sizeof(TicketKey));
-  return keys;
-}
 
 }  // namespace
 
@@ -45,7 +31,7 @@ Result<std::unique_ptr<TlsLayer>> TlsLayer::make(std::vector<UniqueFd> channels,
   }
   layer->source_ = std::make_unique<RemoteKeySource>(*layer->keys_, *layer->channels_.back());
   layer->store_ = std::make_unique<CertificateStore>(*layer->source_);
-  layer->tickets_.set(ticket_keys_of(ticket_keys));
+  layer->set_ticket_keys(ticket_keys);
   layer->reactors_ = reactors;
   return layer;
 }
@@ -57,7 +43,8 @@ Result<std::unique_ptr<Transport>> TlsLayer::wrap(uint32_t reactor, Transport& b
   return std::make_unique<TlsTransport>(below, *contexts_.back(), channels_[reactor].get(), clock_, options);
 }
 
-Result<std::unique_ptr<CertificateTable>> TlsLayer::load(const Settings& settings, const UniqueFd& certificates) {
+Result<std::unique_ptr<CertificateTable>> TlsLayer::load(const Settings& settings, const UniqueFd& certificates,
+                                                         std::vector<std::string>& notes) {
   if (!certificates.valid()) return fail("the certificates did not come along with the configuration");
   auto bundle = CertificateBundle::open(certificates.get());
   if (!bundle) return std::unexpected(bundle.error());
@@ -69,26 +56,31 @@ Result<std::unique_ptr<CertificateTable>> TlsLayer::load(const Settings& setting
     for (size_t i = 0; i < site.tls_certificate.size() && i < site.tls_key.size(); ++i) {
       CertificateSource source{.certificate_file = site.tls_certificate[i],
                                .key_file = site.tls_key[i],
-                               .ocsp_file = {},
+                               .ocsp_file = i < site.tls_ocsp.size() ? site.tls_ocsp[i] : std::string(),
                                .chain = {},
                                .ocsp = {}};
       if (!(*bundle)->find(source.certificate_file, source.chain)) {
         return fail(source.certificate_file + ": did not come along with the configuration");
       }
+      (void)(*bundle)->find(source.key_file, source.key_state);
+      if (!source.ocsp_file.empty()) (void)(*bundle)->find(source.ocsp_file, source.ocsp);  // check() tells of it
       one.pairs.push_back(std::move(source));
     }
     sites.push_back(std::move(one));
   }
   auto table = std::make_unique<CertificateTable>(std::move(sites), std::move(*bundle));
-  if (Status good = table->check(store_->table(), *source_, clock_, PROBE_ALL); !good) {
+  if (Status good = table->check(store_->table(), *source_, clock_, PROBE_ALL, notes); !good) {
     return std::unexpected(good.error());
   }
   return table;
 }
 
+void TlsLayer::set_ticket_keys(const std::string& keys) { tickets_.set(ticket_keys_of(keys)); }
+
 void TlsLayer::publish(std::unique_ptr<CertificateTable> table, const Settings& settings) {
   live_.handshake_timeout_ns.store(settings.tls_handshake_timeout.ns, std::memory_order_relaxed);
   live_.handshakes_max.store((settings.tls_handshakes_max + reactors_ - 1) / reactors_, std::memory_order_relaxed);
+  live_.ticket_lifetime_s.store(settings.tls_tickets_lifetime.s(), std::memory_order_relaxed);
   live_.only_1_3.store(settings.tls_only_1_3, std::memory_order_relaxed);
   store_->replace(std::move(table));
 }

@@ -28,10 +28,13 @@ class TlsLayer {
                                                         const TransportOptions& options);
 
   // The certificates that `settings` names, out of the memfd that came with them; all are looked at, keys asked for.
-  // Error: which file, and why; nothing has changed.
-  [[nodiscard]] Result<std::unique_ptr<CertificateTable>> load(const Settings& settings, const UniqueFd& certificates);
+  // Error: which file, and why; nothing has changed. What does not hinder is a line in `notes`.
+  [[nodiscard]] Result<std::unique_ptr<CertificateTable>> load(const Settings& settings, const UniqueFd& certificates,
+                                                               std::vector<std::string>& notes);
   // In force for every handshake that begins from now on.
   void publish(std::unique_ptr<CertificateTable> table, const Settings& settings);
+  // RoleStart::ticket_keys, later; for every ticket from now on.
+  void set_ticket_keys(const std::string& keys);
   // For the operator: what could not be used at its first use.
   [[nodiscard]] std::vector<std::string> take_problems() { return store_->take_problems(); }
 

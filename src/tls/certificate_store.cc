@@ -1,5 +1,7 @@
 #include "src/tls/certificate_store.h"
 
+#include <utility>
+
 namespace penstock {
 
 void CertificateStore::replace(std::unique_ptr<CertificateTable> table) {
@@ -9,14 +11,16 @@ void CertificateStore::replace(std::unique_ptr<CertificateTable> table) {
   table_ = std::move(table);
 }
 
-CertificateStore::Equipped CertificateStore::equip(SSL* ssl, std::string_view server_name) {
+CertificateStore::Equipped CertificateStore::equip(SSL* ssl, std::string_view server_name, size_t& loaded) {
   const std::lock_guard lock(mutex_);
   if (table_ == nullptr) return Equipped::NONE;
   const uint32_t site = table_->find(server_name);
   if (site == CertificateTable::SITE_NONE) return Equipped::NONE;
-  const CertificateTable::Loaded& loaded = table_->load(site, keys_, problems_);
+  const bool first = !table_->is_loaded(site);
+  const CertificateTable::Loaded& found = table_->load(site, keys_, problems_);
+  loaded = first ? found.pairs.size() : 0;
   bool any = false;
-  for (const CertificateTable::Pair& pair : loaded.pairs) {
+  for (const CertificateTable::Pair& pair : found.pairs) {
     any = SSL_use_cert_and_key(ssl, pair.leaf.get(), pair.key.get(), pair.chain.get(), 1) == 1 || any;
   }
   return any ? Equipped::YES : Equipped::BROKEN;
@@ -26,8 +30,12 @@ std::string CertificateStore::ocsp_for(const X509* leaf, std::string_view server
   const std::lock_guard lock(mutex_);
   const uint32_t site = table_ != nullptr ? table_->find(server_name) : CertificateTable::SITE_NONE;
   if (site == CertificateTable::SITE_NONE) return "";
-  for (const CertificateTable::Pair& pair : table_->load(site, keys_, problems_).pairs) {
-    if (pair.leaf.get() == leaf) return now_s < pair.ocsp_until_s ? pair.ocsp : "";
+  for (CertificateTable::Pair& pair : table_->load(site, keys_, problems_).pairs) {
+    if (pair.leaf.get() != leaf || now_s < pair.ocsp_window.from_s) continue;
+    if (now_s < pair.ocsp_window.until_s) return pair.ocsp;
+    if (!pair.ocsp.empty() && !std::exchange(pair.ocsp_ended, true)) {
+      problems_.push_back("site " + table_->site(site).name + ": an OCSP response has expired and is stapled no more");
+    }
   }
   return "";
 }

@@ -24,9 +24,10 @@ class CertificateStore {
   [[nodiscard]] const CertificateTable* table() const { return table_.get(); }
   [[nodiscard]] KeySource& keys() { return keys_; }
 
-  // Gives the SSL the certificates for `server_name`, one of each kind of key.
+  // Gives the SSL the certificates for `server_name`, one of each kind of key. `loaded`: how many of them were made
+  // ready for it, at their first use.
   enum class Equipped : uint8_t { YES, NONE, BROKEN };
-  [[nodiscard]] Equipped equip(SSL* ssl, std::string_view server_name);
+  [[nodiscard]] Equipped equip(SSL* ssl, std::string_view server_name, size_t& loaded);
   // What to staple for the certificate that was chosen; empty: nothing.
   [[nodiscard]] std::string ocsp_for(const X509* leaf, std::string_view server_name, int64_t now_s);
 

@@ -1,12 +1,13 @@
 #include "src/tls/certificate_table.h"
 
 #include "src/base/bytes.h"
+#include "src/tls/ocsp_response.h"
 
 #include <algorithm>
 #include <array>
 #include <openssl/err.h>
-#include <openssl/ocsp.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <unordered_set>
 
 namespace penstock {
@@ -26,32 +27,6 @@ OpensslPointer<X509> next_certificate(BIO* bio) {
   return OpensslPointer<X509>(PEM_read_bio_X509(bio, nullptr, nullptr, nullptr));
 }
 
-struct OcspFree {
-  void operator()(OCSP_RESPONSE* p) const { OCSP_RESPONSE_free(p); }
-  void operator()(OCSP_BASICRESP* p) const { OCSP_BASICRESP_free(p); }
-};
-
-// Until when an OCSP response may be stapled, in Unix seconds; the error begins with `file`.
-Result<int64_t> ocsp_until(std::string_view der, const std::string& file) {
-  const auto* at = reinterpret_cast<const unsigned char*>(der.data());
-  const std::unique_ptr<OCSP_RESPONSE, OcspFree> response(
-      d2i_OCSP_RESPONSE(nullptr, &at, static_cast<long>(der.size())));
-  if (response == nullptr) return fail(file + ": is no OCSP response in DER: " + take_openssl_error());
-  if (OCSP_response_status(response.get()) != OCSP_RESPONSE_STATUS_SUCCESSFUL) {
-    return fail(file +
-                ": the OCSP responder refused: " + OCSP_response_status_str(OCSP_response_status(response.get())));
-  }
-  const std::unique_ptr<OCSP_BASICRESP, OcspFree> basic(OCSP_response_get1_basic(response.get()));
-  OCSP_SINGLERESP* const single = basic != nullptr ? OCSP_resp_get0(basic.get(), 0) : nullptr;
-  if (single == nullptr) return fail(file + ": the OCSP response names no certificate");
-  ASN1_GENERALIZEDTIME* next = nullptr;
-  (void)OCSP_single_get0_status(single, nullptr, nullptr, nullptr, &next);
-  if (next == nullptr) return INT64_MAX;
-  tm broken_down{};
-  if (ASN1_TIME_to_tm(next, &broken_down) != 1) return fail(file + ": the OCSP response has a bad time");
-  return static_cast<int64_t>(::timegm(&broken_down));
-}
-
 Result<CertificateTable::Pair> make_pair(const CertificateSource& source, KeySource& keys) {
   Result<CertificateChain> chain = read_chain(source.chain, source.certificate_file);
   if (!chain) return std::unexpected(chain.error());
@@ -63,13 +38,25 @@ Result<CertificateTable::Pair> make_pair(const CertificateSource& source, KeySou
   if (!key) return std::unexpected(key.error());
   CertificateTable::Pair pair{
       .leaf = std::move(chain->leaf), .chain = std::move(chain->rest), .key = std::move(*key), .ocsp = {}};
-  if (!source.ocsp.empty()) {
-    if (const auto until = ocsp_until(source.ocsp, source.ocsp_file)) {
-      pair.ocsp = source.ocsp;
-      pair.ocsp_until_s = *until;
-    }
+  if (source.ocsp.empty()) return pair;
+  if (const auto window = judge_ocsp(source.ocsp, pair.leaf.get(), pair.chain.get())) {
+    pair.ocsp = source.ocsp;
+    pair.ocsp_window = *window;
   }
   return pair;
+}
+
+// Why nothing is stapled, if so: the site is served without.
+void tell_of_ocsp(const CertificateSource& source, const CertificateChain& chain, int64_t now_s,
+                  std::vector<std::string>& notes) {
+  const auto tell = [&](const std::string& why) {
+    notes.push_back(source.ocsp_file + ": " + why + "; nothing is stapled to " + source.certificate_file);
+  };
+  if (source.ocsp.empty()) return tell("could not be read, or is empty");
+  const auto window = judge_ocsp(source.ocsp, chain.leaf.get(), chain.rest.get());
+  if (!window) return tell(window.error().message);
+  if (now_s >= window->until_s) tell("the OCSP response has expired");
+  if (now_s < window->from_s) tell("the OCSP response is not valid yet");
 }
 
 }  // namespace
@@ -151,10 +138,10 @@ CertificateTable::Loaded& CertificateTable::load(uint32_t site, KeySource& keys,
   return loaded;
 }
 
-Status CertificateTable::check(const CertificateTable* before, KeySource& keys, Clock& clock,
-                               Duration probe_patience) const {
+Status CertificateTable::check(const CertificateTable* before, KeySource& keys, Clock& clock, Duration probe_patience,
+                               std::vector<std::string>& notes) const {
   const auto key_of = [](const CertificateSource& source) {
-    return source.certificate_file + '\n' + source.key_file + '\n' +
+    return source.certificate_file + '\n' + source.key_file + '\n' + std::string(source.key_state) + '\n' +
            std::to_string(std::hash<std::string_view>()(source.chain)) +
            std::to_string(std::hash<std::string_view>()(source.ocsp));
   };
@@ -174,9 +161,7 @@ Status CertificateTable::check(const CertificateTable* before, KeySource& keys, 
       if (public_key == nullptr) {
         return fail(source.certificate_file + ": its public key cannot be used: " + take_openssl_error());
       }
-      if (!source.ocsp.empty()) {
-        if (const auto until = ocsp_until(source.ocsp, source.ocsp_file); !until) return std::unexpected(until.error());
-      }
+      if (!source.ocsp_file.empty()) tell_of_ocsp(source, *chain, clock.wall().unix_seconds(), notes);
       if (clock.now() >= end) continue;
       if (const Status there = keys.probe(public_key, source.key_file); !there) return there;
     }

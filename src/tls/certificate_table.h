@@ -9,6 +9,7 @@
 #include "src/base/clock.h"
 #include "src/base/result.h"
 #include "src/tls/certificate_bundle.h"
+#include "src/tls/ocsp_response.h"
 #include "src/tls/openssl_pointers.h"
 
 #include <cstdint>
@@ -34,9 +35,10 @@ class KeySource {
 struct CertificateSource {
   std::string certificate_file;
   std::string key_file;
-  std::string ocsp_file;   // may be empty
-  std::string_view chain;  // PEM, the bytes of certificate_file; valid as long as the table's bundle
-  std::string_view ocsp;   // DER, of ocsp_file
+  std::string ocsp_file;       // empty: nothing is to be stapled
+  std::string_view chain;      // PEM, the bytes of certificate_file; valid as long as the table's bundle
+  std::string_view ocsp;       // DER, of ocsp_file
+  std::string_view key_state;  // tells a key file from the one that replaces it
   bool operator==(const CertificateSource& other) const = default;  // the bytes, too
 };
 
@@ -58,7 +60,8 @@ class CertificateTable {
     OpensslPointer<STACK_OF(X509)> chain;
     OpensslPointer<EVP_PKEY> key;
     std::string ocsp;  // empty: nothing to staple
-    int64_t ocsp_until_s = 0;
+    OcspWindow ocsp_window;
+    bool ocsp_ended = false;  // the operator was told
   };
   struct Loaded {
     std::vector<Pair> pairs;
@@ -71,13 +74,15 @@ class CertificateTable {
   [[nodiscard]] const CertificateSite& site(uint32_t index) const { return sites_[index]; }
   [[nodiscard]] size_t size() const { return sites_.size(); }
 
+  [[nodiscard]] bool is_loaded(uint32_t site) const { return loaded_[site] != nullptr && loaded_[site]->tried; }
   // The site's pairs, made at the first call. What cannot be used is left out, with a line in `problems`.
   [[nodiscard]] Loaded& load(uint32_t site, KeySource& keys, std::vector<std::string>& problems);
 
   // Whether every pair that `before` has not (nullptr: every one) can be used: parsed, in date order, its key probed.
-  // Probing ends after `probe_patience` in all; what comes later is found out at its first use.
-  [[nodiscard]] Status check(const CertificateTable* before, KeySource& keys, Clock& clock,
-                             Duration probe_patience) const;
+  // Probing ends after `probe_patience` in all; what comes later is found out at its first use. What does not hinder,
+  // an OCSP response that cannot be stapled, is a line in `notes`.
+  [[nodiscard]] Status check(const CertificateTable* before, KeySource& keys, Clock& clock, Duration probe_patience,
+                             std::vector<std::string>& notes) const;
 
  private:
   struct NameHash {

@@ -56,7 +56,8 @@ class KeyStore : public KeySigner {
     std::string detail;
     std::string noted;  // the last line for the operator: said once
   };
-  [[nodiscard]] std::expected<const PrivateKey*, Refusal> find(const KeyName& name);  // REQUIRES: locked
+  // `as_it_lies`: what the file holds now is asked for, not what was read of it some time ago. REQUIRES: locked
+  [[nodiscard]] std::expected<const PrivateKey*, Refusal> find(const KeyName& name, bool as_it_lies);
   static std::expected<PrivateKey, Refusal> read_key(int fd, std::string& mode_note);
 
   Clock& clock_;

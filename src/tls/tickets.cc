@@ -11,6 +11,11 @@ void TicketKeys::set(std::span<const TicketKey> keys) {
   keys_.assign(keys.begin(), keys.end());
 }
 
+bool TicketKeys::any() const {
+  const std::lock_guard lock(mutex_);
+  return !keys_.empty();
+}
+
 bool TicketKeys::newest(TicketKey& out) const {
   const std::lock_guard lock(mutex_);
   if (keys_.empty()) return false;

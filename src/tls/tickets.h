@@ -29,6 +29,7 @@ class TicketKeys {
 
   // The newest first; of more than KEYS_MAX the oldest are left out. None: no tickets are given out, none are accepted.
   void set(std::span<const TicketKey> keys);
+  [[nodiscard]] bool any() const;
   [[nodiscard]] bool newest(TicketKey& out) const;
   // Whether a key of that name is known, and whether it is the newest: else the client gets a new ticket.
   enum class Found : uint8_t { NO, YES, OLD };

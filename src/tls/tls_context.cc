@@ -25,7 +25,10 @@ std::string_view server_name_of(const SSL* ssl) {
 
 int choose_certificate(SSL* ssl, void*) {
   TlsSession& session = session_of(ssl);
-  switch (session.context().certificates().equip(ssl, server_name_of(ssl))) {
+  size_t loaded = 0;
+  const auto equipped = session.context().certificates().equip(ssl, server_name_of(ssl), loaded);
+  session.context().count_loaded(loaded);
+  switch (equipped) {
     case CertificateStore::Equipped::YES:
       return 1;
     case CertificateStore::Equipped::NONE:
@@ -84,6 +87,15 @@ int seal_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX
   return found == TicketKeys::Found::OLD ? 2 : 1;
 }
 
+// A second handshake (TLS 1.2) is answered by a warning, and could be asked for without end: the connection fails for
+// it.
+void notice_renegotiation(const SSL* ssl, int where, int what) {
+  constexpr int ALERT_DESCRIPTION = 0xff;
+  if (where == SSL_CB_WRITE_ALERT && (what & ALERT_DESCRIPTION) == SSL_AD_NO_RENEGOTIATION) {
+    session_of(ssl).blame(Reason::TLS_RENEGOTIATION);
+  }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<TlsContext>> TlsContext::make(CertificateStore& certificates, TicketKeys& tickets,
@@ -112,6 +124,7 @@ Result<std::unique_ptr<TlsContext>> TlsContext::make(CertificateStore& certifica
       SSL_CTX_set_tlsext_ticket_key_evp_cb(context, seal_ticket) != 1) {
     return fail("OpenSSL: " + take_openssl_error());
   }
+  SSL_CTX_set_info_callback(context, notice_renegotiation);
   SSL_CTX_set_cert_cb(context, choose_certificate, nullptr);
   SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
   // What SSL_CTX_set_tlsext_status_cb() is, without its C cast.

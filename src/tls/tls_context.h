@@ -21,6 +21,7 @@ namespace penstock {
 struct TlsLive {
   std::atomic<int64_t> handshake_timeout_ns{10'000'000'000};
   std::atomic<uint32_t> handshakes_max{1'024};  // of one reactor, at a time
+  std::atomic<int64_t> ticket_lifetime_s{86'400};
   std::atomic<bool> only_1_3{false};
 };
 
@@ -37,6 +38,9 @@ class TlsContext {
   [[nodiscard]] CertificateStore& certificates() const { return certificates_; }
   [[nodiscard]] TicketKeys& tickets() const { return tickets_; }
   [[nodiscard]] const TlsLive& live() const { return live_; }
+  // So far, for its reactor.
+  [[nodiscard]] uint64_t certificates_loaded() const { return certificates_loaded_; }
+  void count_loaded(size_t certificates) { certificates_loaded_ += certificates; }
   // In ALPN's form: each with its length before it.
   [[nodiscard]] const std::string& protocols() const { return protocols_; }
 
@@ -48,6 +52,7 @@ class TlsContext {
   TicketKeys& tickets_;
   const TlsLive& live_;
   std::string protocols_;
+  uint64_t certificates_loaded_ = 0;
   OpensslPointer<SSL_CTX> context_;
 };
 

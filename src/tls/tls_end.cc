@@ -100,8 +100,8 @@ void TlsTransport::drop_inputs(Conn& conn) {
   if (conn.session) conn.session->lend({});
 }
 
-void TlsTransport::link(DueList& list, Conn& conn, MonoTime due) {
-  conn.due = due;
+void TlsTransport::link(DueList& list, Conn& conn, MonoTime at) {
+  conn.at = at;
   conn.before = list.last;
   conn.after = nullptr;
   (list.last != nullptr ? list.last->after : list.first) = &conn;

@@ -96,6 +96,8 @@ void TlsTransport::pump_handshake(Conn& conn, std::span<TransportEvent> out, siz
 void TlsTransport::handshake_done(Conn& conn, std::span<TransportEvent> out, size_t& count) {
   unlink(conn);
   conn.state = State::OPEN;
+  ++handshakes_done_;
+  if (conn.session->resumed()) ++handshakes_resumed_;
   if (keys_ != nullptr) stop_waiting_for_key(conn.session->ssl());
   conn.server_name = conn.session->server_name();
   std::transform(conn.server_name.begin(), conn.server_name.end(), conn.server_name.begin(), ascii_lower);

@@ -78,6 +78,7 @@ bool TlsTransport::encrypt_record(Conn& conn) {
     const size_t size = gather(conn, wanted);
     if (size == 0) return false;
     record = {scratch_.get(), size};
+    bytes_gathered_ += size;
   }
   if (!conn.session->write(record)) {
     note(conn, conn.session->reason());
@@ -85,6 +86,7 @@ bool TlsTransport::encrypt_record(Conn& conn) {
     return false;
   }
   conn.plain_out += record.size();
+  bytes_encrypted_ += record.size();
   if (conn.warmth < WARM_BYTES) conn.warmth += static_cast<uint32_t>(record.size());
   return true;
 }

@@ -58,6 +58,15 @@ TlsSession::TlsSession(TlsContext& context, CipherPool& pool, CipherChain& out, 
   SSL_set0_rbio(ssl.get(), bio.get());
   SSL_set0_wbio(ssl.get(), bio.release());
   SSL_set_accept_state(ssl.get());
+  // The context is of this thread alone; what it says goes into the tickets that are sealed from now on.
+  const long lifetime_s = context.live().ticket_lifetime_s.load(std::memory_order_relaxed);
+  if (SSL_CTX_get_timeout(context.ssl_context()) != lifetime_s) {
+    (void)SSL_CTX_set_timeout(context.ssl_context(), lifetime_s);
+  }
+  if (!context.tickets().any()) {  // a ticket that cannot be sealed would be sent as a broken one
+    SSL_set_options(ssl.get(), SSL_OP_NO_TICKET);
+    (void)SSL_set_num_tickets(ssl.get(), 0);
+  }
   if (context.live().only_1_3.load(std::memory_order_relaxed)) SSL_set_min_proto_version(ssl.get(), TLS1_3_VERSION);
   ssl_ = std::move(ssl);
 }
@@ -93,7 +102,7 @@ TlsSession::Step TlsSession::read(std::span<char> out, size_t& got) {
     }
     switch (SSL_get_error(ssl_.get(), done)) {
       case SSL_ERROR_WANT_READ:
-        return Step::MORE;
+        return reason_ == Reason::NONE ? Step::MORE : Step::FAILED;  // a callback saw what is not allowed
       case SSL_ERROR_ZERO_RETURN:
         return Step::END;
       default:

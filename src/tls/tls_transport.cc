@@ -132,7 +132,7 @@ void TlsTransport::accept(const TransportEvent& event, std::span<TransportEvent>
   conn->peer = event.peer;
   conn->listener = event.id;
   const TlsLive& live = context_.live();
-  link(handshaking_, *conn, now_ + Duration{live.handshake_timeout_ns.load(std::memory_order_relaxed)});
+  link(handshaking_, *conn, now_);
   if (handshaking_.count > live.handshakes_max.load(std::memory_order_relaxed)) {
     note(*conn, Reason::TLS_LIMIT);
     end_below(*conn, true);
@@ -304,20 +304,31 @@ const TransportCounters& TlsTransport::counters() const {
   counters_ = below_.counters();
   counters_.bytes_from_files += bytes_from_files_;
   counters_.receive_starved += starved_count_;
+  counters_.handshakes += handshakes_done_;
+  counters_.handshakes_resumed += handshakes_resumed_;
+  counters_.certificates_loaded += context_.certificates_loaded();
+  counters_.bytes_encrypted += bytes_encrypted_;
+  counters_.bytes_gathered += bytes_gathered_;
   return counters_;
 }
 
+// Of those under way, too, when it is changed: their order stays that of their accepts.
+Duration TlsTransport::handshake_timeout() const {
+  return {context_.live().handshake_timeout_ns.load(std::memory_order_relaxed)};
+}
+
 void TlsTransport::expire() {
-  while (handshaking_.first != nullptr && handshaking_.first->due <= now_) {
+  const MonoTime begun = now_ - handshake_timeout();
+  while (handshaking_.first != nullptr && handshaking_.first->at <= begun) {
     refuse(*handshaking_.first, Reason::TLS_TIMER);
   }
-  while (dying_.first != nullptr && dying_.first->due <= now_) end_below(*dying_.first, true);
+  while (dying_.first != nullptr && dying_.first->at <= now_) end_below(*dying_.first, true);
 }
 
 MonoTime TlsTransport::next_due() const {
   MonoTime due = cold_at_;
-  if (handshaking_.first != nullptr) due = std::min(due, handshaking_.first->due);
-  if (dying_.first != nullptr) due = std::min(due, dying_.first->due);
+  if (handshaking_.first != nullptr) due = std::min(due, handshaking_.first->at + handshake_timeout());
+  if (dying_.first != nullptr) due = std::min(due, dying_.first->at);
   return due;
 }
 

@@ -93,7 +93,7 @@ class TlsTransport final : public TransportLayer {
     Sending* sending = nullptr;
     Conn* before = nullptr;  // in a list of those with a deadline
     Conn* after = nullptr;
-    MonoTime due;
+    MonoTime at;  // in handshaking_: when it was accepted; in dying_: until when it may take
     PeerAddress peer;
     uint32_t listener = 0;
     uint32_t input_first = NONE;  // received below, not read yet; a list in inputs_
@@ -151,6 +151,7 @@ class TlsTransport final : public TransportLayer {
   [[nodiscard]] bool read_into_buffer(Conn& conn, std::span<TransportEvent> out, size_t& count);
   void expire();
   [[nodiscard]] MonoTime next_due() const;
+  [[nodiscard]] Duration handshake_timeout() const;
 
   // tls_handshake.cc
   void pump_handshake(Conn& conn, std::span<TransportEvent> out, size_t& count);
@@ -181,7 +182,7 @@ class TlsTransport final : public TransportLayer {
   void end_below(Conn& conn, bool with_reset);
   void forget(Conn& conn);
   void begin_dying(Conn& conn);
-  void link(DueList& list, Conn& conn, MonoTime due);
+  void link(DueList& list, Conn& conn, MonoTime at);
   void unlink(Conn& conn);
 
   TlsContext& context_;
@@ -210,6 +211,10 @@ class TlsTransport final : public TransportLayer {
   std::unique_ptr<char[]> scratch_;  // a record put together out of several parts, or read from a file
   uint64_t bytes_from_files_ = 0;
   uint64_t starved_count_ = 0;
+  uint64_t handshakes_done_ = 0;
+  uint64_t handshakes_resumed_ = 0;
+  uint64_t bytes_encrypted_ = 0;
+  uint64_t bytes_gathered_ = 0;
   mutable TransportCounters counters_;
 };
 

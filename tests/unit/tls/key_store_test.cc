@@ -42,6 +42,15 @@ class KeyStoreTest : public testing::Test {
     return answer ? KeyStatus::OK : answer.error().status;
   }
 
+  // Whether it would sign with `key` now; what is asked for here it refuses to sign.
+  bool holds(EVP_PKEY* key) {
+    KeyRequest request;
+    request.order = KeyOrder::SIGN;
+    request.key = *key_name(file_, key);
+    const auto answer = store_.answer(request, out_);
+    return !answer && !answer.error().later && answer.error().status == KeyStatus::REFUSED;
+  }
+
   TempDir dir_;
   std::string file_ = dir_.at("key.pem");
   HandClock clock_;
@@ -130,8 +139,11 @@ TEST_F(KeyStoreTest, follows_a_file_that_was_replaced) {
   EXPECT_EQ(probe(fresh.get()), KeyStatus::MISMATCH);  // read less than a second ago
   EXPECT_EQ(detail_, "the file holds EC prime256v1");
   clock_.advance(KeyStore::AGAIN_AFTER);
+  EXPECT_TRUE(holds(old.get()));
   EXPECT_EQ(probe(fresh.get()), KeyStatus::OK);
-  EXPECT_EQ(probe(old.get()), KeyStatus::OK);
+  EXPECT_TRUE(holds(old.get()));
+  EXPECT_TRUE(holds(fresh.get()));
+  EXPECT_EQ(probe(old.get()), KeyStatus::MISMATCH) << "it is not what the file holds";
   EXPECT_EQ(store_.held(), 2U);
   EXPECT_EQ(store_.expire(clock_.now()), clock_.now() + KeyStore::PREVIOUS_STAYS);
   clock_.advance(KeyStore::PREVIOUS_STAYS);
@@ -146,7 +158,8 @@ TEST_F(KeyStoreTest, goes_on_with_what_it_has_while_a_file_is_broken) {
   write_key("half of a ke");
   clock_.advance(KeyStore::AGAIN_AFTER);
   EXPECT_EQ(probe(make_test_key("p256").get()), KeyStatus::MALFORMED);
-  EXPECT_EQ(probe(key.get()), KeyStatus::OK);
+  EXPECT_EQ(probe(key.get()), KeyStatus::MALFORMED) << "a probe is about the file";
+  EXPECT_TRUE(holds(key.get()));
 }
 
 TEST_F(KeyStoreTest, forgets_keys_that_the_configuration_no_longer_names) {
