@@ -3,6 +3,7 @@
 #include "src/admin/role_paths.h"
 #include "src/base/assert.h"
 #include "src/roles/supervisor_state.h"
+#include "src/tls/kernel_tls.h"
 
 #include <algorithm>
 #include <csignal>
@@ -268,6 +269,7 @@ void Supervisor::announce(const RoleProcess& server) {
   if (announced_) return;
   announced_ = true;
   for (const std::string& line : weaker()) log_.warn("weaker here: " + line);
+  if (!tree_.settings().server_listen_tls.empty()) log_.note("kTLS: " + look_for_kernel_tls().why);
   notifier_.ready("serving, generation " + std::to_string(server.generation));
   if (options_.serving.empty()) return;
   for (const ListenerGroup& group : listeners_->groups()) {

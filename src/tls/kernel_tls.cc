@@ -1,0 +1,38 @@
+#include "src/tls/kernel_tls.h"
+
+#include "src/base/result.h"
+#include "src/base/unique_fd.h"
+
+#include <cerrno>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+namespace penstock {
+
+KernelTls look_for_kernel_tls(const std::function<int()>& attach) {
+  const int error = attach();
+  switch (error) {
+    case 0:
+    case ENOTCONN:
+      return {.offered = true, .why = "the kernel offers it; records are made in the server all the same"};
+    case ENOENT:
+      return {.why = "the kernel has no module tls; records are made in the server"};
+    case ENOPROTOOPT:
+      return {.why = "the kernel is built without it; records are made in the server"};
+    default:
+      errno = error;
+      return {.why = fail_errno("the kernel refuses it").error().message + "; records are made in the server"};
+  }
+}
+
+KernelTls look_for_kernel_tls() {
+  return look_for_kernel_tls([] {
+    const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd.valid()) return errno;
+    constexpr char NAME[] = "tls";
+    return ::setsockopt(fd.get(), IPPROTO_TCP, TCP_ULP, NAME, sizeof NAME) == 0 ? 0 : errno;
+  });
+}
+
+}  // namespace penstock
