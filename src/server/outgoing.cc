@@ -2,12 +2,12 @@
 
 namespace penstock {
 
-void Outgoing::refer(const Body& body, uint64_t offset, uint64_t size) {
+void Outgoing::refer(const Body& body, uint64_t offset, uint64_t size, bool encrypted) {
   ASSERT(offset <= body.size() && size <= body.size() - offset);
   if (size == 0) return;
   body.pin();
   pins_[pin_count_++] = &body;
-  if (body.fd() >= 0) {
+  if (body.fd() >= 0 && (!encrypted || body.data() == nullptr)) {
     add(SendPart::file(body.fd(), offset, size));
   } else {
     add(SendPart::memory(body.data() + offset, size));

@@ -65,9 +65,9 @@ class Outgoing {
   }
 
   // [offset, offset+size) of `body`, by reference; the pin is released with this Outgoing.
-  // A body in a file of its own goes as a file part, so that no byte passes through user space.
-  // REQUIRES: fits(0, 1) and the range lies within the body.
-  void refer(const Body& body, uint64_t offset, uint64_t size);
+  // A body in a file of its own goes as a file part, so that no byte passes through user space; unless `encrypted`:
+  // then as memory, so that the cipher reads it where it lies. REQUIRES: fits(0, 1), the range lies within the body.
+  void refer(const Body& body, uint64_t offset, uint64_t size, bool encrypted);
 
   // [offset, offset+size) of a file that the caller keeps open until SENT or FAILED.
   void refer_file(int fd, uint64_t offset, uint64_t size, bool cold) { add(SendPart::file(fd, offset, size, cold)); }

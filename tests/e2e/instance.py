@@ -75,10 +75,10 @@ def processes_of(session, word):
     return found
 
 
-def make_pair(directory, name):
-    """The paths of a certificate for `name` that signs itself, and of its key."""
-    cert, key = f"{directory}/{name}.pem", f"{directory}/{name}.key"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3",
+def make_pair(directory, file, name=None, kind=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
+    """The paths of a certificate for `name` (or that of the file) that signs itself, and of its key."""
+    cert, key, name = f"{directory}/{file}.pem", f"{directory}/{file}.key", name or file
+    subprocess.run(["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-days", "3",
                     "-keyout", key, "-out", cert, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"],
                    check=True, capture_output=True)
     return cert, key

@@ -94,3 +94,145 @@ def test_a_replaced_pair_is_served_without_a_connection_lost(https, tmp_path):
         kept.sendall(request)
         assert kept.recv(65536).endswith(b"a")
     assert https.role("server") == front
+
+
+def test_a_broken_pair_on_disk_hinders_neither_a_new_server_nor_a_new_key_process_nor_other_changes(https, tmp_path):
+    serial = lambda: subprocess.run(["openssl", "x509", "-noout", "-serial"], input=s_client(https).encode(), capture_output=True).stdout
+    first, trusted = serial(), tmp_path / "trusted.pem"
+    trusted.write_text(open(https.cert).read())
+
+    def replace(path, text):
+        fresh = tmp_path / "fresh"
+        fresh.write_text(text)
+        fresh.chmod(0o600)
+        fresh.rename(path)
+
+    other_key = open(make_pair(tmp_path, "other")[1]).read()
+    for path, text in ((https.key, other_key), (https.cert, "no certificate\n"), (https.key, "no key\n")):
+        told = len(https.words.read_text())
+        replace(path, text)
+        wait_until(lambda: any(path in https.words.read_text()[told:] for path in (https.cert, https.key)), 20, what="the pair is named")
+        for role in ("server", "keyd"):
+            old = https.role(role)
+            os.kill(old, signal.SIGKILL)
+            wait_until(lambda: https.role(role) not in (None, old), 20)
+            got = subprocess.run(["curl", "-sS", "--max-time", "20", "--cacert", trusted, f"https://localhost:{https.https}/a.txt"], capture_output=True)
+            assert (got.stdout, serial()) == (b"a", first), got
+        https.sysctl(cache__size="128m")
+        assert serial() == first
+    make_pair(tmp_path, "localhost")
+    wait_until(lambda: serial() not in (b"", first), 20)
+
+
+def test_thousands_of_certificates_are_made_ready_at_their_first_use(make, tmp_path):
+    certificate, key = make_pair(tmp_path, "*.many.example")
+    port, count = free_port(), 3000
+    lines = [f"server.listen_tls = 127.0.0.1:{port}"]
+    for n in range(count):
+        os.link(certificate, tmp_path / f"c{n}")
+        os.link(key, tmp_path / f"k{n}")
+        lines += [f"site.s{n}.hosts = h{n}.many.example", f"site.s{n}.root = {{WWW}}", f"site.s{n}.tls.certificate = {tmp_path}/c{n}",
+                  f"site.s{n}.tls.key = {tmp_path}/k{n}"]
+    server = make("\n".join(lines) + "\n", files={"a.txt": "a"})
+    server.https = port
+    loaded = lambda: server.counter("tls_certificates_loaded")
+    assert loaded() == 0
+    for names, expected in (((17,), 1), ((17, 17), 1), ((2999, 0), 3), ((17, 2999), 3)):
+        for n in names:
+            assert "Verification error" in s_client(server, "-servername", f"h{n}.many.example")
+        wait_until(lambda: loaded() == expected, what=f"{expected} certificates: {loaded()}")
+    assert server.counter("tls_handshakes") == 7
+
+
+def records_of(server, path, version):
+    """The sizes of the records that one answer came in, on a new connection."""
+    context = ssl.create_default_context(cafile=server.cert)
+    context.minimum_version = context.maximum_version = version
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("127.0.0.1", server.https), 20) as plain:
+        wire = bytearray()
+
+        def drive(step):
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    plain.sendall(outgoing.read())
+                    got = plain.recv(65536)
+                    wire.extend(got)
+                    incoming.write(got) if got else incoming.write_eof()
+        drive(session.do_handshake)
+        session.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        while True:
+            try:
+                if not drive(lambda: session.read(65536)):
+                    break
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                break
+    sizes = []
+    while wire:
+        size = int.from_bytes(wire[3:5], "big")
+        if wire[0] == 23:
+            sizes.append(size)
+        del wire[:5 + size]
+    return sizes
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_records_are_small_at_first_and_whole_later(https, version):
+    sizes = records_of(https, "/big.bin", version)
+    small = [size for size in sizes if size < 1500]
+    whole = [size for size in sizes if size > 16_384]
+    assert 8 <= len(small) <= 20 and len(whole) >= 3_000_000 // 16_384 - 2, sizes
+    assert sizes.index(whole[0]) >= 8, "the client had to wait for a whole one at once"
+    assert len(sizes) - len(small) - len(whole) <= 3, sizes  # what is left of a handshake, and the ends
+
+
+def test_a_cached_body_is_encrypted_from_where_it_lies(https):
+    https.put("cached.bin", "y" * 700_000)  # in a file of its own within the cache
+    for _ in range(3):
+        assert len(curl(https, "/cached.bin", "--http1.1").stdout) == 700_000
+    hits = https.counter("cache_hits")
+    before = {name: https.counter(name) for name in ("tls_bytes_encrypted", "tls_bytes_gathered", "bytes_copied")}
+    for _ in range(4):
+        assert len(curl(https, "/cached.bin", "--http1.1").stdout) == 700_000
+    wait_until(lambda: https.counter("cache_hits") >= hits + 4)
+    more = {name: https.counter(name) - value for name, value in before.items()}
+    assert more["tls_bytes_encrypted"] >= 4 * 700_000, more
+    assert more["tls_bytes_gathered"] < 8_000 and more["bytes_copied"] < 8_000, more
+
+
+def peer(server, *words):
+    """(subject, kind of key) of the certificate that a client is shown."""
+    said = s_client(server, *words)
+    shown = subprocess.run(["openssl", "x509", "-noout", "-subject", "-text"], input=said.encode(), capture_output=True).stdout.decode()
+    return shown.partition("CN = ")[2].split("\n")[0], "EC" if "id-ecPublicKey" in shown else "RSA" if "rsaEncryption" in shown else shown
+
+
+def test_the_clients_offer_chooses_between_ecdsa_and_rsa_and_its_name_the_site(make, tmp_path):
+    port = free_port()
+    lines = [f"server.listen_tls = 127.0.0.1:{port}", "server.default_site = one"]
+    for site, hosts in (("one", "one.example"), ("two", "*.two.example")):
+        pairs = [make_pair(tmp_path, f"{site}-ec", site), make_pair(tmp_path, f"{site}-rsa", site, kind=("rsa:2048",))]
+        lines += [f"site.{site}.hosts = {hosts}", f"site.{site}.root = {{WWW}}", f"site.{site}.tls.certificate = {pairs[0][0]} {pairs[1][0]}",
+                  f"site.{site}.tls.key = {pairs[0][1]} {pairs[1][1]}"]
+    server = make("\n".join(lines) + "\n")
+    server.https = port
+    for name, site in (("one.example", "one"), ("a.two.example", "two"), ("A.B.Two.Example", "two"), ("two.example", "one"), ("other.example", "one")):
+        for words, kind in (((), "EC"), (("-tls1_3", "-sigalgs", "rsa_pss_rsae_sha256"), "RSA"), (("-tls1_3", "-sigalgs", "ecdsa_secp256r1_sha256"), "EC"),
+                            (("-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"), "RSA"), (("-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"), "EC")):
+            assert peer(server, "-servername", name, *words) == (site, kind), (name, words)
+    assert peer(server, "-noservername") == ("one", "EC")
+
+
+def test_early_data_is_not_taken(https, tmp_path):
+    saved, early = tmp_path / "session", tmp_path / "early"
+    early.write_text("GET /a.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    request = early.read_bytes()
+    first = subprocess.run(["openssl", "s_client", "-ign_eof", "-tls1_3", "-connect", f"127.0.0.1:{https.https}", "-sess_out", saved], input=request,
+                           timeout=20, capture_output=True).stdout.decode()
+    assert "Max Early Data: 0" in first
+    again = subprocess.run(["openssl", "s_client", "-tls1_3", "-connect", f"127.0.0.1:{https.https}", "-sess_in", saved, "-early_data", early],
+                           input=b"", timeout=20, capture_output=True).stdout.decode()
+    assert "Early data was accepted" not in again

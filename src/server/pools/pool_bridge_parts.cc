@@ -159,7 +159,7 @@ bool PoolBridge::put_window(Exchange& ex, Dispatch& d, AnswerPart& part) {
     out->copy({text.data(), static_cast<size_t>(end - text.data())});
   }
   if (part.body != nullptr) {
-    out->refer(*part.body, part.offset + part.sent, size);
+    out->refer(*part.body, part.offset + part.sent, size, ex.secure);
   } else {
     out->refer_file(ex.stream, part.offset + part.sent, size, true);
   }

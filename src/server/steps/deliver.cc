@@ -60,7 +60,7 @@ StepResult deliver_hot(Core& core, Exchange& ex, const Variant& variant) {
   }
   core.counters.bytes_copied.add(head_size);
   if (body_size == 0) return StepResult::DONE;
-  out->refer(*variant.body, 0, body_size);
+  out->refer(*variant.body, 0, body_size, ex.secure);
   ex.composed = true;
   return wait_for_sent(ex);  // the record closes when the last byte is with the kernel
 }

@@ -165,7 +165,7 @@ bool put_segment(Core& core, Exchange& ex, Outgoing& out, AnswerPiece& segment) 
       break;
     case AnswerPiece::Kind::BODY:
       if (!out.fits(0, 1)) return false;
-      out.refer(*ex.body, segment.offset, size);
+      out.refer(*ex.body, segment.offset, size, ex.secure);
       break;
     case AnswerPiece::Kind::FILE:
       if (!out.fits(0, 1)) return false;
