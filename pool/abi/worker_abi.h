@@ -27,7 +27,8 @@
  * reads, then stores its head (release); the producer loads that head (acquire) before it writes over anything. All
  * indices run freely over 32 bits. Who goes to sleep stores 1 to `sleeping`, then looks at the tail once more; who has
  * stored a tail looks at the other's `sleeping` and writes to its eventfd where it is 1: both with a full fence
- * between the two (seq_cst), so that one of them sees the other.
+ * between the two (seq_cst), so that one of them sees the other. Who goes to sleep has stored the head of all that it
+ * took: while that has not passed what was there when the eventfd was last written, it need not be written again.
  *
  * Numbers are the machine's: little-endian, naturally aligned. Both ends run on one machine.
  */

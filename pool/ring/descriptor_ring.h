@@ -6,7 +6,8 @@
 //
 // Pairing of the atomics: publish() (release) with available() (acquire) for the descriptors and the arena bytes behind
 // them; release() (release) with room() (acquire) for reuse; the full fences in publish() and raise_flag() for the
-// doorbell.
+// doorbell: a consumer that goes to sleep without having seen what was published has stored the head before its fence,
+// so that the producer sees behind its own how far it had come.
 #pragma once
 
 #include "pool/abi/worker_abi.h"
@@ -54,12 +55,19 @@ class DescriptorProducer {
   [[nodiscard]] uint32_t produced() const { return tail_; }
   // REQUIRES: room() > 0.
   void put(const penstock_descriptor& descriptor) { ring_[tail_++ & mask_] = descriptor; }
-  // Shows what was put to the consumer. True: it sleeps and must be woken.
+  // Shows what was put to the consumer. True: it sleeps and must be woken; who was told so and has not taken what was
+  // there by then is awake already, only has not run yet.
   [[nodiscard]] bool publish() {
     if (tail_word_.load(std::memory_order_relaxed) == tail_) return false;
     tail_word_.store(tail_, std::memory_order_release);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    return sleeping_word_.load(std::memory_order_relaxed) != 0;
+    // Looked at each time: more than a ring full behind the last one, it has been taken.
+    rung_ = rung_ && tail_ - rung_at_ <= mask_;
+    if (sleeping_word_.load(std::memory_order_relaxed) == 0) return false;
+    if (rung_ && rung_at_ - head_word_.load(std::memory_order_relaxed) - 1 <= mask_) return false;
+    rung_ = true;
+    rung_at_ = tail_;
+    return true;
   }
   [[nodiscard]] bool broken() const { return broken_; }
 
@@ -78,6 +86,8 @@ class DescriptorProducer {
   uint32_t mask_;
   uint32_t tail_ = 0;
   uint32_t head_seen_ = 0;
+  uint32_t rung_at_ = 0;  // tail_ when the consumer was last to be woken
+  bool rung_ = false;     // it may not have taken all up to there
   bool broken_ = false;
   std::atomic_ref<uint32_t> tail_word_;
   std::atomic_ref<uint32_t> head_word_;
@@ -117,7 +127,7 @@ class DescriptorConsumer {
     if (head_word_.load(std::memory_order_relaxed) != head_) head_word_.store(head_, std::memory_order_release);
   }
   // Before this end waits for its doorbell: false if there is something to take after all. lower_flag(sleeping) comes
-  // after either.
+  // after either. REQUIRES: what was taken is released; the doorbell that rang for it may not ring again before.
   [[nodiscard]] bool may_sleep() {
     raise_flag(sleeping_);
     return tail_word_.load(std::memory_order_relaxed) == head_;

@@ -7,6 +7,44 @@ namespace {
 
 class PoolCases : public PoolScene {};
 
+// --- doorbells ------------------------------------------------------------------------------
+
+TEST_F(PoolCases, a_doorbell_of_a_worker_that_is_listened_to_costs_no_system_call) {
+  turn_rings = false;
+  HandWorker& worker = start();
+  const uint32_t client = connect();
+  const uint64_t before = world.counters(0).syscalls.get();
+  for (size_t i = 0; i < 50; ++i) {
+    say(client, GET);
+    ASSERT_EQ(worker.requests.size(), i + 1);
+    worker.answer(worker.requests[i].exchange, "x");
+  }
+  EXPECT_EQ(count_of(take(client), "200 OK"), 50U);
+  EXPECT_LT(world.counters(0).syscalls.get() - before, 5U);
+}
+
+TEST_F(PoolCases, a_lie_is_heard_also_where_its_doorbell_rang_with_one_that_is_listened_to) {
+  turn_rings = false;
+  HandWorker& first = start();
+  HandWorker& second = start();
+  (void)reports();
+  (void)ask(GET);
+  HandWorker& talker = first.requests.empty() ? second : first;
+  HandWorker& liar = first.requests.empty() ? first : second;
+  ASSERT_EQ(talker.requests.size(), 1U);
+  ASSERT_TRUE(talker.link->send_head(talker.requests[0].exchange, {}, {}, false));
+  bool told = false;
+  for (int i = 0; i < 50 && !told; ++i) {
+    ASSERT_TRUE(talker.link->send_data(talker.requests[0].exchange, "x", false));
+    talker.ring();
+    if (i == 0) liar.lie();
+    world.advance(milliseconds(10));
+    world.step();  // and no flush(), which would take the lie back
+    told = has(reports(), PoolReport::Kind::BROKE);
+  }
+  EXPECT_TRUE(told);
+}
+
 // --- workers that fail ----------------------------------------------------------------------
 
 TEST_F(PoolCases, a_head_that_cannot_be_sent_and_then_a_lie_is_one_502) {

@@ -4,7 +4,8 @@
 // Invariants:
 //  - A Dispatch is queued, or `inside` a link, or neither while its answer waits for its client or for this turn's end.
 //  - link.inside[slot] names the Dispatch exactly while the link's exchange is open.
-//  - A link that is not in active_ has its sleeping flag raised: its doorbell tells.
+//  - A link that is not in active_ is ready and has its sleeping flag raised: its doorbell tells. It has nothing open,
+//    so that nothing which it may say by then is waited for.
 #include "src/server/pools/pool_bridge.h"
 
 #include "src/server/connections.h"
@@ -146,7 +147,9 @@ void PoolBridge::obey(const ReactorMessage& message) {
 
 // --- turns ----------------------------------------------------------------------------------
 
-void PoolBridge::doorbell() {
+// Which links are not looked at yet, and rang.
+void PoolBridge::look_at_bells() {
+  bells_owed_ = false;
   std::array<epoll_event, 64> events;
   while (true) {
     core_.counters.syscalls.add();
@@ -156,10 +159,24 @@ void PoolBridge::doorbell() {
   }
 }
 
+// All that workers say. Where a doorbell rang it was most likely one of those that are looked at anyway, which saves
+// the question whose it was; if they had something to say, it is asked later.
+void PoolBridge::listen() {
+  const bool rang = std::exchange(bells_rang_, false);
+  bool heard = false;
+  size_t i = 0;
+  for (; i < active_.size(); ++i) heard = take_events(*active_[i], EVENTS_MAX) || heard;
+  bells_owed_ = bells_owed_ || rang;
+  const bool due = core_.now >= pings_next_;
+  if (!(rang && !heard) && !(bells_owed_ && due)) return;
+  look_at_bells();
+  for (; i < active_.size(); ++i) (void)take_events(*active_[i], EVENTS_MAX);
+}
+
 // Whatever is done here may make more work of any kind: by index, and all links are shown at the end.
 void PoolBridge::turn() {
   if (links_.empty() && waiting_.empty() && dispatches_.count() == 0) return;
-  for (size_t i = 0; i < active_.size(); ++i) take_events(*active_[i], EVENTS_MAX);
+  listen();
   while (Timer* timer = wheel_.expire(core_.now)) expire(*static_cast<DispatchTimer*>(timer)->owner);
   look_at_waiting();
   answer_refused();
@@ -170,7 +187,9 @@ void PoolBridge::turn() {
     look_idle(*active_[i]);
   }
   std::erase_if(active_, [](PoolLink* link) {
-    const bool quiet = link->link.open_exchanges() == 0 && !link->ping_out && !link->stop_owed && !link->must_be_told();
+    const bool starts = !link->link.ready() && !link->broken;
+    const bool talks = starts || link->link.open_exchanges() > 0 || link->ping_out;
+    const bool quiet = !talks && !link->stop_owed && !link->must_be_told();
     link->active = !(quiet && link->link.may_sleep());
     return !link->active;
   });

@@ -111,7 +111,7 @@ class PoolBridge {
 
   // --- for the reactor
   void obey(const ReactorMessage& message);
-  void doorbell();  // the wake source fired
+  void doorbell() { bells_rang_ = true; }  // the wake source fired
   // Takes what workers said, looks at the timers, shows workers what there is for them.
   void turn();
   // Before the reactor waits; false: there is something to do. After either: awake().
@@ -129,6 +129,8 @@ class PoolBridge {
   void remove(PoolLink& link);
   [[nodiscard]] PoolLink* find(const PoolWorker& worker);
   void activate(PoolLink& link);
+  void listen();
+  void look_at_bells();
   void flush(PoolLink& link);
   void list_waiting(ReactorPool& pool);
   void look_at_waiting();
@@ -157,7 +159,7 @@ class PoolBridge {
   void answer_refused();
 
   // answers up, and ends: pool_bridge_up.cc
-  void take_events(PoolLink& link, uint32_t most);
+  bool take_events(PoolLink& link, uint32_t most);  // whether there were any
   void take_event(PoolLink& link, const LinkEvent& event);
   void take_head(Dispatch& d, const LinkEvent& event);
   void take_data(Dispatch& d, std::string_view bytes);
@@ -222,6 +224,8 @@ class PoolBridge {
   std::vector<std::pair<Handle, Reason>> refused_;  // to be answered at the end of the turn
   std::vector<WorkerLoad> loads_;                   // scratch of hand_out()
   MonoTime pings_next_;
+  bool bells_rang_ = false;  // in this turn
+  bool bells_owed_ = false;  // whose they were was not asked yet
   PassList pass_{1024};
 };
 

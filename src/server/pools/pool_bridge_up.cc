@@ -43,10 +43,12 @@ AnswerFraming framing_of(const Exchange& ex, uint16_t status, uint64_t length) {
 
 }  // namespace
 
-void PoolBridge::take_events(PoolLink& link, uint32_t most) {
+bool PoolBridge::take_events(PoolLink& link, uint32_t most) {
   LinkEvent event;
-  for (uint32_t i = 0; i < most && link.link.next(event); ++i) take_event(link, event);
+  uint32_t taken = 0;
+  for (; taken < most && link.link.next(event); ++taken) take_event(link, event);
   if (link.must_be_told()) report_broken(link);
+  return taken > 0;
 }
 
 void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {

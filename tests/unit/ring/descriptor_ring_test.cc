@@ -68,6 +68,51 @@ TEST(DescriptorRing, asks_for_the_doorbell_only_where_the_other_end_sleeps) {
   EXPECT_FALSE(ring.consumer.may_sleep()) << "there is something";
 }
 
+TEST(DescriptorRing, asks_once_for_the_doorbell_until_the_other_end_has_looked) {
+  // From zero, and across the end of the numbers.
+  for (const uint32_t start : {uint32_t{0}, UINT32_MAX - 1, UINT32_MAX}) {
+    Ring ring(start);
+    const auto say = [&ring] {
+      ring.producer.put(numbered(1));
+      return ring.producer.publish();
+    };
+    const auto take_all = [&ring] {
+      while (ring.consumer.available() > 0) (void)ring.consumer.take();
+      ring.consumer.release();
+    };
+    EXPECT_TRUE(ring.consumer.may_sleep());
+    EXPECT_TRUE(say());
+    EXPECT_FALSE(say()) << "it is awake, and has not run yet";
+    take_all();
+    EXPECT_TRUE(ring.consumer.may_sleep());
+    EXPECT_TRUE(say()) << "it slept again";
+    EXPECT_FALSE(say());
+    (void)ring.consumer.available();
+    (void)ring.consumer.take();
+    ring.consumer.release();
+    EXPECT_TRUE(say()) << "it took what the doorbell rang for, and may have gone to sleep since";
+  }
+}
+
+TEST(DescriptorRing, asks_for_the_doorbell_when_its_numbers_have_come_round) {
+  Ring ring;
+  EXPECT_TRUE(ring.consumer.may_sleep());
+  ring.producer.put(numbered(1));
+  EXPECT_TRUE(ring.producer.publish());
+  lower_flag(ring.sleeping);
+  // As after some billion descriptors without a sleep: the numbers are those of the last time again.
+  for (uint64_t round = 0; round < 3; ++round) {
+    while (ring.consumer.available() > 0) (void)ring.consumer.take();
+    ring.consumer.release();
+    for (uint32_t i = 0; i < Ring::ENTRIES; ++i) ring.producer.put(numbered(2));
+    EXPECT_FALSE(ring.producer.publish());
+  }
+  raise_flag(ring.sleeping);
+  ring.head = UINT32_MAX;  // as if one before what the doorbell rang for
+  ring.producer.put(numbered(3));
+  EXPECT_TRUE(ring.producer.publish());
+}
+
 TEST(DescriptorRing, is_broken_by_a_consumer_that_took_what_never_was) {
   for (const uint32_t lie : {uint32_t{2}, uint32_t{1000}, UINT32_MAX, uint32_t{1} << 31}) {
     Ring ring;
