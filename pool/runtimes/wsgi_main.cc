@@ -1,7 +1,8 @@
 // penstock-wsgi: the runtime of Python applications (PEP 3333), with CPython inside.
 //
-// The main thread has the rings, and never waits for the interpreter's lock while it does: a worker whose application
-// computes, or hangs, still answers pings and takes cancellations. The application runs in threads (request_threads.h).
+// The main thread has the rings, and whoever has them never waits for the interpreter's lock: a worker whose
+// application computes, or hangs, still answers pings and takes cancellations. The application runs in threads
+// (request_threads.h).
 #include "pool/runtimes/wsgi/application.h"
 #include "pool/runtimes/wsgi/interpreter.h"
 #include "pool/runtimes/wsgi/options.h"
@@ -28,7 +29,7 @@ void request(penstock_exchange* exchange, void* context) {
   Rings& rings = *static_cast<Rings*>(context);
   auto transfer = std::make_unique<Transfer>(exchange, rings.courier);
   penstock_set_data(exchange, transfer.get());
-  rings.threads.push(std::move(transfer));
+  rings.threads.push(penstock_worker_of(exchange), std::move(transfer));
 }
 
 void body(penstock_exchange* exchange, const char* bytes, size_t size, int last, void*) {

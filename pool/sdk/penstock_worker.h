@@ -18,7 +18,8 @@
  * penstock_execute() or penstock_abort(), or when `cancelled` returns.
  *
  * One thread calls the callbacks, and all functions here belong to it, but for penstock_is_cancelled() and
- * penstock_post(). To work elsewhere, keep the pointer, work, and post() the answer back.
+ * penstock_post(). To work elsewhere, keep the pointer, work, and post() the answer back; programs with threads whose
+ * switches cost too much have penstock_worker_help() and penstock_try_enter().
  *
  * Requests' strings live in memory that the server shares read-only with this process, up to the end of the exchange.
  * None is NUL-terminated by promise; sizes are in bytes. A bug of the caller (an exchange that has ended, a second
@@ -109,6 +110,18 @@ void penstock_worker_close(penstock_worker* worker);
  * returned. Not after penstock_worker_close(). */
 void penstock_post(penstock_worker* worker, void (*call)(void* argument), void* argument);
 penstock_worker* penstock_worker_of(const penstock_exchange* exchange);
+
+/* Beside penstock_worker_run(), which goes on: another thread waits with it for the front end, is preferred where both
+ * wait, and calls the callbacks for what came, so that it can go on at once with a request that it took. Callbacks are
+ * never called by two threads at a time. Gives 1 when some were called, or penstock_worker_nudge() was; 0 when the
+ * worker has ended, or nobody can wait beside it. One thread at a time; REQUIRES: a request has come. */
+int penstock_worker_help(penstock_worker* worker);
+void penstock_worker_nudge(penstock_worker* worker); /* any thread */
+
+/* From another thread: 1 where the worker's thread sleeps and may stay asleep; then this one may use exchanges, until
+ * it leaves, which must be soon. What it sends goes out then. 0: post() instead. REQUIRES: a request has come. */
+int penstock_try_enter(penstock_worker* worker);
+void penstock_leave(penstock_worker* worker);
 
 /* What a shared object that penstock-native loads defines, and all that it needs to. `argv` is the object's path, then
  * the words behind it in pool.NAME.app, then a 0. It fills in `callbacks`, which are all 0, and `context`, and gives 0;

@@ -2,7 +2,6 @@
 // pending, and ends when that is out.
 #include "pool/sdk/worker.h"
 
-#include "pool/sdk/spin.h"
 #include "src/base/assert.h"
 
 #include <cerrno>
@@ -10,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
+#include <initializer_list>
 #include <poll.h>
 #include <string>
 #include <sys/epoll.h>
@@ -35,22 +35,29 @@ void hush(const UniqueFd& bell) {
 
 // One system call for a sleep: an eventfd that is written again is a new edge, so that it never has to be read.
 // Invalid: there is no descriptor left for it.
-UniqueFd watch_bell(const UniqueFd& bell) {
+UniqueFd watch(std::initializer_list<int> bells) {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
-  epoll_event event{.events = EPOLLIN | EPOLLET, .data = {}};
-  if (epoll.valid() && ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, bell.get(), &event) != 0) epoll.reset();
+  for (const int bell : bells) {
+    epoll_event event{.events = EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, .data = {.fd = bell}};
+    if (epoll.valid() && ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, bell, &event) != 0) epoll.reset();
+  }
   return epoll;
 }
 
-void wait_for_bell(const UniqueFd& epoll, const UniqueFd& bell) {
-  if (epoll.valid()) {
-    epoll_event event{};
-    (void)::epoll_wait(epoll.get(), &event, 1, -1);
+// Which of its descriptors it was.
+int wait_for_bell(const UniqueFd& epoll) {
+  epoll_event event{};
+  return ::epoll_wait(epoll.get(), &event, 1, -1) > 0 ? event.data.fd : -1;
+}
+
+void wait_for_bell(const penstock_worker& worker) {
+  if (worker.sleep.valid()) {
+    (void)wait_for_bell(worker.sleep);
     return;
   }
-  pollfd waits{.fd = bell.get(), .events = POLLIN, .revents = 0};
+  pollfd waits{.fd = worker.bell.get(), .events = POLLIN, .revents = 0};
   (void)::poll(&waits, 1, -1);
-  hush(bell);
+  hush(worker.bell);
 }
 
 Result<std::vector<int>> descriptors() {
@@ -220,6 +227,35 @@ bool penstock_worker::may_wait() {
   return asleep;
 }
 
+bool penstock_worker::settle(bool once, bool& did_something) {
+  did_something = false;
+  for (bool some = false;;) {
+    if (!turn(some)) {
+      over = true;
+      return false;
+    }
+    if (some) {
+      did_something = true;
+      spin.worked();
+      continue;
+    }
+    if (!(once && did_something) && spin.again()) {
+      spin_once();
+      continue;
+    }
+    if (may_wait()) return true;
+    awake();
+  }
+}
+
+// The helper's first: who was added first is woken first.
+void penstock_worker::open_beds() {
+  nudge.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (nudge.valid()) helper_sleep = watch({bell.get(), nudge.get()});
+  sleep = watch({bell.get()});
+  if (!sleep.valid()) helper_sleep.reset();  // poll() wakes with any of them
+}
+
 void penstock_worker::awake() {
   {
     const std::lock_guard lock(post_mutex);
@@ -263,21 +299,55 @@ int penstock_worker_run(const penstock_callbacks* callbacks, void* context) {
   // Never closed: threads whose requests were cancelled may still post, and nothing tells them that this has ended.
   static penstock_worker* worker = nullptr;
   if (penstock_worker_open(callbacks, context, &worker) != 0) return 1;
-  const UniqueFd sleep = watch_bell(worker->bell);
-  AdaptiveSpin spin;
-  for (bool some = false; worker->turn(some);) {
-    if (some) {
-      spin.worked();
-      continue;
-    }
-    if (spin.again()) {
-      spin_once();
-      continue;
-    }
-    if (worker->may_wait()) wait_for_bell(sleep, worker->bell);
+  std::unique_lock turn(worker->turn_mutex);
+  worker->open_beds();
+  for (bool some = false; !worker->over && worker->settle(false, some);) {
+    turn.unlock();
+    wait_for_bell(*worker);
+    turn.lock();
     worker->awake();
   }
+  ring(worker->nudge);  // who helps hears of it
   return 0;
+}
+
+int penstock_worker_help(penstock_worker* worker) {
+  if (!worker->helper_sleep.valid()) return 0;
+  std::unique_lock turn(worker->turn_mutex, std::try_to_lock);
+  while (true) {
+    if (turn.owns_lock()) {  // else somebody is at it
+      if (worker->over) return 0;
+      worker->awake();
+      bool some = false;
+      if (!worker->settle(true, some)) {
+        ring(worker->bell);  // for penstock_worker_run(), which ends
+        return 0;
+      }
+      if (some) return 1;
+      turn.unlock();
+    }
+    if (wait_for_bell(worker->helper_sleep) == worker->nudge.get()) return 1;
+    turn.lock();
+  }
+}
+
+void penstock_worker_nudge(penstock_worker* worker) { ring(worker->nudge); }
+
+int penstock_try_enter(penstock_worker* worker) {
+  if (!worker->turn_mutex.try_lock()) return 0;
+  if (!worker->over) return 1;
+  worker->turn_mutex.unlock();
+  return 0;
+}
+
+void penstock_leave(penstock_worker* worker) {
+  bool more = worker->resumed || worker->stops == worker->channels.size();
+  for (const auto& channel : worker->channels) {
+    if (channel->link.flush()) ring(channel->bell);
+    more = more || channel->starving || !channel->busy.empty();
+  }
+  if (more) ring(worker->bell);  // a turn is due
+  worker->turn_mutex.unlock();
 }
 
 void penstock_post(penstock_worker* worker, void (*call)(void*), void* argument) {

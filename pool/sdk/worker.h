@@ -1,8 +1,13 @@
-// The worker process's side of things: descriptors, channels, the loop. Behind penstock_worker. One thread, but for
-// post(); everything of an exchange is in exchange.cc.
+// The worker process's side of things: descriptors, channels, the loop. Behind penstock_worker. One thread at a time:
+// whoever holds `turn_mutex`; post() is for all. Everything of an exchange is in exchange.cc.
+//
+// Two may wait for the doorbell: the thread of penstock_worker_run(), and one that helps. Each has an epoll of its own,
+// exclusively woken, the helper's first: so one of them wakes, the helper where it waits, and neither takes an event
+// that the other was woken for.
 #pragma once
 
 #include "pool/sdk/exchange.h"
+#include "pool/sdk/spin.h"
 #include "src/base/result.h"
 #include "src/base/unique_fd.h"
 
@@ -46,13 +51,24 @@ struct penstock_worker {
   uint32_t stops = 0;  // channels that have said STOP
   bool told_stopping = false;
   bool resumed = false;  // an exchange was, whose body may be here: no message will tell of it
+  bool over = false;     // stopped, and nothing is open
+
+  std::mutex turn_mutex;  // guards all above but `bell`
+  penstock::AdaptiveSpin spin;
+  penstock::UniqueFd sleep;         // epoll of `bell`, for penstock_worker_run(); invalid: by poll()
+  penstock::UniqueFd helper_sleep;  // the same for who helps, and of `nudge`; invalid: nobody can
+  penstock::UniqueFd nudge;
 
   std::mutex post_mutex;
   std::vector<std::pair<void (*)(void*), void*>> posts;
   bool asleep = true;  // the bell is to be rung for a post: it waits, or has not begun
 
-  // Everything there is to do now. False: stopped, and nothing is open.
+  // Everything there is to do now. False: over.
   bool turn(bool& did_something);
+  // Turns until there is nothing to do; with `once` only until something was done. Then may_wait() has held. False:
+  // over. REQUIRES: turn_mutex held.
+  bool settle(bool once, bool& did_something);
+  void open_beds();
   // Before waiting for `bell`: false if there is something to do after all.
   bool may_wait();
   void awake();

@@ -1,5 +1,6 @@
-// Invariant: a slot is busy from take() to leave(), both with the interpreter's lock held: so is interrupt(), and the
-// exception meets the request that it is for, or none.
+// Invariants: a slot is busy from take() to leave(), both with the interpreter's lock held: so is interrupt(), and the
+// exception meets the request that it is for, or none. While requests wait and a thread is idle, one is called or on
+// its way to take() (coming_).
 #include "pool/runtimes/wsgi/request_threads.h"
 
 #include "pool/runtimes/wsgi/call.h"
@@ -22,10 +23,28 @@ RequestThreads::RequestThreads(WsgiApplication& application, uint32_t count, Dur
   watch_ = std::thread([this] { watch(); });
 }
 
-void RequestThreads::push(std::unique_ptr<Transfer> transfer) {
+void RequestThreads::push(penstock_worker* worker, std::unique_ptr<Transfer> transfer) {
   const std::lock_guard lock(mutex_);
+  worker_ = worker;
   waiting_.push_back(std::move(transfer));
-  came_.notify_one();
+  if (coming_ == Coming::NOBODY && helper_ != nullptr && helper_->thread == std::this_thread::get_id()) {
+    helper_->comes = true;
+    coming_ = Coming::ON_ITS_WAY;
+  }
+  call_one();
+}
+
+// Has somebody come for what waits. REQUIRES: mutex_ held.
+void RequestThreads::call_one() {
+  if (coming_ != Coming::NOBODY || waiting_.empty()) return;
+  if (idle_ > 0) {
+    came_.notify_one();
+  } else if (helper_ != nullptr) {
+    penstock_worker_nudge(worker_);
+  } else {
+    return;  // all are busy: whoever is done looks
+  }
+  coming_ = Coming::CALLED;
 }
 
 std::unique_ptr<Transfer> RequestThreads::cancel(const Transfer& transfer, bool interrupt) {
@@ -54,6 +73,7 @@ void RequestThreads::stop() {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
     came_.notify_all();
+    if (helper_ != nullptr) penstock_worker_nudge(worker_);
   }
   for (std::thread& thread : threads_) thread.join();
   {
@@ -70,9 +90,11 @@ void RequestThreads::stop() {
 
 std::unique_ptr<Transfer> RequestThreads::take(Slot& slot) {
   const std::lock_guard lock(mutex_);
+  if (std::exchange(slot.comes, false)) coming_ = Coming::NOBODY;
   if (waiting_.empty()) return nullptr;
   std::unique_ptr<Transfer> first = std::move(waiting_.front());
   waiting_.pop_front();
+  call_one();
   slot.busy = true;
   slot.serial = first->head.serial;
   slot.what.assign(first->head.method).append(" ").append(first->head.target);
@@ -88,23 +110,46 @@ void RequestThreads::leave(Slot& slot) {
   slot.busy = slot.cancelled = slot.interrupt = slot.told = false;
 }
 
-bool RequestThreads::wait() {
+bool RequestThreads::wait(Slot& slot) {
   std::unique_lock lock(mutex_);
-  came_.wait(lock, [this] { return stopped_ || !waiting_.empty(); });
+  while (!stopped_ && waiting_.empty()) {
+    if (std::exchange(slot.comes, false)) coming_ = Coming::NOBODY;  // somebody else has taken it
+    if (worker_ != nullptr && helper_ == nullptr) {
+      help(slot, lock);
+    } else {
+      ++idle_;
+      came_.wait(lock, [this] { return stopped_ || coming_ == Coming::CALLED; });
+      --idle_;
+    }
+    if (coming_ != Coming::CALLED) continue;
+    coming_ = Coming::ON_ITS_WAY;
+    slot.comes = true;
+  }
   return !waiting_.empty();
+}
+
+void RequestThreads::help(Slot& slot, std::unique_lock<std::mutex>& lock) {
+  penstock_worker* const worker = worker_;
+  helper_ = &slot;
+  lock.unlock();
+  const bool goes_on = penstock_worker_help(worker) != 0;
+  lock.lock();
+  helper_ = nullptr;
+  if (!goes_on) worker_ = nullptr;
 }
 
 // A request is taken once the interpreter's lock is held: until then a thread that has the lock may take it.
 void RequestThreads::run(Slot& slot) {
   const GilHold hold;
   slot.python_id = PyThread_get_thread_ident();
+  slot.thread = std::this_thread::get_id();
   for (bool more = true; more;) {
     while (std::unique_ptr<Transfer> transfer = take(slot)) {
       WsgiCall(application_, std::move(transfer)).run();
       leave(slot);
     }
     const GilRelease others_go_on;
-    more = wait();
+    more = wait(slot);
   }
   const std::lock_guard lock(mutex_);
   slot.ended = true;

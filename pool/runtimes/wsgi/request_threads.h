@@ -1,5 +1,9 @@
 // RequestThreads: the threads that call the application, the queue before them, and what becomes of one that hangs.
 //
+// One of those that are idle waits beside the main thread for the front end (penstock_worker_help()), and calls the
+// application for what it took: so a request that comes alone costs no change of threads. Meanwhile the main thread is
+// the one that is woken.
+//
 // A request that took too long is given up by the server, but its thread is still inside. It gets the exception
 // penstock.Cancelled, which ends whatever runs in Python, with a traceback that says where it was. What waits outside
 // of Python hears nothing: the thread is lost until that returns, and a line says so. When all threads are lost the
@@ -32,8 +36,8 @@ class RequestThreads {
   RequestThreads& operator=(const RequestThreads&) = delete;
   ~RequestThreads() = default;  // REQUIRES: stop() was called
 
-  // Any thread, without waiting. How many may come is the pool's concurrency.
-  void push(std::unique_ptr<Transfer> transfer);
+  // The worker's thread, without waiting. How many may come is the pool's concurrency.
+  void push(penstock_worker* worker, std::unique_ptr<Transfer> transfer);
   // Nobody wants the answer. One that waits still comes back, to be freed; a thread that has it is watched from now on,
   // and with `interrupt` gets the exception.
   [[nodiscard]] std::unique_ptr<Transfer> cancel(const Transfer& transfer, bool interrupt);
@@ -50,13 +54,20 @@ class RequestThreads {
     bool interrupt = false;  // to be given the exception
     bool told = false;       // that it hangs
     bool ended = false;
+    bool comes = false;  // this is who coming_ speaks of
+    std::thread::id thread;
     MonoTime since;  // when it was cancelled
   };
+  // Whether a thread was woken for what waits, and has not taken any of it yet. One at a time, since each needs the
+  // interpreter's lock; it has the next one woken.
+  enum class Coming : uint8_t { NOBODY, CALLED, ON_ITS_WAY };
 
   void run(Slot& slot);
   [[nodiscard]] std::unique_ptr<Transfer> take(Slot& slot);
   void leave(Slot& slot);
-  [[nodiscard]] bool wait();  // false: no more will come
+  [[nodiscard]] bool wait(Slot& slot);  // false: no more will come
+  void help(Slot& slot, std::unique_lock<std::mutex>& lock);
+  void call_one();
   void watch();
   void interrupt();
   [[nodiscard]] bool look_for_hanging();
@@ -68,6 +79,10 @@ class RequestThreads {
   std::condition_variable came_;
   std::condition_variable watched_;
   std::deque<std::unique_ptr<Transfer>> waiting_;
+  penstock_worker* worker_ = nullptr;  // from the first request until nobody can help
+  Slot* helper_ = nullptr;             // of the thread that helps
+  uint32_t idle_ = 0;                  // threads that wait for came_
+  Coming coming_ = Coming::NOBODY;
   std::vector<Slot> slots_;
   uint32_t cancelled_ = 0;  // slots that are
   bool to_interrupt_ = false;

@@ -257,14 +257,25 @@ void Transfer::log(std::string_view text) {
   log_.append(text);
 }
 
+// Where the worker's thread sleeps it is let sleep: the answer goes into the rings from here.
 void Transfer::finish(std::unique_ptr<Transfer> self, Ending ending) {
   Transfer* const transfer = self.get();
-  const std::lock_guard lock(transfer->mutex_);  // freed before `self`, which may be freed with it
-  if (transfer->gone_) return;
-  transfer->finished_ = true;
-  transfer->ending_ = ending;
-  transfer->poke();
-  (void)self.release();  // the worker's thread's from here
+  penstock_worker* const worker = transfer->worker_;
+  const bool entered = penstock_try_enter(worker) != 0;
+  if (transfer->hand_over(ending, !entered)) (void)self.release();  // the worker's thread's from here
+  if (!entered) return;
+  if (self == nullptr) Courier::serve(*transfer);
+  penstock_leave(worker);
+}
+
+// False: nobody is there to take it.
+bool Transfer::hand_over(Ending ending, bool pokes) {
+  const std::lock_guard lock(mutex_);
+  if (gone_) return false;
+  finished_ = true;
+  ending_ = ending;
+  if (pokes) poke();
+  return true;
 }
 
 }  // namespace penstock

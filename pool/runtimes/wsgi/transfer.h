@@ -1,5 +1,7 @@
 // Transfer: one request and its answer on their way between the worker's thread, which alone may use the SDK, and the
-// thread that calls the application. No Python here: nobody waits with the interpreter's lock held.
+// thread that calls the application. No Python here: nobody waits with the interpreter's lock held. The worker's thread
+// is whichever has that part for now (request_threads.h): the main one, one that waits beside it, or one that enters
+// where it sleeps.
 //
 // Down: what comes of the body is kept up to BODY_MAX, then the client is held back until the application has read.
 // Up: what the application gives is kept up to ANSWER_MAX, then its thread waits until the client has read.
@@ -102,6 +104,7 @@ class Transfer {
  private:
   friend class Courier;
   void poke();  // REQUIRES: mutex_ held
+  [[nodiscard]] bool hand_over(Ending ending, bool pokes);
   // Gives the SDK what there is to give. True: all of it is out.
   [[nodiscard]] bool serve();
   [[nodiscard]] bool answer_at_once(const std::vector<penstock_header>& fields);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -32,6 +33,8 @@ struct Application {
   std::string cancelled_why;
   penstock_exchange* paused = nullptr;
   penstock_worker* worker = nullptr;
+  std::thread::id main = std::this_thread::get_id();
+  std::atomic<bool> helper_leaves = false;
 };
 
 std::string_view view(penstock_string text) { return {text.data, text.size}; }
@@ -93,6 +96,27 @@ void later(penstock_worker* worker, penstock_exchange* exchange, Application& ap
   });
 }
 
+void help(penstock_worker* worker, penstock_exchange* exchange, Application& application) {
+  application.threads.emplace_back([worker, &application] {
+    while (!application.helper_leaves && penstock_worker_help(worker) != 0) continue;
+  });
+  answer(exchange, "a helper");
+}
+
+void let_helper_go(penstock_worker* worker, penstock_exchange* exchange, Application& application) {
+  application.helper_leaves = true;
+  penstock_worker_nudge(worker);
+  answer(exchange, "none");
+}
+
+void enter(penstock_worker* worker, penstock_exchange* exchange, Application& application) {
+  application.threads.emplace_back([worker, exchange] {
+    while (penstock_try_enter(worker) == 0) std::this_thread::yield();
+    answer(exchange, "from within");
+    penstock_leave(worker);
+  });
+}
+
 void request(penstock_exchange* exchange, void* context) {
   Application& application = *static_cast<Application*>(context);
   const std::string_view path = view(penstock_path(exchange));
@@ -102,6 +126,10 @@ void request(penstock_exchange* exchange, void* context) {
   if (path == "/medium") return answer(exchange, std::string(60'000, 'm'));
   if (path == "/large") return answer(exchange, std::string(700'000, 'l'));
   if (path == "/thread") return later(penstock_worker_of(exchange), exchange, application);
+  if (path == "/help") return help(penstock_worker_of(exchange), exchange, application);
+  if (path == "/help-no-more") return let_helper_go(penstock_worker_of(exchange), exchange, application);
+  if (path == "/who") return answer(exchange, std::this_thread::get_id() == application.main ? "main" : "helper");
+  if (path == "/enter") return enter(penstock_worker_of(exchange), exchange, application);
   if (path == "/cancelled") return answer(exchange, std::to_string(application.cancelled) + application.cancelled_why);
   if (path == "/largest-head") {  // as much as fits
     const std::string value(PENSTOCK_HEAD_BYTES_MAX - 16 - 18 - 1, 'v');

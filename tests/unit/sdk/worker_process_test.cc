@@ -35,6 +35,25 @@ TEST_F(WorkerProcess, answers_later_and_in_another_order) {
 
 TEST_F(WorkerProcess, answers_from_another_thread) { EXPECT_EQ(get("/thread"), "from a thread"); }
 
+TEST_F(WorkerProcess, answers_from_a_thread_that_enters_while_it_sleeps) {
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(get("/enter"), "from within");
+}
+
+TEST_F(WorkerProcess, is_helped_by_a_thread_that_is_preferred_while_it_waits) {
+  EXPECT_EQ(get("/who"), "main");
+  EXPECT_EQ(get("/help"), "a helper");
+  ASSERT_TRUE(until([this] { return get("/who") == "helper"; })) << "it waits by then";
+  int helped = 0;
+  for (int i = 0; i < 100; ++i) helped += get("/who") == "helper" ? 1 : 0;
+  EXPECT_GT(helped, 0);
+  EXPECT_EQ(get("/big").size(), 5'000'000U) << "whoever is awake goes on with it";
+  EXPECT_EQ(get("/help-no-more"), "none");
+  ASSERT_TRUE(until([this] { return get("/who") == "main"; }));
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(get("/who"), "main");
+}
+
+TEST_F(WorkerProcess, ends_with_its_helper) { EXPECT_EQ(get("/help"), "a helper"); }
+
 TEST_F(WorkerProcess, sends_more_than_the_rings_hold) {
   EXPECT_EQ(get("/large"), std::string(700'000, 'l'));
   const std::string big = get("/big");
