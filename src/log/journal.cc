@@ -246,6 +246,12 @@ void Journal::head(JournalSlot handle, std::string_view raw, const HeadTexts& te
   for (size_t i = 0; i < HEAD_TEXT_COUNT; ++i) keep_text(slot, handle.index, i, list[i], raw, area_used);
 }
 
+void Journal::client(JournalSlot handle, const JournalAddress& address) {
+  Slot& slot = map_.slot(handle.index);
+  const SlotWrite write(slot);
+  slot.client = address;
+}
+
 void Journal::stage(JournalSlot handle, Stage stage, MonoTime now) {
   Slot& slot = map_.slot(handle.index);
   slot.stage.store(static_cast<uint32_t>(stage), RELAXED);

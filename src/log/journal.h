@@ -113,6 +113,9 @@ class Journal {
   // views inside its kept excerpt cost an offset each, others are copied, up to TEXT_BYTES_MAX.
   void head(JournalSlot slot, std::string_view raw, const HeadTexts& texts);
 
+  // It was sent by somebody else than the connection's peer, who only passes it on.
+  void client(JournalSlot slot, const JournalAddress& address);
+
   // The request moves to `stage`; stamps the moment that the stage stands for, if not stamped yet.
   void stage(JournalSlot slot, Stage stage, MonoTime now);
   // A worker process gets the request: before it can see it. 0: it was taken from a worker that was lost, and waits.

@@ -6,6 +6,7 @@
 
 #include "src/server/connections.h"
 
+#include "src/server/client_address.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/streams.h"
 #include "src/server/walk.h"
@@ -265,8 +266,9 @@ void connection_accepted(Core& core, const TransportEvent& event) {
   core.counters.connections_open.add();
   const Settings& settings = core.config->settings;
   await_request(core, c);
-  const auto admission =
-      core.shared.limiter.enter(c.peer, settings.limits_connections, settings.limits_connections_per_client);
+  const auto admission = core.shared.limiter.enter(
+      c.peer, settings.limits_connections,
+      is_trusted_proxy(settings, c.facts.client) ? 0 : settings.limits_connections_per_client);
   c.counted_per_client = admission.counted_per_client;
   c.counted = admission.answer == ConnectionLimiter::Answer::ADMITTED;
   if (admission.answer == ConnectionLimiter::Answer::OVER_TOTAL) {

@@ -73,6 +73,7 @@ struct ExchangeFacts {
   bool http_2 = false;     // it came on a stream
   bool secure = false;     // it came over TLS
   bool to_https = false;   // it is sent to the same URL over TLS
+  bool proxied = false;    // `client` says who sent it, and not the connection
   bool looked_up = false;  // the cache was asked
   bool alone = false;      // fills for itself only: waiting for another's fill gave no entry
   bool composed = false;   // the head is out; what is left are segments
@@ -131,6 +132,7 @@ struct Exchange : ExchangeFacts {
   std::string cache_target;  // of the key of its answer, where that varies by request fields; key_hash is of that key
 
   RequestHead head;
+  JournalAddress client;  // where `proxied`
 
   // The key under which an application's answer to it lies, as far as is known.
   [[nodiscard]] KeyView cache_key() const {

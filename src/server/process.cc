@@ -1,6 +1,7 @@
 #include "src/server/process.h"
 
 #include "src/server/process_parts.h"
+#include "src/transport/proxy_transport.h"
 #include "src/transport/select.h"
 #ifdef PENSTOCK_HTTP2
 #include "src/http/h2/h2_transport.h"
@@ -114,8 +115,11 @@ Status ServerProcess::Parts::prepare_reactor(uint32_t index, const Settings& set
     set.transport = std::move(opened->transport);
     if (!opened->note.empty() && index == 0) notes.push_back(opened->note);
   }
+  set.proxied = std::make_unique<ProxyTransport>(
+      *set.transport, ProxyTransport::Reasons{.invalid = static_cast<int32_t>(Reason::PROXY_HEADER_INVALID),
+                                              .late = static_cast<int32_t>(Reason::PROXY_HEADER_WAIT)});
   if (tls != nullptr) {
-    auto layered = tls->wrap(index, *set.transport, wanted);
+    auto layered = tls->wrap(index, *set.proxied, wanted);
     if (!layered) return std::unexpected(layered.error());
     set.layered = std::move(*layered);
   }

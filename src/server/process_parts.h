@@ -24,9 +24,10 @@ struct ReactorSet {
   std::unique_ptr<JournalMap> map;
   std::unique_ptr<Journal> journal;
   std::unique_ptr<Transport> transport;  // the kernel's
-  std::unique_ptr<Transport> layered;    // TLS on it; nullptr: there is none
+  std::unique_ptr<Transport> proxied;    // the PROXY protocol on it
+  std::unique_ptr<Transport> layered;    // TLS on that; nullptr: there is none
   std::unique_ptr<Transport> http2;      // on both; nullptr: not in this build
-  [[nodiscard]] Transport& below_http2() const { return layered != nullptr ? *layered : *transport; }
+  [[nodiscard]] Transport& below_http2() const { return layered != nullptr ? *layered : *proxied; }
   [[nodiscard]] Transport& top() const { return http2 != nullptr ? *http2 : below_http2(); }
   std::unique_ptr<FileReader> reader;
   std::unique_ptr<Loader> loader;

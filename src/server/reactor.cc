@@ -28,6 +28,14 @@ Http2Options http2_options(const Settings& settings) {
           .resets = settings.http2_resets};
 }
 
+std::vector<PeerRange> peer_ranges(const std::vector<AddressRange>& configured) {
+  std::vector<PeerRange> ranges;
+  for (const AddressRange& range : configured) {
+    ranges.push_back({.unix_peers = range.unix_peers, .bits = range.bits, .ip = range.ip});
+  }
+  return ranges;
+}
+
 }  // namespace
 
 Reactor::Reactor(const ReactorParts& parts)
@@ -81,6 +89,7 @@ void Reactor::adopt_config() {
                               !settings.log_access_path.empty());
   core_.journal.set_refusing(settings.log_access_on_full == LogFullSetting::REFUSE);
   core_.transport.set_http2(http2_options(settings));
+  core_.transport.set_proxies(peer_ranges(settings.server_proxy_protocol), settings.limits_header_timeout);
   core_.transport.set_zerocopy_min(static_cast<uint32_t>(std::min<uint64_t>(settings.send_zerocopy_min, UINT32_MAX)));
 }
 

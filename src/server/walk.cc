@@ -5,6 +5,7 @@
 
 #include "src/server/walk.h"
 
+#include "src/server/client_address.h"
 #include "src/server/connections.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/steps.h"
@@ -117,6 +118,7 @@ void begin_exchange(Core& core, Connection& c, std::string_view raw) {
   Exchange& ex = open_exchange(core, c, raw);
   const uint32_t requests_max = core.config->settings.limits_requests_per_connection;
   ex.keep_alive = ex.head.keep_alive && !c.stream && !core.draining && (requests_max == 0 || c.requests < requests_max);
+  if (!core.config->settings.server_trusted_proxies.empty()) find_client(core, ex);
   core.journal.stage(ex.slot, Stage::LOOKUP, core.now);
   if (core.journal.log_is_full()) {
     core.counters.journal_refusals.add();

@@ -40,6 +40,7 @@
 #include "src/base/time.h"
 #include "src/transport/http2_options.h"
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -53,6 +54,14 @@ struct PeerAddress {
   uint16_t port = 0;
   uint8_t ip[16] = {};
   bool operator==(const PeerAddress&) const = default;
+};
+
+// Peers of one kind: a range of addresses, or all on unix sockets.
+struct PeerRange {
+  bool unix_peers = false;
+  uint8_t bits = 0;                 // of `ip` that count, of 128
+  std::array<uint8_t, 16> ip = {};  // IPv4 as ::ffff:a.b.c.d
+  [[nodiscard]] bool contains(const PeerAddress& peer) const;
 };
 
 enum class TransportEventKind : uint8_t {
@@ -160,6 +169,12 @@ class Transport {
   }
   // What HTTP/2 is held to, on every listener, from now on. A transport that does not speak it ignores it.
   virtual void set_http2(const Http2Options& options) { (void)options; }
+  // Whose connections begin with a header of the PROXY protocol, and how long it may take to come; from the next
+  // connection on. A transport that does not read it ignores it.
+  virtual void set_proxies(std::span<const PeerRange> proxies, Duration patience) {
+    (void)proxies;
+    (void)patience;
+  }
   // Stops (true) or resumes accepting on all listeners, over and above the transport's own limit;
   // connections wait in the kernel's backlog. ACCEPTED events under way may still arrive.
   virtual void pause_accept(bool paused) = 0;

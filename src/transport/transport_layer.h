@@ -14,6 +14,9 @@ class TransportLayer : public Transport {
   [[nodiscard]] Status add_listener(int fd, uint32_t id) override { return below_.add_listener(fd, id); }
   void remove_listener(uint32_t id) override { below_.remove_listener(id); }
   void pause_accept(bool paused) override { below_.pause_accept(paused); }
+  void set_proxies(std::span<const PeerRange> proxies, Duration patience) override {
+    below_.set_proxies(proxies, patience);
+  }
   void set_zerocopy_min(uint32_t bytes) override { below_.set_zerocopy_min(bytes); }
   [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override { return below_.add_wake_source(fd, id); }
 

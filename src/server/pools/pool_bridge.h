@@ -141,7 +141,7 @@ class PoolBridge {
   void look_idle(PoolLink& link);
 
   // requests down: pool_bridge_down.cc
-  [[nodiscard]] static uint64_t client_of(const Exchange& ex);
+  [[nodiscard]] static uint64_t queue_key_of(const Exchange& ex);
   void enqueued(Dispatch& d, ReactorPool& pool, const PoolSettings& settings);
   [[nodiscard]] StepResult refuse(Exchange& ex, Reason reason);
   void leave_queue(ReactorPool& pool);  // one of its requests waits no more

@@ -5,6 +5,7 @@
 // kept, and in detach(), leave() and end_refresh() in all other cases.
 #include "src/base/bytes.h"
 #include "src/base/hash.h"
+#include "src/server/client_address.h"
 #include "src/server/connections.h"
 #include "src/server/pools/answer_copy.h"
 #include "src/server/pools/pool_bridge.h"
@@ -248,6 +249,7 @@ void PoolBridge::refresh(const Exchange& from) {
   Exchange& ex = refresh->exchange;
   Connection& c = refresh->connection;
   c.facts = from.connection->facts;
+  c.facts.client = client_of(from);
   c.peer = from.connection->peer;
   ex.connection = &c;
   ex.config = from.config;
@@ -286,7 +288,7 @@ bool PoolBridge::queue_refresh(std::unique_ptr<Refresh>& refresh) {
   ReactorPool& pool = pool_of(*shared);
   Dispatch* const d = dispatches_.take();
   if (d == nullptr) return false;
-  d->client = client_of(ex);
+  d->client = queue_key_of(ex);
   d->arrived = core_.now;
   if (!pool.queue.put(*d, settings.queue_max)) {
     dispatches_.give(d);

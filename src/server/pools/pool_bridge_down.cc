@@ -2,6 +2,7 @@
 #include "src/base/bytes.h"
 #include "src/base/hash.h"
 #include "src/http/response_head.h"
+#include "src/server/client_address.h"
 #include "src/server/connections.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/pools/request_writer.h"
@@ -46,9 +47,9 @@ uint64_t sticky_worker(const RequestHead& head) {
 
 }  // namespace
 
-uint64_t PoolBridge::client_of(const Exchange& ex) {
-  const PeerAddress& peer = ex.connection->peer;
-  return hash_bytes(peer.ip, sizeof peer.ip, hash_bytes(ex.site->name, peer.family));
+uint64_t PoolBridge::queue_key_of(const Exchange& ex) {
+  const JournalAddress& client = client_of(ex);
+  return hash_bytes(client.ip.data(), client.ip.size(), hash_bytes(ex.site->name, client.family));
 }
 
 StepResult PoolBridge::dispatch(Exchange& ex) {
@@ -74,7 +75,7 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
   Dispatch* const d = dispatches_.take();
   if (d == nullptr) return refuse(ex, Reason::SERVER_BUSY);
   ReactorPool& pool = pool_of(*shared);
-  d->client = client_of(ex);
+  d->client = queue_key_of(ex);
   d->arrived = core_.now;
   if (!pool.queue.put(*d, settings.queue_max)) {
     dispatches_.give(d);

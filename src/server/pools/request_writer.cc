@@ -2,6 +2,7 @@
 
 #include "pool/ring/request_block.h"
 #include "src/base/bytes.h"
+#include "src/server/client_address.h"
 #include "src/server/connection.h"
 
 #include <algorithm>
@@ -36,6 +37,7 @@ std::string_view text_of(const JournalAddress& address, AddressText& room) {
 uint32_t write_request(std::span<char> room, const Exchange& ex, bool pass_authorization) {
   const RequestHead& head = ex.head;
   const ConnectionFacts& facts = ex.connection->facts;
+  const JournalAddress& client = client_of(ex);
   AddressText remote;
   AddressText server;
   RequestBlock parts{.method = head.method_text,
@@ -44,11 +46,11 @@ uint32_t write_request(std::span<char> room, const Exchange& ex, bool pass_autho
                      .query = head.query,
                      .authority = head.authority,
                      .route_prefix = ex.route->prefix,
-                     .remote_address = text_of(facts.client, remote),
+                     .remote_address = text_of(client, remote),
                      .server_address = text_of(facts.server, server),
                      .site = ex.site->name,
                      .version_minor = head.version_minor,
-                     .remote_port = facts.client.port,
+                     .remote_port = client.port,
                      .server_port = facts.server.port,
                      .secure = ex.secure,
                      .has_query = head.has_query};

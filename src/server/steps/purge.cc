@@ -3,6 +3,7 @@
 // The purge is in force before the client hears of it; what it waits for is the count. Parked until purge_done().
 
 #include "src/base/bytes.h"
+#include "src/server/client_address.h"
 #include "src/server/connections.h"
 #include "src/server/purge_desk.h"
 #include "src/server/steps/steps.h"
@@ -17,7 +18,7 @@ namespace {
 constexpr std::string_view SOFT_FIELD = "Soft-Purge";
 
 bool may_purge(const Exchange& ex) {
-  const JournalAddress& client = ex.connection->facts.client;
+  const JournalAddress& client = client_of(ex);
   return std::ranges::any_of(ex.site->purge_from, [&](const AddressRange& range) {
     return range.contains(client.family == JournalAddress::UNIX, client.ip);
   });
