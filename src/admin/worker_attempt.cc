@@ -25,6 +25,8 @@ void judge_start(const WaitingCall& call, const ProgramList& list, bool may_star
   if (verdict == ProgramList::Verdict::NO_PROGRAM) attempt.verdict = WorkerAttempt::Verdict::NO_PROGRAM;
   if (verdict == ProgramList::Verdict::LISTED || verdict == ProgramList::Verdict::UNKNOWN) {
     attempt.verdict = WorkerAttempt::Verdict::PROGRAM;
+    if (start.file) attempt.files.push_back(start.file->path);
+    for (const ProgramFile& interpreter : start.interpreters) attempt.files.push_back(interpreter.path);
   }
 }
 

@@ -11,6 +11,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace penstock {
 
@@ -22,11 +23,13 @@ struct WorkerAttempt {
   } verdict = Verdict::DENIED;
   AlarmKind kind = AlarmKind::CALL;
   bool landlock_refuses = false;  // DENIED: going on with the call is safe, and refused
+  bool changed = false;           // DENIED: a listed program that is not what it was (ProgramHashes)
   CallOrigin origin;
   int error = 0;
-  std::string what;    // full path of the program, else the name of the call
-  std::string detail;  // how it was asked for, where that says more
-  RequestHint hint;    // of a program
+  std::vector<std::string> files;  // PROGRAM: it and its interpreters
+  std::string what;                // full path of the program, else the name of the call
+  std::string detail;              // how it was asked for, where that says more
+  RequestHint hint;                // of a program
 };
 
 // Nothing: the process has gone meanwhile.

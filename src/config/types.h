@@ -137,6 +137,7 @@ CONFIG_ITEM_TYPE(ConfigHostItem, std::string);  // "example.org", "*.example.org
 CONFIG_ITEM_TYPE(ConfigFileNameItem, std::string);   // one path segment
 CONFIG_ITEM_TYPE(ConfigPathItem, std::string);       // absolute
 CONFIG_ITEM_TYPE(ConfigPatternItem, std::string);    // of paths: absolute or not, with *, ? and […]
+CONFIG_ITEM_TYPE(ConfigSha256Item, std::string);     // 64 hexadecimal digits; lower case
 CONFIG_ITEM_TYPE(ConfigUserItem, std::string);       // of the system: a user or group name, or a number
 CONFIG_ITEM_TYPE(ConfigUrlItem, std::string);        // a path with its query, or the whole of it
 CONFIG_ITEM_TYPE(ConfigMethodItem, std::string);     // token, case kept

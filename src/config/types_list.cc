@@ -220,6 +220,20 @@ Parsed<std::string> ConfigMethodItem::parse_item(const std::string& text) {
 
 std::string ConfigMethodItem::print_item(const std::string& item) { return item; }
 
+std::string ConfigSha256Item::what() { return "a SHA-256 sum of 64 hexadecimal digits"; }
+
+Parsed<std::string> ConfigSha256Item::parse_item(const std::string& text) {
+  std::string out = text;
+  for (char& c : out) {
+    if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
+    if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return none();
+  }
+  if (out.size() != 64) return none();
+  return out;
+}
+
+std::string ConfigSha256Item::print_item(const std::string& item) { return item; }
+
 std::string ConfigFieldNameItem::what() { return "a header name such as Accept-Language"; }
 
 Parsed<std::string> ConfigFieldNameItem::parse_item(const std::string& text) {

@@ -94,8 +94,17 @@ void Pools::take_calls(uint64_t number, Process& process, MonoTime now) {
 
 // False: nothing more of this worker is to be looked at.
 bool Pools::take_call(uint64_t number, Process& process, const WaitingCall& call, MonoTime now) {
-  const auto attempt = look_at_call(process.listener, call, process.programs, process.syscalls);
+  auto attempt = look_at_call(process.listener, call, process.programs, process.syscalls);
   if (!attempt) return true;
+  for (const std::string& file : attempt->files) {
+    const Status good = process.pool->hashes.check(file);
+    if (good) continue;
+    attempt->verdict = Verdict::DENIED;
+    attempt->changed = true;
+    attempt->detail = good.error().message;
+    if (file != attempt->what) attempt->detail = file + ": " + attempt->detail;
+    break;
+  }
   switch (attempt->verdict) {
     case Verdict::PROGRAM:
       book_program(number, process, call, *attempt, now);
@@ -144,7 +153,7 @@ void Pools::answer_denied(uint64_t number, Process& process, const WaitingCall& 
   };
   if (world_.alarms.learning()) {
     told("refused by the sandbox");
-    attempt.landlock_refuses ? process.listener.go_on(call) : process.listener.refuse(call, EPERM);
+    attempt.landlock_refuses && !attempt.changed ? process.listener.go_on(call) : process.listener.refuse(call, EPERM);
     return;
   }
   IntrusionSetting policy = pool.settings.on_intrusion;

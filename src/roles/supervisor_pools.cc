@@ -83,6 +83,7 @@ void Pools::configure_one(const Settings& settings, const PoolSettings& one, con
   Pool& pool = *slot;
   pool.files.watch(watched_files_of(one), one.directory);
   pool.settings = one;
+  pool.hashes.set(one.programs_sha256);
   pool.shape = segment_shape(world_.reactors, static_cast<uint32_t>(one.concurrency), settings.limits_head_bytes);
   if (one.ring_version != 0) pool.shape.version_max = static_cast<uint32_t>(one.ring_version);
   pool.launch = std::move(launch);

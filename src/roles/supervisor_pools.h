@@ -18,6 +18,7 @@
 #include "src/admin/journal_sets.h"
 #include "src/admin/json.h"
 #include "src/admin/operator_log.h"
+#include "src/admin/program_hashes.h"
 #include "src/admin/role_process.h"
 #include "src/admin/worker_profile.h"
 #include "src/base/clock.h"
@@ -102,6 +103,7 @@ class Pools {
     MonoTime deadline = MonoTime::never();
     bool configured = true;
     WatchedFiles files;  // whose change recycles
+    ProgramHashes hashes;
     bool told_too_many = false;
     std::optional<uint32_t> minute_seen;  // of the day
     std::string limit_problem;
@@ -148,6 +150,7 @@ class Pools {
   void run(Pool& pool, MonoTime now);
   void obey(Pool& pool, const PoolOrder& order, MonoTime now);
   void start_worker(Pool& pool, uint64_t worker, MonoTime now);
+  [[nodiscard]] Status check_program(Pool& pool, uint64_t worker, MonoTime now);
   void signal_worker(uint64_t worker, int number);
   void log_event(const Pool& pool, const PoolOrder& order, MonoTime now);
   void act(Pool& pool, const PoolOrder& order, MonoTime now);

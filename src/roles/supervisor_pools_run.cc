@@ -83,9 +83,33 @@ Status Pools::make_state_directory(const Pool& pool) const {
   return {};
 }
 
+// What runs in the worker itself, where the pool lists its programs by their sums: the program, or the object that
+// penstock-native loads. What other runtimes start is judged when they do.
+Status Pools::check_program(Pool& pool, uint64_t number, MonoTime now) {
+  const bool native = pool.settings.runtime == RuntimeSetting::NATIVE;
+  if (!native && pool.settings.runtime != RuntimeSetting::EXTERNAL) return {};
+  const std::vector<std::string>& command = pool.launch->command;
+  const size_t place = native ? 1 : 0;
+  if (command.size() <= place) return {};
+  const Status good = pool.hashes.check(command[place]);
+  if (good) return {};
+  Alarm alarm;
+  alarm.kind = AlarmKind::PROGRAM;
+  alarm.pool = pool.name;
+  alarm.worker = number;
+  alarm.what = command[place];
+  alarm.detail = good.error().message;
+  alarm.action = "the worker was not started";
+  world_.alarms.raise(std::move(alarm), now);
+  return fail(command[place] + ": " + good.error().message);
+}
+
 void Pools::start_worker(Pool& pool, uint64_t number, MonoTime now) {
   if (!pool.launch) return pool.keeper.start_failed(number, pool.launch.error().message, now);
   if (const Status ok = make_state_directory(pool); !ok) {
+    return pool.keeper.start_failed(number, ok.error().message, now);
+  }
+  if (const Status ok = check_program(pool, number, now); !ok) {
     return pool.keeper.start_failed(number, ok.error().message, now);
   }
   WorkerLaunch launch = *pool.launch;

@@ -178,6 +178,9 @@ TEST(ConfigTypes, list_counts_its_items) {
   EXPECT_EQ(canonical<ConfigList<ConfigTimeOfDayItem>>("23:59 00:00 04:30", LIST), "23:59 00:00 04:30");
   expect_refused<ConfigList<ConfigTimeOfDayItem>>(LIST,
                                                   {"24:00", "4:30", "04:60", "0430", "04:3a", "-4:30", "01:00 01:00"});
+  const std::string sum = "BA7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+  EXPECT_EQ(canonical<ConfigList<ConfigSha256Item>>(sum, LIST), "ba" + sum.substr(2));
+  expect_refused<ConfigList<ConfigSha256Item>>(LIST, {"abc", sum.substr(1) + "g", sum + "0", sum.substr(1)});
   EXPECT_EQ(canonical<ConfigList<ConfigMimeGlobItem>>("Text/* image/svg+xml", LIST), "text/* image/svg+xml");
   expect_refused<ConfigList<ConfigMimeGlobItem>>(LIST, {"*", "*/*", "text", "text/", "a/b/c", "a/*x"});
   EXPECT_EQ(canonical<ConfigList<ConfigMethodItem>>("GET get M-SEARCH", LIST), "GET get M-SEARCH");
