@@ -12,6 +12,8 @@ from servers import TREE
 
 HIT_NS_MAX = 300
 JOURNAL_NS_MAX = 150
+SANDBOX_SPAWN_MS_MAX = 5
+CGI_FIRST_BYTE_MS_MAX = 1.5
 MICRO = TREE / "build/perf/micro"
 LOAD = TREE / "perf/load"
 # Of the scenarios of applications those whose goal is a bound: their rows are report_dynamic's.
@@ -76,6 +78,18 @@ def slowloris(core, load_core, rounds):
     yield load_program("slowloris.py", "99th percentile under 5,000 slow attackers, to that without", "×", "ratios", "--rounds", rounds, "--seconds", 5)
 
 
+def spawns(core, load_core, rounds):
+    """What is said of each: "NAME  N ms  (+N ms)", and "added at p50: N ms"."""
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    spawn = TREE / "build/perf/load/worker_spawn"
+    if not spawn.exists():
+        raise Absent("worker_spawn is not built")
+    added = [float(one) for _ in range(rounds) for one in re.findall(r"^full .*\(\+(-?[\d.]+) ms\)", run([spawn, TREE / "build/penstock", "/bin/echo", "up"], cores), re.M)]
+    yield {"what": "what the fullest sandbox adds to the start of a worker", "unit": "ms", "values": added, "most": SANDBOX_SPAWN_MS_MAX}
+    added = [float(one) for _ in range(rounds) for one in re.findall(r"^added at p50: (-?[\d.]+) ms", run([MICRO / "cgi_spawn_bench"], cores), re.M)]
+    yield {"what": "a CGI program's first byte beyond its bare start, p50", "unit": "ms", "values": added, "most": CGI_FIRST_BYTE_MS_MAX}
+
+
 def traces(core, load_core, rounds):
     """The wanted miss ratio of each is S3-FIFO's: as libCacheSim measured it, or the plain one beside ours."""
     trace, bytes_too = "", False
@@ -93,7 +107,8 @@ def traces(core, load_core, rounds):
                    "values": [float(column[2])], "most": round(most + 0.001, 4)}
 
 
-PARTS = {"hot hit": hot_hit, "journal": journal, "round trip": round_trip, "idle memory": idle_memory, "slowloris": slowloris, "traces": traces}
+PARTS = {"hot hit": hot_hit, "journal": journal, "round trip": round_trip, "idle memory": idle_memory, "slowloris": slowloris, "spawns": spawns,
+         "traces": traces}
 
 
 def rows_of(part, core, load_core, rounds, name=""):
