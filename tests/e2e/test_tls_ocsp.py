@@ -88,5 +88,5 @@ def test_a_missing_or_broken_file_is_named_and_the_site_is_served(https, tmp_pat
     response.write_text("no response\n")
     wait_until(lambda: "is no OCSP response" in server.output(), 20)
     assert not stapled(server)
-    refused = server.cli("sysctl", "-w", f"site.main.tls.ocsp={response} {response}", check=False)
+    refused = server.cli("sysctl", "-w", f"site.main.tls.ocsp={response} {tmp_path}/other.der", check=False)
     assert refused.returncode == 2 and "at most as many as certificates" in refused.stderr + refused.stdout
