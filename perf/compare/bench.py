@@ -174,8 +174,8 @@ def run_tls(args, scratch, core, load_core):
     docroot.make_sizes(scratch)
     secure.make_certificate(scratch)
     measured = run_in_groups(secure.KINDS, args.tls, args, scratch, core, load_core)
-    whole = not args.scenario and not args.server
-    return measured | {"rows": limits.rows_of(limits.idle_tls_memory, core, load_core, args.rounds) if whole else []}
+    parts = () if args.scenario or args.server else (limits.idle_tls_memory, limits.certificates)
+    return measured | {"rows": [row for part in parts for row in limits.rows_of(part, core, load_core, args.rounds)]}
 
 
 def run_limits(args, scratch, core, load_core):

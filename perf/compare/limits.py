@@ -74,6 +74,10 @@ def idle_tls_memory(core, load_core, rounds):
         yield load_program("idle_memory.py", f"memory of {what}, beside 3,000 of them", "bytes", "bytes_each", "--over", over)
 
 
+def certificates(core, load_core, rounds):
+    yield load_program("many_certificates.py", "memory of a certificate before its first use, beside 10,000 of them", "bytes", "bytes_each")
+
+
 def slowloris(core, load_core, rounds):
     yield load_program("slowloris.py", "99th percentile under 5,000 slow attackers, to that without", "×", "ratios", "--rounds", rounds, "--seconds", 5)
 

@@ -5,8 +5,7 @@
 namespace penstock {
 namespace {
 
-constexpr Duration PROBE_ALL =
-    milliseconds(1'500);  // a start with ten thousand certificates is not to wait for all keys
+constexpr Duration PROBE_ALL = milliseconds(500);  // a start with ten thousand certificates is not to wait for all keys
 
 // What ALPN (RFC 7301) offers, best first.
 const std::vector<std::string> PROTOCOLS = {
