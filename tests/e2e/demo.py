@@ -14,14 +14,16 @@ needs_php = pytest.mark.skipif(not Path("/usr/bin/php-cgi").exists(), reason="ph
 needs_gitweb = pytest.mark.skipif(not Path("/usr/share/gitweb/gitweb.cgi").exists(), reason="gitweb is not installed")
 
 
-@pytest.fixture(scope="module")
-def apps():
-    """The demo's own configuration."""
-    instance = Instance()
+def made_apps(instance, more=""):
+    """The demo's own configuration, and `more`."""
     instance.state = instance.dir / "state"
     prepared = subprocess.run([TREE / "scripts/apps/prepare", instance.state], capture_output=True, text=True)
     assert prepared.returncode == 0, prepared.stderr
-    instance.write_config(prepared.stdout)
-    instance.start()
-    yield instance
-    instance.remove()
+    instance.write_config(prepared.stdout + more)
+    return instance.start()
+
+
+@pytest.fixture(scope="module")
+def apps():
+    with Instance() as instance:
+        yield made_apps(instance)

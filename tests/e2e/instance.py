@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -82,6 +83,25 @@ def make_pair(directory, file, name=None, kind=("ec", "-pkeyopt", "ec_paramgen_c
                     "-keyout", key, "-out", cert, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"],
                    check=True, capture_output=True)
     return cert, key
+
+
+class Secure:
+    """The TLS side of a server: where it is and whom to trust."""
+
+    def __init__(self, certificate, port):
+        self.certificate, self.port = certificate, port
+
+    def client(self, protocols):
+        context = ssl.create_default_context(cafile=self.certificate)
+        context.set_alpn_protocols(protocols)
+        return context
+
+
+def tls_lines(directory):
+    """Lines of configuration that put https beside the site main, and its client side."""
+    certificate, key = make_pair(directory, "localhost")
+    secure = Secure(certificate, free_port())
+    return f"server.listen_tls = 127.0.0.1:{secure.port}\nsite.main.tls.certificate = {certificate}\nsite.main.tls.key = {key}\n", secure
 
 
 class Instance:

@@ -1,5 +1,4 @@
 """Issue 5 §2: HTTP/2 by the clients people use, and against those who mean ill, who are told why in the journal."""
-import ssl
 import subprocess
 
 import pytest
@@ -10,7 +9,7 @@ from demo import FEATURES  # noqa: E402
 from h2_client import (CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, NO_ERROR, PING, PROTOCOL_ERROR,  # noqa: E402
                        RST_STREAM, H2Client, frame)
 from http_client import Connection, wait_until  # noqa: E402
-from instance import JSON_LOG, ONE_SITE, free_port, make_pair  # noqa: E402
+from instance import JSON_LOG, ONE_SITE, tls_lines  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not FEATURES["http/2"]["available"], reason="this build does not speak HTTP/2")
 LOG = JSON_LOG.replace("log.access.fields = ", "log.access.fields = cs-version ")
@@ -24,24 +23,6 @@ def run(*command):
 
 def server_of(make, transport, more="", **options):
     return make(CONFIG + more, files={"a.txt": "a", "k.txt": "k" * 1024, "big.bin": BIG}, transport=transport, **options)
-
-
-class Secure:
-    """The TLS side of a server: where it is and whom to trust."""
-
-    def __init__(self, certificate, port):
-        self.certificate, self.port = certificate, port
-
-    def client(self, protocols):
-        context = ssl.create_default_context(cafile=self.certificate)
-        context.set_alpn_protocols(protocols)
-        return context
-
-
-def tls_lines(directory):
-    certificate, key = make_pair(directory, "localhost")
-    secure = Secure(certificate, free_port())
-    return f"server.listen_tls = 127.0.0.1:{secure.port}\nsite.main.tls.certificate = {certificate}\nsite.main.tls.key = {key}\n", secure
 
 
 def wait_reason(server, phrase_or_substatus):

@@ -65,7 +65,7 @@ class Element:
 class Browser:
     """A driver, a Chromium with a new profile, one window. `close` ends everything that was started."""
 
-    def __init__(self, base):
+    def __init__(self, base, *flags):
         self.base, self.session = base, ""
         self.dir = Path(tempfile.mkdtemp(prefix="penstock-browser-"))
         self.downloads = self.dir / "downloads"
@@ -73,7 +73,7 @@ class Browser:
         self.driver, port = start_driver(self.dir)
         try:
             self.url = f"http://127.0.0.1:{port}/session"
-            options = {"binary": shutil.which("chromium"), "args": [*FLAGS, f"--user-data-dir={self.dir}/profile"],
+            options = {"binary": shutil.which("chromium"), "args": [*FLAGS, *flags, f"--user-data-dir={self.dir}/profile"],
                        "prefs": {"download.default_directory": str(self.downloads), "download.prompt_for_download": False}}
             wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}, "timeouts": {"implicit": WAIT_S * 1000}}
             self.session = "/" + self.command("POST", "", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
