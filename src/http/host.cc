@@ -288,4 +288,13 @@ HostName normalise_host(std::string_view authority, std::span<char> out) {
   return host;
 }
 
+std::string origin_name(std::string_view authority, bool secure) {
+  std::array<char, HOST_NAME_BYTES_MAX> room;
+  const HostName host = normalise_host(authority, room);
+  if (host.kind == HostKind::INVALID) return std::string(authority);
+  std::string name(host.name);
+  if (host.has_port && host.port != (secure ? 443 : 80)) name.append(":").append(std::to_string(host.port));
+  return name;
+}
+
 }  // namespace penstock

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace penstock {
@@ -30,5 +31,9 @@ struct HostName {
 // As above, and the normal form, by which sites are found. INVALID exactly where host_is_valid() is false.
 // REQUIRES: out.size() >= HOST_NAME_BYTES_MAX.
 [[nodiscard]] HostName normalise_host(std::string_view authority, std::span<char> out);
+
+// One name for every spelling of an authority: the normal form, and ":port" unless that is the scheme's own (80, or 443
+// of https). What is no authority is given back as it is.
+[[nodiscard]] std::string origin_name(std::string_view authority, bool secure);
 
 }  // namespace penstock

@@ -1,6 +1,7 @@
 #include "src/server/entry_maker.h"
 
 #include "src/http/accept_encoding.h"
+#include "src/http/host.h"
 #include "src/http/response_head.h"
 #include "src/server/head_edit.h"
 
@@ -97,7 +98,7 @@ Entry* make_entry(const EntrySource& source, const LoadResult& result, MemoryLed
   const std::string head_304 = listing ? std::string() : make_head_304(head_source, source.unix_seconds);
   if (head.empty()) return nullptr;
 
-  std::string canonical = std::string(source.key.host);
+  std::string canonical = origin_name(source.key.host, source.key.secure);
   canonical.append(source.canonical_path);
   EntryBuilder builder;
   builder.key = source.key;

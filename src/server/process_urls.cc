@@ -40,7 +40,7 @@ Reason canonical(const Snapshot& config, const UrlParts& url, std::string& out) 
   rules.segments = site->segments;
   std::string path(canonical_bytes_max(url.path.size(), rules), '\0');
   const CanonicalPath result = canonicalise(url.path, rules, path);
-  if (result.reason == Reason::NONE) out = std::string(url.host).append(result.path);
+  if (result.reason == Reason::NONE) out = origin_name(url.host, url.secure).append(result.path);
   return result.reason;
 }
 

@@ -138,6 +138,24 @@ def test_purging(server):
     assert not hits_after("/b.txt")
 
 
+def test_a_purge_reaches_every_spelling_of_the_url(server):
+    server.sysctl(cache__admit="always", site__main__purge_from="127.0.0.1")
+    spellings = [(host, target) for host in ("a.example", "A.Example", "a.example.", "a.example:80") for target in ("/a.txt", "/%61.txt", "/x/../a.txt?q")]
+
+    def ask():
+        with server.connect() as connection:
+            for host, target in spellings:
+                assert connection.request(target, host=host).body == b"a" * 500
+        return [record["cache"] for record in server.settled_records()[-len(spellings):]]
+    ask()
+    assert set(map(is_hit, ask())) == {True}
+    told = json.loads(server.cli("cache", "purge", "http://A.EXAMPLE/a.txt", "--json").stdout)
+    assert told["entries"] == len(spellings) and told["purged"] == "a.example/a.txt"
+    assert set(map(is_hit, ask())) == {False}
+    with server.connect() as connection:
+        assert json.loads(connection.request("/a.*", "PURGE", host="a.example:080").body)["entries"] == len(spellings)
+
+
 def purge(server, target, fields=(), port=None):
     with Connection(port or server.port) as connection:
         return connection.request(target, "PURGE", fields=fields)

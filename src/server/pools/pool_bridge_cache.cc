@@ -5,6 +5,7 @@
 // kept, and in detach(), leave() and end_refresh() in all other cases.
 #include "src/base/bytes.h"
 #include "src/base/hash.h"
+#include "src/http/host.h"
 #include "src/server/client_address.h"
 #include "src/server/connections.h"
 #include "src/server/pools/answer_copy.h"
@@ -164,7 +165,7 @@ void PoolBridge::give_up_copy(Dispatch& d, Exchange& ex) {
 void PoolBridge::keep_copy(Dispatch& d) {
   Exchange& ex = exchange_of(d);
   CacheTable& cache = core_.shared.cache;
-  std::string canonical(ex.head.authority);
+  std::string canonical = origin_name(ex.head.authority, ex.cache_key().secure);
   canonical += ex.path;
   const KeyView own{.secure = ex.secure, .host = ex.head.authority, .target = ex.head.target};
   AnswerCopy::Made made{.key = own,

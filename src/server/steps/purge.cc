@@ -3,6 +3,7 @@
 // The purge is in force before the client hears of it; what it waits for is the count. Parked until purge_done().
 
 #include "src/base/bytes.h"
+#include "src/http/host.h"
 #include "src/server/client_address.h"
 #include "src/server/connections.h"
 #include "src/server/purge_desk.h"
@@ -56,7 +57,7 @@ StepResult purge_step(Core& core, Exchange& ex) {
   const bool prefix = ex.head.path.ends_with('*');
   if (prefix) ex.path.pop_back();
   const bool soft = is_soft(ex.head);
-  const std::string name = std::string(ex.head.authority).append(ex.path);
+  const std::string name = origin_name(ex.head.authority, ex.cache_key().secure).append(ex.path);
   const uint64_t number = core.shared.cache.purge(prefix ? PurgeKind::PREFIX : PurgeKind::URL, name,
                                                   soft ? PurgeMode::SOFT : PurgeMode::HARD, core.now, /*wait=*/false);
   if (number == 0) return answer_with(ex, Reason::PURGE_LIMIT, Verdict::UNCACHEABLE_METHOD);

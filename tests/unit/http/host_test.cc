@@ -148,6 +148,18 @@ TEST(Host, checks_and_normalises_by_the_same_rule) {
   EXPECT_GT(valid, 10000U);
 }
 
+TEST(Host, has_one_origin_name_for_all_spellings) {
+  for (const char* text : {"a.example", "A.Example", "a.example.", "a.example:80", "A.EXAMPLE.:080", "a.example:"}) {
+    EXPECT_EQ(origin_name(text, false), "a.example") << text;
+  }
+  EXPECT_EQ(origin_name("a.example:443", true), "a.example");
+  EXPECT_EQ(origin_name("A.example:443", false), "a.example:443");
+  EXPECT_EQ(origin_name("a.example:80", true), "a.example:80");
+  EXPECT_EQ(origin_name("[2001:DB8:0::1]:8080", false), "[2001:db8::1]:8080");
+  EXPECT_EQ(origin_name("", false), "");
+  EXPECT_EQ(origin_name("a b", false), "a b");
+}
+
 TEST(Host, normal_form_is_its_own_normal_form) {
   for (const std::string_view text : {"Example.ORG.", "[2001:DB8:0:0:0:0:0:1]", "[::ffff:1.2.3.4]", "10.0.0.1"}) {
     const Normal once = normal(text);
