@@ -61,6 +61,17 @@ TEST(ConfigChecks, preloading_takes_subdomains_and_a_year) {
                "site.a.header.strict-transport-security", "hsts.*");
 }
 
+TEST(ConfigChecks, headers_of_the_server_are_named_beside_other_errors) {
+  EXPECT_EQ(
+      errors_of(with_site("limits.fields = 0\nsite.a.listing = 7\nsite.a.header.X = a\"b\nsite.a.header.Date = x\n"
+                          "site.a.header.Cache-Control = y\n")),
+      "t.conf:3: limits.fields: expected a whole number from 1 to 128, got \"0\"\n"
+      "t.conf:4: site.a.listing: expected 0 or 1 (or off, on, no, yes, false, true), got \"7\"\n"
+      "t.conf:5: site.a.header.X: expected quotes around the whole value, and \\\" for a quote inside, got \"a\"b\"\n"
+      "t.conf:7: site.a.header.Cache-Control: expected the key cache_control for this header\n"
+      "t.conf:6: site.a.header.Date: expected a header that the server does not write itself\n");
+}
+
 TEST(ConfigChecks, static_files_need_a_root) {
   expect_error("site.a.hosts = a\n", "site.a.root", "expected a directory");
   tree_of("site.a.hosts = a\nsite.a.route.r.prefix = /\nsite.a.route.r.handler = redirect\nsite.a.route.r.to = /x\n");
