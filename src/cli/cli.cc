@@ -5,6 +5,7 @@
 #include "src/cli/commands.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <unistd.h>
 #include <utility>
 
@@ -51,11 +52,14 @@ struct Bound {
 class CommandLine {
  public:
   explicit CommandLine(const CliEnvironment& environment) : app_("penstock: a web server for bare metal", "penstock") {
-    args_.control = default_control_path(::geteuid(), environment.xdg_runtime_dir);
+    default_control_ = args_.control = default_control_path(::geteuid(), environment.xdg_runtime_dir);
     app_.set_version_flag("--version", "penstock " + std::string(version()));
     app_.require_subcommand(1);
-    app_.footer(FOOTER);
+    app_.failure_message([](const CLI::App*, const CLI::Error& error) {
+      return std::string("penstock: ") + error.what() + " (--help says more)\n";
+    });
     app_.option_defaults()->always_capture_default(false);
+    with_control(&app_);
     add_servers();
     add_sysctl();
     add_status();
@@ -65,11 +69,21 @@ class CommandLine {
     add_log();
     add_journal();
     add_alarms();
+    app_.footer(FOOTER);  // last: commands take over what stands when they are made
   }
 
   CliOutcome run(int argc, char** argv) {
+    std::vector<std::string> words(argv + 1, argv + argc);
+    if (!words.empty() && words[0] == "help") {  // help COMMAND is COMMAND --help
+      words.erase(words.begin());
+      words.emplace_back("--help");
+    }
+    if (const std::string word = unknown_command(words); !word.empty()) {
+      return {cli_fail("there is no command " + cli_clean(word) + " (--help names them)", CLI_USAGE), std::nullopt};
+    }
     try {
-      app_.parse(argc, argv);
+      std::reverse(words.begin(), words.end());  // as parse() wants them
+      app_.parse(words);
     } catch (const CLI::ParseError& error) {
       // --help and --version come as errors with code 0; all else is wrong usage.
       return {app_.exit(error) == 0 ? CLI_OK : CLI_USAGE, std::nullopt};
@@ -81,9 +95,32 @@ class CommandLine {
   }
 
  private:
+  // The first word that stands where a command must and names none; empty where there is none of that kind.
+  std::string unknown_command(const std::vector<std::string>& words) {
+    CLI::App* at = &app_;
+    for (size_t i = 0; i < words.size(); ++i) {
+      const std::vector<CLI::App*> commands = at->get_subcommands([](CLI::App*) { return true; });
+      if (commands.empty()) break;
+      if (words[i] == "--control") {
+        ++i;
+        continue;
+      }
+      if (words[i].starts_with("-")) continue;
+      const auto named = std::find_if(commands.begin(), commands.end(),
+                                      [&](const CLI::App* command) { return command->get_name() == words[i]; });
+      if (named == commands.end()) return words[i];
+      at = *named;
+    }
+    return {};
+  }
+
+  void with_control(CLI::App* app) {
+    app->add_option("--control", args_.control, "Control socket of the instance (default: " + default_control_ + ")");
+  }
+
   CLI::App* add(CLI::App* parent, const char* name, const char* help, Action action) {
     CLI::App* app = parent->add_subcommand(name, help);
-    app->add_option("--control", args_.control, "Control socket of the instance (default: " + args_.control + ")");
+    with_control(app);
     commands_.push_back({app, std::move(action)});
     return app;
   }
@@ -121,9 +158,12 @@ class CommandLine {
         ->required();
     add_set(run);
 
-    CLI::App* check = add(&app_, "check", "Check a configuration file and start nothing",
-                          std::function<int()>([this] { return command_check(args_.config_file); }));
-    check->add_option("-c,--config,file", args_.config_file, "Configuration file")->required();
+    CLI::App* check = add(&app_, "check", "Check a configuration file and start nothing", std::function<int()>([this] {
+      if (args_.config_file.empty()) return cli_fail("check: name a FILE", CLI_USAGE);
+      return command_check(args_.config_file);
+    }));
+    check->add_option("file", args_.config_file, "Configuration file");
+    check->add_option("-c,--config", args_.config_file, "The same");
   }
 
   void add_set(CLI::App* app) {
@@ -147,7 +187,8 @@ class CommandLine {
     app->add_option("words", args_.sysctl.words, "KEY… to show, or KEY=VALUE… with -w");
     app->footer(
         "Examples:\n  penstock sysctl cache.size\n  penstock sysctl -w cache.size=1g limits.head_bytes=32k\n"
-        "  penstock sysctl -a > all.conf; penstock sysctl -p all.conf");
+        "  penstock sysctl -a > all.conf; penstock sysctl -p all.conf\n\n"
+        "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.");
   }
 
   void add_status() {
@@ -229,6 +270,9 @@ class CommandLine {
     purge->add_flag("--soft", args_.cache_soft,
                     "End their lifetime: what has a grace answers while it is fetched anew");
     purge->add_option("what", args_.cache_what, "A URL, a URL prefix ending in *, tag:NAME, or all")->required();
+    purge->footer(
+        "Examples:\n  penstock cache purge http://docs.example/news.html\n"
+        "  penstock cache purge 'http://docs.example/news/*'\n  penstock cache purge all");
   }
 
   void add_journal() {
@@ -280,6 +324,7 @@ class CommandLine {
     follow->add_option("--fields", followed.fields, "Fields as in log.access.fields (default: its default)")
         ->delimiter(',');
     follow->add_flag("--local", followed.local_time, "Times in local time, not UTC");
+    follow->footer("Example:\n  penstock log follow --where 'status>=500' --format json");
     LogConvertArguments& arguments = args_.log_convert;
     CLI::App* convert = log->add_subcommand("convert", "Binary access logs to lines, on stdout");
     commands_.push_back({convert, [this] { return CliOutcome{command_log_convert(args_.log_convert), std::nullopt}; }});
@@ -291,9 +336,11 @@ class CommandLine {
     convert->add_option("--fields", arguments.fields, "Fields as in log.access.fields (default: its default)")
         ->delimiter(',');
     convert->add_flag("--local", arguments.local_time, "Times in local time, not UTC");
+    convert->footer("Example:\n  penstock log convert --to json --by start access.log.1 access.log");
   }
 
   Arguments args_;
+  std::string default_control_;
   CLI::App app_;
   std::vector<Bound> commands_;
 };

@@ -7,7 +7,8 @@ namespace {
 int ask(const std::string& control, const Json& request, bool json) {
   const CallResult called = call_instance(control, request);
   if (called.exit_code != CLI_OK) return called.exit_code;
-  const Json result = called.answer.value("result", Json::object());
+  Json result = called.answer.value("result", Json::object());
+  if (!json) result.erase("ok");
   cli_print(json ? json_line(result) + "\n" : render_object(result));
   return CLI_OK;
 }

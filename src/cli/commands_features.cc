@@ -69,7 +69,7 @@ Feature mimalloc() {
 
 Feature http2() {
 #ifdef PENSTOCK_HTTP2
-  return {"http/2", true, "in cleartext by prior knowledge (http2.cleartext)"};
+  return {"http/2", true, "over TLS by ALPN, and in cleartext by prior knowledge (http2.cleartext)"};
 #else
   return {"http/2", false, "not in this build: without nghttp2, or -Dhttp2=disabled"};
 #endif
@@ -87,7 +87,7 @@ std::vector<Feature> features() {
       wsgi(),
       mimalloc(),
       {"pools", true, "workers behind rings of shared memory, each pool in a sandbox of its own"},
-      {"tls", false, "not in this release"},
+      {"tls", true, PENSTOCK_OPENSSL ": 1.2 and 1.3 on server.listen_tls; private keys in a process of their own"},
   };
 }
 

@@ -15,6 +15,29 @@ std::string without_eol(std::string text) {
   return text;
 }
 
+// Of each key also what -v says as comments.
+Json described(const Json& entries) {
+  Json out = Json::array();
+  for (Json entry : entries) {
+    if (const auto path = resolve_key(json_text(entry, "key"))) {
+      const SettingInfo& setting = *path->setting;
+      entry["help"] = setting.help;
+      entry["type"] = setting.type();
+      entry["expects"] = setting.expects(setting.range);
+      entry["unit"] = setting.unit;
+      entry["default"] = setting.is_map ? Json() : Json(canonical_default(setting));
+      entry["live"] = setting.apply.live;
+    }
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+void print_entries(Json answer, bool verbose) {
+  if (verbose) answer["entries"] = described(json_array(answer, "entries"));
+  cli_print(json_line(answer) + "\n");
+}
+
 // The configuration of a file, or the built-in one.
 ConfigResult<Tree> offline_tree(const SysctlArguments& arguments) {
   if (arguments.offline_file.empty()) return Tree();
@@ -27,13 +50,18 @@ int show_offline(const SysctlArguments& arguments) {
   const auto tree = offline_tree(arguments);
   if (!tree) return cli_fail(without_eol(to_text(tree.error())), CLI_USAGE);
   const PrintDetail detail = arguments.verbose ? PrintDetail::DESCRIBED : PrintDetail::VALUES;
-  if (arguments.words.empty()) {
-    cli_print(print_tree(*tree, detail));
-    return CLI_OK;
+  std::string text;
+  Json entries = Json::array();
+  for (size_t i = 0; i == 0 || i < arguments.words.size(); ++i) {
+    const std::string key = arguments.words.empty() ? "" : arguments.words[i];
+    const Tree::Entries found = tree->entries(key);
+    if (found.empty()) return cli_fail(tree->get(key).error().message, CLI_USAGE);
+    text += print_tree(*tree, detail, key);
+    for (const auto& [name, value] : found) entries.push_back({{"key", name}, {"value", value}});
   }
-  for (const std::string& key : arguments.words) {
-    const std::string text = print_tree(*tree, detail, key);
-    if (text.empty()) return cli_fail(tree->get(key).error().message, CLI_USAGE);
+  if (arguments.json) {
+    print_entries({{"entries", std::move(entries)}}, arguments.verbose);
+  } else {
     cli_print(text);
   }
   return CLI_OK;
@@ -103,10 +131,15 @@ int show_all(const SysctlArguments& arguments, const std::string& control) {
 }
 
 int show_keys(const SysctlArguments& arguments, const std::string& control) {
-  const CallResult called = call_instance(control, {{"cmd", "sysctl.get"}, {"keys", arguments.words}});
+  for (const std::string& word : arguments.words) {
+    if (word.find('=') == std::string::npos) continue;
+    return cli_fail("sysctl: expected KEY, got " + word + "; -w changes one", CLI_USAGE);
+  }
+  const Json keys = arguments.words.empty() ? Json::array({""}) : Json(arguments.words);
+  const CallResult called = call_instance(control, {{"cmd", "sysctl.get"}, {"keys", keys}});
   if (called.exit_code != CLI_OK) return called.exit_code;
   if (arguments.json) {
-    cli_print(json_line(called.answer) + "\n");
+    print_entries(called.answer, arguments.verbose);
     return CLI_OK;
   }
   std::string text;
@@ -129,8 +162,10 @@ int command_sysctl(const SysctlArguments& arguments, const std::string& control)
   if (offline) return show_offline(arguments);
   if (arguments.write) return change_by_words(arguments, control);
   if (!arguments.load_file.empty()) return change_by_file(arguments, control);
-  if (arguments.all || arguments.verbose) return show_all(arguments, control);
-  if (arguments.words.empty()) return cli_fail("sysctl: name a KEY, or -a for all", CLI_USAGE);
+  if (arguments.words.empty() && !arguments.all && !arguments.verbose) {
+    return cli_fail("sysctl: name a KEY, or -a for all", CLI_USAGE);
+  }
+  if ((arguments.all || arguments.verbose) && !arguments.json) return show_all(arguments, control);
   return show_keys(arguments, control);
 }
 

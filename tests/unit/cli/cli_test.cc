@@ -71,6 +71,50 @@ TEST(Cli, wrong_usage_ends_with_code_2) {
   EXPECT_EQ(cli({"check", "-c", "/no/such/file"}).exit_code, 2);
 }
 
+// What a command says on stdout and stderr, with its exit code before it.
+std::string said(std::vector<std::string> words) {
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  const int code = cli(std::move(words)).exit_code;
+  const std::string out = testing::internal::GetCapturedStdout();
+  return std::to_string(code) + " " + out + testing::internal::GetCapturedStderr();
+}
+
+TEST(Cli, names_the_word_that_is_no_command) {
+  EXPECT_EQ(said({"sttaus"}), "2 penstock: there is no command sttaus (--help names them)\n");
+  EXPECT_EQ(said({"cache", "purg", "all"}), "2 penstock: there is no command purg (--help names them)\n");
+  EXPECT_EQ(said({"--control", "/x", "\x1b[2J"}), "2 penstock: there is no command \\x1b[2J (--help names them)\n");
+  EXPECT_EQ(said({"sysctl", "cache.size=1g"}), "2 penstock: sysctl: expected KEY, got cache.size=1g; -w changes one\n");
+}
+
+TEST(Cli, help_is_a_command_too) {
+  EXPECT_EQ(said({"help"}), said({"--help"}));
+  EXPECT_EQ(said({"help", "cache", "purge"}), said({"cache", "purge", "--help"}));
+  EXPECT_EQ(said({"help"}).substr(0, 2), "0 ");
+}
+
+TEST(Cli, control_may_stand_before_the_command) {
+  EXPECT_EQ(said({"--control", "/no/socket", "status"}), said({"status", "--control", "/no/socket"}));
+  EXPECT_NE(said({"--control", "/no/socket", "cache", "stats"}).find("no instance is running at /no/socket"),
+            std::string::npos);
+}
+
+TEST(Cli, settings_are_json_on_demand) {
+  const std::string file = testing::TempDir() + "penstock-json.conf";
+  std::ofstream(file) << "cache.size = 64m\n";
+  EXPECT_EQ(said({"sysctl", "cache.size", "-c", file, "--json"}),
+            "0 {\"entries\":[{\"key\":\"cache.size\",\"value\":\"64m\"}]}\n");
+  const std::string all = said({"sysctl", "-a", "-v", "--json", "-c", file});
+  EXPECT_NE(all.find(R"("default":"256m","expects":"a size from 1m)"), std::string::npos) << all;
+  EXPECT_NE(all.find(R"("key":"server.reactors","live":false)"), std::string::npos);
+}
+
+TEST(Cli, features_name_what_is_in_the_build) {
+  const std::string features = said({"features"});
+  EXPECT_NE(features.find("\n+  tls"), std::string::npos) << features;
+  EXPECT_EQ(features.find("release"), std::string::npos) << "what is to come is no feature";
+}
+
 TEST(Cli, without_an_instance_commands_fail_with_code_1) {
   const std::string control = testing::TempDir() + "no-instance.sock";
   EXPECT_EQ(cli({"status", "--control", control}).exit_code, 1);
@@ -91,6 +135,8 @@ TEST(Cli, check_and_offline_sysctl_need_no_instance) {
   const std::string file = testing::TempDir() + "penstock-cli.conf";
   std::ofstream(file) << "cache.size = 64m\n";
   EXPECT_EQ(cli({"check", "-c", file}).exit_code, 0);
+  EXPECT_EQ(cli({"check", file}).exit_code, 0);
+  EXPECT_EQ(cli({"check"}).exit_code, 2);
   EXPECT_EQ(cli({"sysctl", "-a", "-v", "-c", file}).exit_code, 0);
   EXPECT_EQ(cli({"sysctl", "--defaults", "cache"}).exit_code, 0);
   EXPECT_EQ(cli({"sysctl", "--defaults", "no.such.key"}).exit_code, 2);
