@@ -32,7 +32,7 @@ constexpr scmp_datum_t PRCTL_OPTIONS[] = {PR_SET_NAME,        PR_GET_NAME,      
                                           PR_GET_THP_DISABLE, PR_SET_TIMERSLACK, PR_GET_DUMPABLE};
 constexpr scmp_datum_t FCNTL_COMMANDS[] = {F_GETFD,     F_SETFD,     F_GETFL,      F_SETFL,     F_DUPFD_CLOEXEC,
                                            F_GET_SEALS, F_ADD_SEALS, F_SETPIPE_SZ, F_GETPIPE_SZ};
-constexpr scmp_datum_t IOCTL_REQUESTS[] = {TCGETS, FIONREAD, FIONBIO};
+constexpr scmp_datum_t IOCTL_REQUESTS[] = {TCGETS, FIONREAD, FIONBIO, TIOCOUTQ};
 constexpr scmp_datum_t WORKER_PRCTL_OPTIONS[] = {
     PR_SET_NAME,      PR_GET_NAME,         PR_SET_VMA,          PR_GET_DUMPABLE,    PR_SET_PDEATHSIG,
     PR_GET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_SET_THP_DISABLE, PR_GET_THP_DISABLE,

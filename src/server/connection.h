@@ -72,7 +72,7 @@ struct Connection {
   uint64_t body_left = 0;      // of a Content-Length body
   uint64_t drained_bytes = 0;  // of bodies and while lingering
   ChunkDecoder chunks;
-  uint64_t sent_mark = 0;  // Transport::bytes_sent at sent_mark_at: the minimum send rate
+  int64_t sent_mark = 0;  // what the peer had taken at sent_mark_at: the minimum send rate
   MonoTime sent_mark_at;
   ConnectionFacts facts;  // what the journal says of it
   PeerAddress peer;

@@ -9,22 +9,24 @@
 namespace penstock {
 namespace {
 
-// Whether the peer took less than limits.send_rate_min over a whole window. Moves the mark on.
+// Whether the peer took less than limits.send_rate_min over a whole window. Moves the mark on. What the kernel took
+// from us says too little: it has room for megabytes, and tells of new room only when a third of them is free.
 bool sends_too_slowly(Core& core, Connection& c) {
   const Settings& settings = core.config->settings;
   if (settings.limits_send_rate_min == 0) return false;
-  const uint64_t sent = core.transport.bytes_sent(c.handle);
+  const auto taken = static_cast<int64_t>(core.transport.bytes_sent(c.handle)) -
+                     static_cast<int64_t>(core.transport.bytes_held(c.handle));
   const MonoTime since = std::max(c.sent_mark_at, c.sending_since);
   if (core.now - since < settings.limits_send_rate_window) {
     if (c.sent_mark_at < c.sending_since) {  // first look at this send
-      c.sent_mark = sent;
+      c.sent_mark = taken;
       c.sent_mark_at = core.now;
     }
     return false;
   }
-  const uint64_t progress = sent - std::min(sent, c.sent_mark);
-  const uint64_t wanted = settings.limits_send_rate_min * static_cast<uint64_t>((core.now - since).s());
-  c.sent_mark = sent;
+  const int64_t progress = taken - c.sent_mark;
+  const int64_t wanted = static_cast<int64_t>(settings.limits_send_rate_min) * (core.now - since).s();
+  c.sent_mark = taken;
   c.sent_mark_at = core.now;
   return progress < wanted;
 }

@@ -16,6 +16,9 @@ namespace penstock {
 // getpeername(2) and getsockname(2); family 0 where they fail.
 [[nodiscard]] PeerAddress peer_address(int fd);
 [[nodiscard]] PeerAddress own_address(int fd);
+// What was sent on the socket and its peer has not taken yet, as far as the kernel says (for unix sockets with its own
+// bookkeeping); 0 where it does not.
+[[nodiscard]] uint64_t unsent_bytes(int fd);
 // Checks that `fd` is a listening stream socket, makes it non-blocking, sets TCP_NODELAY (accepted
 // sockets inherit it), and returns the address it is bound to.
 [[nodiscard]] Result<PeerAddress> prepare_listener(int fd);

@@ -213,6 +213,9 @@ class Transport {
   // Bytes handed to the kernel on this connection since it was accepted, those of the outstanding
   // send included as far as they are known: for min-send-rate.
   [[nodiscard]] virtual uint64_t bytes_sent(Handle conn) const = 0;
+  // How many of them the kernel still holds because the peer has not taken them. A system call; 0 where it is not
+  // known.
+  [[nodiscard]] virtual uint64_t bytes_held(Handle) { return 0; }
 
   // Back-pressure: with false no further bytes are read; RECEIVED events in flight may still arrive.
   virtual void set_receiving(Handle conn, bool on) = 0;

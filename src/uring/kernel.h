@@ -18,6 +18,7 @@ constexpr uint8_t URING_OP_FIXED_FD_INSTALL = 54;  // 6.8: gives a direct descri
 // FIXED_FD_INSTALL flags: close-on-exec is the default.
 
 // Commands of IORING_OP_URING_CMD on a socket (6.7).
+constexpr uint32_t URING_SOCKET_SIOCOUTQ = 1;
 constexpr uint32_t URING_SOCKET_GETSOCKOPT = 2;
 constexpr uint32_t URING_SOCKET_SETSOCKOPT = 3;
 

@@ -203,6 +203,12 @@ uint64_t H2Transport::bytes_sent(Handle conn) const {
   return s.sent_bytes + s.credited_bytes;
 }
 
+uint64_t H2Transport::bytes_held(Handle conn) {
+  if (!is_stream(conn)) return below_.bytes_held(conn);
+  const H2Stream& s = stream(conn);
+  return s.session != nullptr ? below_.bytes_held(s.session->carrier) : 0;
+}
+
 void H2Transport::set_receiving(Handle conn, bool on) {
   if (is_stream(conn)) {
     H2Stream& s = stream(conn);

@@ -390,6 +390,11 @@ Status EpollTransport::add_wake_source(int fd, uint32_t id) {
   return {};
 }
 
+uint64_t EpollTransport::bytes_held(Handle handle) {
+  ++counters_.syscalls;
+  return unsent_bytes(live(handle).fd);
+}
+
 PeerAddress EpollTransport::local_address(Handle handle) const { return own_address(live(handle).fd); }
 
 }  // namespace penstock

@@ -1,5 +1,6 @@
 // Sending memory: one operation in the kernel a connection; what the kernel did not take is sent again
 // when the socket has room. Short sends are not hidden behind MSG_WAITALL, so that bytes_sent() is true.
+#include "src/transport/socket_address.h"
 #include "src/transport/uring/uring_transport.h"
 
 namespace penstock {
@@ -107,6 +108,26 @@ void UringTransport::count_sent(Conn& conn, uint32_t bytes, bool zerocopy) {
     conn.send.data += bytes;
     conn.send.left -= bytes;
   }
+}
+
+// Asked in the middle of a turn: what is queued is submitted with it, and the answer, which comes within the call, is
+// found where it will be passed over later.
+uint64_t UringTransport::bytes_held(Handle handle) {
+  const Conn& conn = live(handle);
+  if (!direct_) {
+    ++counters_.syscalls;
+    return unsent_bytes(conn.file);
+  }
+  const uint64_t mark = tag(Op::IGNORED, handle);
+  conn_sqe(conn, IORING_OP_URING_CMD, mark)->off = URING_SOCKET_SIOCOUTQ;
+  const uint32_t before = ring_->ready();
+  (void)ring_->enter(0, {});
+  ++counters_.syscalls;
+  for (uint32_t i = ring_->ready(); i > before;) {
+    const Completion& completion = ring_->peek(--i);
+    if (completion.user_data == mark) return completion.res > 0 ? static_cast<uint32_t>(completion.res) : 0;
+  }
+  return 0;
 }
 
 bool UringTransport::finish_send(Conn& conn, Handle handle, TransportEvent& event) {

@@ -402,6 +402,29 @@ TEST_P(Conformance, bytes_sent_shows_the_progress_of_a_slow_send) {
   EXPECT_EQ(server.conn(0).sent, 0);
 }
 
+TEST_P(Conformance, bytes_held_are_what_the_peer_has_not_taken) {
+  if (is_simulated(GetParam())) GTEST_SKIP() << "no kernel holds anything";
+  OPEN();
+  const auto peer = connect(1);
+  const Handle handle = server.conn(0).handle;
+  const auto taken = [&] {
+    return static_cast<int64_t>(world.transport().bytes_sent(handle)) -
+           static_cast<int64_t>(world.transport().bytes_held(handle));
+  };
+  server.send_text(server.conn(0), pattern(32'000'000, 3));
+  for (int i = 0; i < 5; ++i) server.turn(milliseconds(1));
+  EXPECT_GT(world.transport().bytes_held(handle), 0U);
+  const int64_t before = taken();
+  EXPECT_TRUE(server.until([&] {
+    (void)peer->read(100'000);
+    return taken() > before;
+  }));
+  EXPECT_TRUE(server.until([&] {
+    (void)peer->read(4'000'000);
+    return server.conn(0).sent == 1 && world.transport().bytes_held(handle) == 0;
+  }));
+}
+
 TEST_P(Conformance, receives_wait_for_buffers_and_go_on_when_they_come_back) {
   OPEN({.connections_max = 256, .receive_buffers = 4, .receive_buffer_bytes = 128});
   server.hold_buffers = true;
