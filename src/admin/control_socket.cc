@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <string_view>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,6 +56,10 @@ Result<ControlSocket> ControlSocket::open(const std::string& path) {
   if (!loop) return std::unexpected(loop.error());
   ControlSocket socket(std::move(*loop));
   auto listener = listen_unix(path, 0600, 16);
+  struct stat st {};
+  if (!listener && path[0] != '@' && ::stat(path.c_str(), &st) == 0 && !S_ISSOCK(st.st_mode)) {
+    return fail("control socket: " + path + " is there, and is no socket; name another place with --control", EEXIST);
+  }
   if (!listener && listener.error().code == EADDRINUSE) {
     return fail("an instance of penstock is already running with control socket " + path +
                     "; give this one another with --control PATH",
@@ -118,7 +123,11 @@ bool ControlSocket::read_some(uint64_t id, Client& client, std::vector<ControlRe
     const std::string_view got(chunk.data(), static_cast<size_t>(n));
     const size_t eol = got.find('\n');
     client.in.append(got.substr(0, eol));
-    if (client.in.size() > REQUEST_BYTES_MAX) return false;
+    if (client.in.size() > REQUEST_BYTES_MAX) {
+      constexpr std::string_view REFUSAL = "{\"ok\":false,\"error\":\"the request is too long\"}\n";
+      [[maybe_unused]] const ssize_t sent = ::send(client.fd.get(), REFUSAL.data(), REFUSAL.size(), MSG_NOSIGNAL);
+      return false;
+    }
     if (eol != std::string_view::npos) {
       client.answering = true;
       client.deadline = MonoTime::never();  // now it is the supervisor's turn

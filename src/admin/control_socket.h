@@ -10,6 +10,7 @@
 #include "src/base/result.h"
 #include "src/base/time.h"
 #include "src/base/unique_fd.h"
+#include "src/config/parse.h"
 
 #include <cstdint>
 #include <string>
@@ -29,8 +30,8 @@ struct ControlRequest {
 class ControlSocket {
  public:
   static constexpr size_t CLIENTS_MAX = 64;
-  static constexpr size_t REQUEST_BYTES_MAX = 20 * 1024 * 1024;  // sysctl -p with the largest config, escaped
-  static constexpr Duration IO_TIMEOUT = seconds(10);            // for a request to arrive, for an answer to leave
+  static constexpr size_t REQUEST_BYTES_MAX = 2 * CONFIG_TEXT_BYTES_MAX + 64 * 1024;  // sysctl -p of it, escaped
+  static constexpr Duration IO_TIMEOUT = seconds(10);  // for a request to arrive, for an answer to leave
 
   // Listens at `path` (created with its directory if that is missing; a stale socket file is reclaimed).
   // Error.code EADDRINUSE: an instance is running there.

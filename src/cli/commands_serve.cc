@@ -1,11 +1,13 @@
 #include "src/cli/commands.h"
 #include "src/config/tree.h"
 #include "src/config/types.h"
+#include "src/roles/role_users.h"
 
 #include <climits>
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
+#include <unistd.h>
 
 namespace penstock {
 namespace {
@@ -58,6 +60,9 @@ int command_check(const std::string& file) {
   if (!text) return cli_fail(text.error().message, CLI_USAGE);
   const auto tree = Tree::from_text(*text, file);
   if (!tree) return report(tree.error());
+  if (::geteuid() == 0) {  // who else runs penstock keeps his own user
+    if (const ConfigErrors errors = role_user_errors(*tree, nullptr); !errors.empty()) return report(errors);
+  }
   cli_print(file + ": ok\n");
   return CLI_OK;
 }

@@ -113,6 +113,12 @@ std::string Tree::origin(std::string_view key) const {
   return value.line == 0 ? sources_[value.source] : fmt::format("{}:{}", sources_[value.source], value.line);
 }
 
+ConfigError Tree::place(std::string_view key) const {
+  const auto set = values_.find(key);
+  if (set == values_.end()) return {"", 0, std::string(key), ""};
+  return {sources_[set->second.source], set->second.line, std::string(key), ""};
+}
+
 void Tree::add_entries(Entries& out, std::string_view prefix, SettingPath path, SettingScope scope) const {
   for (const SettingInfo& setting : schema()) {
     if (setting.scope != scope) continue;

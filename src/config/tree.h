@@ -69,6 +69,8 @@ class Tree {
   [[nodiscard]] bool is_set(std::string_view key) const;
   // "site.conf:12", "-w", or empty where the key is not set.
   [[nodiscard]] std::string origin(std::string_view key) const;
+  // An error that points at it, for who finds fault with its value. REQUIRES: is_set(key), else it has no place.
+  [[nodiscard]] ConfigError place(std::string_view key) const;
 
   // Every key that has a value, defaults included, with its canonical text; in the order of the schema, instances by
   // name. `prefix` keeps the keys equal to it or below it ("cache", "site.blog"); empty keeps all.

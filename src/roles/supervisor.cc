@@ -3,6 +3,7 @@
 
 #include "src/base/assert.h"
 #include "src/base/version.h"
+#include "src/roles/role_users.h"
 #include "src/roles/supervisor_state.h"
 
 #include <algorithm>
@@ -24,6 +25,8 @@ constexpr int EXIT_FAILED = 1;
 constexpr int EXIT_CONFIG = 2;
 
 constexpr Duration DRAIN_GRACE = seconds(1);  // the role ends its drain by itself; this is for one that does not
+// What wraps a program sends its process and its process group the same signal; a person takes longer.
+constexpr Duration SECOND_SIGNAL_AFTER = milliseconds(100);
 constexpr Duration LOGD_FLUSH = seconds(10);  // for logd to write what the rings still hold
 
 // Journal slots are requests in flight: every connection may have one, up to a million a reactor; one more is
@@ -94,6 +97,7 @@ std::optional<int> Supervisor::start_config() {
   assignments.insert(assignments.end(), options_.overlay.begin(), options_.overlay.end());
   auto tree = Tree::from(assignments);
   if (!tree) errors.insert(errors.end(), tree.error().begin(), tree.error().end());
+  if (errors.empty() && as_root_) errors = role_user_errors(*tree, nullptr);
   if (!errors.empty()) {
     const std::string text = to_text(errors);
     [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, text.data(), text.size());
@@ -293,6 +297,7 @@ void Supervisor::on_signals() {
     const auto number = static_cast<int>(info.ssi_signo);
     if (number == SIGTERM || number == SIGINT) {
       if (stopping_) {  // asked twice: no more patience
+        if (now_ - stopping_since_ < SECOND_SIGNAL_AFTER) continue;
         for (const auto& role : roles_) kill_role(*role, "the second signal to stop");
         pools_->kill_all();
       } else {
@@ -311,6 +316,7 @@ void Supervisor::on_signals() {
 
 void Supervisor::begin_stop(const std::string& why) {
   stopping_ = true;
+  stopping_since_ = now_;
   notifier_.stopping();
   log_.note("stopping (" + why + ")");
   if (change_ && change_->step != Change::Step::LOGD) change_refused("penstock is stopping");

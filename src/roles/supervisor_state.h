@@ -274,6 +274,7 @@ class Supervisor {
 
   bool announced_ = false;  // a server has been ready once
   bool stopping_ = false;
+  MonoTime stopping_since_;
   std::optional<int> exit_code_;
 };
 

@@ -1,10 +1,14 @@
 // Changes of a running instance: what is applied, what is refused, and that nothing is lost by either.
+#include "src/admin/control_socket.h"
+#include "src/admin/unix_socket.h"
 #include "tests/process/instance.h"
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -50,6 +54,16 @@ TEST(LiveChange, is_all_or_nothing) {
   EXPECT_FALSE(json_flag(answer, "ok"));
   EXPECT_EQ(value_of(instance, "cache.size"), "256m");
   EXPECT_EQ(generation(instance), 1U);
+}
+
+TEST(LiveChange, to_a_user_that_no_role_can_be_is_refused) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  Instance instance;
+  instance.start();
+  const Json answer = instance.call(set_request({"alarm.user=no-such-user"}));
+  EXPECT_FALSE(json_flag(answer, "ok"));
+  EXPECT_EQ(json_text(answer, "kind"), "config") << answer;
+  EXPECT_NE(json_text(answer, "error").find("-w: alarm.user: expected auto, or a user"), std::string::npos) << answer;
 }
 
 TEST(LiveChange, with_an_old_generation_is_refused) {
@@ -226,6 +240,15 @@ TEST(Listeners, a_second_instance_on_one_control_socket_is_refused) {
   EXPECT_NE(instance.role_pid("server"), 0);
 }
 
+TEST(Listeners, a_file_in_the_place_of_the_control_socket_is_named_and_left) {
+  Instance instance;
+  std::ofstream(instance.path("control.sock")) << "mine";
+  instance.spawn();
+  EXPECT_EQ(instance.wait_exit(), 1);
+  EXPECT_NE(instance.log().find("control.sock is there, and is no socket"), std::string::npos) << instance.log();
+  EXPECT_EQ(std::filesystem::file_size(instance.path("control.sock")), 4U);
+}
+
 TEST(ServiceManager, sockets_it_passes_are_used_and_kept) {
   const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in any{};
@@ -290,6 +313,29 @@ TEST(ControlSocket, nonsense_is_answered_with_an_error) {
   EXPECT_FALSE(json_flag(instance.call({{"cmd", "no.such"}}), "ok"));
   EXPECT_FALSE(json_flag(instance.call({{"cmd", 5}}), "ok"));
   EXPECT_TRUE(json_flag(instance.status(), "ok"));
+}
+
+TEST(ControlSocket, a_long_configuration_is_taken_and_a_request_too_long_is_answered) {
+  Instance instance;
+  instance.start();
+  const std::string line = "# " + std::string(2000, '\\') + "\n";  // escaped it is twice as long
+  std::string text;
+  while (text.size() < CONFIG_TEXT_BYTES_MAX / 6) text += line;
+  EXPECT_TRUE(json_flag(instance.call({{"cmd", "sysctl.load"}, {"text", text}, {"source", "f"}}), "ok"));
+
+  const auto fd = connect_unix(instance.path("control.sock"));
+  ASSERT_TRUE(fd);
+  text.assign(1 << 20, 'x');
+  size_t sent = 0;
+  while (sent <= 2 * ControlSocket::REQUEST_BYTES_MAX) {
+    const ssize_t n = ::send(fd->get(), text.data(), text.size(), MSG_NOSIGNAL);
+    if (n < 0) break;
+    sent += static_cast<size_t>(n);
+  }
+  EXPECT_LT(sent, 2 * ControlSocket::REQUEST_BYTES_MAX);
+  std::array<char, 200> answer{};
+  ASSERT_GT(::recv(fd->get(), answer.data(), answer.size() - 1, 0), 0);
+  EXPECT_NE(std::string(answer.data()).find("the request is too long"), std::string::npos) << answer.data();
 }
 
 TEST(ControlSocket, questions_for_the_server_come_back_from_it) {

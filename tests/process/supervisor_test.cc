@@ -66,6 +66,31 @@ TEST(Supervisor, drains_what_is_in_flight_on_sigterm) {
   EXPECT_EQ(client.body(), "held");
 }
 
+TEST(Supervisor, the_same_stop_told_twice_at_once_is_one) {  // as timeout(1) and a terminal do
+  Instance instance;
+  instance.start();
+  Client client(instance.port());
+  client.ask("/hold");
+  ASSERT_TRUE(Instance::eventually([&] { return instance.open_requests() == 1; }));
+  ::kill(instance.pid(), SIGSTOP);  // so that both are there when it looks
+  ::kill(instance.pid(), SIGINT);
+  ::kill(instance.pid(), SIGTERM);
+  ::kill(instance.pid(), SIGCONT);
+  EXPECT_EQ(client.body(), "held");
+  EXPECT_EQ(instance.wait_exit(), 0);
+}
+
+TEST(Supervisor, a_second_signal_ends_what_does_not_end) {
+  Instance instance;
+  instance.start();
+  ::kill(instance.role_pid("server"), SIGSTOP);
+  ASSERT_TRUE(Instance::eventually([&] {
+    ::kill(instance.pid(), SIGTERM);
+    return contains(instance.log(), "the second signal to stop");
+  })) << instance.log();
+  EXPECT_EQ(instance.wait_exit(), 0);
+}
+
 TEST(Supervisor, killed_server_is_replaced_within_200_ms) {
   RealClock clock;
   Duration best = seconds(60);
@@ -186,6 +211,16 @@ TEST(Supervisor, a_failed_first_start_ends_with_code_1) {
   instance.start();
   EXPECT_EQ(instance.wait_exit(), 1);
   EXPECT_TRUE(contains(instance.log(), "the server could not be started")) << instance.log();
+}
+
+TEST(Supervisor, a_user_that_no_role_can_be_ends_with_code_2) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  Instance instance;
+  instance.config_text = "server.user = no-such-user\nlog.user = root\n";
+  instance.spawn();
+  EXPECT_EQ(instance.wait_exit(), 2);
+  EXPECT_TRUE(contains(instance.log(), "penstock.conf:1: server.user: expected")) << instance.log();
+  EXPECT_TRUE(contains(instance.log(), "penstock.conf:2: log.user: expected")) << instance.log();
 }
 
 TEST(Supervisor, a_wrong_configuration_ends_with_code_2) {
