@@ -2,7 +2,7 @@
 #pragma once
 
 #include "src/net/net_stack.h"
-#include "tests/net_sim/sim_link.h"
+#include "tests/support/sim_link.h"
 
 #include <list>
 #include <memory>

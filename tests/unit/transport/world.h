@@ -3,6 +3,7 @@
 // One thread; nothing sleeps: clients are non-blocking, and only poll() waits, for at most TURN.
 #pragma once
 
+#include "src/base/unique_fd.h"
 #include "src/transport/transport.h"
 
 #include <functional>
@@ -30,13 +31,17 @@ class Peer {
   [[nodiscard]] virtual PeerAddress address() = 0;
 };
 
-// The last three are TLS (src/tls) on top of the others: the clients speak TLS, too.
-enum class Kind { URING, URING_PLAIN, EPOLL, SIM, TLS_URING, TLS_EPOLL, TLS_SIM };
+// ENGINE is our own TCP engine over a wire of the simulator's, FAULTY the same with faults on the wire. From TLS_URING
+// on it is TLS (src/tls) on top of the others: the clients speak TLS, too.
+enum class Kind { URING, URING_PLAIN, EPOLL, SIM, ENGINE, FAULTY, TLS_URING, TLS_EPOLL, TLS_SIM, TLS_ENGINE };
 [[nodiscard]] const char* kind_name(Kind kind);
 [[nodiscard]] constexpr bool is_simulated(Kind kind) { return kind == Kind::SIM || kind == Kind::TLS_SIM; }
+[[nodiscard]] constexpr bool is_engine(Kind kind) {
+  return kind == Kind::ENGINE || kind == Kind::FAULTY || kind == Kind::TLS_ENGINE;
+}
 [[nodiscard]] constexpr bool is_tls(Kind kind) { return kind >= Kind::TLS_URING; }
-inline constexpr Kind ALL_KINDS[] = {Kind::URING,     Kind::URING_PLAIN, Kind::EPOLL,  Kind::SIM,
-                                     Kind::TLS_URING, Kind::TLS_EPOLL,   Kind::TLS_SIM};
+inline constexpr Kind ALL_KINDS[] = {Kind::URING,  Kind::URING_PLAIN, Kind::EPOLL,     Kind::SIM,     Kind::ENGINE,
+                                     Kind::FAULTY, Kind::TLS_URING,   Kind::TLS_EPOLL, Kind::TLS_SIM, Kind::TLS_ENGINE};
 
 class World {
  public:
@@ -58,18 +63,26 @@ class World {
   virtual void add_wake(uint32_t id) = 0;
   // REQUIRES: add_wake(id). May be called from another thread.
   virtual void wake(uint32_t id) = 0;
-  // Lets the clients go on with what they do by themselves; called before each turn.
-  virtual void drive() {}
+  // Lets the clients go on with what they do by themselves; called before each poll.
+  virtual void drive(MonoTime now) { (void)now; }
+  // Where the clock is moved by hand: when something happens next, if nobody does anything. never(): time is real.
+  [[nodiscard]] virtual MonoTime next_happening() { return MonoTime::never(); }
+  // Whether what comes next may come from outside of that clock: a disk, another thread.
+  [[nodiscard]] virtual bool waits_for_machine() { return true; }
   // After the transport has gone: what it was caught at, if it can tell.
   [[nodiscard]] virtual std::vector<std::string> violations() { return {}; }
 
-  // One poll, of at most `events_max` events.
+  // One poll, of at most `events_max` events; where the clock is moved by hand, as many as it takes for an event, or
+  // for `wait` to pass.
   [[nodiscard]] std::vector<TransportEvent> turn(Duration wait = TURN, size_t events_max = 64);
   void advance(Duration by) { now_ = now_ + by; }
 
  private:
   MonoTime now_{1'000'000'000};
 };
+
+[[nodiscard]] UniqueFd make_wake_fd();
+void write_wake_fd(const UniqueFd& fd);
 
 // A server that does as it is told and writes down what it sees.
 class Server {

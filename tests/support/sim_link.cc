@@ -1,4 +1,4 @@
-#include "tests/net_sim/sim_link.h"
+#include "tests/support/sim_link.h"
 
 #include "src/base/assert.h"
 #include "src/net/wire/byte_order.h"
