@@ -92,7 +92,13 @@ DropReason IpLayer::receive_arp(std::span<const uint8_t> bytes, MonoTime now, Ar
   ArpPacket arp;
   const DropReason drop = parse_arp(bytes, arp);
   if (drop != DropReason::NONE) return drop;
-  if (!is_ours(arp.target) || is_ours(arp.sender) || arp.sender.is_multicast()) return DropReason::ARP_NOT_OURS;
+  if (is_ours(arp.sender) || arp.sender.is_multicast()) return DropReason::ARP_NOT_OURS;
+  if (arp.sender == arp.target &&
+      !arp.sender.is_unspecified()) {  // an announcement (RFC 5227 section 3): of use to who waits
+    arrival.resolved = neighbours_.learn(arp.sender, arp.sender_mac, false, now);
+    return DropReason::NONE;
+  }
+  if (!is_ours(arp.target)) return DropReason::ARP_NOT_OURS;
   // RFC 826: who asks us is somebody we shall speak to. A probe (RFC 5227) comes from 0.0.0.0 and says nothing of its
   // sender.
   if (!arp.sender.is_unspecified()) arrival.resolved = neighbours_.learn(arp.sender, arp.sender_mac, arp.request, now);
@@ -206,6 +212,32 @@ void IpLayer::ask_for(const IpAddress& ip) {
   write_ndp(question, {.solicitation = true, .target = ip, .has_mac = true, .mac = addresses_.mac}, source, group);
   send(multicast_mac(group), {.source = source, .destination = group, .protocol = IP_PROTOCOL_ICMPV6, .hop_limit = 255},
        question, {}, false);
+}
+
+void IpLayer::announce() {
+  if (!addresses_.v4.is_unspecified()) {
+    uint8_t* room = nullptr;
+    TxFrame& frame = add_frame(room);
+    const size_t link = write_link(room, MacAddress::broadcast(), EtherType::ARP);
+    write_arp(room + link, {.request = true,
+                            .sender_mac = addresses_.mac,
+                            .sender = addresses_.v4,
+                            .target_mac = {},
+                            .target = addresses_.v4});
+    frame.head_bytes = static_cast<uint16_t>(link + ArpPacket::BYTES);
+  }
+  IpAddress all_nodes;
+  all_nodes.bytes = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  for (const IpAddress& ours : {addresses_.v6, link_local_}) {
+    if (ours.is_unspecified() || addresses_.v6.is_unspecified()) continue;
+    uint8_t message[NeighbourMessage::BYTES];
+    write_ndp(message,
+              {.solicitation = false, .override_old = true, .target = ours, .has_mac = true, .mac = addresses_.mac},
+              ours, all_nodes);
+    send(multicast_mac(all_nodes),
+         {.source = ours, .destination = all_nodes, .protocol = IP_PROTOCOL_ICMPV6, .hop_limit = 255}, message, {},
+         false);
+  }
 }
 
 size_t IpLayer::write_link(uint8_t* out, const MacAddress& to, EtherType type) const {

@@ -55,6 +55,9 @@ class IpLayer {
   // Returns how many; 0: the device has no more to say.
   [[nodiscard]] size_t collect_done(std::span<uint32_t> pieces);
 
+  // Tells the link who has our addresses (RFC 5227 section 3, RFC 4861 section 7.2.6): who asked before we listened
+  // knows at once, and need not ask again a second later.
+  void announce();
   // Asks for neighbours' addresses that are due.
   void ask_neighbours(MonoTime now);
   [[nodiscard]] MonoTime next_deadline() const { return neighbours_.next_request(); }

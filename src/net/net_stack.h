@@ -43,6 +43,8 @@ class NetStack {
   [[nodiscard]] size_t poll(MonoTime now, std::span<NetEvent> out);
   // Sends what the owner's calls since poll() have queued.
   void submit();
+  // Tells the link that our addresses are here; with the next submit(). At the start, and once more.
+  void announce() { ip_.announce(); }
   // When poll() is worth calling though no frame comes in.
   [[nodiscard]] MonoTime next_deadline() const;
 

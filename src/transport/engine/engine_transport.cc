@@ -21,6 +21,8 @@ constexpr size_t BATCH = 128;
 constexpr Duration WAKE_LOOK = microseconds(20);  // how late a wake source may be seen while the port is polled
 constexpr Duration NAP_MIN = microseconds(50);
 constexpr Duration NAP_MAX = milliseconds(1);
+constexpr uint32_t ANNOUNCEMENTS = 2;  // RFC 5227 section 2.3: ANNOUNCE_NUM, ANNOUNCE_INTERVAL
+constexpr Duration ANNOUNCE_GAP = seconds(2);
 constexpr uint64_t WAKE_DEVICE = UINT64_MAX;
 constexpr uint64_t WAKE_FILES = UINT64_MAX - 1;
 
@@ -80,6 +82,10 @@ size_t EngineTransport::poll(MonoTime now, MonoTime deadline, std::span<Transpor
     started_ = true;
     device_.start();
     chunks_.start();
+  }
+  if (now >= announce_at_) [[unlikely]] {
+    stack_.announce();
+    announce_at_ = ++announced_ < ANNOUNCEMENTS ? now + ANNOUNCE_GAP : MonoTime::never();
   }
   take_reads();
   if (now >= retry_at_ || !waiting_.empty()) retry_waiting();
@@ -215,7 +221,7 @@ size_t EngineTransport::hand_out_wakes(std::span<TransportEvent> out) {
 
 void EngineTransport::wait(MonoTime deadline) {
   if (!finished_.empty() || !woken_.empty()) return;
-  const MonoTime until = std::min({deadline, stack_.next_deadline(), retry_at_});
+  const MonoTime until = std::min({deadline, stack_.next_deadline(), retry_at_, announce_at_});
   if (until <= now_ || now_ - last_busy_ < options_.spin) return;
   doze(until);
 }

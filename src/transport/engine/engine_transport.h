@@ -159,6 +159,8 @@ class EngineTransport final : public Transport {
   MonoTime last_busy_{};
   MonoTime looked_{};  // when wake sources were last looked at
   MonoTime retry_at_ = MonoTime::never();
+  MonoTime announce_at_{};
+  uint32_t announced_ = 0;
   Duration nap_ = {};
   TransportCounters counters_;
 };

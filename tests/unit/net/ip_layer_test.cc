@@ -67,6 +67,51 @@ TEST(Arp, an_answer_that_nobody_asked_for_is_not_believed) {
   EXPECT_EQ(bench.stack->counters().neighbour_requests, 1U);
 }
 
+TEST(Arp, rfc5227_an_announcement_tells_all_who_has_our_address) {
+  TcpBench bench;
+  bench.stack->announce();
+  bench.stack->submit();
+  ASSERT_EQ(bench.device.sent.size(), 3U);  // and of both IPv6 addresses
+  EthernetHeader link;
+  ASSERT_EQ(parse_ethernet(bench.device.sent[0].bytes, link), DropReason::NONE);
+  EXPECT_EQ(link.destination, MacAddress::broadcast());
+  ArpPacket told;
+  ASSERT_EQ(parse_arp(std::span(bench.device.sent[0].bytes).subspan(14), told), DropReason::NONE);
+  EXPECT_TRUE(told.request);
+  EXPECT_EQ(told.sender, TcpBench::OURS);
+  EXPECT_EQ(told.target, TcpBench::OURS);
+  EXPECT_EQ(told.sender_mac, TcpBench::OUR_MAC);
+  for (size_t i = 1; i < 3; ++i) {
+    IpHeader packet;
+    NeighbourMessage message;
+    ASSERT_EQ(parse_ipv6(std::span(bench.device.sent[i].bytes).subspan(14), packet), DropReason::NONE);
+    ASSERT_EQ(parse_ndp(packet, message), DropReason::NONE);
+    EXPECT_FALSE(message.solicitation);
+    EXPECT_FALSE(message.solicited);
+    EXPECT_TRUE(message.override_old);
+    EXPECT_EQ(message.target, packet.source);
+    EXPECT_EQ(message.mac, TcpBench::OUR_MAC);
+    EXPECT_TRUE(packet.destination.is_multicast());
+  }
+}
+
+TEST(Arp, rfc5227_an_announcement_ends_the_wait_of_who_asked_in_vain) {
+  TcpBench bench;
+  const IpAddress other = IpAddress::v4(10, 0, 0, 3);
+  (void)bench.stack->connect(other, 99);
+  bench.stack->submit();
+  bench.device.sent.clear();
+  bench.put(arp_frame(true, other, other));
+  const auto syn = bench.out();
+  ASSERT_EQ(syn.size(), 1U);
+  EXPECT_EQ(syn[0].header.flags, TCP_SYN);
+  // Nobody is remembered for that alone.
+  bench.put(arp_frame(true, IpAddress::v4(10, 0, 0, 4), IpAddress::v4(10, 0, 0, 4)));
+  (void)bench.stack->connect(IpAddress::v4(10, 0, 0, 4), 99);
+  bench.stack->submit();
+  EXPECT_EQ(bench.stack->counters().neighbour_requests, 2U);
+}
+
 TEST(Arp, other_networks_are_behind_the_gateway) {
   NetConfig config = TcpBench::default_config();
   config.addresses.v4_gateway = TcpBench::PEER;
