@@ -190,6 +190,8 @@ void IpLayer::answer_echo(const Arrival& arrival) {
 }
 
 void IpLayer::ask_neighbours(MonoTime now) {
+  if (neighbours_.next_request() > now) [[likely]]
+    return;
   std::array<IpAddress, 16> due;
   const size_t count = neighbours_.due_requests(due, now, counters_.neighbours_lost);
   for (size_t i = 0; i < count; ++i) ask_for(due[i]);

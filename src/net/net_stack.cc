@@ -16,7 +16,6 @@
 namespace penstock {
 namespace {
 
-constexpr size_t BURST = 64;
 constexpr size_t BURSTS_MAX = 8;  // of one turn, so that timers and output get theirs
 
 std::unique_ptr<CongestionControl> make_congestion(CongestionKind kind) {
@@ -55,10 +54,9 @@ size_t NetStack::poll(MonoTime now, std::span<NetEvent> out) {
       free_if_done(*c);
     }
   }
-  std::array<RxFrame, BURST> frames;
   for (size_t burst = 0; burst < BURSTS_MAX; ++burst) {
-    const size_t count = device_.rx_burst(frames);
-    for (size_t i = 0; i < count; ++i) receive_frame(frames[i]);
+    const size_t count = device_.rx_burst(rx_frames_);
+    for (size_t i = 0; i < count; ++i) receive_frame(rx_frames_[i]);
     if (count < BURST) break;
   }
   expire_timers();

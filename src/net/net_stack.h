@@ -91,6 +91,8 @@ class NetStack {
   [[nodiscard]] Lent lent() const;
 
  private:
+  static constexpr size_t BURST = 64;
+
   struct Scoreboard {
     SackScoreboard board;
     uint32_t next = NO_INDEX;
@@ -219,6 +221,7 @@ class NetStack {
   TimerWheel wheel_;
   RateLimit challenge_limit_;
   RateLimit reset_limit_;
+  std::array<RxFrame, BURST> rx_frames_;  // of a burst; not on the stack, where each turn would clear it
   std::array<Listener, LISTENERS_MAX> listeners_;
   size_t listener_count_ = 0;
   bool accept_paused_ = false;

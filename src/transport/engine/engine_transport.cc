@@ -17,7 +17,6 @@ namespace penstock {
 
 namespace {
 
-constexpr size_t BATCH = 128;
 constexpr Duration WAKE_LOOK = microseconds(20);  // how late a wake source may be seen while the port is polled
 constexpr Duration NAP_MIN = microseconds(50);
 constexpr Duration NAP_MAX = milliseconds(1);
@@ -109,10 +108,9 @@ size_t EngineTransport::poll(MonoTime now, MonoTime deadline, std::span<Transpor
 size_t EngineTransport::take_engine_events(std::span<TransportEvent> out) {
   const uint32_t room = options_.transport.connections_max - conns_.count();
   stack_.set_accept_room(room);
-  std::array<NetEvent, BATCH> events;
-  const size_t got = stack_.poll(now_, std::span(events).first(std::min(out.size(), BATCH)));
+  const size_t got = stack_.poll(now_, std::span(events_).first(std::min(out.size(), events_.size())));
   size_t count = 0;
-  for (size_t i = 0; i < got; ++i) count += translate(events[i], out[count]) ? 1 : 0;
+  for (size_t i = 0; i < got; ++i) count += translate(events_[i], out[count]) ? 1 : 0;
   if (room != 0 && conns_.count() == options_.transport.connections_max) ++counters_.accept_limit_pauses;
   if (got != 0) stack_.submit();  // what file parts have added
   return count;

@@ -15,6 +15,7 @@
 #include "src/transport/engine/file_chunks.h"
 #include "src/transport/transport.h"
 
+#include <array>
 #include <memory>
 #include <sys/epoll.h>
 #include <vector>
@@ -143,6 +144,7 @@ class EngineTransport final : public Transport {
   PacketDevice& device_;
   EngineOptions options_;
   NetStack stack_;
+  std::array<NetEvent, 128> events_;  // of a turn; not on the stack, where each turn would clear it
   mutable FixedPool<Conn> conns_;
   FixedPool<Job> jobs_;
   FileChunks chunks_;
