@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bypass
 import docroot
 import limits
 import machine
@@ -38,11 +39,11 @@ def arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     everything = scenarios.SCENARIOS + scenarios.DYNAMIC + scenarios.TLS
     parser.add_argument("--quick", action="store_true", help="3 rounds of 1 s: a glance, not a result; the report goes to a scratch folder")
-    parser.add_argument("--only", choices=["static", "dynamic", "tls", "limits"], help="files, applications in pools, TLS and HTTP/2, or what has a bound of its own; the reports of the others stay as they are")
+    parser.add_argument("--only", choices=["static", "dynamic", "tls", "dpdk", "limits"], help="files, applications in pools, TLS and HTTP/2, past the kernel, or what has a bound of its own; the reports of the others stay as they are")
     parser.add_argument("--rounds", type=int, help="rounds of turns in each scenario (default 5)")
     parser.add_argument("--seconds", type=int, help="length of one turn (default 2)")
-    parser.add_argument("--scenario", action="append", choices=[s.name for s in everything], help="only this one; may be repeated")
-    parser.add_argument("--server", action="append", choices=[*(servers.KINDS | peers.KINDS | secure.KINDS)], help="only this one; may be repeated")
+    parser.add_argument("--scenario", action="append", choices=sorted({s.name for s in everything + bypass.SCENARIOS}), help="only this one; may be repeated")
+    parser.add_argument("--server", action="append", choices=[*(servers.KINDS | peers.KINDS | secure.KINDS | bypass.KINDS)], help="only this one; may be repeated")
     parser.add_argument("--report", type=Path, help="folder of the report (default perf/report; build/bench with --quick or a part only)")
     args = parser.parse_args()
     args.rounds = args.rounds or (3 if args.quick else 5)
@@ -56,10 +57,11 @@ def arguments():
     if args.server:
         args.static = args.static if set(args.server) & set(servers.KINDS) else []
         args.dynamic, args.tls = ([s for s in some if set(args.server) & set(s.servers)] for some in (args.dynamic, args.tls))
+    args.dpdk = chosen("dpdk", bypass.SCENARIOS) if args.only == "dpdk" or not args.scenario and not args.server else []
     args.limits = args.only == "limits" or args.only is None and not args.scenario and not args.server
     if args.only == "limits":
         args.dynamic = [s for s in scenarios.DYNAMIC if s.name in limits.SCENARIOS]
-    if not args.static and not args.dynamic and not args.tls:
+    if not args.static and not args.dynamic and not args.tls and not args.dpdk:
         parser.error("nothing to measure: --only, --scenario and --server leave nothing over")
     return args
 
@@ -178,6 +180,13 @@ def run_tls(args, scratch, core, load_core):
     return measured | {"rows": [row for part in parts for row in limits.rows_of(part, core, load_core, args.rounds)]}
 
 
+def run_bypass(args, scratch, core, load_core):
+    docroot.make_sizes(scratch)
+    stolen = machine.stolen_and_total()
+    running, results = bypass.run(args, scratch, core, load_core)
+    return described(args, *stolen) | {"servers": {server.name: server.version() for server in running}, "scenarios": results}
+
+
 def run_limits(args, scratch, core, load_core):
     """The bounds, and those scenarios of applications that have one."""
     rows = limits.measure(core, load_core, args.rounds, lambda words: print(words, file=sys.stderr, flush=True))
@@ -191,7 +200,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     for name, run, write in (("static", run_static, report.write), ("dynamic", run_dynamic, report_dynamic.write),
-                             ("tls", run_tls, report_tls.write), ("limits", run_limits, limits.write)):
+                             ("tls", run_tls, report_tls.write), ("dpdk", run_bypass, bypass.write), ("limits", run_limits, limits.write)):
         if not getattr(args, name) or args.only not in (None, name):
             continue
         scratch = Path(tempfile.mkdtemp(prefix="penstock-bench-", dir=memory))

@@ -231,6 +231,7 @@ def load(name):
 
 
 def main():
+    import bypass
     import limits
     import report_dynamic
     import report_tls
@@ -241,6 +242,8 @@ def main():
         pages.append((REPORT / "dynamic.md", report_dynamic.markdown(dynamic)))
     if tls := load("tls.json"):
         pages.append((REPORT / "tls.md", report_tls.markdown(tls)))
+    if past := load("dpdk.json"):
+        pages.append((REPORT / "dpdk.md", bypass.markdown(past)))
     if bounds := load("limits.json"):
         pages.append((REPORT / "limits.md", limits.markdown(bounds)))
     if "--check" in sys.argv[1:]:
@@ -254,6 +257,8 @@ def main():
         report_dynamic.write(dynamic, REPORT)
     if tls:
         report_tls.write(tls, REPORT)
+    if past:
+        bypass.write(past, REPORT)
     if bounds:
         limits.write(bounds, REPORT)
     report_dynamic.refresh_readme()

@@ -2,6 +2,7 @@
 
 `site` of the other files runs on it as well; here is what is its own.
 """
+import json
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ import pytest
 from conftest import needs
 from dpdk import Tap
 from http_client import Connection, wait_until
-from instance import ONE_SITE, QUICK, Instance, stat_fields
+from instance import ONE_SITE, QUICK, TREE, Instance, stat_fields
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -117,6 +118,38 @@ def test_the_kernels_own_interfaces_refuse(make):
         assert connection.request("/a.txt").body == b"a"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", 8099), 5)
+
+
+NET_LOAD = TREE / "build/perf/load/net_load"
+MEMIF = """server.listen = 10.78.0.1:80
+server.transport = dpdk
+dpdk.device = net_memif0,role=server,id=0,socket={RUN}/memif,socket-abstract=no
+dpdk.addresses = 10.78.0.1/24
+dpdk.hugepages = 0
+"""
+
+
+@pytest.mark.skipif(not NET_LOAD.exists(), reason="perf/load/net_load is not built")
+def test_processes_come_and_go_by_memif_and_get_every_byte_right(make, tmp_path):
+    """The peer is a process of DPDK's as well, with our own engine's clients; the server takes it from within its sandbox."""
+    server = make(ONE_SITE, listen=False, files={"1k.bin": os.urandom(1024)}, start=False)
+    server.base = MEMIF.replace("{RUN}", str(server.run))
+    server.write_config(ONE_SITE)
+    server.start(wait=False)
+
+    def load(*options):
+        done = run(NET_LOAD, f"--device=net_memif1,role=client,id=0,socket={server.run}/memif,socket-abstract=no", "--own=10.78.0.2", "--to=10.78.0.1",
+                   "--path=/1k.bin", f"--body={server.www}/1k.bin", "--connections=8", "--seconds=1", "--warmup=0", *options)
+        assert done.returncode == 0, done.stderr.decode() + server.output()
+        return json.loads(done.stdout.splitlines()[-1])
+    for options in ((), ("--close",), ("--rate=500",)):
+        wait_until(lambda: "server is ready" in server.output(), 10, what="the server")
+        said = load(*options)
+        assert said["requests"] > 8 and not any(said["errors"].values()), said
+    # A server that is killed leaves its socket; the next one is there all the same.
+    os.kill(server.role("server"), signal.SIGKILL)
+    wait_until(lambda: server.output().count("server is ready") == 2, 10, what="another server")
+    assert load()["requests"] > 8
 
 
 @pytest.mark.parametrize("change, words", [

@@ -1,7 +1,9 @@
 #include "src/transport/dpdk/dpdk_eal.h"
 
 #include "src/base/clock.h"
+#include "src/base/unique_fd.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <cstdio>
@@ -18,6 +20,10 @@
 #include <rte_version.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <string_view>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include <vector>
 
 namespace penstock {
@@ -34,6 +40,23 @@ bool is_pci_address(const std::string& device) {
     if (std::isxdigit(static_cast<unsigned char>(c)) != 0) c = 'x';
   }
   return shape == "xx:xx.x" || shape == "xxxx:xx:xx.x";
+}
+
+// A server of memif leaves its socket behind when it is killed, and the next one could not bind: gone, unless somebody
+// listens there.
+void remove_stale_socket(const std::string& device) {
+  if (!device.starts_with("net_memif") || device.find("role=client") != std::string::npos) return;
+  constexpr std::string_view KEY = ",socket=";
+  const size_t at = device.find(KEY);
+  if (at == std::string::npos) return;
+  const std::string path = device.substr(at + KEY.size(), device.find(',', at + KEY.size()) - at - KEY.size());
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return;  // DPDK says so, too
+  std::copy(path.begin(), path.end(), address.sun_path);
+  const UniqueFd probe(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (::connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 && errno == ECONNREFUSED)
+    (void)::unlink(path.c_str());
 }
 
 uint64_t free_hugepages() {
@@ -140,6 +163,7 @@ Status start_dpdk(const DpdkEalConfig& config) {
       break;
     }
   }
+  remove_stale_socket(config.device);
   LogCapture log;
   const int started = rte_eal_init(static_cast<int>(arguments.size()), arguments.data());
   const int error = rte_errno;
