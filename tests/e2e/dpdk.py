@@ -69,8 +69,11 @@ class Tap:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
-        for words in (["addr", "replace", f"{self.v4[:-1]}2/24"], ["-6", "addr", "replace", f"{self.v6[:-1]}2/64", "nodad"]):
-            flags = words.pop() if words[-1] == "nodad" else None
-            subprocess.run(["ip", *words, "dev", self.device, *([flags] if flags else [])], check=True, capture_output=True)
-        subprocess.run(["ip", "link", "set", self.device, "up"], check=True, capture_output=True)
+        self.address(self.device)
         return True
+
+    def address(self, device):
+        """Linux's addresses are on `device`, and that is up."""
+        for words in (["addr", "replace", f"{self.v4[:-1]}2/24", "dev", device], ["-6", "addr", "replace", f"{self.v6[:-1]}2/64", "dev", device, "nodad"],
+                      ["link", "set", device, "up"]):
+            subprocess.run(["ip", *words], check=True, capture_output=True)
