@@ -223,4 +223,11 @@ void LoadClients::end(Client& client, bool with_reset) {
   if (!lent) unready_.push_back(&client);
 }
 
+void LoadClients::hang_up() {
+  for (Client& client : clients_) {
+    if (stack_.is_open(client.conn)) end(client, true);
+  }
+  stack_.submit();
+}
+
 }  // namespace penstock

@@ -49,6 +49,8 @@ class LoadClients {
   void start_counting() { result_ = {}; }
   // Asks no more.
   void stop() { stopping_ = true; }
+  // Ends all connections by RST, so that the server waits for nobody. After stop().
+  void hang_up();
   [[nodiscard]] const LoadResult& result() const { return result_; }
   [[nodiscard]] uint32_t asked() const { return asked_; }  // and not yet answered
   [[nodiscard]] uint32_t connected() const { return connected_; }

@@ -157,7 +157,10 @@ int ask(const Options& options, DpdkPort& port) {
   // What is under way is waited for: an answer that never comes is an error.
   for (const MonoTime limit = now + seconds(2); clients.asked() != 0 && now < limit; now = clock.now())
     (void)clients.turn(now);
-  print(result, until - start, static_cast<double>(busy) / static_cast<double>(turns == 0 ? 1 : turns), clients.asked(),
+  const uint32_t unanswered = clients.asked();
+  clients.hang_up();
+  for (const MonoTime limit = clock.now() + milliseconds(20); clock.now() < limit;) (void)clients.turn(clock.now());
+  print(result, until - start, static_cast<double>(busy) / static_cast<double>(turns == 0 ? 1 : turns), unanswered,
         stack.counters());
   return result.wrong == 0 ? 0 : 1;
 }
