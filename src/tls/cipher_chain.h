@@ -1,7 +1,8 @@
 // CipherChain: encrypted bytes on their way to the transport below, in blocks that come from one pool of a reactor.
 //
-// One thread. A block holds the largest record there is, so a record lies in one or two of them. The pool keeps what a
-// busy turn needs and gives the rest back: an idle connection holds no block.
+// One thread. A block holds the largest record there is, so a record that is made here lies in one of them; what
+// OpenSSL makes is cut where a block ends. The pool keeps what a busy turn needs and gives the rest back: an idle
+// connection holds no block.
 #pragma once
 
 #include "src/base/assert.h"
@@ -65,6 +66,15 @@ class CipherChain {
       data += now;
       size -= now;
     }
+  }
+  // Room for `size` bytes in one piece, to be written at once. REQUIRES: size <= CipherBlock::BYTES.
+  [[nodiscard]] char* grow(size_t size, CipherPool& pool) {
+    if (blocks_.empty() || CipherBlock::BYTES - blocks_.back()->used < size) blocks_.push_back(pool.take());
+    CipherBlock& block = *blocks_.back();
+    char* const room = block.data + block.used;
+    block.used += static_cast<uint32_t>(size);
+    bytes_ += size;
+    return room;
   }
   void clear(CipherPool& pool) {
     for (CipherPool::Block& block : blocks_) pool.give(std::move(block));

@@ -12,6 +12,7 @@ struct OpensslFree {
   void operator()(SSL_CTX* p) const { SSL_CTX_free(p); }
   void operator()(BIO* p) const { BIO_free_all(p); }
   void operator()(X509* p) const { X509_free(p); }
+  void operator()(EVP_CIPHER_CTX* p) const { EVP_CIPHER_CTX_free(p); }
   void operator()(EVP_PKEY* p) const { EVP_PKEY_free(p); }
   void operator()(STACK_OF(X509) * p) const { sk_X509_pop_free(p, X509_free); }
 };

@@ -64,6 +64,9 @@ int staple(SSL* ssl, void*) {
   return SSL_TLSEXT_ERR_OK;
 }
 
+// For RecordSealer: nothing is logged.
+void take_secret(const SSL* ssl, const char* line) { session_of(ssl).sealer().take_secret(line); }
+
 // Seals (1) or opens a ticket: 0 it is none of ours, 1 it is good, 2 good, and the client gets a new one.
 int seal_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac, int seals) {
   TicketKeys& keys = session_of(ssl).context().tickets();
@@ -112,7 +115,7 @@ Result<std::unique_ptr<TlsContext>> TlsContext::make(CertificateStore& certifica
   }
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-                                   SSL_OP_PRIORITIZE_CHACHA | SSL_OP_IGNORE_UNEXPECTED_EOF);
+                                   SSL_OP_PRIORITIZE_CHACHA | SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_ENABLE_KTLS);
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context, 1);
@@ -125,6 +128,7 @@ Result<std::unique_ptr<TlsContext>> TlsContext::make(CertificateStore& certifica
     return fail("OpenSSL: " + take_openssl_error());
   }
   SSL_CTX_set_info_callback(context, notice_renegotiation);
+  SSL_CTX_set_keylog_callback(context, take_secret);
   SSL_CTX_set_cert_cb(context, choose_certificate, nullptr);
   SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
   // What SSL_CTX_set_tlsext_status_cb() is, without its C cast.

@@ -5,8 +5,17 @@
 #include <algorithm>
 #include <cstring>
 #include <openssl/err.h>
+#include <utility>
 
 namespace penstock {
+namespace {
+
+// What OpenSSL asks a BIO that may encrypt; <openssl/bio.h> has the numbers, but names only those for the outside.
+constexpr int SET_KTLS = 72;               // `number`: not 0 for what is sent; `pointer`: the offer
+constexpr int SET_KTLS_CONTROL_TYPE = 74;  // `number`: the next write is a record of this type
+constexpr unsigned char KEY_UPDATE = 24;   // RFC 8446 section 4
+
+}  // namespace
 
 struct TlsSession::Bio {
   static int read(BIO* bio, char* out, size_t size, size_t* got) {
@@ -23,11 +32,27 @@ struct TlsSession::Bio {
   }
   static int write(BIO* bio, const char* bytes, size_t size, size_t* put) {
     TlsSession& session = *static_cast<TlsSession*>(BIO_get_data(bio));
-    session.out_.append(bytes, size, session.pool_);
     *put = size;
+    if (session.sealer_.active()) return session.seal({bytes, size}) ? 1 : 0;
+    session.out_.append(bytes, size, session.pool_);
     return 1;
   }
-  static long control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+  static long control(BIO* bio, int command, long number, void* pointer) {
+    TlsSession& session = *static_cast<TlsSession*>(BIO_get_data(bio));
+    switch (command) {
+      case BIO_CTRL_FLUSH:
+        return 1;
+      case SET_KTLS:
+        return number != 0 && session.sealer_.begin(pointer) ? 1 : 0;
+      case BIO_CTRL_GET_KTLS_SEND:
+        return session.sealer_.active() ? 1 : 0;
+      case SET_KTLS_CONTROL_TYPE:
+        session.next_type_ = static_cast<uint8_t>(number);
+        return 0;
+      default:
+        return 0;
+    }
+  }
   static int create(BIO* bio) {
     BIO_set_init(bio, 1);
     return 1;
@@ -112,7 +137,21 @@ TlsSession::Step TlsSession::read(std::span<char> out, size_t& got) {
   return Step::DONE;
 }
 
+// What OpenSSL wrote in plain.
+bool TlsSession::seal(std::span<const char> plain) {
+  const uint8_t type = std::exchange(next_type_, RecordSealer::APPLICATION_DATA);
+  if (!sealer_.seal(type, plain, out_, pool_)) return false;
+  const bool updates = type == RecordSealer::HANDSHAKE && !plain.empty() && plain[0] == KEY_UPDATE;
+  return !updates || sealer_.update_key();
+}
+
 bool TlsSession::write(std::span<const char> bytes) {
+  // Not past OpenSSL while it owes the peer a new key first (RFC 8446 section 4.6.3).
+  if (sealer_.active() && SSL_get_key_update_type(ssl_.get()) == SSL_KEY_UPDATE_NONE) {
+    if (sealer_.seal(RecordSealer::APPLICATION_DATA, bytes, out_, pool_)) return true;
+    reason_ = Reason::TLS_RECORD;
+    return false;
+  }
   size_t put = 0;
   ERR_clear_error();
   // Our BIO takes everything, so a write is whole or the session is broken.

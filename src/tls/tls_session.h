@@ -9,6 +9,7 @@
 #include "src/http/status.h"
 #include "src/tls/cipher_chain.h"
 #include "src/tls/openssl_pointers.h"
+#include "src/tls/record_sealer.h"
 #include "src/tls/tls_context.h"
 
 #include <cstddef>
@@ -63,15 +64,19 @@ class TlsSession {
   [[nodiscard]] TlsContext& context() const { return context_; }
   void blame(Reason reason) { reason_ = reason; }
   [[nodiscard]] int64_t wall_s() const { return wall_s_; }
+  [[nodiscard]] RecordSealer& sealer() { return sealer_; }
 
  private:
   struct Bio;  // OpenSSL's way to our bytes
   [[nodiscard]] Step failed(bool in_handshake);
+  [[nodiscard]] bool seal(std::span<const char> plain);
 
   TlsContext& context_;
   CipherPool& pool_;
   CipherChain& out_;
   std::string_view input_;
+  RecordSealer sealer_;
+  uint8_t next_type_ = RecordSealer::APPLICATION_DATA;  // of what OpenSSL writes next, where sealer_ is active
   OpensslPointer<SSL> ssl_;
   int64_t wall_s_;
   Reason reason_ = Reason::NONE;
