@@ -31,5 +31,8 @@ def behave(path, write):
 
 
 def told(variables):
-    """The variables that tests ask for."""
+    """The variables that tests ask for: with the query "all" those that come of the request, a line each."""
+    if variables.get("QUERY_STRING") == "all":
+        kinds = ("HTTP", "CONTENT_", "REQUEST_METHOD", "SERVER_NAME", "PATH_INFO", "SCRIPT_NAME", "QUERY_STRING", "AUTH")
+        return "\n".join(f"{name}={variables[name]}" for name in sorted(variables) if name.startswith(kinds) and isinstance(variables[name], str))
     return " ".join(f"{name}={variables.get(name, '-')}" for name in ("POOL_SAYS", "IDENTITY_SAYS", "BOTH_SAY", "HTTP_AUTHORIZATION"))
