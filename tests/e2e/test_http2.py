@@ -117,6 +117,22 @@ def test_off_by_default(make):
         assert connection.read_response().status == 505
 
 
+def test_cleartext_is_switched_for_connections_to_come(make):
+    server = make(ONE_SITE, files={"a.txt": "a"})
+    with server.connect() as old:
+        assert old.request("/a.txt").body == b"a"
+        server.sysctl(http2__cleartext=1)
+        assert old.request("/a.txt").body == b"a"
+        with H2Client(server.port) as kept:
+            assert kept.get("/a.txt").body == b"a"
+            server.sysctl(http2__cleartext=0)
+            with server.connect() as late:
+                late.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+                assert late.read_response().status == 505
+            assert kept.get("/a.txt").body == b"a"
+        assert old.request("/a.txt").body == b"a"
+
+
 def test_limits_are_those_of_http_1(make):
     server = server_of(make, None, "limits.head_bytes = 1k\n")
     with H2Client(server.port) as client:

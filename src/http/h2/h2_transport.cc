@@ -56,6 +56,7 @@ H2Transport::Link& H2Transport::link_of(Handle conn) {
 // ---- poll
 
 size_t H2Transport::poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) {
+  if (!wanted_) return below_.poll(now, deadline, out);
   ++turn_;
   shared_->now = now;
   // A stream's request comes a batch after its ACCEPTED: that needs no look below. Every other time there is one.
@@ -87,7 +88,7 @@ size_t H2Transport::take(const TransportEvent& event, std::span<TransportEvent> 
   const bool has_conn = event.kind != TransportEventKind::WOKEN && event.kind != TransportEventKind::NOTED;
   if (event.kind == TransportEventKind::ACCEPTED) accepted(event);
   if (has_conn && event.kind != TransportEventKind::ACCEPTED) {
-    Link& link = links_[event.conn.index];
+    Link& link = link_of(event.conn);
     if (link.mode == Mode::CARRIER) {
       carrier_event(*link.carrier, event);
       return 0;

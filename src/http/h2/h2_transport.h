@@ -14,6 +14,9 @@
 // close() of a carrier says GOAWAY and ends its streams (they fail); drain() says it and lets them finish: once to ask
 // for no more, again to refuse more. Then the carrier fails when its last stream is over.
 //
+// Before HTTP/2 can be spoken (no listener with TLS yet, cleartext off) polls go straight below; from then on a
+// connection is looked at as it is accepted, so a live switch holds for connections that come after it.
+//
 // What is refused is told by NOTED. Owned by a reactor, its thread only. `below` outlives it.
 #pragma once
 
@@ -34,8 +37,14 @@ class H2Transport final : public TransportLayer {
   ~H2Transport() override;
 
   [[nodiscard]] size_t poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) override;
-  void set_layers(uint32_t id, const ListenerLayers& layers) override { below_.set_layers(id, layers); }
-  void set_http2(const Http2Options& options) override { shared_->options = options; }
+  void set_layers(uint32_t id, const ListenerLayers& layers) override {
+    wanted_ |= layers.tls;
+    below_.set_layers(id, layers);
+  }
+  void set_http2(const Http2Options& options) override {
+    wanted_ |= options.cleartext;
+    shared_->options = options;
+  }
   [[nodiscard]] bool is_open(Handle conn) const override;
   [[nodiscard]] uint32_t connection_count() const override {
     return below_.connection_count() + shared_->streams.count();
@@ -127,6 +136,7 @@ class H2Transport final : public TransportLayer {
   std::vector<Carrier*> dirty_;    // may have frames to send
   std::vector<Carrier*> telling_;  // have something to tell above
   std::vector<Carrier*> ending_;
+  bool wanted_ = false;  // HTTP/2 could be spoken at some time
   uint64_t turn_ = 0;
   bool emitted_alone_ = false;  // the last poll() told of streams only and did not ask below
   std::array<TransportEvent, 128> from_below_;

@@ -182,7 +182,7 @@ void H2Transport::send(Handle conn, std::span<const SendPart> parts, bool more) 
   }
   Carrier* carrier = carrier_of(conn);
   if (carrier == nullptr) {
-    links_[conn.index].mode = Mode::PASS;  // who is refused before it has said anything is told in HTTP/1
+    link_of(conn).mode = Mode::PASS;  // who is refused before it has said anything is told in HTTP/1
     below_.send(conn, parts, more);
     return;
   }
