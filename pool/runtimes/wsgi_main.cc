@@ -4,6 +4,7 @@
 // application computes, or hangs, still answers pings and takes cancellations. The application runs in threads
 // (request_threads.h).
 #include "pool/runtimes/wsgi/application.h"
+#include "pool/runtimes/wsgi/asgi.h"
 #include "pool/runtimes/wsgi/interpreter.h"
 #include "pool/runtimes/wsgi/options.h"
 #include "pool/runtimes/wsgi/request_threads.h"
@@ -53,6 +54,7 @@ int complain(const Error& error) {
 // With the interpreter's lock. `worker`: the variable that the SDK wants, hidden from the application.
 int serve(const WsgiOptions& options, const std::string& worker) {
   Result<PyRef> callable = load_application(options);
+  if (callable && speaks_asgi(*callable)) callable = adapt_asgi(*callable);
   if (!callable) return complain(callable.error());
   Result<WsgiApplication> application = WsgiApplication::create(std::move(*callable), options.threads > 1);
   if (!application) return complain(application.error());
