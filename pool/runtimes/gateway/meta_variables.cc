@@ -26,6 +26,12 @@ char variable_char(char c) {
   return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
 }
 
+uint64_t mark_of(std::string_view name) {
+  if (name.empty()) return 1;
+  const auto byte = [&name](size_t at) { return size_t{static_cast<unsigned char>(name[at])}; };
+  return uint64_t{1} << (name.size() * 3 + byte(name.size() / 2) * 5 + byte(name.size() - 1)) % 64;
+}
+
 std::string_view view(penstock_string text) { return {text.data, text.size}; }
 
 // Section 4.1.14: without the port.
@@ -70,8 +76,10 @@ void set_content(const GatewayRequest& request, MetaVariables& to) {
 }  // namespace
 
 void MetaVariables::set(std::string_view name, std::string_view value) {
-  if (find(name).data() != nullptr) return;
+  const uint64_t mark = mark_of(name);
+  if ((marks_ & mark) != 0 && find(name).data() != nullptr) return;
   if (name.find('\0') != std::string_view::npos || value.find('\0') != std::string_view::npos) return;
+  marks_ |= mark;
   places_.push_back({text_.size(), name.size(), value.size()});
   text_.append(name).append("=").append(value).push_back('\0');
 }

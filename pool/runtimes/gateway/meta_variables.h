@@ -20,6 +20,10 @@ namespace penstock {
 class MetaVariables {
  public:
   static constexpr size_t BYTES_MAX = 128 * 1'024;  // names, values and two bytes for each
+  MetaVariables() {                                 // room for what most requests have
+    text_.reserve(2'048);
+    places_.reserve(48);
+  }
 
   // Ignored where the name is set, or either has a NUL, which no environment can carry.
   void set(std::string_view name, std::string_view value);
@@ -39,6 +43,7 @@ class MetaVariables {
   };
   std::string text_;  // NAME=value\0NAME=value\0...
   std::vector<Place> places_;
+  uint64_t marks_ = 0;  // of the names that are set, a bit each: most others are seen not to be without a look
 };
 
 // What of a request the variables are made of. Views into the exchange, valid while that is open.
