@@ -133,6 +133,15 @@ class Checker {
       add(prefix + "tls.ocsp", "expected at most as many as certificates, in their order", {prefix});
     }
     check_https(site, prefix);
+    if (site.tls_client != ClientCertificateSetting::OFF) {
+      if (site.tls_client_ca.empty()) {
+        add(prefix + "tls.client_ca", "expected whom to trust: the site looks at certificates of clients", {prefix});
+      }
+      if (site.tls_certificate.empty()) {
+        add(prefix + "tls.client", "expected off, or a tls.certificate of the site: only over TLS a client shows one",
+            {prefix});
+      }
+    }
     check_headers(prefix, site.headers);
     check_site_root(site, prefix);
     std::unordered_map<std::string_view, std::string_view> prefixes;

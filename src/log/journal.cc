@@ -289,6 +289,8 @@ Journal::Texts Journal::texts_of(const Slot& slot, uint32_t index, const Outcome
   }
   texts[static_cast<size_t>(Text::site)] = outcome.site;
   texts[static_cast<size_t>(Text::user)] = outcome.user;
+  texts[static_cast<size_t>(Text::client_subject)] = outcome.client_subject;
+  texts[static_cast<size_t>(Text::client_fingerprint)] = outcome.client_fingerprint;
   return texts;
 }
 
@@ -351,7 +353,8 @@ void Journal::connection(MonoTime now, const ConnectionFacts& connection, uint32
   record.server = connection.server;
   record.version = outcome.version;
   record.coding = outcome.coding;
-  finish(record, {head.method, head.target, head.host, head.user_agent, head.referer, outcome.site, outcome.user});
+  finish(record, {head.method, head.target, head.host, head.user_agent, head.referer, outcome.site, outcome.user,
+                  outcome.client_subject, outcome.client_fingerprint});
 }
 
 void Journal::count_response(uint16_t status) {
@@ -385,6 +388,7 @@ void Journal::finish(EndRecord& record, const Texts& texts, bool expendable) {
     record.text_bytes[i] = static_cast<uint16_t>(size);
     bytes += size;
   }
+  record.reserved = {};
   if ((record.flags & RECORD_TRUNCATED) != 0) counters_.journal_truncated.add();
   record.size = static_cast<uint32_t>(record_round_up(bytes));
   record.seq_finish = seq_finish_++;

@@ -65,10 +65,12 @@ struct Outcome {
   uint64_t body_bytes_out = 0;
   HttpVersion version = HttpVersion::UNKNOWN;
   BodyCoding coding = BodyCoding::IDENTITY;
-  uint16_t flags = 0;       // RecordFlag
-  std::string_view site;    // the site's name, empty where none was found
-  std::string_view user;    // the authenticated user, empty where none
-  bool expendable = false;  // not written, but counted as dropped, while log_is_full()
+  uint16_t flags = 0;                   // RecordFlag
+  std::string_view site;                // the site's name, empty where none was found
+  std::string_view user;                // the authenticated user, empty where none
+  std::string_view client_subject;      // of the client's certificate, empty where it showed none
+  std::string_view client_fingerprint;  // of the same
+  bool expendable = false;              // not written, but counted as dropped, while log_is_full()
 };
 
 class Journal {

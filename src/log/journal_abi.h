@@ -1,4 +1,4 @@
-// The journal's shared memory: what lies where. Version 1.
+// The journal's shared memory: what lies where. Version 2.
 //
 // One pair of memfds per reactor, created, sealed against resizing and owned by the supervisor:
 //
@@ -35,7 +35,7 @@
 namespace penstock {
 
 inline constexpr uint64_t JOURNAL_MAGIC = 0x314c4e4a534e4550ULL;  // "PENSJNL1" in memory order
-inline constexpr uint32_t JOURNAL_VERSION = 1;
+inline constexpr uint32_t JOURNAL_VERSION = 2;
 inline constexpr uint32_t JOURNAL_PAGE = 4096;
 
 // Where a request is. 0 marks a free slot.
@@ -216,8 +216,9 @@ struct EndRecord {
   HttpVersion version;
   BodyCoding coding;
   std::array<uint16_t, TEXT_COUNT> text_bytes;
+  std::array<uint16_t, 2> reserved;
 };
-inline constexpr size_t END_RECORD_HEAD = 216;
+inline constexpr size_t END_RECORD_HEAD = 224;
 static_assert(sizeof(EndRecord) == END_RECORD_HEAD && std::is_trivially_copyable_v<EndRecord>);
 
 inline constexpr size_t RECORD_ALIGN = 64;
@@ -227,7 +228,7 @@ inline constexpr size_t RECORD_BYTES_MAX = [] {
   for (const uint16_t n : TEXT_BYTES_MAX) sum += n;
   return record_round_up(sum);
 }();
-static_assert(RECORD_BYTES_MAX <= 12288);
+static_assert(RECORD_BYTES_MAX <= 12800);
 inline constexpr uint64_t RING_BYTES_MIN = 32768;  // two of the largest records and a pad always fit
 
 // Offsets of the areas that do not depend on the geometry.

@@ -4,7 +4,7 @@
 #include "src/tls/certificate_bundle.h"
 
 #include <fcntl.h>
-#include <set>
+#include <map>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
@@ -14,15 +14,18 @@ namespace {
 
 constexpr Duration CERTIFICATES_EVERY = seconds(1);
 constexpr off_t CERTIFICATE_BYTES_MAX = 1'048'576;
+constexpr off_t REVOCATIONS_BYTES_MAX = 64 * CERTIFICATE_BYTES_MAX;
 
-Result<std::string> read_whole(const std::string& path) {
+Result<std::string> read_whole(const std::string& path, off_t bytes_max) {
   // Not waiting: a FIFO under that name must not hold the supervisor.
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   if (!fd.valid()) return fail_errno(path);
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return fail_errno(path);
   if (!S_ISREG(info.st_mode)) return fail(path + ": is not a regular file");
-  if (info.st_size > CERTIFICATE_BYTES_MAX) return fail(path + ": is larger than 1 MiB, no certificate is");
+  if (info.st_size > bytes_max) {
+    return fail(path + ": is larger than " + std::to_string(bytes_max >> 20) + " MiB, which nothing of its kind is");
+  }
   std::string bytes(static_cast<size_t>(info.st_size), '\0');
   const ssize_t got = ::read(fd.get(), bytes.data(), bytes.size());
   if (got < 0) return fail_errno(path);
@@ -48,24 +51,28 @@ std::string identity_of(const std::string& path) {
 // itself (look_at_certificates), and hinders neither another change nor a new server.
 Result<UniqueFd> Supervisor::read_certificates(const Settings& settings, bool fresh) {
   if (settings.server_listen_tls.empty()) return UniqueFd();
-  const auto read = [&](const std::string& path) -> Result<std::string> {
+  const auto read = [&](const std::string& path, off_t bytes_max) -> Result<std::string> {
     std::string_view kept;
     if (!fresh && certificates_kept_ != nullptr && certificates_kept_->find(path, kept)) return std::string(kept);
-    return read_whole(path);
+    return read_whole(path, bytes_max);
   };
-  std::set<std::string> paths;
-  for (const SiteSettings& site : settings.sites)
-    paths.insert(site.tls_certificate.begin(), site.tls_certificate.end());
+  std::map<std::string, off_t> paths;  // to what is read of each at most
+  for (const SiteSettings& site : settings.sites) {
+    for (const std::string& path : site.tls_certificate) paths.emplace(path, CERTIFICATE_BYTES_MAX);
+    if (site.tls_client == ClientCertificateSetting::OFF) continue;
+    for (const std::string& path : site.tls_client_ca) paths.emplace(path, CERTIFICATE_BYTES_MAX);
+    for (const std::string& path : site.tls_client_crl) paths[path] = REVOCATIONS_BYTES_MAX;
+  }
   std::vector<BundleFile> files;
-  for (const std::string& path : paths) {
-    auto bytes = read(path);
+  for (const auto& [path, bytes_max] : paths) {
+    auto bytes = read(path, bytes_max);
     if (!bytes) return std::unexpected(bytes.error());
     files.push_back({path, std::move(*bytes)});
   }
   for (const SiteSettings& site : settings.sites) {
     for (const std::string& path : site.tls_ocsp) {
-      if (!paths.insert(path).second) continue;
-      auto bytes = read(path);
+      if (!paths.emplace(path, CERTIFICATE_BYTES_MAX).second) continue;
+      auto bytes = read(path, CERTIFICATE_BYTES_MAX);
       if (bytes) files.push_back({path, std::move(*bytes)});  // a server tells of what it has not got, and serves
     }
   }
@@ -74,7 +81,7 @@ Result<UniqueFd> Supervisor::read_certificates(const Settings& settings, bool fr
     for (const std::string& path : site.tls_key) {
       std::string_view kept;
       const bool known = !fresh && certificates_kept_ != nullptr && certificates_kept_->find(path, kept);
-      if (paths.insert(path).second) files.push_back({path, known ? std::string(kept) : identity_of(path)});
+      if (paths.emplace(path, 0).second) files.push_back({path, known ? std::string(kept) : identity_of(path)});
     }
   }
   return write_certificate_bundle(files);
@@ -94,6 +101,8 @@ void Supervisor::look_at_certificates() {
     for (const std::string& path : site.tls_certificate) add(path);
     for (const std::string& path : site.tls_key) add(path);
     for (const std::string& path : site.tls_ocsp) add(path);
+    for (const std::string& path : site.tls_client_ca) add(path);
+    for (const std::string& path : site.tls_client_crl) add(path);
   }
   const bool still = state == certificates_seen_;
   certificates_seen_ = state;

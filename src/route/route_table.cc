@@ -4,6 +4,7 @@
 
 #include "src/base/assert.h"
 #include "src/base/bytes.h"
+#include "src/base/hash.h"
 
 #include <algorithm>
 
@@ -79,6 +80,16 @@ Route& RouteTable::add_route(Site& site, const Route& route) {
   return added;
 }
 
+uint64_t client_rules_id(const SiteSettings& settings) {
+  if (settings.tls_client == ClientCertificateSetting::OFF) return 0;
+  std::string text;
+  for (const std::string& file : settings.tls_client_ca) text.append(file) += '\n';
+  text += '\n';
+  for (const std::string& file : settings.tls_client_crl) text.append(file) += '\n';
+  const uint64_t numbers = uint64_t{settings.tls_client_depth} << 8 | static_cast<uint8_t>(settings.tls_client);
+  return std::max<uint64_t>(1, hash_bytes(text, numbers));
+}
+
 void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
   Site& site = *sites_.emplace_back(std::make_unique<Site>());
   site.name = from.name;
@@ -89,6 +100,9 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
   site.segment_bytes = from.limits_segment_bytes.value_or(all.limits_segment_bytes);
   site.segments = from.limits_segments.value_or(all.limits_segments);
   site.purge_from = from.purge_from;
+  site.client_rules = client_rules_id(from);
+  looks_at_clients_ = looks_at_clients_ || site.client_rules != 0;
+  site.client_required = from.tls_client == ClientCertificateSetting::REQUIRE;
   for (const NamedValue& page : from.error_pages) {
     std::string status = page.name;  // "404_3" in the config, where a dot would end the key
     std::replace(status.begin(), status.end(), '_', '.');

@@ -75,10 +75,16 @@ struct Site {
   uint32_t segment_bytes = 0;
   uint32_t segments = 0;
   std::vector<AddressRange> purge_from;  // clients that may PURGE
+  uint64_t client_rules = 0;             // client_rules_id()
+  bool client_required = false;          // a client certificate
   StringMap<std::string> error_pages;    // "404" or "404.3" to a URL path of the site
   std::vector<std::unique_ptr<Route>> routes;
   StringMap<const Route*> by_prefix;  // "" is the site itself
 };
+
+// What a site asks of its clients' certificates, as a number: equal where that is the same, 0 where it asks nothing.
+// The same in every process and generation: sessions of TLS are kept apart by it.
+[[nodiscard]] uint64_t client_rules_id(const SiteSettings& settings);
 
 class RouteTable {
  public:
@@ -98,6 +104,8 @@ class RouteTable {
 
   [[nodiscard]] const Site* find_site_by_name(std::string_view name) const;
   [[nodiscard]] static bool allows(const Route& route, Method method, std::string_view method_text);
+  // Whether any site has client_rules.
+  [[nodiscard]] bool looks_at_clients() const { return looks_at_clients_; }
   // Every directory served, each once, in the order of Route::root_index.
   [[nodiscard]] const std::vector<std::string>& roots() const { return roots_; }
   // In the order of Site::number, which is that of their settings.
@@ -113,7 +121,8 @@ class RouteTable {
   std::vector<std::unique_ptr<Site>> sites_;
   StringMap<const Site*> exact_;
   StringMap<const Site*> wildcard_;  // "*.example.com" under ".example.com"
-  const Site* any_ = nullptr;        // `*`
+  bool looks_at_clients_ = false;
+  const Site* any_ = nullptr;  // `*`
   const Site* default_ = nullptr;
   std::vector<std::string> roots_;
   std::vector<const Route*> routes_;

@@ -255,6 +255,7 @@ void connection_accepted(Core& core, const TransportEvent& event) {
   c.handle = event.conn;
   c.peer = event.peer;
   c.secure = layer.secure;
+  c.client_rules = layer.client_rules;
   core.transport.set_context(event.conn, &c);  // for CLOSED, when the handle is dead
   if (core.by_handle.size() <= event.conn.index) core.by_handle.resize(event.conn.index + 1);
   core.by_handle[event.conn.index] = &c;

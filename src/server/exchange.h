@@ -74,6 +74,7 @@ struct ExchangeFacts {
   bool secure = false;     // it came over TLS
   bool to_https = false;   // it is sent to the same URL over TLS
   bool proxied = false;    // `client` says who sent it, and not the connection
+  bool certified = false;  // the client has shown a certificate that the site takes
   bool looked_up = false;  // the cache was asked
   bool alone = false;      // fills for itself only: waiting for another's fill gave no entry
   bool composed = false;   // the head is out; what is left are segments

@@ -1,5 +1,6 @@
 #include "src/server/tls_layer.h"
 
+#include "src/route/route_table.h"
 #include "src/tls/ticket_rotation.h"
 
 namespace penstock {
@@ -13,6 +14,23 @@ const std::vector<std::string> PROTOCOLS = {
     "h2",
 #endif
     "http/1.1", "http/1.0"};
+
+Status find_client_rules(const SiteSettings& site, const CertificateBundle& bundle, ClientRulesSource& rules) {
+  rules.id = client_rules_id(site);
+  if (rules.id == 0) return {};
+  rules.requires_one = site.tls_client == ClientCertificateSetting::REQUIRE;
+  rules.depth = site.tls_client_depth;
+  const auto find = [&bundle](const std::vector<std::string>& paths, std::vector<ClientRulesFile>& files) -> Status {
+    for (const std::string& path : paths) {
+      ClientRulesFile file{.path = path, .bytes = {}};
+      if (!bundle.find(path, file.bytes)) return fail(path + ": did not come along with the configuration");
+      files.push_back(std::move(file));
+    }
+    return {};
+  };
+  if (Status found = find(site.tls_client_ca, rules.authorities); !found) return found;
+  return find(site.tls_client_crl, rules.revocations);
+}
 
 }  // namespace
 
@@ -65,6 +83,7 @@ Result<std::unique_ptr<CertificateTable>> TlsLayer::load(const Settings& setting
       if (!source.ocsp_file.empty()) (void)(*bundle)->find(source.ocsp_file, source.ocsp);  // check() tells of it
       one.pairs.push_back(std::move(source));
     }
+    if (Status found = find_client_rules(site, **bundle, one.client); !found) return std::unexpected(found.error());
     sites.push_back(std::move(one));
   }
   auto table = std::make_unique<CertificateTable>(std::move(sites), std::move(*bundle));

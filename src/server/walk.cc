@@ -25,9 +25,15 @@ void recycle(Core& core, Exchange& ex) {
   }
 }
 
-Outcome outcome_of(const Exchange& ex) {
+Outcome outcome_of(const Core& core, const Exchange& ex, const Connection& c) {
   const ReasonInfo& info = reason_info(ex.reason);
   Outcome outcome;
+  if (c.secure) outcome.flags = RECORD_SECURE;
+  if (c.client_rules != 0 && core.transport.is_open(c.handle)) {
+    const LayerFacts facts = core.transport.layer(c.handle);
+    outcome.client_subject = facts.client_subject;
+    outcome.client_fingerprint = facts.client_fingerprint;
+  }
   outcome.status = ex.app_status != 0 ? ex.app_status : info.status;
   outcome.sub_status = info.sub_status;
   outcome.reason = static_cast<uint16_t>(ex.reason);
@@ -165,7 +171,7 @@ void keep_head(Core& core, Exchange& ex) {
 
 void finish_exchange(Core& core, Exchange& ex) {
   Connection& c = *ex.connection;
-  const Outcome outcome = outcome_of(ex);
+  const Outcome outcome = outcome_of(core, ex, c);
   core.journal.moment(ex.slot, Moment::FIRST_BYTE_OUT, core.now);
   core.journal.moment_again(ex.slot, Moment::LAST_BYTE_OUT, core.now);
   core.journal.end(ex.slot, core.now, outcome);
@@ -178,8 +184,8 @@ void abandon_exchange(Core& core, Exchange& ex, Reason why) {
   Connection& c = *ex.connection;
   c.exchange = nullptr;
   ex.connection = nullptr;
-  Outcome outcome = outcome_of(ex);
-  outcome.flags = RECORD_ABORTED;
+  Outcome outcome = outcome_of(core, ex, c);
+  outcome.flags |= RECORD_ABORTED;
   if (!ex.composed) {
     const ReasonInfo& info = reason_info(why);
     outcome.status = info.status;

@@ -1,5 +1,7 @@
 #include "src/tls/certificate_store.h"
 
+#include <array>
+#include <cstring>
 #include <utility>
 
 namespace penstock {
@@ -9,18 +11,58 @@ void CertificateStore::replace(std::unique_ptr<CertificateTable> table) {
   const std::lock_guard lock(mutex_);
   old = std::move(table_);
   table_ = std::move(table);
+  generation_.fetch_add(1, std::memory_order_release);
+}
+
+// REQUIRES: mutex_ is held. nullptr: no certificate, so nobody is let in. `loaded`: certificates that were made.
+const CertificateTable::Loaded* CertificateStore::load(std::string_view server_name, uint32_t& site, size_t& loaded) {
+  loaded = 0;
+  site = table_ != nullptr ? table_->find(server_name) : CertificateTable::SITE_NONE;
+  if (site == CertificateTable::SITE_NONE) return nullptr;
+  const bool first = !table_->is_loaded(site);
+  const CertificateTable::Loaded& found = table_->load(site, keys_, problems_);
+  if (first) loaded = found.pairs.size();
+  return &found;
+}
+
+bool CertificateStore::ask_client(SSL* ssl, std::string_view server_name, uint64_t& id, size_t& loaded) {
+  id = 0;
+  constexpr std::string_view NAME = "penstock";
+  std::array<unsigned char, NAME.size() + sizeof id> context;
+  const std::lock_guard lock(mutex_);
+  uint32_t site = 0;
+  const CertificateTable::Loaded* const found = load(server_name, site, loaded);
+  if (found == nullptr || table_->site(site).client.id == 0) {
+    SSL_set_verify(ssl, SSL_VERIFY_NONE, nullptr);
+    return SSL_set_session_id_context(ssl, reinterpret_cast<const unsigned char*>(NAME.data()), NAME.size()) == 1;
+  }
+  if (found->client_broken) return false;
+  id = table_->site(site).client.id;
+  std::memcpy(context.data(), NAME.data(), NAME.size());
+  std::memcpy(context.data() + NAME.size(), &id, sizeof id);
+  SSL_set_verify(ssl, SSL_VERIFY_PEER, nullptr);
+  SSL_set0_CA_list(ssl, SSL_dup_CA_list(found->client.names.get()));
+  return SSL_set_session_id_context(ssl, context.data(), context.size()) == 1;
+}
+
+OpensslPointer<X509_STORE> CertificateStore::client_store(std::string_view server_name, bool& requires_one) {
+  const std::lock_guard lock(mutex_);
+  uint32_t site = 0;
+  size_t loaded = 0;
+  const CertificateTable::Loaded* const found = load(server_name, site, loaded);
+  if (found == nullptr || found->client.store == nullptr) return nullptr;
+  requires_one = found->client.requires_one;
+  X509_STORE_up_ref(found->client.store.get());
+  return OpensslPointer<X509_STORE>(found->client.store.get());
 }
 
 CertificateStore::Equipped CertificateStore::equip(SSL* ssl, std::string_view server_name, size_t& loaded) {
   const std::lock_guard lock(mutex_);
-  if (table_ == nullptr) return Equipped::NONE;
-  const uint32_t site = table_->find(server_name);
-  if (site == CertificateTable::SITE_NONE) return Equipped::NONE;
-  const bool first = !table_->is_loaded(site);
-  const CertificateTable::Loaded& found = table_->load(site, keys_, problems_);
-  loaded = first ? found.pairs.size() : 0;
+  uint32_t site = 0;
+  const CertificateTable::Loaded* const found = load(server_name, site, loaded);
+  if (found == nullptr) return Equipped::NONE;
   bool any = false;
-  for (const CertificateTable::Pair& pair : found.pairs) {
+  for (const CertificateTable::Pair& pair : found->pairs) {
     any = SSL_use_cert_and_key(ssl, pair.leaf.get(), pair.key.get(), pair.chain.get(), 1) == 1 || any;
   }
   return any ? Equipped::YES : Equipped::BROKEN;

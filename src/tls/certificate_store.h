@@ -7,6 +7,7 @@
 
 #include "src/tls/certificate_table.h"
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -31,13 +32,24 @@ class CertificateStore {
   // What to staple for the certificate that was chosen; empty: nothing.
   [[nodiscard]] std::string ocsp_for(const X509* leaf, std::string_view server_name, int64_t now_s);
 
+  // What clients of `server_name` are asked for: OpenSSL is told, and sessions are kept apart by it. The id of the
+  // rules, 0 where there are none. False: they cannot be used, and nobody is to be let in.
+  [[nodiscard]] bool ask_client(SSL* ssl, std::string_view server_name, uint64_t& id, size_t& loaded);
+  // By what a client's certificate is judged now; nullptr: there are no rules any more. `requires_one` is set, too.
+  [[nodiscard]] OpensslPointer<X509_STORE> client_store(std::string_view server_name, bool& requires_one);
+  // Another number after each replace(). Any thread.
+  [[nodiscard]] uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
+
   // Certificates that turned out unusable at their first use, since the last call; for the operator's log.
   [[nodiscard]] std::vector<std::string> take_problems();
 
  private:
+  [[nodiscard]] const CertificateTable::Loaded* load(std::string_view server_name, uint32_t& site, size_t& loaded);
+
   KeySource& keys_;
   std::mutex mutex_;
   std::unique_ptr<CertificateTable> table_;
+  std::atomic<uint64_t> generation_{0};
   std::vector<std::string> problems_;
 };
 

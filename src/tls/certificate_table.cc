@@ -127,6 +127,15 @@ CertificateTable::Loaded& CertificateTable::load(uint32_t site, KeySource& keys,
   Loaded& loaded = *loaded_[site];
   if (loaded.tried) return loaded;
   loaded.tried = true;
+  if (sites_[site].client.id != 0) {
+    auto rules = make_client_rules(sites_[site].client);
+    if (rules) {
+      loaded.client = std::move(*rules);
+    } else {
+      loaded.client_broken = true;
+      problems.push_back(rules.error().message);
+    }
+  }
   for (const CertificateSource& source : sites_[site].pairs) {
     auto pair = make_pair(source, keys);
     if (pair) {
@@ -152,7 +161,12 @@ Status CertificateTable::check(const CertificateTable* before, KeySource& keys, 
     }
   }
   const MonoTime end = clock.now() + probe_patience;
+  uint64_t rules_known = 0;  // many sites in a row often have the same
   for (const CertificateSite& site : sites_) {
+    if (site.client.id != 0 && site.client.id != rules_known) {
+      if (auto rules = make_client_rules(site.client); !rules) return std::unexpected(rules.error());
+      rules_known = site.client.id;
+    }
     for (const CertificateSource& source : site.pairs) {
       if (!known.insert(key_of(source)).second) continue;
       const auto chain = read_chain(source.chain, source.certificate_file);

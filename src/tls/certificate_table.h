@@ -9,6 +9,7 @@
 #include "src/base/clock.h"
 #include "src/base/result.h"
 #include "src/tls/certificate_bundle.h"
+#include "src/tls/client_rules.h"
 #include "src/tls/ocsp_response.h"
 #include "src/tls/openssl_pointers.h"
 
@@ -46,6 +47,7 @@ struct CertificateSite {
   std::string name;                      // of the site
   std::vector<std::string> hosts;        // as in site.NAME.hosts
   std::vector<CertificateSource> pairs;  // RSA beside ECDSA; may be empty
+  ClientRulesSource client;              // what its clients are asked for
   bool fallback = false;                 // for clients that name no host, or none that is known
 };
 
@@ -65,6 +67,8 @@ class CertificateTable {
   };
   struct Loaded {
     std::vector<Pair> pairs;
+    ClientRules client;
+    bool client_broken = false;
     bool tried = false;
   };
 
@@ -78,7 +82,8 @@ class CertificateTable {
   // The site's pairs, made at the first call. What cannot be used is left out, with a line in `problems`.
   [[nodiscard]] Loaded& load(uint32_t site, KeySource& keys, std::vector<std::string>& problems);
 
-  // Whether every pair that `before` has not (nullptr: every one) can be used: parsed, in date order, its key probed.
+  // Whether every pair that `before` has not (nullptr: every one) can be used: parsed, in date order, its key probed;
+  // and whether all rules for clients can be.
   // Probing ends after `probe_patience` in all; what comes later is found out at its first use. What does not hinder,
   // an OCSP response that cannot be stapled, is a line in `notes`.
   [[nodiscard]] Status check(const CertificateTable* before, KeySource& keys, Clock& clock, Duration probe_patience,

@@ -18,15 +18,44 @@ constexpr const char* GROUPS = "X25519:P-256:P-384";
 
 TlsSession& session_of(const SSL* ssl) { return *static_cast<TlsSession*>(SSL_get_app_data(ssl)); }
 
-std::string_view server_name_of(const SSL* ssl) {
-  const char* const name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-  return name != nullptr ? name : "";
+// SNI as it stands in the client's hello (RFC 6066 section 3); what is malformed in it OpenSSL refuses by itself.
+std::string_view server_name_in_hello(SSL* ssl) {
+  const unsigned char* at = nullptr;
+  size_t size = 0;
+  if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &at, &size) != 1 || size < 5) return "";
+  // The list's length, then of its one name: the kind (0, a host) and the length.
+  const size_t bytes = size_t{at[3]} << 8 | at[4];
+  if (at[2] != TLSEXT_NAMETYPE_host_name || bytes > size - 5) return "";
+  return {reinterpret_cast<const char*>(at + 5), bytes};
+}
+
+int begin_hello(SSL* ssl, int* alert, void*) {
+  TlsSession& session = session_of(ssl);
+  if (session.begin(server_name_in_hello(ssl))) return SSL_CLIENT_HELLO_SUCCESS;
+  session.blame(Reason::TLS_NO_CERTIFICATE);
+  *alert = SSL_AD_INTERNAL_ERROR;
+  return SSL_CLIENT_HELLO_ERROR;
+}
+
+// Who shows a certificate and holds its key gets through the handshake; TlsSession judges the certificate.
+int accept_client(X509_STORE_CTX* context, void*) {
+  X509_STORE_CTX_set_error(context, X509_V_OK);
+  return 1;
+}
+
+int make_ticket(SSL* ssl, void*) { return session_of(ssl).keep_chain_for_ticket() ? 1 : 0; }
+
+SSL_TICKET_RETURN take_ticket(SSL* ssl, SSL_SESSION* session, const unsigned char*, size_t, SSL_TICKET_STATUS status,
+                              void*) {
+  if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  if (!session_of(ssl).may_resume(session)) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
 int choose_certificate(SSL* ssl, void*) {
   TlsSession& session = session_of(ssl);
   size_t loaded = 0;
-  const auto equipped = session.context().certificates().equip(ssl, server_name_of(ssl), loaded);
+  const auto equipped = session.context().certificates().equip(ssl, session.server_name(), loaded);
   session.context().count_loaded(loaded);
   switch (equipped) {
     case CertificateStore::Equipped::YES:
@@ -56,7 +85,7 @@ int staple(SSL* ssl, void*) {
   const X509* const leaf = SSL_get_certificate(ssl);
   if (leaf == nullptr) return SSL_TLSEXT_ERR_NOACK;
   const std::string response =
-      session_of(ssl).context().certificates().ocsp_for(leaf, server_name_of(ssl), session_of(ssl).wall_s());
+      session_of(ssl).context().certificates().ocsp_for(leaf, session_of(ssl).server_name(), session_of(ssl).wall_s());
   if (response.empty()) return SSL_TLSEXT_ERR_NOACK;
   void* const copy = OPENSSL_memdup(response.data(), response.size());
   if (copy == nullptr) return SSL_TLSEXT_ERR_NOACK;
@@ -129,6 +158,11 @@ Result<std::unique_ptr<TlsContext>> TlsContext::make(CertificateStore& certifica
   }
   SSL_CTX_set_info_callback(context, notice_renegotiation);
   SSL_CTX_set_keylog_callback(context, take_secret);
+  SSL_CTX_set_client_hello_cb(context, begin_hello, nullptr);
+  SSL_CTX_set_cert_verify_callback(context, accept_client, nullptr);
+  if (SSL_CTX_set_session_ticket_cb(context, make_ticket, take_ticket, nullptr) != 1) {
+    return fail("OpenSSL: " + take_openssl_error());
+  }
   SSL_CTX_set_cert_cb(context, choose_certificate, nullptr);
   SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
   // What SSL_CTX_set_tlsext_status_cb() is, without its C cast.

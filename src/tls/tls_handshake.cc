@@ -1,5 +1,4 @@
 // From the first byte to ACCEPTED, or to NOTED.
-#include "src/base/bytes.h"
 #include "src/tls/tls_transport.h"
 
 #include <algorithm>
@@ -99,8 +98,6 @@ void TlsTransport::handshake_done(Conn& conn, std::span<TransportEvent> out, siz
   ++handshakes_done_;
   if (conn.session->resumed()) ++handshakes_resumed_;
   if (keys_ != nullptr) stop_waiting_for_key(conn.session->ssl());
-  conn.server_name = conn.session->server_name();
-  std::transform(conn.server_name.begin(), conn.server_name.end(), conn.server_name.begin(), ascii_lower);
   flush(conn);
   out[count++] = {.conn = conn.handle, .id = conn.listener, .kind = TransportEventKind::ACCEPTED, .peer = conn.peer};
   // What follows comes with the next batch.

@@ -101,7 +101,10 @@ TlsSession::~TlsSession() = default;
 TlsSession::Step TlsSession::handshake() {
   ERR_clear_error();
   const int done = SSL_do_handshake(ssl_.get());
-  if (done == 1) return Step::DONE;
+  if (done == 1) {
+    if (client_rules_ != 0) look_at_client();
+    return Step::DONE;
+  }
   switch (SSL_get_error(ssl_.get(), done)) {
     case SSL_ERROR_WANT_READ:
       return Step::MORE;
@@ -195,11 +198,6 @@ TlsSession::Step TlsSession::failed(bool in_handshake) {
           why > SSL_AD_REASON_OFFSET && why < SSL_AD_REASON_OFFSET + 256 ? Reason::TLS_ALERT : Reason::TLS_MALFORMED;
   }
   return Step::FAILED;
-}
-
-std::string_view TlsSession::server_name() const {
-  const char* const name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name);
-  return name != nullptr ? name : "";
 }
 
 std::string_view TlsSession::protocol() const {

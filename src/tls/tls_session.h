@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace penstock {
@@ -55,12 +56,24 @@ class TlsSession {
 
   [[nodiscard]] Reason reason() const { return reason_; }
   // In lower case; empty: the client named none.
-  [[nodiscard]] std::string_view server_name() const;
+  [[nodiscard]] std::string_view server_name() const { return server_name_; }
   [[nodiscard]] std::string_view protocol() const;  // of ALPN
   [[nodiscard]] bool resumed() const { return SSL_session_reused(ssl_.get()) == 1; }
   [[nodiscard]] SSL* ssl() const { return ssl_.get(); }
 
+  // The client, once the handshake is done. Which rules for its certificate it came under, 0: none.
+  [[nodiscard]] uint64_t client_rules() const { return client_rules_; }
+  // Of the certificate that it showed; both empty: it showed none.
+  [[nodiscard]] std::string_view client_subject() const { return client_subject_; }
+  [[nodiscard]] std::string_view client_fingerprint() const { return client_fingerprint_; }
+  // NONE, or why its certificate is not good enough by the rules in force, which are asked again when they have
+  // changed, and once a minute: it may expire.
+  [[nodiscard]] Reason client_refused(int64_t wall_s);
+
   // For the callbacks of TlsContext.
+  [[nodiscard]] bool begin(std::string_view server_name);
+  [[nodiscard]] bool may_resume(const SSL_SESSION* session);
+  [[nodiscard]] bool keep_chain_for_ticket();
   [[nodiscard]] TlsContext& context() const { return context_; }
   void blame(Reason reason) { reason_ = reason; }
   [[nodiscard]] int64_t wall_s() const { return wall_s_; }
@@ -70,6 +83,8 @@ class TlsSession {
   struct Bio;  // OpenSSL's way to our bytes
   [[nodiscard]] Step failed(bool in_handshake);
   [[nodiscard]] bool seal(std::span<const char> plain);
+  [[nodiscard]] Reason judge(X509* certificate, STACK_OF(X509) * others, const SSL_SESSION* session, int64_t wall_s);
+  void look_at_client();
 
   TlsContext& context_;
   CipherPool& pool_;
@@ -80,6 +95,13 @@ class TlsSession {
   OpensslPointer<SSL> ssl_;
   int64_t wall_s_;
   Reason reason_ = Reason::NONE;
+  Reason client_refused_ = Reason::NONE;
+  uint64_t client_rules_ = 0;
+  uint64_t judged_generation_ = 0;
+  int64_t judged_s_ = 0;
+  std::string server_name_;
+  std::string client_subject_;
+  std::string client_fingerprint_;
 };
 
 }  // namespace penstock

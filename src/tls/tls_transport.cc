@@ -287,12 +287,17 @@ void TlsTransport::set_receiving(Handle handle, bool on) {
 }
 
 LayerFacts TlsTransport::layer(Handle handle) const {
-  const Conn* const conn = find(handle);
+  Conn* const conn = find(handle);
   if (conn == nullptr) return below_.layer(handle);
   LayerFacts facts = below_.layer(handle);
   facts.secure = true;
-  facts.server_name = conn->server_name;
+  facts.server_name = conn->session->server_name();
   facts.protocol = conn->session->protocol();
+  facts.client_rules = conn->session->client_rules();
+  if (facts.client_rules == 0) return facts;
+  facts.client_subject = conn->session->client_subject();
+  facts.client_fingerprint = conn->session->client_fingerprint();
+  facts.client_refused = static_cast<int32_t>(conn->session->client_refused(clock_.wall().unix_seconds()));
   return facts;
 }
 

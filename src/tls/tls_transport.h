@@ -120,7 +120,6 @@ class TlsTransport final : public TransportLayer {
     uint64_t below_mark = 0;    // bytes_sent() below when its send began
     uint32_t warmth = 0;        // bytes of small records so far
     MonoTime warm_at;           // of the last send
-    std::string server_name;
   };
 
   struct Slot {

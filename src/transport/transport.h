@@ -114,8 +114,9 @@ struct LayerFacts {
   uint8_t http_major = 1;
   std::string_view server_name;         // that the client asked for in its handshake (SNI), in lower case; may be empty
   std::string_view protocol;            // agreed on in the handshake (ALPN): "h2"; may be empty
-  std::string_view client_subject;      // of the client's certificate (RFC 2253); empty: it showed none
-  std::string_view client_fingerprint;  // of that certificate: SHA-256 in hexadecimal
+  uint64_t client_rules = 0;            // for the client's certificate, that of the site of server_name; 0: none
+  std::string_view client_subject;      // of the client's certificate (RFC 2253)
+  std::string_view client_fingerprint;  // of that certificate: SHA-256 in hexadecimal; empty: it showed none
   int32_t client_refused = 0;           // the Reason for which that certificate is not good enough; 0: none
 };
 
@@ -234,7 +235,7 @@ class Transport {
   // the listener is bound to a wildcard, that wildcard and the port.
   [[nodiscard]] virtual PeerAddress local_address(Handle conn) const = 0;
 
-  // Does not change between ACCEPTED and close().
+  // Does not change between ACCEPTED and close(), but for client_refused, which is by the rules in force now.
   [[nodiscard]] virtual LayerFacts layer(Handle conn) const {
     (void)conn;
     return {};

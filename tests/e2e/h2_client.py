@@ -34,7 +34,7 @@ class Reply:
 
 
 class H2Client:
-    def __init__(self, port, settings=(), timeout=10, receive_bytes=0, tls=None):
+    def __init__(self, port, settings=(), timeout=10, receive_bytes=0, tls=None, server_name="localhost"):
         self.socket = socket.socket()
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
@@ -42,7 +42,7 @@ class H2Client:
         self.socket.settimeout(timeout)
         self.socket.connect(("127.0.0.1", port))
         if tls:  # an ssl.SSLContext
-            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+            self.socket = tls.wrap_socket(self.socket, server_hostname=server_name)
             assert self.socket.selected_alpn_protocol() == "h2"
         self.timeout = timeout
         self.encoder, self.decoder = Encoder(), Decoder()

@@ -68,7 +68,8 @@ std::unique_ptr<CertificateTable> make_test_table(const std::vector<TestSite>& s
   ASSERT(bundle.has_value());
   std::vector<CertificateSite> made;
   for (const TestSite& site : sites) {
-    CertificateSite one{.name = site.name, .hosts = site.hosts, .pairs = {}, .fallback = made.empty()};
+    CertificateSite one{
+        .name = site.name, .hosts = site.hosts, .pairs = {}, .client = site.client, .fallback = made.empty()};
     for (size_t i = 0; i < site.pairs.size(); ++i) {
       const std::string file = site.name + std::to_string(i);
       CertificateSource source{
@@ -95,6 +96,7 @@ TlsClient::TlsClient(const TlsClientOptions& options) : context_(SSL_CTX_new(TLS
   SSL_CTX_set_mode(context_.get(), SSL_MODE_RELEASE_BUFFERS);
   if (!options.ciphers.empty()) ASSERT(SSL_CTX_set_cipher_list(context_.get(), options.ciphers.c_str()) == 1);
   if (!options.signatures.empty()) ASSERT(SSL_CTX_set1_sigalgs_list(context_.get(), options.signatures.c_str()) == 1);
+  if (!options.certificate.empty()) show(options.certificate, options.key);
   ssl_.reset(SSL_new(context_.get()));
   SSL_set_bio(ssl_.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
   SSL_set_connect_state(ssl_.get());
@@ -110,6 +112,17 @@ TlsClient::TlsClient(const TlsClientOptions& options) : context_(SSL_CTX_new(TLS
     SSL_set_alpn_protos(ssl_.get(), reinterpret_cast<const unsigned char*>(list.data()),
                         static_cast<unsigned>(list.size()));
   }
+}
+
+void TlsClient::show(const std::string& certificates, const std::string& key) {
+  const OpensslPointer<BIO> bio(BIO_new_mem_buf(certificates.data(), static_cast<int>(certificates.size())));
+  const OpensslPointer<X509> leaf(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
+  ASSERT(SSL_CTX_use_certificate(context_.get(), leaf.get()) == 1);
+  ASSERT(SSL_CTX_use_PrivateKey(context_.get(), key_of(key).get()) == 1);
+  while (OpensslPointer<X509> next{PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)}) {
+    SSL_CTX_add1_chain_cert(context_.get(), next.get());
+  }
+  ERR_clear_error();
 }
 
 void TlsClient::feed(std::string_view ciphertext) {

@@ -37,6 +37,7 @@ struct TestSite {
   std::string name;
   std::vector<std::string> hosts;
   std::vector<TestPair> pairs;
+  ClientRulesSource client = {};
 };
 [[nodiscard]] std::unique_ptr<CertificateTable> make_test_table(const std::vector<TestSite>& sites, TestKeys& keys);
 
@@ -59,6 +60,8 @@ struct TlsClientOptions {
   std::string signatures;
   SSL_SESSION* session = nullptr;  // to resume; not taken over
   bool asks_ocsp = false;
+  std::string certificate;  // of the client, PEM, its chain behind it
+  std::string key;
 };
 
 // The client's side of one connection: ciphertext in and out by the caller.
@@ -80,6 +83,8 @@ class TlsClient {
   [[nodiscard]] SSL* ssl() const { return ssl_.get(); }
 
  private:
+  void show(const std::string& certificates, const std::string& key);
+
   OpensslPointer<SSL_CTX> context_;
   OpensslPointer<SSL> ssl_;
   bool failed_ = false;

@@ -58,6 +58,10 @@ size_t text_index(LogField field) {
       return static_cast<size_t>(Text::site);
     case LogField::CS_USERNAME:
       return static_cast<size_t>(Text::user);
+    case LogField::X_CLIENT_SUBJECT:
+      return static_cast<size_t>(Text::client_subject);
+    case LogField::X_CLIENT_FINGERPRINT:
+      return static_cast<size_t>(Text::client_fingerprint);
     case LogField::CS_METHOD:
       return static_cast<size_t>(Text::method);
     case LogField::CS_URI:

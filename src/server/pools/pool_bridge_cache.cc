@@ -47,7 +47,9 @@ std::vector<std::string> names_in(std::string_view target) {
 StepResult PoolBridge::look_again(Exchange& ex) {
   Verdict why{};
   const bool again = ex.rejoined && !ex.alone;
-  if ((ex.looked_up && !again) || ex.executed > 0 || !may_be_shared(ex.head, why)) return StepResult::NEXT;
+  if ((ex.looked_up && !again) || ex.executed > 0 || ex.certified || !may_be_shared(ex.head, why)) {
+    return StepResult::NEXT;
+  }
   ex.looked_up = true;
   ex.cache_target.clear();
   CacheTable& cache = core_.shared.cache;
@@ -75,7 +77,7 @@ FillKey PoolBridge::fill_key(const Exchange& ex) const {
 // one calls.
 StepResult PoolBridge::join_others(Exchange& ex) {
   const RequestHead& head = ex.head;
-  if (ex.alone || ex.executed > 0 || !head.plain || head.method != Method::GET || head.has_range ||
+  if (ex.alone || ex.certified || ex.executed > 0 || !head.plain || head.method != Method::GET || head.has_range ||
       pass_.has(crowd_hash(ex), core_.now)) {
     return StepResult::NEXT;
   }
@@ -110,6 +112,10 @@ void PoolBridge::begin_copy(Dispatch& d, Exchange& ex, const LinkEvent& event, u
   const Settings& settings = ex.config->settings;
   if (ex.executed > 0) return;
   if (!is_safe(ex.head.method)) return invalidate(ex, event);
+  if (ex.certified) {  // whatever the answer says of itself: it knows whom it is for
+    ex.verdict = Verdict::AUTHORIZATION;
+    return;
+  }
   if (!settings.cache_enable) {
     ex.verdict = Verdict::DISABLED;
     return;

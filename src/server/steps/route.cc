@@ -1,6 +1,5 @@
 // Route: what the config says about this URL. Cold: a hot hit was here once, under this generation.
 
-#include "src/http/host.h"
 #include "src/http/syntax.h"
 #include "src/server/steps/steps.h"
 #include "src/server/walk.h"
@@ -15,12 +14,6 @@ constexpr uint8_t EXECUTE_MAX = 5;  // URLs that may stand in for one request, o
 
 StepResult refuse(Exchange& ex, Reason reason, Verdict verdict = Verdict::BAD_REQUEST) {
   return answer_with(ex, reason, verdict);
-}
-
-const Site* site_of(const Exchange& ex) {
-  std::array<char, HOST_NAME_BYTES_MAX> room;
-  const HostName host = normalise_host(ex.head.authority, room);
-  return ex.config->routes.find_site(host.name);  // HTTP/1.0 may come without one: the site for any host
 }
 
 // The request's path in canonical form into ex.path; NONE or why not.
@@ -95,12 +88,15 @@ StepResult answer_by_handler(Exchange& ex) {
 // From host and path to who answers.
 StepResult find_answer(Core& core, Exchange& ex) {
   const RequestHead& head = ex.head;
-  ex.site = site_of(ex);
+  ex.site = find_site_of(ex);
   if (ex.site == nullptr) {
     core.counters.host_unknown.add();
     ex.keep_alive = false;
     ex.lingers = true;
     return refuse(ex, Reason::SITE_UNKNOWN, Verdict::NO_SITE);
+  }
+  if (const Reason reason = look_at_client(core, ex, *ex.site); reason != Reason::NONE) {
+    return refuse_client(core, ex, reason);
   }
   if (const Reason reason = look_at_body(ex); reason != Reason::NONE) {
     ex.keep_alive = false;

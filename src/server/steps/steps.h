@@ -27,6 +27,16 @@ namespace penstock {
 // Host to site, path to canonical path, both to a route; refuses what the route does not take.
 [[nodiscard]] StepResult route_step(Core& core, Exchange& exchange);
 
+// The site for the request's host, or nullptr.
+[[nodiscard]] const Site* find_site_of(const Exchange& exchange);
+// NONE, or why the client's certificate, or that it has none, keeps it from this site. Sets `certified`.
+[[nodiscard]] Reason look_at_client(Core& core, Exchange& exchange, const Site& site);
+// Answers with that reason.
+[[nodiscard]] StepResult refuse_client(Core& core, Exchange& exchange, Reason reason);
+// Whether the site of this request looks at certificates and would not let it in, or would as somebody of his own: the
+// cache is not to be asked before the route was.
+[[nodiscard]] bool is_known_by_certificate(Core& core, Exchange& exchange);
+
 // Has the file read, once for everyone who wants it, and parks. Later: load_done(), fill_done().
 [[nodiscard]] StepResult fill_step(Core& core, Exchange& exchange);
 // `from` is answered with a file's entry whose lifetime was ended: reads the file anew, once, while nobody waits.

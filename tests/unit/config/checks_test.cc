@@ -72,6 +72,14 @@ TEST(ConfigChecks, headers_of_the_server_are_named_beside_other_errors) {
       "t.conf:6: site.a.header.Date: expected a header that the server does not write itself\n");
 }
 
+TEST(ConfigChecks, certificates_of_clients_need_somebody_to_trust_and_one_of_the_site) {
+  const std::string pair = with_site("site.a.tls.certificate = /c\nsite.a.tls.key = /k\n");
+  expect_error(pair + "site.a.tls.client = ask\n", "site.a.tls.client_ca", "whom to trust");
+  expect_error(with_site("site.a.tls.client = require\nsite.a.tls.client_ca = /ca\n"), "site.a.tls.client",
+               "expected off, or a tls.certificate");
+  tree_of(pair + "site.a.tls.client = require\nsite.a.tls.client_ca = /ca\n");
+}
+
 TEST(ConfigChecks, static_files_need_a_root) {
   expect_error("site.a.hosts = a\n", "site.a.root", "expected a directory");
   tree_of("site.a.hosts = a\nsite.a.route.r.prefix = /\nsite.a.route.r.handler = redirect\nsite.a.route.r.to = /x\n");

@@ -215,6 +215,8 @@ void check_text_everywhere(std::string_view text) {
   Outcome outcome = ok_outcome();
   outcome.user = text;
   outcome.site = text;
+  outcome.client_subject = text;
+  outcome.client_fingerprint = text;
   const Finished finished({.method = text, .target = text, .host = text, .user_agent = text, .referer = text}, outcome);
   const std::vector<LogField> fields = all_fields();
   for (const LogFormat format : {LogFormat::W3C, LogFormat::NCSA, LogFormat::JSON}) {

@@ -80,6 +80,8 @@ TEST(Journal, end_record_carries_everything_and_frees_the_slot) {
   pair.journal->moment_again(slot, Moment::LAST_BYTE_OUT, {900});
   Outcome outcome = ok_outcome();
   outcome.user = "anna";
+  outcome.client_subject = "CN=anna";
+  outcome.client_fingerprint = "00ff";
   outcome.flags = RECORD_KEEP_ALIVE;
   pair.journal->end(slot, {1000}, outcome);
   EXPECT_TRUE(JournalReader(pair.watch_map).in_flight().empty());
@@ -94,6 +96,8 @@ TEST(Journal, end_record_carries_everything_and_frees_the_slot) {
   EXPECT_EQ(record->text(Text::referer), "http://r/");
   EXPECT_EQ(record->text(Text::site), "main");
   EXPECT_EQ(record->text(Text::user), "anna");
+  EXPECT_EQ(record->text(Text::client_subject), "CN=anna");
+  EXPECT_EQ(record->text(Text::client_fingerprint), "00ff");
   EXPECT_EQ(record->head.status, 200);
   EXPECT_EQ(record->head.body_bytes_out, 1024U);
   EXPECT_EQ(record->head.flags, RECORD_KEEP_ALIVE);
