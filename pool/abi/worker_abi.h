@@ -175,7 +175,8 @@ struct penstock_request_head {
   uint16_t server_port;
   uint8_t secure;    /* over TLS */
   uint8_t has_query; /* "/a?" has one, and it is empty */
-  uint8_t reserved[2];
+  uint8_t client;    /* what is known of the client: penstock_client_state */
+  uint8_t reserved;
   struct penstock_text method;
   struct penstock_text target; /* as it came */
   struct penstock_text path;   /* decoded and canonical, from the site's root; begins with '/' */
@@ -185,6 +186,19 @@ struct penstock_request_head {
   struct penstock_text remote_address;
   struct penstock_text server_address;
   struct penstock_text site;
+};
+
+/* What a request's `client` says of the certificate that the client showed in its TLS handshake. */
+enum penstock_client_state {
+  PENSTOCK_CLIENT_NOT_ASKED = 0, /* the site asks for none; or the server is older than this */
+  PENSTOCK_CLIENT_NONE = 1,      /* it was asked, and showed none */
+  PENSTOCK_CLIENT_VERIFIED = 2 /* one that the site trusts: a penstock_client_certificate lies right behind the head */
+};
+
+/* Behind a penstock_request_head with PENSTOCK_CLIENT_VERIFIED; the fields follow behind it, at fields_at. */
+struct penstock_client_certificate {
+  struct penstock_text subject;     /* whom it names: RFC 2253 */
+  struct penstock_text fingerprint; /* its SHA-256 in hexadecimal, lower case */
 };
 
 /* A response's head. Fields follow at fields_at, then the texts. */

@@ -5,11 +5,19 @@
 #include <cstring>
 
 namespace penstock {
+namespace {
+
+size_t fields_begin(const RequestBlock& parts) {
+  return sizeof(penstock_request_head) +
+         (parts.client == PENSTOCK_CLIENT_VERIFIED ? sizeof(penstock_client_certificate) : 0);
+}
+
+}  // namespace
 
 RequestBlockWriter::RequestBlockWriter(std::span<char> room, const RequestBlock& parts, size_t field_count)
     : room_(room),
-      used_(sizeof(penstock_request_head) + field_count * sizeof(penstock_field)),
-      fields_at_(sizeof(penstock_request_head)),
+      used_(fields_begin(parts) + field_count * sizeof(penstock_field)),
+      fields_at_(fields_begin(parts)),
       field_count_(field_count) {
   head_.version_major = parts.version_major;
   head_.version_minor = parts.version_minor;
@@ -28,6 +36,11 @@ RequestBlockWriter::RequestBlockWriter(std::span<char> room, const RequestBlock&
   head_.remote_address = put(parts.remote_address);
   head_.server_address = put(parts.server_address);
   head_.site = put(parts.site);
+  head_.client = static_cast<uint8_t>(parts.client);
+  if (parts.client != PENSTOCK_CLIENT_VERIFIED) return;
+  const penstock_client_certificate certificate{.subject = put(parts.client_subject),
+                                                .fingerprint = put(parts.client_fingerprint)};
+  if (fits_) std::memcpy(room_.data() + sizeof head_, &certificate, sizeof certificate);
 }
 
 penstock_text RequestBlockWriter::put(std::string_view text) {

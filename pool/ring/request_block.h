@@ -31,6 +31,9 @@ struct RequestBlock {
   uint16_t server_port = 0;
   bool secure = false;
   bool has_query = false;
+  penstock_client_state client = PENSTOCK_CLIENT_NOT_ASKED;
+  std::string_view client_subject;  // these two: only of PENSTOCK_CLIENT_VERIFIED
+  std::string_view client_fingerprint;
 };
 
 // Collects the block: the texts of `parts`, then fields one by one, then finish().

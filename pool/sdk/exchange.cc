@@ -173,6 +173,14 @@ penstock_string text_of(const penstock_exchange* exchange, penstock_text text) {
   return {reinterpret_cast<const char*>(exchange->head) + text.at, text.bytes};
 }
 
+// A text of the client's certificate, which lies right behind the head, if there is one.
+penstock_string client_text(const penstock_exchange* exchange, penstock_text penstock_client_certificate::*which) {
+  if (exchange->head->client != PENSTOCK_CLIENT_VERIFIED) return {"", 0};
+  penstock_client_certificate certificate{};
+  std::memcpy(&certificate, exchange->head + 1, sizeof certificate);
+  return text_of(exchange, certificate.*which);
+}
+
 std::string_view view(penstock_string text) { return {text.data, text.size}; }
 
 SdkPending head(penstock_exchange& exchange, unsigned status, const penstock_header* fields, size_t count,
@@ -268,6 +276,22 @@ penstock_string penstock_site(const penstock_exchange* exchange) { return text_o
 uint16_t penstock_remote_port(const penstock_exchange* exchange) { return exchange->head->remote_port; }
 uint16_t penstock_server_port(const penstock_exchange* exchange) { return exchange->head->server_port; }
 int penstock_is_secure(const penstock_exchange* exchange) { return exchange->head->secure; }
+penstock_string penstock_client_verify(const penstock_exchange* exchange) {
+  switch (exchange->head->client) {
+    case PENSTOCK_CLIENT_VERIFIED:
+      return {"SUCCESS", 7};
+    case PENSTOCK_CLIENT_NONE:
+      return {"NONE", 4};
+    default:
+      return {"", 0};
+  }
+}
+penstock_string penstock_client_subject(const penstock_exchange* exchange) {
+  return client_text(exchange, &penstock_client_certificate::subject);
+}
+penstock_string penstock_client_fingerprint(const penstock_exchange* exchange) {
+  return client_text(exchange, &penstock_client_certificate::fingerprint);
+}
 int penstock_has_query(const penstock_exchange* exchange) { return exchange->head->has_query; }
 uint64_t penstock_serial(const penstock_exchange* exchange) { return exchange->serial; }
 

@@ -144,6 +144,12 @@ uint16_t penstock_remote_port(const penstock_exchange* exchange); /* 0: a unix s
 uint16_t penstock_server_port(const penstock_exchange* exchange);
 int penstock_is_secure(const penstock_exchange* exchange); /* over TLS */
 int penstock_has_query(const penstock_exchange* exchange); /* "/a?" has one, and it is empty */
+/* The certificate that the client showed in its TLS handshake, checked by the server: "SUCCESS", "NONE" where the site
+ * asks for one and it showed none, else "" (such as all that came without TLS). Nothing in a request's fields gets
+ * here. */
+penstock_string penstock_client_verify(const penstock_exchange* exchange);
+penstock_string penstock_client_subject(const penstock_exchange* exchange);     /* whom it names: RFC 2253 */
+penstock_string penstock_client_fingerprint(const penstock_exchange* exchange); /* SHA-256, hexadecimal in lower case */
 void penstock_version(const penstock_exchange* exchange, unsigned* major, unsigned* minor);
 /* The number under which logs and `penstock requests` show it. */
 uint64_t penstock_serial(const penstock_exchange* exchange);

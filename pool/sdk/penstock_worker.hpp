@@ -73,6 +73,9 @@ class Exchange {
   [[nodiscard]] std::string_view route_prefix() const { return view(penstock_route_prefix(raw_)); }
   [[nodiscard]] std::string_view remote_address() const { return view(penstock_remote_address(raw_)); }
   [[nodiscard]] std::string_view site() const { return view(penstock_site(raw_)); }
+  [[nodiscard]] std::string_view client_verify() const { return view(penstock_client_verify(raw_)); }
+  [[nodiscard]] std::string_view client_subject() const { return view(penstock_client_subject(raw_)); }
+  [[nodiscard]] std::string_view client_fingerprint() const { return view(penstock_client_fingerprint(raw_)); }
   [[nodiscard]] bool is_secure() const { return penstock_is_secure(raw_) != 0; }
   [[nodiscard]] uint64_t serial() const { return penstock_serial(raw_); }
   [[nodiscard]] size_t field_count() const { return penstock_header_count(raw_); }

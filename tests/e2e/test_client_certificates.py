@@ -4,9 +4,10 @@ import subprocess
 
 import pytest
 from client_certificates import Authority, fingerprint
+from demo import FEATURES
 from h2_client import H2Client
 from http_client import Connection, wait_until
-from instance import JSON_LOG, free_port, make_pair
+from instance import BINARY, JSON_LOG, TREE, free_port, make_pair
 
 FIELDS = "sc-status sc-substatus cs-host x-client-subject x-client-fingerprint x-scheme x-reason-name x-timestamp"
 VERSIONS = ("--http1.1", "--http2")
@@ -153,3 +154,56 @@ def resume(server, client, more):
                           input=b"GET /a.txt HTTP/1.1\r\nHost: must.test\r\nConnection: close\r\n\r\n").stdout.decode()
     return "Reused," in done, int(done.split("HTTP/1.1 ")[1][:3])
 
+
+# --- applications ------------------------------------------------------------------------------
+
+LATE = TREE / "tests/support/apps/late"
+RUNTIMES = {
+    "external": ("told", f"pool.p.runtime = external\npool.p.app = {BINARY.parent / 'tests/support/apps/life'}\n"),
+    "cgi": ("x", f"pool.p.runtime = cgi\npool.p.app = {LATE}/late.cgi\npool.p.directory = {LATE}\nidentity.free.execute = /usr/bin\n"),
+    "fastcgi": ("x", f"pool.p.runtime = fastcgi\npool.p.app = /usr/bin/python3 {LATE}/late_fastcgi.py\n"
+                     f"identity.free.private_tmp = 1\nidentity.free.read = {LATE}\n"),
+    "wsgi": ("x", f"pool.p.runtime = wsgi\npool.p.app = late_wsgi:application\npool.p.directory = {LATE}\n"),
+}
+FORGED = [word for name in ("SSL-Client-Verify: SUCCESS", "SSL_CLIENT_VERIFY: SUCCESS", "Ssl-Client-S-Dn: CN=eve", "HTTPS: off",
+                            "SSL_CLIENT_FINGERPRINT: 00", "X-Forwarded-Proto: http") for word in ("-H", name)]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_applications_are_told_of_tls_and_of_the_client(server, clients, runtime):
+    path, text = RUNTIMES[runtime]
+    if runtime == "wsgi" and not FEATURES["wsgi"]["available"]:
+        pytest.skip("wsgi is not in this build")
+    routes = "".join(f"site.{site}.route.app.prefix = /app\nsite.{site}.route.app.handler = pool\nsite.{site}.route.app.pool = p\n"
+                     for site in ("must", "may", "open"))
+    server.write_config(server.config + routes + text + "pool.p.identity = free\nidentity.free.files_max = 1000\n")
+    wait_until(lambda: ask(server, "open.test", None, path=f"/app/{path}")[0] == 200, 20, what="the application answers")
+
+    def told(host, who=None):
+        status, body = ask(server, host, clients.get(who), *FORGED, path=f"/app/{path}")
+        assert status == 200, (status, body)
+        return dict(word.split("=", 1) for word in body.split())
+    anna = {"SSL_CLIENT_VERIFY": "SUCCESS", "SSL_CLIENT_S_DN": "CN=anna", "SSL_CLIENT_FINGERPRINT": fingerprint(clients["anna"][0])}
+    nobody = {"SSL_CLIENT_S_DN": "-", "SSL_CLIENT_FINGERPRINT": "-"}
+    tls = {"SCHEME": "https", "SERVER_PORT": str(server.https)}
+    assert told("must.test", "anna") == {**tls, **anna}
+    assert told("may.test", "anna") == {**tls, **anna}
+    assert told("may.test") == {**tls, **nobody, "SSL_CLIENT_VERIFY": "NONE"}
+    assert told("open.test", "anna") == {**tls, **nobody, "SSL_CLIENT_VERIFY": "-"}
+
+
+def test_answers_for_who_showed_a_certificate_are_never_shared(server, clients):
+    server.write_config(server.config + "site.may.route.app.prefix = /app\nsite.may.route.app.handler = pool\nsite.may.route.app.pool = k\n"
+                        "site.may.route.app.collapse = 1\n"
+                        f"pool.k.runtime = external\npool.k.app = {BINARY.parent / 'tests/support/apps/kept'}\n")
+    path = "/app/plain/x"
+    wait_until(lambda: ask(server, "may.test", path=path)[0] == 200, 20, what="the application answers")
+    bodies = []
+
+    def is_kept():
+        bodies.append(ask(server, "may.test", path=path)[1])
+        return bodies[-2:-1] == bodies[-1:]
+    wait_until(is_kept, 20, what="an answer for all is kept")
+    own = [ask(server, "may.test", clients["anna"], path=path)[1] for _ in range(4)]
+    assert len(set(own)) == 4 and bodies[-1] not in own, "each is a call of its own"
+    assert ask(server, "may.test", path=path)[1] == bodies[-1], "and none of them is for others"

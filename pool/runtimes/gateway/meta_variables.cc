@@ -117,6 +117,9 @@ GatewayRequest request_of(const penstock_exchange* exchange) {
                          .server_address = view(penstock_server_address(exchange)),
                          .remote_port = penstock_remote_port(exchange),
                          .server_port = penstock_server_port(exchange),
+                         .client_verify = view(penstock_client_verify(exchange)),
+                         .client_subject = view(penstock_client_subject(exchange)),
+                         .client_fingerprint = view(penstock_client_fingerprint(exchange)),
                          .secure = penstock_is_secure(exchange) != 0,
                          .body_length = penstock_body_length(exchange)};
   penstock_version(exchange, &request.major, &request.minor);
@@ -153,6 +156,11 @@ void set_request_variables(const GatewayRequest& request, const ScriptMapping& m
   to.set("REQUEST_URI", request.target);
   to.set("REQUEST_SCHEME", request.secure ? "https" : "http");
   if (request.secure) to.set("HTTPS", "on");
+  if (!request.client_verify.empty()) to.set("SSL_CLIENT_VERIFY", request.client_verify);
+  if (!request.client_fingerprint.empty()) {
+    to.set("SSL_CLIENT_S_DN", request.client_subject);
+    to.set("SSL_CLIENT_FINGERPRINT", request.client_fingerprint);
+  }
   to.set("QUERY_STRING", request.query);
   to.set("SCRIPT_NAME", mapping.script_name);
   to.set("PATH_INFO", mapping.path_info);

@@ -58,6 +58,9 @@ struct GatewayRequest {
   std::string_view server_address;
   uint16_t remote_port = 0;
   uint16_t server_port = 0;
+  std::string_view client_verify;  // of its certificate: penstock_client_verify()
+  std::string_view client_subject;
+  std::string_view client_fingerprint;
   bool secure = false;
   unsigned major = 1;
   unsigned minor = 1;
@@ -85,8 +88,9 @@ struct SplitPath {
 [[nodiscard]] SplitPath split_route(std::string_view path, std::string_view route_prefix);
 
 // All of section 4.1 that applies, and what has become customary beside it: REQUEST_URI, REQUEST_SCHEME, HTTPS,
-// SERVER_ADDR, REMOTE_PORT, DOCUMENT_ROOT, SCRIPT_FILENAME, REDIRECT_STATUS (without which php-cgi refuses to run).
-// CONTENT_LENGTH is missing where the length is not known: the body ends with its end of file then.
+// SSL_CLIENT_VERIFY, SSL_CLIENT_S_DN, SSL_CLIENT_FINGERPRINT, SERVER_ADDR, REMOTE_PORT, DOCUMENT_ROOT, SCRIPT_FILENAME,
+// REDIRECT_STATUS (without which php-cgi refuses to run). CONTENT_LENGTH is missing where the length is not known: the
+// body ends with its end of file then.
 struct VariableRules {
   bool passes_authorization = false;  // as HTTP_AUTHORIZATION: the application checks passwords itself
 };

@@ -136,6 +136,11 @@ PyRef WsgiApplication::make_environ(const RequestHead& head, PyObject* input, Py
   to.set(key("REMOTE_ADDR"), text(head.remote_address));
   if (head.remote_port != 0) to.set(key("REMOTE_PORT"), text(std::to_string(head.remote_port)));
   if (head.secure) to.set(key("HTTPS"), text("on"));
+  if (!head.client_verify.empty()) to.set("SSL_CLIENT_VERIFY", text(head.client_verify));
+  if (!head.client_fingerprint.empty()) {
+    to.set("SSL_CLIENT_S_DN", text(head.client_subject));
+    to.set("SSL_CLIENT_FINGERPRINT", text(head.client_fingerprint));
+  }
   to.set(key("wsgi.url_scheme"), text(head.secure ? "https" : "http"));
   to.set(key("wsgi.input"), PyRef::borrow(input));
   to.set(key("wsgi.errors"), PyRef::borrow(errors));

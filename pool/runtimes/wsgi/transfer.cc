@@ -27,14 +27,18 @@ RequestHead::RequestHead(const penstock_exchange* exchange)
       serial(penstock_serial(exchange)),
       body_length(penstock_body_length(exchange)) {
   penstock_version(exchange, &major, &minor);
-  const std::pair<std::string_view*, penstock_string> parts[] = {{&method, penstock_method(exchange)},
-                                                                 {&target, penstock_target(exchange)},
-                                                                 {&path, penstock_path(exchange)},
-                                                                 {&query, penstock_query(exchange)},
-                                                                 {&authority, penstock_authority(exchange)},
-                                                                 {&route_prefix, penstock_route_prefix(exchange)},
-                                                                 {&remote_address, penstock_remote_address(exchange)},
-                                                                 {&server_address, penstock_server_address(exchange)}};
+  const std::pair<std::string_view*, penstock_string> parts[] = {
+      {&method, penstock_method(exchange)},
+      {&target, penstock_target(exchange)},
+      {&path, penstock_path(exchange)},
+      {&query, penstock_query(exchange)},
+      {&authority, penstock_authority(exchange)},
+      {&route_prefix, penstock_route_prefix(exchange)},
+      {&remote_address, penstock_remote_address(exchange)},
+      {&server_address, penstock_server_address(exchange)},
+      {&client_verify, penstock_client_verify(exchange)},
+      {&client_subject, penstock_client_subject(exchange)},
+      {&client_fingerprint, penstock_client_fingerprint(exchange)}};
   const size_t count = penstock_header_count(exchange);
   size_t bytes = 0;
   for (const auto& [to, from] : parts) bytes += from.size;

@@ -31,6 +31,7 @@ struct RequestHead {
   RequestHead& operator=(const RequestHead&) = delete;
 
   std::string_view method, target, path, query, authority, route_prefix, remote_address, server_address;
+  std::string_view client_verify, client_subject, client_fingerprint;  // of its certificate
   std::vector<std::pair<std::string_view, std::string_view>> fields;
   uint16_t remote_port = 0;
   uint16_t server_port = 0;

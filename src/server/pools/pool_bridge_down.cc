@@ -184,8 +184,10 @@ void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link, Dispatch& d) {
   leave_queue(pool);
   Exchange& ex = exchange_of(d);
   const PoolSettings* const settings = settings_of(pool);
-  const uint32_t head_bytes =
-      write_request(link.link.request_room(), ex, settings != nullptr && settings->pass_authorization);
+  const LayerFacts facts = ex.certified ? core_.transport.layer(ex.connection->handle) : LayerFacts{};
+  const uint32_t head_bytes = write_request(link.link.request_room(), ex,
+                                            {.subject = facts.client_subject, .fingerprint = facts.client_fingerprint},
+                                            settings != nullptr && settings->pass_authorization);
   if (head_bytes == 0) {  // more than a chunk holds
     link.worker.leave();
     return d.refresh != nullptr ? release(d) : refuse_later(d, Reason::HEAD_LENGTH);

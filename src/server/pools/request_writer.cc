@@ -34,7 +34,8 @@ std::string_view text_of(const JournalAddress& address, AddressText& room) {
 
 }  // namespace
 
-uint32_t write_request(std::span<char> room, const Exchange& ex, bool pass_authorization) {
+uint32_t write_request(std::span<char> room, const Exchange& ex, const ClientIdentity& identity,
+                       bool pass_authorization) {
   const RequestHead& head = ex.head;
   const ConnectionFacts& facts = ex.connection->facts;
   const JournalAddress& client = client_of(ex);
@@ -53,7 +54,12 @@ uint32_t write_request(std::span<char> room, const Exchange& ex, bool pass_autho
                      .remote_port = client.port,
                      .server_port = facts.server.port,
                      .secure = ex.secure,
-                     .has_query = head.has_query};
+                     .has_query = head.has_query,
+                     .client_subject = identity.subject,
+                     .client_fingerprint = identity.fingerprint};
+  if (ex.site->client_rules != 0 && ex.secure) {
+    parts.client = ex.certified ? PENSTOCK_CLIENT_VERIFIED : PENSTOCK_CLIENT_NONE;
+  }
   // A URL that stands in for another has no body, whatever that one had.
   const bool withholds = !pass_authorization && head.has(Field::AUTHORIZATION);
   const auto is_left_out = [&ex, withholds](const HeaderField& field) {

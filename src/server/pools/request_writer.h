@@ -9,10 +9,17 @@
 
 namespace penstock {
 
+// Of the certificate that the client showed: what Transport::layer() says. Only looked at where `certified`.
+struct ClientIdentity {
+  std::string_view subject;
+  std::string_view fingerprint;
+};
+
 // Writes the head into `room`; its bytes, or 0 if it does not fit. REQUIRES: the exchange was routed, its head is kept
 // or still in the receive buffer.
 // `pass_authorization`: of the pool; without it that field is left out.
-[[nodiscard]] uint32_t write_request(std::span<char> room, const Exchange& exchange, bool pass_authorization);
+[[nodiscard]] uint32_t write_request(std::span<char> room, const Exchange& exchange, const ClientIdentity& client,
+                                     bool pass_authorization);
 
 // A GET of ours, which no client asked for.
 struct WarmUpRequest {

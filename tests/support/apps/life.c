@@ -68,7 +68,25 @@ static void stream(penstock_exchange* exchange, void* context) {
   }
 }
 
+static int tell(char* to, const char* name, penstock_string value) {
+  return snprintf(to, 200, " %s=%.*s", name, value.size != 0 ? (int)value.size : 1, value.size != 0 ? value.data : "-");
+}
+
+/* Over TLS, what tells of it. */
+static void answer_told_secure(penstock_exchange* exchange) {
+  char text[800];
+  int size = snprintf(text, sizeof text, "SCHEME=https SERVER_PORT=%d", penstock_server_port(exchange));
+  size += tell(text + size, "SSL_CLIENT_VERIFY", penstock_client_verify(exchange));
+  size += tell(text + size, "SSL_CLIENT_S_DN", penstock_client_subject(exchange));
+  size += tell(text + size, "SSL_CLIENT_FINGERPRINT", penstock_client_fingerprint(exchange));
+  penstock_answer(exchange, 200, 0, 0, text, (size_t)size);
+}
+
 static void answer_told(penstock_exchange* exchange) {
+  if (penstock_is_secure(exchange)) {
+    answer_told_secure(exchange);
+    return;
+  }
   static const char* const NAMES[] = {"POOL_SAYS", "IDENTITY_SAYS", "BOTH_SAY"};
   char text[512];
   int size = 0;

@@ -30,6 +30,34 @@ uint32_t write(std::span<char> room) {
 
 std::string_view text(const std::vector<char>& block, penstock_text at) { return {block.data() + at.at, at.bytes}; }
 
+TEST(RequestBlock, the_certificate_of_a_client_lies_between_head_and_fields) {
+  RequestBlock parts = PARTS;
+  parts.client_subject = "CN=anna";
+  parts.client_fingerprint = "00ff";
+  for (const auto client : {PENSTOCK_CLIENT_NOT_ASKED, PENSTOCK_CLIENT_NONE, PENSTOCK_CLIENT_VERIFIED}) {
+    parts.client = client;
+    std::vector<char> room(4096, 'x');
+    RequestBlockWriter writer(room, parts, 1);
+    writer.field("Host", "example.org:81");
+    const uint32_t bytes = writer.finish();
+    penstock_request_head head;
+    std::memcpy(&head, room.data(), sizeof head);
+    EXPECT_EQ(head.client, client);
+    penstock_field field;
+    std::memcpy(&field, room.data() + head.fields_at, sizeof field);
+    EXPECT_EQ(text(room, field.name), "Host");
+    const bool verified = client == PENSTOCK_CLIENT_VERIFIED;
+    EXPECT_EQ(head.fields_at, sizeof head + (verified ? sizeof(penstock_client_certificate) : 0));
+    // Of who was not verified not a word is there.
+    EXPECT_EQ(std::string_view(room.data(), bytes).find("CN=anna") != std::string_view::npos, verified);
+    if (!verified) continue;
+    penstock_client_certificate certificate;
+    std::memcpy(&certificate, room.data() + sizeof head, sizeof certificate);
+    EXPECT_EQ(text(room, certificate.subject), "CN=anna");
+    EXPECT_EQ(text(room, certificate.fingerprint), "00ff");
+  }
+}
+
 TEST(RequestBlock, holds_every_part_each_with_a_nul_behind_it) {
   std::vector<char> room(4096, 'x');
   const uint32_t bytes = write(room);

@@ -31,8 +31,13 @@ def behave(path, write):
 
 
 def told(variables):
-    """The variables that tests ask for: with the query "all" those that come of the request, a line each."""
+    """The variables that tests ask for: with the query "all" those that come of the request, a line each; over TLS those that tell of it."""
     if variables.get("QUERY_STRING") == "all":
         kinds = ("HTTP", "CONTENT_", "REQUEST_METHOD", "SERVER_NAME", "PATH_INFO", "SCRIPT_NAME", "QUERY_STRING", "AUTH")
         return "\n".join(f"{name}={variables[name]}" for name in sorted(variables) if name.startswith(kinds) and isinstance(variables[name], str))
-    return " ".join(f"{name}={variables.get(name, '-')}" for name in ("POOL_SAYS", "IDENTITY_SAYS", "BOTH_SAY", "HTTP_AUTHORIZATION"))
+    names = ("POOL_SAYS", "IDENTITY_SAYS", "BOTH_SAY", "HTTP_AUTHORIZATION")
+    if variables.get("HTTPS") == "on":
+        scheme = variables.get("wsgi.url_scheme", variables.get("REQUEST_SCHEME"))
+        variables = {**variables, "SCHEME": scheme}
+        names = ("SCHEME", "SERVER_PORT", "SSL_CLIENT_VERIFY", "SSL_CLIENT_S_DN", "SSL_CLIENT_FINGERPRINT")
+    return " ".join(f"{name}={variables.get(name, '-')}" for name in names)
