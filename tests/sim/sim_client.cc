@@ -20,6 +20,12 @@ constexpr const char* BAD_REQUESTS[] = {
     "G@T / HTTP/1.1\r\nHost: a\r\n\r\n",
 };
 
+// Of these, what HTTP/2 can say: all else is a matter of HTTP/1.1's form.
+constexpr const char* BAD_TARGETS[] = {
+    "GET /%00 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    "GET /../x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+};
+
 std::string field_of(const std::string& head, std::string_view name) {
   for (size_t at = head.find("\r\n"); at != std::string::npos; at = head.find("\r\n", at + 2)) {
     const size_t colon = head.find(':', at + 2);
@@ -78,7 +84,7 @@ void SimClient::connect() {
   peer.family = AF_INET;
   peer.ip[0] = 127;
   peer.ip[3] = static_cast<uint8_t>(1 + prng_.below(200));
-  number_ = world_.transport(reactor_).client_connect(SimWorld::LISTENER, peer);
+  wire_ = world_.connect(reactor_, peer);
   connected_ = true;
   half_closed_ = said_last_ = false;
 }
@@ -112,7 +118,8 @@ SimClient::Request SimClient::make_request() {
       request.status = 405;
       break;
     case 4:
-      request.text = BAD_REQUESTS[prng_.below(std::size(BAD_REQUESTS))];
+      request.text = is_over_h2(world_.protocol()) ? BAD_TARGETS[prng_.below(std::size(BAD_TARGETS))]
+                                                   : BAD_REQUESTS[prng_.below(std::size(BAD_REQUESTS))];
       request.status = 400;
       request.closes = true;
       break;
@@ -142,7 +149,6 @@ SimClient::Request SimClient::make_request() {
 void SimClient::act(std::vector<std::string>& wrong) {
   if (done()) return;
   if (!connected_) connect();
-  SimTransport& transport = world_.transport(reactor_);
   if (requests_left_ > 0 && !said_last_ && !half_closed_ && asked_.size() < 6 && prng_.one_in(2)) {
     --requests_left_;
     asked_.push_back(make_request());
@@ -151,31 +157,30 @@ void SimClient::act(std::vector<std::string>& wrong) {
   }
   if (!out_.empty() && prng_.below(3) != 0) {
     const size_t size = prng_.one_in(3) ? 1 + prng_.below(static_cast<uint32_t>(out_.size())) : out_.size();
-    transport.client_send(number_, std::string_view(out_).substr(0, size));
+    wire_->send(std::string_view(out_).substr(0, size));
     out_.erase(0, size);
   }
-  if (!winding_up_ && prng_.one_in(200)) transport.client_reset(number_);
+  if (!winding_up_ && prng_.one_in(200)) wire_->reset();
   if (requests_left_ == 0 && out_.empty() && !half_closed_ && prng_.one_in(8)) {
-    transport.client_half_close(number_);
+    wire_->half_close();
     half_closed_ = true;
   }
   read_answers(wrong);
 }
 
 void SimClient::read_answers(std::vector<std::string>& wrong) {
-  SimTransport& transport = world_.transport(reactor_);
   const size_t most = winding_up_ || prng_.one_in(2) ? SIZE_MAX : prng_.below(3000);  // some read slowly
-  in_ += transport.client_take(number_, most);
-  const SimTransport::ClientState state = transport.client_state(number_);
-  const bool ended = state == SimTransport::ClientState::FINISHED || state == SimTransport::ClientState::RESET ||
-                     state == SimTransport::ClientState::REFUSED;
-  if (ended) in_ += transport.client_take(number_);
+  in_ += wire_->take(most);
+  const SimWire::State state = wire_->state();
+  const bool ended =
+      state == SimWire::State::FINISHED || state == SimWire::State::RESET || state == SimWire::State::REFUSED;
+  if (ended) in_ += wire_->take(SIZE_MAX);
   while (take_answer(ended, wrong)) {
   }
+  if (const std::string fault = wire_->fault(); !fault.empty()) wrong.push_back(fault);
   if (!ended) return;
   // A reset may swallow answers; an orderly end may not, unless it was the server's to close or nothing was asked.
-  if (state == SimTransport::ClientState::FINISHED && !in_.empty())
-    wrong.push_back("half an answer: " + in_.substr(0, 80));
+  if (state == SimWire::State::FINISHED && !in_.empty()) wrong.push_back("half an answer: " + in_.substr(0, 80));
   connected_ = false;
   asked_.clear();
   in_.clear();

@@ -77,7 +77,7 @@ class SimClient {
   bool winding_up_ = false;
   bool half_closed_ = false;
   bool said_last_ = false;  // after a request that makes the server close, nothing more is asked
-  uint32_t number_ = 0;     // of the connection, in its transport
+  std::unique_ptr<SimWire> wire_;
   uint32_t requests_left_ = 0;
   std::string out_;  // bytes not yet sent
   std::string in_;   // bytes not yet understood

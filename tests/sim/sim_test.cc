@@ -16,7 +16,7 @@ namespace {
 
 constexpr const char* CONFIG =
     "site.s.hosts = *\nsite.s.root = /sim\ncache.entry_max = 256k\ncache.sendfile_min = 16k\n"
-    "compress.hits = 2\nlimits.send_rate_min = 0\nlog.access.path = /sim.log\n"
+    "compress.hits = 2\nhttp2.cleartext = 1\nlimits.send_rate_min = 0\nlog.access.path = /sim.log\n"
     "site.s.route.moved.prefix = /moved\nsite.s.route.moved.handler = redirect\n"
     "site.s.route.moved.to = /new$path$query\nsite.s.route.moved.status = 308\n";
 
@@ -53,12 +53,13 @@ class Files {
   uint32_t version_ = 0;
 };
 
-void run_seed(uint64_t seed, bool with_faults) {
+void run_seed(uint64_t seed, bool with_faults, SimProtocol protocol = SimProtocol::PLAIN) {
   Prng prng(seed);
   SimOptions options;
   options.seed = seed;
   options.reactors = 1 + prng.below(2);
   options.config = CONFIG;
+  options.protocol = protocol;
   if (with_faults) {
     options.transport = SimFaults::from_seed(seed);
     options.files = {.late = 1 + prng.below(6), .short_read = prng.below(8), .io_error = prng.one_in(4) ? 50U : 0U};
@@ -112,6 +113,28 @@ TEST(Sim, every_request_gets_its_one_right_answer_or_an_honest_end_under_faults)
     if (HasFatalFailure()) return;
   }
 }
+
+// The same clients and the same model, above other protocols. PENSTOCK_SIM_LAYER_SEEDS sets how many seeds each runs.
+class SimLayers : public ::testing::TestWithParam<SimProtocol> {};
+
+TEST_P(SimLayers, requests_get_their_one_right_answer_or_an_honest_end) {
+#ifndef PENSTOCK_HTTP2
+  if (is_over_h2(GetParam())) GTEST_SKIP() << "HTTP/2 is not in this build";
+#endif
+  if (const uint64_t one = number_from("PENSTOCK_SIM_SEED", 0); one != 0) return run_seed(one, true, GetParam());
+  for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_LAYER_SEEDS", 60); ++seed) {
+    run_seed(seed, seed % 4 != 0, GetParam());
+    if (HasFatalFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Protocols, SimLayers,
+                         ::testing::Values(SimProtocol::TLS, SimProtocol::H2, SimProtocol::H2_TLS),
+                         [](const auto& info) {
+                           return info.param == SimProtocol::TLS  ? "tls"
+                                  : info.param == SimProtocol::H2 ? "h2"
+                                                                  : "h2_over_tls";
+                         });
 
 }  // namespace
 }  // namespace penstock

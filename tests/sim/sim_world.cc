@@ -1,5 +1,9 @@
 #include "tests/sim/sim_world.h"
 
+#ifdef PENSTOCK_HTTP2
+#include "src/http/h2/h2_transport.h"
+#endif
+
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -18,7 +22,7 @@ bool was_written(int event_fd) {
 
 }  // namespace
 
-SimWorld::SimWorld(const SimOptions& options) : prng_(options.seed ^ 0x5157) {
+SimWorld::SimWorld(const SimOptions& options) : prng_(options.seed ^ 0x5157), protocol_(options.protocol) {
   const uint64_t hash_seed = prng_.next();
   snapshots_ = std::make_unique<SnapshotStore>(options.reactors);
   bodies_ = std::make_unique<BodyStore>(ledger_, BodyLimits{.sendfile_min = 16 * 1024});
@@ -43,10 +47,12 @@ SimWorld::SimWorld(const SimOptions& options) : prng_(options.seed ^ 0x5157) {
       std::make_unique<ServerShared>(ServerShared{*snapshots_, ledger_, validity_, *bodies_, *cache_, admission_,
                                                   fills_, *compress_, limiter_, inboxes_, -1, pool_reports_.get()});
   publish(options.config);
+  // Streams of HTTP/2 are connections, too.
+  const uint32_t connections_max = (is_over_h2(options.protocol) ? 2 : 1) * options.connections_max;
   for (uint32_t i = 0; i < options.reactors; ++i) {
     Node& node = *nodes_[i];
     node.reactor = std::make_unique<Reactor>(ReactorParts{.index = i,
-                                                          .transport = *node.transport,
+                                                          .transport = node.top(),
                                                           .reader = *node.reader,
                                                           .loader = *node.loader,
                                                           .journal = *node.journal,
@@ -54,9 +60,10 @@ SimWorld::SimWorld(const SimOptions& options) : prng_(options.seed ^ 0x5157) {
                                                           .clock = clock_,
                                                           .shared = *shared_,
                                                           .compress_wake_fd = node.compress_wake.get(),
-                                                          .limits = {.connections_max = options.connections_max}});
+                                                          .limits = {.connections_max = connections_max}});
     ASSERT(node.reactor->start().has_value());
-    ASSERT(node.transport->add_listener(-1, LISTENER).has_value());
+    node.top().set_layers(LISTENER, {.tls = is_over_tls(protocol_)});
+    ASSERT(node.top().add_listener(-1, LISTENER).has_value());
     cache_->online(i);
   }
 }
@@ -77,12 +84,25 @@ void SimWorld::make_node(uint32_t index, const SimOptions& options) {
   ASSERT(map.has_value());
   node.map = std::make_unique<JournalMap>(std::move(*map));
   node.journal = std::make_unique<Journal>(*node.map, -1);
-  node.transport = std::make_unique<SimTransport>(
-      TransportOptions{.connections_max = options.connections_max, .receive_buffers = 32, .receive_buffer_bytes = 512},
-      prng_.next(), options.transport);
+  const TransportOptions wanted{
+      .connections_max = options.connections_max, .receive_buffers = 32, .receive_buffer_bytes = 512};
+  node.transport = std::make_unique<SimTransport>(wanted, prng_.next(), options.transport);
+  make_layers(node, wanted);
   node.reader = std::make_unique<MemoryFileReader>(tree_, prng_.next(), options.files);
   node.loader = std::make_unique<Loader>(*node.reader, *bodies_, &watch_, 32);
   node.compress_wake.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+}
+
+void SimWorld::make_layers(Node& node, const TransportOptions& options) {
+  if (is_over_tls(protocol_)) {
+    node.tls_parts = std::make_unique<test::TlsParts>(std::vector<std::string>{"h2", "http/1.1"});
+    node.tls = std::make_unique<TlsTransport>(*node.transport, *node.tls_parts->context, nullptr, clock_, options);
+  }
+#ifdef PENSTOCK_HTTP2
+  if (is_over_h2(protocol_)) {
+    node.http2 = std::make_unique<H2Transport>(node.below_http2(), options.connections_max, options.connections_max);
+  }
+#endif
 }
 
 void SimWorld::publish(const std::string& config) {
@@ -152,6 +172,9 @@ std::vector<std::string> SimWorld::faults_at_end(uint64_t requests_at_least) {
   for (auto& node : nodes_) {
     node->transport->at_end();
     for (const std::string& violation : node->transport->violations()) wrong.push_back("transport: " + violation);
+    if (node->tls != nullptr && (node->tls->blocks_taken() != 0 || node->tls->buffers_lent() != 0)) {
+      wrong.emplace_back("a block or a buffer of TLS is not back");
+    }
     if (!node->reactor->pools_are_full()) wrong.emplace_back("a pool of a reactor is not full again");
     if (node->reader->open_files() != 0) wrong.emplace_back("a file is still open");
     if (node->journal->open_count() != 0) wrong.emplace_back("a journal slot is still open");

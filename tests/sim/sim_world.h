@@ -9,9 +9,12 @@
 #include "src/server/pools/pool_reports.h"
 #include "src/server/pools/pool_table.h"
 #include "src/server/reactor.h"
+#include "src/tls/tls_transport.h"
+#include "tests/sim/sim_wire.h"
 #include "tests/support/hand_clock.h"
 #include "tests/support/memory_file_reader.h"
 #include "tests/support/sim_transport.h"
+#include "tests/support/tls_world.h"
 
 #include <memory>
 #include <string>
@@ -26,6 +29,7 @@ struct SimOptions {
   FileFaults files;
   std::string config;  // whole text
   uint32_t connections_max = 64;
+  SimProtocol protocol = SimProtocol::PLAIN;
 };
 
 class SimWorld {
@@ -52,6 +56,11 @@ class SimWorld {
   // A worker has rung at that reactor.
   void ring(uint32_t reactor) { rung_[reactor] = true; }
 
+  // A new connection of a client, as the world's protocol has it.
+  [[nodiscard]] std::unique_ptr<SimWire> connect(uint32_t reactor, const PeerAddress& peer) {
+    return make_sim_wire(protocol_, transport(reactor), LISTENER, peer);
+  }
+  [[nodiscard]] SimProtocol protocol() const { return protocol_; }
   [[nodiscard]] SimTransport& transport(uint32_t reactor) { return *nodes_[reactor]->transport; }
   [[nodiscard]] uint32_t reactors() const { return static_cast<uint32_t>(nodes_.size()); }
   [[nodiscard]] MemoryTree& tree() { return tree_; }
@@ -68,16 +77,23 @@ class SimWorld {
     std::unique_ptr<JournalMap> map;
     std::unique_ptr<Journal> journal;
     std::unique_ptr<SimTransport> transport;
+    std::unique_ptr<test::TlsParts> tls_parts;
+    std::unique_ptr<TlsTransport> tls;  // on `transport`, where the protocol has it
+    std::unique_ptr<Transport> http2;   // on both
+    [[nodiscard]] Transport& below_http2() const { return tls != nullptr ? static_cast<Transport&>(*tls) : *transport; }
+    [[nodiscard]] Transport& top() const { return http2 != nullptr ? *http2 : below_http2(); }
     std::unique_ptr<MemoryFileReader> reader;
     std::unique_ptr<Loader> loader;
     UniqueFd compress_wake;
     std::unique_ptr<Reactor> reactor;
   };
   void make_node(uint32_t index, const SimOptions& options);
+  void make_layers(Node& node, const TransportOptions& options);
   void publish(const std::string& config);
   void wake_who_was_called();
 
   Prng prng_;
+  SimProtocol protocol_;
   HandClock clock_;
   MemoryTree tree_;
   MimeTypes types_{"text/html html\ntext/plain txt\nimage/png png\n"};
