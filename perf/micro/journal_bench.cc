@@ -2,6 +2,7 @@
 //
 // The ring is emptied by moving logd's tail, as logd does; the numbers include the copy of the head into
 // the slot and of the finish record into the ring.
+#include "src/base/clock.h"
 #include "src/log/journal.h"
 
 #include <benchmark/benchmark.h>
@@ -127,6 +128,29 @@ void journal_not_recording(benchmark::State& state) {
       benchmark::Counter(static_cast<double>(n) * 1e-9, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 BENCHMARK(journal_not_recording);
+
+// What the end of a request is stamped with, and the clock that it stands in for.
+void moment_by_counter(benchmark::State& state) {
+  RealClock clock;
+  Clock& behind_the_seam = clock;
+  TurnClock turn;
+  MonoTime now = clock.now();
+  for (int i = 0; i < 2; ++i) {
+    while (clock.now() < now + milliseconds(120)) {
+    }
+    now = clock.now();
+    turn.turn(now, clock.ticks());
+  }
+  for (auto _ : state) benchmark::DoNotOptimize(turn.at(behind_the_seam.ticks()));
+}
+BENCHMARK(moment_by_counter);
+
+void moment_by_clock(benchmark::State& state) {
+  RealClock clock;
+  Clock& behind_the_seam = clock;
+  for (auto _ : state) benchmark::DoNotOptimize(behind_the_seam.now());
+}
+BENCHMARK(moment_by_clock);
 
 }  // namespace
 }  // namespace penstock

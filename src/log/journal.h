@@ -10,7 +10,7 @@
 //
 // It also keeps the counters that follow from its records: requests, requests_open, responses_Nxx, journal_*.
 //
-// Never here: formatting, policy, clocks. `now` is the turn's.
+// Never here: formatting, policy, clocks. `now` is the turn's; where a request ends it may be later, within the turn.
 #pragma once
 
 #include "src/base/fixed_pool.h"

@@ -48,8 +48,10 @@ struct Core {
   Clock& clock;
   ServerShared& shared;
 
-  const Snapshot* config = nullptr;     // of this turn
-  MonoTime now;                         // of this turn, read once
+  const Snapshot* config = nullptr;  // of this turn
+  MonoTime now;                      // of this turn, read once
+  TurnClock turn_clock;              // for the moments of requests alone
+  [[nodiscard]] MonoTime moment() const { return turn_clock.at(clock.ticks()); }
   std::array<char, DATE_BYTES> date{};  // IMF-fixdate of this second
   bool draining = false;
 

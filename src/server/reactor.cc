@@ -65,6 +65,7 @@ Status Reactor::start() {
 
 void Reactor::take_time() {
   core_.now = core_.clock.now();
+  core_.turn_clock.turn(core_.now, core_.clock.ticks());
   // The wall clock moves with the monotonic one; it is read anew once a second, in case somebody set it.
   if (core_.now - wall_paired_ >= seconds(1) || date_second_ == INT64_MIN) {
     core_.wall = core_.clock.wall();

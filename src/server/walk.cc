@@ -161,6 +161,7 @@ void keep_head(Core& core, Exchange& ex) {
     ex.entry->pin();
     ex.entry_pinned = true;
   }
+  if (ex.composed) core.journal.moment(ex.slot, Moment::FIRST_BYTE_OUT, core.moment());
   if (ex.composed || ex.refused || !ex.kept_head.empty()) return;  // kept, or nobody reads it any more
   ASSERT(!ex.raw_head.empty());
   ex.cold_used = true;
@@ -172,9 +173,10 @@ void keep_head(Core& core, Exchange& ex) {
 void finish_exchange(Core& core, Exchange& ex) {
   Connection& c = *ex.connection;
   const Outcome outcome = outcome_of(core, ex, c);
-  core.journal.moment(ex.slot, Moment::FIRST_BYTE_OUT, core.now);
-  core.journal.moment_again(ex.slot, Moment::LAST_BYTE_OUT, core.now);
-  core.journal.end(ex.slot, core.now, outcome);
+  const MonoTime moment = core.moment();
+  core.journal.moment(ex.slot, Moment::FIRST_BYTE_OUT, moment);
+  core.journal.moment_again(ex.slot, Moment::LAST_BYTE_OUT, moment);
+  core.journal.end(ex.slot, moment, outcome);
   core.counters.bytes_out.add(ex.head_bytes_out + ex.body_bytes_out);
   connection_answered(core, c, ex);
   recycle(core, ex);

@@ -3,6 +3,7 @@
 #ifdef PENSTOCK_HTTP2
 #include "src/http/h2/h2_transport.h"
 #endif
+#include "src/log/drain/entry.h"
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -161,6 +162,39 @@ uint64_t SimWorld::file_errors() const {
   uint64_t errors = 0;
   for (const auto& node : nodes_) errors += node->reader->errors_made();
   return errors;
+}
+
+uint64_t SimWorld::check_times(std::vector<std::string>& wrong) {
+  constexpr int64_t TURN_NS = 1'000'000;  // no turn's readings of the clock move it that far
+  uint64_t checked = 0;
+  for (auto& node : nodes_) {
+    const auto map = JournalMap::map(node->memory.data.get(), node->memory.ack.get(), JournalAccess::DRAIN);
+    ASSERT(map.has_value());
+    RingReader ring(*map);
+    while (const EndRecordView* record = ring.next()) {
+      if (record->head.kind != RecordKind::REQUEST) continue;
+      ++checked;
+      const auto complain = [&](const std::string& what) {
+        wrong.push_back("record " + std::to_string(record->head.seq_start) + ": " + what);
+      };
+      int64_t before = 0;
+      for (size_t i = 0; i < MOMENT_COUNT; ++i) {
+        const int64_t at = record->head.moments[i];
+        if (at == 0) continue;
+        if (at + TURN_NS < before) complain(std::string(MOMENT_NAMES[i]) + " lies before the moment before it");
+        before = at;
+      }
+      const AccessEntry entry = entry_of(record->head, 0);
+      int64_t sum = 0;
+      for (const int64_t us :
+           {entry.receive_us, entry.route_us, entry.queue_us, entry.worker_us, entry.send_us, entry.ack_us}) {
+        sum += std::max<int64_t>(us, 0);
+      }
+      if (sum != entry.duration_us) complain("its stages are not the whole");
+      if (record->head.status != 0 && entry.first_byte_us == AccessEntry::NOT_REACHED) complain("no first byte out");
+    }
+  }
+  return checked;
 }
 
 std::vector<std::string> SimWorld::faults_at_end(uint64_t requests_at_least) {

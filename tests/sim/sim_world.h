@@ -68,6 +68,8 @@ class SimWorld {
   [[nodiscard]] CacheTable& cache() { return *cache_; }
   [[nodiscard]] uint64_t file_errors() const;
 
+  // Of the records of finished requests that are still in the rings: how many, and what is wrong with their times.
+  [[nodiscard]] uint64_t check_times(std::vector<std::string>& wrong);
   // What is wrong once every client is done: breaches of seams, things still lent, records missing. Empty: nothing.
   [[nodiscard]] std::vector<std::string> faults_at_end(uint64_t requests_at_least);
 

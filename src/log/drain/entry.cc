@@ -4,16 +4,41 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace penstock {
 namespace {
 
-// Microseconds between two moments; NOT_REACHED where either did not happen or they are out of order.
-int64_t gap_us(const EndRecord& head, Moment from, Moment to) {
-  const int64_t a = head.moments[static_cast<size_t>(from)];
-  const int64_t b = head.moments[static_cast<size_t>(to)];
-  if (a <= 0 || b < a) return AccessEntry::NOT_REACHED;
-  return (b - a) / 1000;
+// The stages of a request, each from its own moment to the next one that was reached.
+constexpr std::pair<Moment, int64_t AccessEntry::*> STAGES[] = {
+    {Moment::FIRST_BYTE, &AccessEntry::receive_us},  {Moment::HEAD_COMPLETE, &AccessEntry::route_us},
+    {Moment::QUEUED, &AccessEntry::queue_us},        {Moment::DEQUEUED, &AccessEntry::worker_us},
+    {Moment::FIRST_BYTE_OUT, &AccessEntry::send_us}, {Moment::LAST_BYTE_OUT, &AccessEntry::ack_us}};
+
+int64_t moment_of(const EndRecord& head, Moment moment) { return head.moments[static_cast<size_t>(moment)]; }
+
+// Each is rounded by where it ends, so that together they are the whole to the microsecond. Moments are of one clock
+// but not read at once: one that seems to lie before the one before it lies there.
+void set_times(AccessEntry& entry, const EndRecord& head) {
+  const int64_t start = moment_of(head, head.kind == RecordKind::REQUEST ? Moment::FIRST_BYTE : Moment::ACCEPT);
+  const int64_t finish = std::max(start, moment_of(head, Moment::FINISH));
+  if (start <= 0) return;
+  const auto since_start = [&](int64_t moment) { return (std::clamp(moment, start, finish) - start) / 1000; };
+  entry.duration_us = since_start(finish);
+  if (const int64_t first = moment_of(head, Moment::FIRST_BYTE_OUT); first > 0)
+    entry.first_byte_us = since_start(first);
+  if (head.kind != RecordKind::REQUEST) return;
+  int64_t AccessEntry::*stage = nullptr;
+  int64_t began = 0;
+  for (const auto& [moment, member] : STAGES) {
+    const int64_t at = moment_of(head, moment);
+    if (at <= 0) continue;
+    const int64_t begins = std::max(began, since_start(at));
+    if (stage != nullptr) entry.*stage = begins - began;
+    began = begins;
+    stage = member;
+  }
+  if (stage != nullptr) entry.*stage = entry.duration_us - began;
 }
 
 }  // namespace
@@ -26,14 +51,7 @@ AccessEntry entry_of(const EndRecord& head, uint32_t reactor) {
   entry.seq_start = head.seq_start;
   entry.seq_finish = head.seq_finish;
   entry.begin_wall = head.begin_wall;
-  entry.duration_us = std::max<int64_t>(
-      0, gap_us(head, head.kind == RecordKind::REQUEST ? Moment::FIRST_BYTE : Moment::ACCEPT, Moment::FINISH));
-  entry.receive_us = gap_us(head, Moment::FIRST_BYTE, Moment::HEAD_COMPLETE);
-  entry.queue_us = gap_us(head, Moment::QUEUED, Moment::DEQUEUED);
-  entry.worker_us = gap_us(head, Moment::DEQUEUED, Moment::FIRST_BYTE_OUT);
-  entry.first_byte_us = gap_us(head, Moment::FIRST_BYTE, Moment::FIRST_BYTE_OUT);
-  entry.send_us = gap_us(head, Moment::FIRST_BYTE_OUT, Moment::LAST_BYTE_OUT);
-  entry.ack_us = gap_us(head, Moment::LAST_BYTE_OUT, Moment::FINISH);
+  set_times(entry, head);
   entry.bytes_in = head.bytes_in;
   entry.head_bytes_out = head.head_bytes_out;
   entry.body_bytes_out = head.body_bytes_out;

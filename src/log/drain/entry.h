@@ -28,12 +28,14 @@ struct AccessEntry {
   uint64_t seq_finish = 0;
   int64_t begin_wall = 0;  // ns since the epoch
   int64_t duration_us = 0;
-  int64_t receive_us = NOT_REACHED;  // these: NOT_REACHED where a stage did not happen
+  int64_t receive_us =
+      NOT_REACHED;  // these: NOT_REACHED where a stage did not happen; all others together: duration_us
+  int64_t route_us = NOT_REACHED;
   int64_t queue_us = NOT_REACHED;
   int64_t worker_us = NOT_REACHED;
-  int64_t first_byte_us = NOT_REACHED;
   int64_t send_us = NOT_REACHED;
   int64_t ack_us = NOT_REACHED;
+  int64_t first_byte_us = NOT_REACHED;  // not one of them: from the start to the first byte out
   uint64_t bytes_in = 0;
   uint64_t head_bytes_out = 0;
   uint64_t body_bytes_out = 0;

@@ -232,6 +232,8 @@ char* LineFormat::value(char* out, LogField field, const AccessEntry& entry) {
       return put_padded(put(out, '.'), static_cast<uint64_t>(entry.duration_us) % 1000, 3);
     case LogField::X_TIME_RECEIVE:
       return stage_time(out, entry.receive_us);
+    case LogField::X_TIME_ROUTE:
+      return stage_time(out, entry.route_us);
     case LogField::X_TIME_QUEUE:
       return stage_time(out, entry.queue_us);
     case LogField::X_TIME_WORKER:

@@ -79,12 +79,64 @@ TEST(W3cFormat, header_names_the_fields_and_the_date) {
 }
 
 TEST(W3cFormat, stage_times_are_microseconds_and_a_dash_where_a_stage_did_not_happen) {
-  const std::vector<LogField> fields = {LogField::X_TIME_RECEIVE, LogField::X_TIME_QUEUE,      LogField::X_TIME_WORKER,
-                                        LogField::X_TIME_SEND,    LogField::X_TIME_FIRST_BYTE, LogField::X_TIME_ACK};
+  const std::vector<LogField> fields = {LogField::X_TIME_RECEIVE,    LogField::X_TIME_ROUTE, LogField::X_TIME_QUEUE,
+                                        LogField::X_TIME_WORKER,     LogField::X_TIME_SEND,  LogField::X_TIME_ACK,
+                                        LogField::X_TIME_FIRST_BYTE, LogField::TIME_TAKEN};
   const Finished finished(PLAIN);
-  EXPECT_EQ(line_of(*finished.view, {.format = LogFormat::W3C, .fields = fields}), "10 30 200 1000 250 1984\n");
+  EXPECT_EQ(line_of(*finished.view, {.format = LogFormat::W3C, .fields = fields}),
+            "10 10 30 200 1000 1984 250 3.234\n");
   const Finished refused({}, {}, true);
-  EXPECT_EQ(line_of(*refused.view, {.format = LogFormat::W3C, .fields = fields}), "- - - - - -\n");
+  EXPECT_EQ(line_of(*refused.view, {.format = LogFormat::W3C, .fields = fields}), "- - - - - - - 0.000\n");
+}
+
+// Moments in ns; 0: not reached. The times in us, -1 where there is none.
+struct Timed {
+  int64_t first_byte, head_complete, queued, dequeued, first_byte_out, last_byte_out, finish;
+};
+std::vector<int64_t> times_of(const Timed& t) {
+  EndRecord head{};
+  head.kind = RecordKind::REQUEST;
+  const auto set = [&head](Moment moment, int64_t ns) { head.moments[static_cast<size_t>(moment)] = ns; };
+  set(Moment::FIRST_BYTE, t.first_byte);
+  set(Moment::HEAD_COMPLETE, t.head_complete);
+  set(Moment::QUEUED, t.queued);
+  set(Moment::DEQUEUED, t.dequeued);
+  set(Moment::FIRST_BYTE_OUT, t.first_byte_out);
+  set(Moment::LAST_BYTE_OUT, t.last_byte_out);
+  set(Moment::FINISH, t.finish);
+  const AccessEntry e = entry_of(head, 0);
+  return {e.receive_us, e.route_us, e.queue_us, e.worker_us, e.send_us, e.ack_us, e.duration_us};
+}
+
+TEST(StageTimes, are_together_the_whole_to_the_microsecond) {
+  // Each gap is a few hundred ns: cut one by one they would all be 0.
+  EXPECT_EQ(times_of({1000, 1700, 2400, 3100, 3800, 4500, 5200}), (std::vector<int64_t>{0, 1, 1, 0, 1, 1, 4}));
+  Prng prng(3);
+  for (int round = 0; round < 100'000; ++round) {
+    int64_t at = 1 + prng.below(5'000);
+    const auto next = [&] { return prng.one_in(3) ? 0 : at += prng.below(3'000); };
+    Timed timed{.first_byte = at};
+    for (int64_t Timed::*moment :
+         {&Timed::head_complete, &Timed::queued, &Timed::dequeued, &Timed::first_byte_out, &Timed::last_byte_out}) {
+      timed.*moment = next();
+    }
+    timed.finish = at + prng.below(3'000);
+    const std::vector<int64_t> us = times_of(timed);
+    int64_t sum = 0;
+    for (size_t i = 0; i + 1 < us.size(); ++i) sum += std::max<int64_t>(us[i], 0);
+    ASSERT_EQ(sum, us.back());
+    ASSERT_EQ(us.back(), (timed.finish - timed.first_byte) / 1000);
+  }
+}
+
+TEST(StageTimes, the_stage_in_which_a_request_ended_has_the_rest_and_those_after_it_none) {
+  EXPECT_EQ(times_of({1000, 3000, 6000, 0, 0, 0, 10'000}), (std::vector<int64_t>{2, 3, 4, -1, -1, -1, 9}));
+  EXPECT_EQ(times_of({1000, 0, 0, 0, 0, 0, 9000}), (std::vector<int64_t>{8, -1, -1, -1, -1, -1, 8}));
+}
+
+TEST(StageTimes, a_moment_that_seems_to_lie_before_the_one_before_it_lies_there) {
+  EXPECT_EQ(times_of({5000, 9000, 0, 0, 8000, 30'000, 20'000}), (std::vector<int64_t>{4, 0, -1, -1, 11, 0, 15}));
+  EXPECT_EQ(times_of({5000, 0, 0, 0, 0, 0, 1000}).back(), 0);
 }
 
 TEST(W3cFormat, a_line_never_begins_like_a_directive) {
