@@ -102,6 +102,10 @@ class RouteTable {
   // The part of `path` below the route's root, without a leading '/': what the file system is asked.
   [[nodiscard]] static std::string_view path_below_root(const Route& route, std::string_view path);
 
+  // By Site::number; nullptr where there are not so many.
+  [[nodiscard]] const Site* site_numbered(uint32_t number) const {
+    return number < sites_.size() ? sites_[number].get() : nullptr;
+  }
   [[nodiscard]] const Site* find_site_by_name(std::string_view name) const;
   [[nodiscard]] static bool allows(const Route& route, Method method, std::string_view method_text);
   // Whether any site has client_rules.

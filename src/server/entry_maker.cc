@@ -111,7 +111,7 @@ Entry* make_entry(const EntrySource& source, const LoadResult& result, MemoryLed
   builder.content_type = result.content_type;
   builder.canonical = canonical;
   builder.soft_grace = source.route->stale_while_revalidate;
-  builder.owner_flags = worth_it ? uint32_t{ENTRY_WANTS_COMPRESSION} : 0;
+  builder.owner_flags = (worth_it ? uint32_t{ENTRY_WANTS_COMPRESSION} : 0) | entry_site(*source.route->site);
 
   std::array<std::string, CODINGS> heads;
   std::array<std::string, CODINGS> heads_304;

@@ -13,11 +13,20 @@
 
 namespace penstock {
 
-// Bits of Entry::owner_flags.
+// Entry::owner_flags: these bits, and above them the site that answered, by which the log names it.
 enum EntryFlag : uint32_t {
   ENTRY_WANTS_COMPRESSION = 1 << 0,  // a compressible type, and variants are missing
   ENTRY_ANSWER = 1 << 1,             // of an application: it has an age, and answers whatever codings are accepted
+  ENTRY_FLAGS = 0xff                 // all of them
 };
+inline constexpr int ENTRY_SITE_SHIFT = 8;
+
+// What stands for a site there. Numbers of sites are the same as long as entries are good (serving_generation).
+[[nodiscard]] inline uint32_t entry_site(const Site& site) { return (site.number + 1) << ENTRY_SITE_SHIFT; }
+// The site that answered; nullptr where the entry does not say.
+[[nodiscard]] inline const Site* site_of(const Entry& entry, const RouteTable& routes) {
+  return routes.site_numbered((entry.owner_flags() >> ENTRY_SITE_SHIFT) - 1);
+}
 
 // What an answer's head is made from, for one representation.
 struct HeadSource {

@@ -7,6 +7,7 @@
 
 #include "src/server/client_address.h"
 #include "src/server/connections.h"
+#include "src/server/entry_maker.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/steps.h"
 
@@ -44,7 +45,9 @@ Outcome outcome_of(const Core& core, const Exchange& ex, const Connection& c) {
   outcome.version = ex.http_1_0 ? HttpVersion::HTTP_10 : ex.http_2 ? HttpVersion::HTTP_2 : HttpVersion::HTTP_11;
   outcome.coding = static_cast<BodyCoding>(ex.coding);
   outcome.flags = static_cast<uint16_t>((ex.keep_alive ? RECORD_KEEP_ALIVE : 0) | (ex.secure ? RECORD_SECURE : 0));
-  if (ex.site != nullptr) outcome.site = ex.site->name;
+  // A hit never looked for its site: the entry knows it.
+  const Site* site = ex.site != nullptr || ex.entry == nullptr ? ex.site : site_of(*ex.entry, ex.config->routes);
+  if (site != nullptr) outcome.site = site->name;
   outcome.expendable = ex.reason == Reason::LOG_FULL;
   return outcome;
 }

@@ -52,6 +52,22 @@ NCSA = re.compile(r'(?P<host>\S+) - (?P<user>\S+) \[(?P<time>\d\d/[A-Z][a-z]{2}/
                   r'(?P<status>\d{3}) (?P<bytes>\d+|-) "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)"')
 
 
+def test_the_site_is_named_whoever_answered_for_it(make):
+    """A hit asks for no site, and an entry outlives changes of the configuration that do not concern it."""
+    server = make(log("w3c", "log.access.fields = s-sitename cs-uri x-cache\nsite.blog.hosts = blog.example\nsite.blog.root = {WWW}\n"),
+                  files={"a.txt": "a"})
+    for host in ("blog.example", "main.example"):
+        with server.connect() as connection:
+            for _ in range(4):
+                connection.request("/a.txt", host=host)
+            connection.request("/missing", host=host)
+    server.sysctl(limits__fields="99")
+    server.fetch("/a.txt", host="blog.example")
+    lines = [line.split() for line in wait_lines(server, 11, match="/")]
+    assert [line[0] for line in lines] == ["blog"] * 5 + ["main"] * 5 + ["blog"]
+    assert [line[2] for line in lines].count("hit") >= 5
+
+
 def test_ncsa_combined(make):
     server = make(log("ncsa"), files={"a.txt": "0123456789"})
     server.fetch("/a.txt?q=1", fields=['User-Agent: A "quoted" agent', "Referer: http://example.org/x"])

@@ -99,7 +99,7 @@ Entry* AnswerCopy::finish(const Made& made, BodyStore& bodies, MemoryLedger& led
     builder.status = status_;
     builder.content_type = content_type_;
     builder.canonical = made.canonical;
-    builder.owner_flags = ENTRY_ANSWER;
+    builder.owner_flags = ENTRY_ANSWER | made.site;
     builder.owner_word = static_cast<uint64_t>((made.now - policy_.age).ns);  // when it was made: see age_of()
     builder.label_mark = made.label_mark;
     builder.group_max = VARIANTS_MAX;

@@ -46,6 +46,7 @@ class AnswerCopy {
     uint64_t generation = 0;
     uint64_t purge_mark = 0;
     uint64_t label_mark = 0;
+    uint32_t site = 0;  // entry_site()
     std::string_view canonical;
     MonoTime now;
     int64_t unix_seconds = 0;

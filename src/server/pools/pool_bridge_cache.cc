@@ -8,6 +8,7 @@
 #include "src/http/host.h"
 #include "src/server/client_address.h"
 #include "src/server/connections.h"
+#include "src/server/entry_maker.h"
 #include "src/server/pools/answer_copy.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/pools/refresh.h"
@@ -181,6 +182,7 @@ void PoolBridge::keep_copy(Dispatch& d) {
                         .generation = ex.config->serving_generation,
                         .purge_mark = d.purge_mark,
                         .label_mark = d.label_mark,
+                        .site = ex.site != nullptr ? entry_site(*ex.site) : 0,
                         .canonical = canonical,
                         .now = core_.now,
                         .unix_seconds = core_.wall.unix_seconds(),

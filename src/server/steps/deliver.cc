@@ -72,7 +72,7 @@ StepResult deliver_entry(Core& core, Exchange& ex) {
     if (variant != nullptr && !ex.head.has_conditional && !ex.head.has_range && !ex.page) {
       if (ex.head.method == Method::HEAD && verdict_is_hit(ex.verdict)) ex.verdict = Verdict::HIT_HEAD;
       if (variant->coding != Coding::IDENTITY && ex.verdict == Verdict::HIT) ex.verdict = Verdict::HIT_VARIANT;
-      if (entry.owner_flags() != 0) {
+      if ((entry.owner_flags() & ENTRY_FLAGS) != 0) {
         if ((entry.owner_flags() & ENTRY_ANSWER) != 0) return deliver_answer(core, ex, *variant);
         if (ex.head.accept_mask != 0) core.compress.hit(core, entry);
       }
