@@ -37,10 +37,15 @@ std::vector<std::string> key_files(const Settings& settings) {
 }
 
 std::vector<std::string> logd_write_paths(const Settings& settings) {
-  const std::string& path = settings.log_access_path;
-  if (settings.log_access_format == LogFormatSetting::NONE || path.empty()) return {};
-  const size_t slash = path.rfind('/');
-  return {slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash)};
+  std::vector<std::string> folders;
+  const auto add = [&folders](LogFormatSetting format, const std::string& path) {
+    if (format == LogFormatSetting::NONE || path.empty()) return;
+    const size_t slash = path.rfind('/');
+    folders.push_back(slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash));
+  };
+  add(settings.log_access_format, settings.log_access_path);
+  for (const LogfileSettings& file : settings.logfiles) add(file.format, file.path);
+  return reduced(std::move(folders));
 }
 
 bool paths_covered(const std::vector<std::string>& have, const std::vector<std::string>& wanted) {

@@ -63,8 +63,31 @@ class Checker {
       add("server.listen_tls", "expected a site with tls.certificate and tls.key: without one nobody can be answered",
           {"server.listen_tls"});
     }
+    check_logs();
     if (s.compress_min_bytes > s.compress_max_bytes) {
       add("compress.min_bytes", "expected at most compress.max_bytes", {"compress.min_bytes", "compress.max_bytes"});
+    }
+  }
+
+  void check_logs() {
+    const Settings& s = settings_;
+    constexpr size_t LOGFILES_MAX = 15;  // with log.access as many as the journal's rings have places for
+    std::unordered_map<std::string_view, std::string> paths;
+    if (!s.log_access_path.empty()) paths.emplace(s.log_access_path, "log.access.path");
+    for (const LogfileSettings& file : s.logfiles) {
+      const std::string prefix = fmt::format("logfile.{}.", file.name);
+      if (file.path.empty()) {
+        add(prefix + "path", "expected a path: a log file needs one", {prefix});
+        continue;
+      }
+      const auto [other, first] = paths.try_emplace(file.path, prefix + "path");
+      if (first) continue;
+      add(prefix + "path", fmt::format("expected a path of its own, got that of {}", other->second),
+          {prefix, other->second});
+    }
+    if (s.logfiles.size() > LOGFILES_MAX) {
+      const std::string key = fmt::format("logfile.{}.path", s.logfiles[LOGFILES_MAX].name);
+      add(key, fmt::format("expected at most {} log files, got {}", LOGFILES_MAX, s.logfiles.size()), {"logfile."});
     }
   }
 

@@ -63,7 +63,7 @@ site.blog.route.old.to = /archive$path$query
   empty text or list. The text is UTF-8 without control characters.
 - **`KEY =`** with nothing puts a key back to its default, and removes an entry of a map such as `header.NAME`.
 - **`inherit`**, the default where it is allowed, takes the value of the level above.
-- **Instances** (`site.NAME`, `site.NAME.route.NAME`, `pool.NAME`, `identity.NAME`) exist while at least one of their keys
+- **Instances** (`logfile.NAME`, `site.NAME`, `site.NAME.route.NAME`, `pool.NAME`, `identity.NAME`) exist while at least one of their keys
   is set. Names are 1 to 64 letters, digits, `_` and `-`. `site.NAME =` or `site.NAME.* =` removes one with all its keys.
 - A key stands once in a file. Unknown keys and wrong values are errors; all errors of a file are reported at once,
   and then nothing of it is applied.
@@ -85,6 +85,10 @@ constexpr Section SECTIONS[] = {
     {"compress", "compress.", ""},
     {"tls", "tls.", ""},
     {"log", "log.", "An access log is written once `log.access.path` is set."},
+    {"logfile", "logfile.NAME.",
+     "Further logs beside `log.access`: each takes the records for which all its conditions hold, in its own format. "
+     "Each goes its\nown way: where one cannot be written it gives up its oldest records, counted in it, and the "
+     "others go on."},
     {"mime", "mime.", ""},
     {"site", "site.NAME.", "A site answers its hosts. It needs `root`, unless a route with prefix `/` needs no files."},
     {"route", "site.NAME.route.NAME.", "A route takes the paths of its site that begin with its prefix."},

@@ -57,6 +57,7 @@ constexpr SettingApply BOOT(std::string_view reason) { return {false, reason}; }
               &names::what},
 #define ROOT_SETTING(...) ENTRY(SettingScope::ROOT, "", __VA_ARGS__)
 #define ROOT_MAP(...) MAP_ENTRY(SettingScope::ROOT, "", __VA_ARGS__)
+#define LOGFILE_SETTING(...) ENTRY(SettingScope::LOGFILE, "logfile.NAME.", __VA_ARGS__)
 #define SITE_SETTING(...) ENTRY(SettingScope::SITE, "site.NAME.", __VA_ARGS__)
 #define SITE_MAP(...) MAP_ENTRY(SettingScope::SITE, "site.NAME.", __VA_ARGS__)
 #define ROUTE_SETTING(...) ENTRY(SettingScope::ROUTE, "site.NAME.route.NAME.", __VA_ARGS__)
@@ -103,6 +104,7 @@ std::string_view take_part(std::string_view& rest) {
 }
 
 std::optional<SettingScope> named_scope(std::string_view word) {
+  if (word == "logfile") return SettingScope::LOGFILE;
   if (word == "site") return SettingScope::SITE;
   if (word == "pool") return SettingScope::POOL;
   if (word == "identity") return SettingScope::IDENTITY;
@@ -211,6 +213,9 @@ std::string join_key(const SettingPath& path) {
   std::string out;
   switch (path.setting->scope) {
     case SettingScope::ROOT:
+      break;
+    case SettingScope::LOGFILE:
+      out = fmt::format("logfile.{}.", path.instance);
       break;
     case SettingScope::SITE:
       out = fmt::format("site.{}.", path.instance);

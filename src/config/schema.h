@@ -11,7 +11,7 @@
 
 namespace penstock {
 
-enum class SettingScope : uint8_t { ROOT, SITE, ROUTE, POOL, IDENTITY };
+enum class SettingScope : uint8_t { ROOT, LOGFILE, SITE, ROUTE, POOL, IDENTITY };
 
 // When a change of a setting takes effect.
 struct SettingApply {
@@ -39,7 +39,7 @@ struct SettingInfo {
   std::string (*name_expected)();               // maps only, else null
 };
 
-// All settings in the order of schema.def: root, site, route, pool, identity.
+// All settings in the order of schema.def: root, logfile, site, route, pool, identity.
 std::span<const SettingInfo> schema();
 
 // The default as canonical text. REQUIRES: not a map, whose default is absence.
@@ -49,7 +49,7 @@ std::string canonical_default(const SettingInfo& setting);
 // name "X-A". The views point into the key.
 struct SettingPath {
   const SettingInfo* setting = nullptr;
-  std::string_view instance;  // site, pool or identity; empty for root
+  std::string_view instance;  // log file, site, pool or identity; empty for root
   std::string_view inner;     // route
   std::string_view name;      // of a map's entry
 };
@@ -64,7 +64,7 @@ std::string join_key(const SettingPath& path);
 // Returns the prefix that all keys of the instance share, with its dot ("site.blog."), or nothing.
 std::optional<std::string> instance_prefix(std::string_view text);
 
-// Names of sites, routes, pools and identities: 1 to 64 letters, digits, '_' and '-'.
+// Names of log files, sites, routes, pools and identities: 1 to 64 letters, digits, '_' and '-'.
 inline constexpr size_t INSTANCE_NAME_BYTES_MAX = 64;
 bool is_instance_name(std::string_view name);
 

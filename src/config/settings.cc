@@ -34,6 +34,7 @@ using Setter = void (*)(const SettingTarget& target, std::string_view name, std:
   },
 #define ROOT_SETTING(...) SETTER(root, __VA_ARGS__)
 #define ROOT_MAP(...) MAP_SETTER(root, __VA_ARGS__)
+#define LOGFILE_SETTING(...) SETTER(logfile, __VA_ARGS__)
 #define SITE_SETTING(...) SETTER(site, __VA_ARGS__)
 #define SITE_MAP(...) MAP_SETTER(site, __VA_ARGS__)
 #define ROUTE_SETTING(...) SETTER(route, __VA_ARGS__)
@@ -63,10 +64,15 @@ void assign_setting(const SettingTarget& target, const SettingInfo& setting, std
 }
 
 Settings::Settings() { assign_defaults({.root = this}, SettingScope::ROOT); }
+LogfileSettings::LogfileSettings() { assign_defaults({.logfile = this}, SettingScope::LOGFILE); }
 SiteSettings::SiteSettings() { assign_defaults({.site = this}, SettingScope::SITE); }
 RouteSettings::RouteSettings() { assign_defaults({.route = this}, SettingScope::ROUTE); }
 PoolSettings::PoolSettings() { assign_defaults({.pool = this}, SettingScope::POOL); }
 IdentitySettings::IdentitySettings() { assign_defaults({.identity = this}, SettingScope::IDENTITY); }
+
+bool Settings::writes_log() const {
+  return !logfiles.empty() || (log_access_format != LogFormatSetting::NONE && !log_access_path.empty());
+}
 
 const SiteSettings* Settings::site(std::string_view name) const {
   const auto at =

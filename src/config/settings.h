@@ -19,6 +19,13 @@
 
 namespace penstock {
 
+struct LogfileSettings {
+  LogfileSettings();
+  std::string name;
+#define LOGFILE_SETTING(key, member, type, ...) type::Value member{};
+#include "src/config/schema.def"
+};
+
 struct RouteSettings {
   RouteSettings();
   std::string name;
@@ -58,10 +65,13 @@ struct Settings {
 #define ROOT_SETTING(key, member, type, ...) type::Value member{};
 #define ROOT_MAP(key, member, ...) std::vector<NamedValue> member;
 #include "src/config/schema.def"
+  std::vector<LogfileSettings> logfiles;     // ascending by name
   std::vector<SiteSettings> sites;           // ascending by name
   std::vector<PoolSettings> pools;           // ascending by name
   std::vector<IdentitySettings> identities;  // ascending by name
 
+  // Whether any log is written: log.access, or a log file of its own.
+  [[nodiscard]] bool writes_log() const;
   // The site of that name, or null. O(log n).
   [[nodiscard]] const SiteSettings* site(std::string_view name) const;
 };

@@ -11,6 +11,7 @@ namespace penstock {
 // The structs that settings of each scope are members of; those not needed are null.
 struct SettingTarget {
   Settings* root = nullptr;
+  LogfileSettings* logfile = nullptr;
   SiteSettings* site = nullptr;
   RouteSettings* route = nullptr;
   PoolSettings* pool = nullptr;

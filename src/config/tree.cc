@@ -139,6 +139,9 @@ void Tree::add_entries(Entries& out, std::string_view prefix, SettingPath path, 
 Tree::Entries Tree::entries(std::string_view prefix) const {
   Entries out;
   add_entries(out, prefix, {}, SettingScope::ROOT);
+  for (const LogfileSettings& logfile : settings_.logfiles) {
+    add_entries(out, prefix, {.instance = logfile.name}, SettingScope::LOGFILE);
+  }
   for (const SiteSettings& site : settings_.sites) {
     add_entries(out, prefix, {.instance = site.name}, SettingScope::SITE);
     for (const RouteSettings& route : site.routes) {

@@ -46,7 +46,8 @@ class Tree {
 
   // This tree with `changes` on top (sysctl -w, -p), as generation()+1.
   //   KEY =            back to its default; of a map's entry: removes it
-  //   site.NAME =      (or site.NAME.* =) removes the instance with all its keys; route, pool, identity likewise.
+  //   site.NAME =      (or site.NAME.* =) removes the instance with all its keys; logfile, route, pool, identity
+  //   likewise.
   //                    Removals of instances come first, so one transaction can replace an instance.
   // A boot key may be named only with the value it has. `if_generation` given and not generation(): refused,
   // so that no one overwrites a change that he has not seen.

@@ -16,9 +16,8 @@ namespace {
 std::string doubt_of(std::string_view key) {
   const size_t first = key.find('.');
   const std::string_view head = key.substr(0, first);
-  if (first == std::string_view::npos || (head != "site" && head != "pool" && head != "identity")) {
-    return std::string(key);
-  }
+  const bool instance = head == "logfile" || head == "site" || head == "pool" || head == "identity";
+  if (first == std::string_view::npos || !instance) return std::string(key);
   const size_t second = std::min(key.find('.', first + 1), key.size());
   return std::string(key.substr(0, second)) + ".";
 }
@@ -181,6 +180,7 @@ void Tree::Editor::add_error(const Assignment& assignment, std::string message) 
 }
 
 void Tree::Editor::build_settings() {
+  const LogfileSettings logfile_prototype;
   const SiteSettings site_prototype;
   const RouteSettings route_prototype;
   const PoolSettings pool_prototype;
@@ -192,6 +192,9 @@ void Tree::Editor::build_settings() {
     const auto path = resolve_key(key);
     ASSERT(path);
     const SettingScope scope = path->setting->scope;
+    if (scope == SettingScope::LOGFILE) {
+      target.logfile = &last_named(built.logfiles, path->instance, logfile_prototype);
+    }
     if (scope == SettingScope::SITE || scope == SettingScope::ROUTE) {
       target.site = &last_named(built.sites, path->instance, site_prototype);
     }
@@ -202,6 +205,7 @@ void Tree::Editor::build_settings() {
     }
     assign_setting(target, *path->setting, path->name, value.text);
   }
+  sort_by_name(built.logfiles);
   sort_by_name(built.sites);
   for (SiteSettings& site : built.sites) sort_by_name(site.routes);
   sort_by_name(built.pools);

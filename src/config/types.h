@@ -144,6 +144,7 @@ CONFIG_ITEM_TYPE(ConfigMethodItem, std::string);     // token, case kept
 CONFIG_ITEM_TYPE(ConfigFieldNameItem, std::string);  // header name; lower case
 CONFIG_ITEM_TYPE(ConfigMimeGlobItem, std::string);   // "text/*", "application/json"; lower case
 CONFIG_ITEM_TYPE(ConfigLogFieldItem, std::string);   // "sc-status", "cs(Referer)"
+CONFIG_ITEM_TYPE(ConfigLogTermItem, std::string);    // "status>=500": see log_term.h
 CONFIG_ITEM_TYPE(ConfigCodingItem, Coding);          // gzip, br, zstd
 CONFIG_ITEM_TYPE(ConfigTimeOfDayItem, uint32_t);     // "04:30": minutes since midnight
 #undef CONFIG_ITEM_TYPE

@@ -1,6 +1,7 @@
 // Fuzzed by src/config/parse_fuzz.cc
 // Item types of lists, and CPU lists.
 #include "src/base/bytes.h"
+#include "src/config/log_term.h"
 #include "src/config/types.h"
 
 #include <algorithm>
@@ -273,6 +274,15 @@ Parsed<std::string> ConfigLogFieldItem::parse_item(const std::string& text) {
 }
 
 std::string ConfigLogFieldItem::print_item(const std::string& item) { return item; }
+
+std::string ConfigLogTermItem::what() { return "a condition on a field of the log, such as status>=500 or site=shop"; }
+
+Parsed<std::string> ConfigLogTermItem::parse_item(const std::string& text) {
+  if (text.size() > 1024 || !parse_log_term(text)) return none();
+  return text;
+}
+
+std::string ConfigLogTermItem::print_item(const std::string& item) { return item; }
 
 std::string ConfigCodingItem::what() { return "one of gzip, br, zstd"; }
 

@@ -5,8 +5,8 @@
 //   data  written by the server's reactor only        ack  written by logd only
 //   +-----------------------------+ 0                 +---------------------------+ 0
 //   | JournalHeader (const)       |                   | AckPage: tail, sleep word,|
-//   +-----------------------------+ 4096              |  intent of the batch that |
-//   | ProducerPage: head, seqs    |                   |  is being written         |
+//   +-----------------------------+ 4096              |  and for each log how far |
+//   | ProducerPage: head, seqs    |                   |  it is                    |
 //   +-----------------------------+ 8192              +---------------------------+ 4096
 //   | Counters                    |
 //   +-----------------------------+ 16384
@@ -20,7 +20,7 @@
 // slots are copied once, the copy is checked, the copy is used.
 //
 // Ordering. Ring: the reactor writes a record, then stores head (release); logd loads head (acquire);
-// logd stores tail (release) once the record is in the log file; the reactor loads tail (acquire) when
+// logd stores tail (release) once the record is in every log that wants it; the reactor loads tail (acquire) when
 // its remembered tail says the ring is full. Slot: a sequence lock; `version` is odd while the reactor
 // rewrites the slot, `stage` and `moments` change by single relaxed stores in between.
 #pragma once
@@ -120,22 +120,31 @@ struct WriteIntent {
   uint64_t file_inode;
   uint64_t file_offset;  // size of the file before the batch
   uint64_t file_bytes;   // size of the batch
-  uint64_t tail_after;   // tail once the batch is written; an intent is open while tail < tail_after
+  uint64_t tail_after;   // tail once the batch is written; an intent is open while the log's tail < tail_after
 };
+
+// One log's place in the ring. Several logs may take from one, each at its own pace: how far it has come, and what it
+// is about to append.
+struct alignas(64) LogCursor {
+  std::atomic<uint64_t> log;          // log_number(); 0: free. The first is log.access, whatever stands here
+  std::atomic<uint64_t> tail;         // bytes of the ring that this log needs no more
+  std::atomic<uint64_t> seq_written;  // seq_finish of the last record consumed, plus one
+  std::atomic<uint64_t> records;      // consumed by this log
+  std::atomic<uint64_t> given_up;     // records that were read and are not in this log: the oldest had to go
+  std::atomic<uint64_t> intent_seq;   // sequence lock of `intent`: odd while it is rewritten
+  std::array<std::atomic<uint64_t>, sizeof(WriteIntent) / 8> intent;
+};
+static_assert(sizeof(LogCursor) == 128);
+inline constexpr size_t LOG_CURSORS = 16;  // log.access and 15 more
 
 // ack, offset 0. Written by logd.
 struct alignas(64) AckPage {
-  std::atomic<uint64_t> tail;         // bytes of the ring that are in the log file (or were given up, counted)
-  std::atomic<uint64_t> sleep_word;   // epoch << 2 | DrainState
-  std::atomic<uint64_t> seq_written;  // seq_finish of the last record consumed, plus one
-  std::atomic<uint64_t> records;      // consumed from this ring since creation
-  std::atomic<uint64_t> lost;         // ring bytes skipped because the memory made no sense
-  std::atomic<uint64_t> intent_seq;   // sequence lock of `intent`: odd while it is rewritten
-  std::atomic<uint64_t> given_up;     // records that were read and are in no log: the oldest had to go
-  std::atomic<uint64_t> reserved;
-  alignas(64) std::array<std::atomic<uint64_t>, sizeof(WriteIntent) / 8> intent;
+  std::atomic<uint64_t> tail;        // what the reactor may write over: the least of all cursors'
+  std::atomic<uint64_t> sleep_word;  // epoch << 2 | DrainState
+  std::atomic<uint64_t> lost;        // ring bytes that log.access skipped because the memory made no sense
+  std::array<LogCursor, LOG_CURSORS> cursors;
 };
-static_assert(sizeof(AckPage) == 128);
+static_assert(sizeof(AckPage) == 64 + LOG_CURSORS * sizeof(LogCursor) && sizeof(AckPage) <= JOURNAL_PAGE);
 
 enum class DrainState : uint32_t {
   AWAKE,   // looks again by itself within a batch interval... no bell needed

@@ -102,8 +102,9 @@ JournalReader::RingStatus JournalReader::ring_status() const {
   const uint64_t tail = ack.tail.load(std::memory_order_acquire);
   const uint64_t head = producer.head.load(std::memory_order_acquire);
   status.finished = producer.seq_finish.load(std::memory_order_relaxed);
-  status.dropped = producer.dropped.load(std::memory_order_relaxed) + ack.given_up.load(std::memory_order_relaxed);
-  status.drained = ack.records.load(std::memory_order_relaxed);
+  status.dropped =
+      producer.dropped.load(std::memory_order_relaxed) + ack.cursors[0].given_up.load(std::memory_order_relaxed);
+  status.drained = ack.cursors[0].records.load(std::memory_order_relaxed);
   status.ring_bytes = map_.header().ring_bytes;
   status.bytes_waiting = std::min(head - tail, status.ring_bytes);
   return status;

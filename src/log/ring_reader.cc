@@ -25,18 +25,63 @@ std::optional<EndRecordView> decode_end_record(std::span<const unsigned char> by
   return view;
 }
 
-RingReader::RingReader(const JournalMap& map) : map_(map), ack_(map.ack()), ring_bytes_(map.header().ring_bytes) {
+namespace {
+
+constexpr auto RELAXED = std::memory_order_relaxed;
+
+// The reactor may write over what every log is done with. Release pairs with Journal::reserve: our copies are made.
+void free_for_reactor(AckPage& ack) {
+  uint64_t least = ack.cursors[0].tail.load(RELAXED);
+  for (size_t i = 1; i < LOG_CURSORS; ++i) {
+    if (ack.cursors[i].log.load(RELAXED) != 0) least = std::min(least, ack.cursors[i].tail.load(RELAXED));
+  }
+  ack.tail.store(least, std::memory_order_release);
+}
+
+}  // namespace
+
+std::unique_ptr<RingReader> RingReader::open(const JournalMap& map, uint64_t number) {
+  AckPage& ack = map.ack();
+  size_t free = LOG_CURSORS;
+  for (size_t i = LOG_CURSORS - 1; i > 0; --i) {
+    const uint64_t log = ack.cursors[i].log.load(RELAXED);
+    if (log == number) return std::unique_ptr<RingReader>(new RingReader(map, i));
+    if (log == 0) free = i;
+  }
+  if (free == LOG_CURSORS) return nullptr;
+  LogCursor& cursor = ack.cursors[free];
+  cursor.tail.store(ack.cursors[0].tail.load(RELAXED), RELAXED);
+  cursor.seq_written.store(ack.cursors[0].seq_written.load(RELAXED), RELAXED);
+  cursor.records.store(0, RELAXED);
+  cursor.given_up.store(0, RELAXED);
+  cursor.log.store(number, std::memory_order_release);  // last: a logd killed before leaves the cursor free
+  auto reader = std::unique_ptr<RingReader>(new RingReader(map, free));
+  reader->publish_intent({});
+  return reader;
+}
+
+void RingReader::forget_logs(const JournalMap& map, std::span<const uint64_t> kept) {
+  AckPage& ack = map.ack();
+  for (size_t i = 1; i < LOG_CURSORS; ++i) {
+    std::atomic<uint64_t>& log = ack.cursors[i].log;
+    if (std::find(kept.begin(), kept.end(), log.load(RELAXED)) == kept.end()) log.store(0, RELAXED);
+  }
+  free_for_reactor(ack);
+}
+
+RingReader::RingReader(const JournalMap& map, size_t cursor)
+    : map_(map), ack_(map.ack()), cursor_(map.ack().cursors[cursor]), ring_bytes_(map.header().ring_bytes) {
   rewind();
   epoch_ = ack_.sleep_word.load(std::memory_order_relaxed) >> 2;
 }
 
 void RingReader::rewind() {
-  position_ = record_round_up(ack_.tail.load(std::memory_order_relaxed));
-  seq_next_ = ack_.seq_written.load(std::memory_order_relaxed);
+  position_ = record_round_up(cursor_.tail.load(std::memory_order_relaxed));
+  seq_next_ = cursor_.seq_written.load(std::memory_order_relaxed);
   gap_before_ = 0;
 }
 
-uint64_t RingReader::acknowledged() const { return ack_.tail.load(std::memory_order_relaxed); }
+uint64_t RingReader::acknowledged() const { return cursor_.tail.load(std::memory_order_relaxed); }
 
 uint64_t RingReader::waiting() const { return map_.producer().head.load(std::memory_order_acquire) - position_; }
 
@@ -45,7 +90,7 @@ uint64_t RingReader::lost_bytes() const { return ack_.lost.load(std::memory_orde
 // What lies between position_ and `head` cannot be read: it is given up, counted, and reading goes on at `head`.
 const EndRecordView* RingReader::skip_all(uint64_t head) {
   const uint64_t lost = std::min(head - position_, ring_bytes_);
-  ack_.lost.store(lost_bytes() + lost, std::memory_order_relaxed);
+  if (&cursor_ == &ack_.cursors[0]) ack_.lost.store(lost_bytes() + lost, std::memory_order_relaxed);
   position_ = head & ~static_cast<uint64_t>(RECORD_ALIGN - 1);
   return nullptr;
 }
@@ -85,32 +130,37 @@ const EndRecordView* RingReader::next() {
   return nullptr;
 }
 
+void RingReader::move_tail() {
+  cursor_.tail.store(position_, std::memory_order_relaxed);
+  free_for_reactor(ack_);
+}
+
 void RingReader::acknowledge(uint64_t records) {
-  ack_.records.store(ack_.records.load(std::memory_order_relaxed) + records, std::memory_order_relaxed);
-  ack_.seq_written.store(seq_next_, std::memory_order_relaxed);
-  ack_.tail.store(position_, std::memory_order_release);  // pairs with Journal::reserve: our copies are done
+  cursor_.records.store(cursor_.records.load(std::memory_order_relaxed) + records, std::memory_order_relaxed);
+  cursor_.seq_written.store(seq_next_, std::memory_order_relaxed);
+  move_tail();
 }
 
 void RingReader::give_up(uint64_t records) {
-  ack_.given_up.store(ack_.given_up.load(std::memory_order_relaxed) + records, std::memory_order_relaxed);
-  seq_next_ = ack_.seq_written.load(std::memory_order_relaxed);
-  ack_.tail.store(position_, std::memory_order_release);  // as in acknowledge()
+  cursor_.given_up.store(cursor_.given_up.load(std::memory_order_relaxed) + records, std::memory_order_relaxed);
+  seq_next_ = cursor_.seq_written.load(std::memory_order_relaxed);
+  move_tail();
 }
 
 void RingReader::publish_intent(const WriteIntent& intent) {
   std::array<uint64_t, sizeof(WriteIntent) / 8> words{};
   std::memcpy(words.data(), &intent, sizeof(intent));
-  const uint64_t odd = ack_.intent_seq.load(std::memory_order_relaxed) | 1U;
-  ack_.intent_seq.store(odd, std::memory_order_relaxed);
+  const uint64_t odd = cursor_.intent_seq.load(std::memory_order_relaxed) | 1U;
+  cursor_.intent_seq.store(odd, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
-  for (size_t i = 0; i < words.size(); ++i) ack_.intent[i].store(words[i], std::memory_order_relaxed);
-  ack_.intent_seq.store(odd + 1, std::memory_order_release);
+  for (size_t i = 0; i < words.size(); ++i) cursor_.intent[i].store(words[i], std::memory_order_relaxed);
+  cursor_.intent_seq.store(odd + 1, std::memory_order_release);
 }
 
 std::optional<WriteIntent> RingReader::open_intent() const {
-  if ((ack_.intent_seq.load(std::memory_order_acquire) & 1U) != 0) return std::nullopt;  // died before the write
+  if ((cursor_.intent_seq.load(std::memory_order_acquire) & 1U) != 0) return std::nullopt;  // died before the write
   std::array<uint64_t, sizeof(WriteIntent) / 8> words{};
-  for (size_t i = 0; i < words.size(); ++i) words[i] = ack_.intent[i].load(std::memory_order_relaxed);
+  for (size_t i = 0; i < words.size(); ++i) words[i] = cursor_.intent[i].load(std::memory_order_relaxed);
   WriteIntent intent;
   std::memcpy(&intent, words.data(), sizeof(intent));
   const uint64_t ahead = intent.tail_after - acknowledged();

@@ -1,9 +1,9 @@
-// RingReader: logd's end of one reactor's finish ring.
+// RingReader: logd's end of one reactor's finish ring, for one of its logs.
 //
 // Runs in logd, on memory that the server writes and may have spoiled: a record is copied once, the copy
-// is checked, the copy is used. Reading moves a private position; only acknowledge() tells the reactor
-// that the bytes are free, after they are in the log file. What makes no sense is skipped and counted; no
-// content of the ring can make a call loop, fault or block.
+// is checked, the copy is used. Reading moves a private position; only acknowledge() frees the bytes, after they are
+// in the log file: for the reactor, once every log of the ring has done so. What makes no sense is skipped and counted;
+// no content of the ring can make a call loop, fault or block.
 #pragma once
 
 #include "src/log/journal_abi.h"
@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -30,9 +31,14 @@ struct EndRecordView {
 
 class RingReader {
  public:
-  // Starts at the acknowledged tail. REQUIRES: `map` was mapped as DRAIN and outlives this; one reader
-  // at a time.
-  explicit RingReader(const JournalMap& map);
+  // Starts at the acknowledged tail of log.access. REQUIRES: `map` was mapped as DRAIN and outlives this; one reader
+  // of each log at a time.
+  explicit RingReader(const JournalMap& map) : RingReader(map, 0) {}
+  // Of the further log `number` (not 0): goes on where a reader of that number stopped; a new one begins with what
+  // log.access has not taken yet. Nothing if the ring has as many logs as it can.
+  [[nodiscard]] static std::unique_ptr<RingReader> open(const JournalMap& map, uint64_t number);
+  // Forgets the further logs that are not `kept`: what they have not read holds up the reactor no more.
+  static void forget_logs(const JournalMap& map, std::span<const uint64_t> kept);
   RingReader(const RingReader&) = delete;
   RingReader& operator=(const RingReader&) = delete;
 
@@ -48,8 +54,7 @@ class RingReader {
   // Forgets what was read and not acknowledged: next() starts at the tail again.
   void rewind();
 
-  // Everything up to position() is in the log (or given up): frees it for the reactor. `records` of it were
-  // records.
+  // Everything up to position() is in the log (or given up): frees it. `records` of it were records.
   void acknowledge(uint64_t records);
 
   // Frees everything up to position() although it is not in the log: `records` of it. What is read next has them in
@@ -69,16 +74,19 @@ class RingReader {
 
   // Records that the reactor dropped before the one last returned (gap of seq_finish); 0 if none.
   [[nodiscard]] uint64_t gap_before() const { return gap_before_; }
-  // Ring bytes skipped because they made no sense.
+  // Ring bytes that log.access skipped because they made no sense.
   [[nodiscard]] uint64_t lost_bytes() const;
   [[nodiscard]] uint32_t reactor() const { return map_.header().reactor; }
   [[nodiscard]] uint64_t instance() const { return map_.header().instance; }
 
  private:
+  RingReader(const JournalMap& map, size_t cursor);
   const EndRecordView* skip_all(uint64_t head);
+  void move_tail();
 
   const JournalMap& map_;
   AckPage& ack_;
+  LogCursor& cursor_;
   uint64_t ring_bytes_;
   uint64_t position_ = 0;
   uint64_t seq_next_ = 0;

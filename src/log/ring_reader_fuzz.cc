@@ -47,6 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   uint64_t words[4] = {};
   take(data, size, words, sizeof(words));
   world.drain.ack().tail.store(words[0] & ~uint64_t{63});
+  world.drain.ack().cursors[0].tail.store(words[0] & ~uint64_t{63});
   producer.head.store(words[1]);
   producer.slots_used.store(words[2]);
   producer.last_record.store(words[3]);

@@ -7,10 +7,9 @@
 #include "src/base/clock.h"
 #include "src/config/tree.h"
 #include "src/config/types.h"
-#include "src/log/drain/drain.h"
 #include "src/log/drain/followers.h"
+#include "src/log/drain/log_books.h"
 #include "src/log/journal_memory.h"
-#include "src/log/ring_reader.h"
 
 #include <algorithm>
 #include <csignal>
@@ -26,19 +25,41 @@ constexpr Duration SEND_PATIENCE = seconds(5);
 constexpr Duration WAIT_MAX = seconds(1);
 constexpr Duration DRAIN_PATIENCE = seconds(10);  // for a disk that fails while everything stops
 
-Result<AccessLogSettings> log_settings(const Settings& from) {
-  AccessLogSettings to;
-  to.format = from.log_access_format;
-  to.rotate_period = from.log_access_rotate_period;
-  Result<std::vector<LogField>> fields = log_fields(from.log_access_fields);
+// What log.access.* and logfile.NAME.* have in common, under names of their own.
+Status take_fields(AccessLogSettings& to, const std::vector<std::string>& names) {
+  Result<std::vector<LogField>> fields = log_fields(names);
   if (!fields) return std::unexpected(fields.error());
   to.fields = std::move(*fields);
-  to.path = from.log_access_path;
-  to.rotate_bytes = from.log_access_rotate_bytes;
-  to.keep = from.log_access_keep;
-  to.utc = from.log_access_utc;
-  to.on_full = from.log_access_on_full;
-  return to;
+  return {};
+}
+
+// log.access, then the log files.
+Result<std::vector<AccessLogSettings>> log_settings(const Settings& from) {
+  std::vector<AccessLogSettings> logs(1);
+  AccessLogSettings& access = logs.front();
+  if (Status taken = take_fields(access, from.log_access_fields); !taken) return std::unexpected(taken.error());
+  access.format = from.log_access_format;
+  access.path = from.log_access_path;
+  access.where = from.log_access_where;
+  access.rotate_bytes = from.log_access_rotate_bytes;
+  access.rotate_period = from.log_access_rotate_period;
+  access.keep = from.log_access_keep;
+  access.utc = from.log_access_utc;
+  access.on_full = from.log_access_on_full;
+  for (const LogfileSettings& file : from.logfiles) {
+    AccessLogSettings& to = logs.emplace_back();
+    if (Status taken = take_fields(to, file.fields); !taken) return std::unexpected(taken.error());
+    to.name = file.name;
+    to.format = file.format;
+    to.path = file.path;
+    to.where = file.where;
+    to.rotate_bytes = file.rotate_bytes;
+    to.rotate_period = file.rotate_period;
+    to.keep = file.keep;
+    to.utc = file.utc;
+    to.on_full = LogFullSetting::DROP_OLDEST;  // it must not hold up the others
+  }
+  return logs;
 }
 
 class LogRole {
@@ -73,9 +94,8 @@ class LogRole {
   Channel channel_;
   UniqueFd doorbell_;
   std::vector<std::unique_ptr<JournalMap>> maps_;
-  std::vector<std::unique_ptr<RingReader>> rings_;
   LogFollowers followers_;
-  std::unique_ptr<Drain> drain_;
+  std::unique_ptr<LogBooks> books_;
   std::string host_;
   bool done_ = false;
   int exit_code_ = 0;
@@ -86,15 +106,14 @@ Status LogRole::map_rings(const std::vector<UniqueFd>& journals) {
     Result<JournalMap> map = JournalMap::map(journals[i].get(), journals[i + 1].get(), JournalAccess::DRAIN);
     if (!map) return std::unexpected(map.error());
     maps_.push_back(std::make_unique<JournalMap>(std::move(*map)));
-    rings_.push_back(std::make_unique<RingReader>(*maps_.back()));
   }
   return {};
 }
 
 Status LogRole::apply(const Settings& settings) {
-  Result<AccessLogSettings> wanted = log_settings(settings);
+  const Result<std::vector<AccessLogSettings>> wanted = log_settings(settings);
   if (!wanted) return std::unexpected(wanted.error());
-  return drain_->apply(*wanted, clock_.now(), clock_.wall());
+  return books_->apply(*wanted, clock_.now(), clock_.wall());
 }
 
 Status LogRole::start() {
@@ -112,11 +131,11 @@ Status LogRole::start() {
   const Result<SandboxReport> report = enter_sandbox(role_sandbox(*start, tree->settings()));
   if (!report) return std::unexpected(report.error());
 
-  std::vector<RingReader*> rings;
-  for (auto& ring : rings_) rings.push_back(ring.get());
-  drain_ = std::make_unique<Drain>(std::move(rings), host, seed);
+  std::vector<const JournalMap*> maps;
+  for (const auto& map : maps_) maps.push_back(map.get());
+  books_ = std::make_unique<LogBooks>(std::move(maps), host, seed);
   host_ = host;
-  drain_->set_followers(&followers_);
+  books_->set_followers(&followers_);
   // A log that cannot be opened now is tried again by pass(); the server does not wait for it.
   if (Status applied = apply(tree->settings()); !applied) tell(applied.error().message);
   return channel_.send_wait(MessageKind::READY, 0, encode_ready(ready_report(*report, "")), SEND_PATIENCE);
@@ -137,8 +156,8 @@ void LogRole::wait(Duration at_most) {
 
 void LogRole::turn() {
   followers_.expire(clock_.now());
-  const Duration may_wait = drain_->pass(clock_.now(), clock_.wall());
-  if (const std::optional<std::string> message = drain_->take_message()) tell(*message);
+  const Duration may_wait = books_->pass(clock_.now(), clock_.wall());
+  while (const std::optional<std::string> message = books_->take_message()) tell(*message);
   if (may_wait.ns != 0) wait(may_wait);
   while (!done_) {
     Result<std::optional<ChannelMessage>> message = channel_.receive();
@@ -159,7 +178,7 @@ void LogRole::obey(ChannelMessage message) {
       obey_config(std::move(message));
       break;
     case MessageKind::ROTATE: {
-      const Status rotated = drain_->rotate(clock_.wall());
+      const Status rotated = books_->rotate(clock_.wall());
       answer(MessageKind::REPLY, message.id,
              rotated ? R"({"rotated":true})" : R"({"error":"the log could not be rotated; see the log of penstock"})");
       if (!rotated) tell(rotated.error().message);
@@ -191,8 +210,9 @@ Json LogRole::follow(const std::string& question) {
     if (!fetched) return {{"gone", true}};
     return {{"lines", fetched->lines}, {"lost", fetched->lost}};
   }
-  if (!drain_->settings().wanted()) {
-    return refuse("nothing to follow: without log.access.format and log.access.path no record leaves the server");
+  if (!books_->wanted()) {
+    return refuse(
+        "nothing to follow: without log.access.format and log.access.path, or a logfile, no record leaves the server");
   }
   std::vector<std::string> names, where;
   for (const Json& name : json_array(*query, "fields")) {
@@ -234,8 +254,8 @@ void LogRole::obey_config(ChannelMessage message) {
 
 void LogRole::drain_rest() {
   const MonoTime patience = clock_.now() + DRAIN_PATIENCE;
-  while (!drain_->drained() && clock_.now() < patience) {
-    const Duration may_wait = drain_->pass(clock_.now(), clock_.wall());
+  while (!books_->drained() && clock_.now() < patience) {
+    const Duration may_wait = books_->pass(clock_.now(), clock_.wall());
     if (may_wait.ns > 0) wait(std::min(may_wait, milliseconds(20)));
   }
 }

@@ -102,7 +102,7 @@ class RouteTable {
   // The part of `path` below the route's root, without a leading '/': what the file system is asked.
   [[nodiscard]] static std::string_view path_below_root(const Route& route, std::string_view path);
 
-  // By Site::number; nullptr where there are not so many.
+  // Of sites(); nullptr where there are not so many.
   [[nodiscard]] const Site* site_numbered(uint32_t number) const {
     return number < sites_.size() ? sites_[number].get() : nullptr;
   }

@@ -86,8 +86,7 @@ void Reactor::adopt_config() {
   core_.config = core_.shared.snapshots.adopt(core_.index);
   if (core_.config == before) return;
   const Settings& settings = core_.config->settings;
-  core_.journal.set_recording(settings.log_access_format != LogFormatSetting::NONE &&
-                              !settings.log_access_path.empty());
+  core_.journal.set_recording(settings.writes_log());
   core_.journal.set_refusing(settings.log_access_on_full == LogFullSetting::REFUSE);
   core_.transport.set_http2(http2_options(settings));
   core_.transport.set_proxies(peer_ranges(settings.server_proxy_protocol), settings.limits_header_timeout);

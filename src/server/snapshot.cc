@@ -138,7 +138,8 @@ std::vector<std::string> open_roots(Snapshot& snapshot) {
 
 uint64_t serving_fingerprint(const Tree& tree) {
   // The keys below these change what is answered, not only how fast or to whom.
-  constexpr std::string_view TUNING[] = {"limits.", "cache.", "log.", "send.", "pool.", "identity.", "server.", "tls."};
+  constexpr std::string_view TUNING[] = {"limits.", "cache.",    "log.",    "logfile.", "send.",
+                                         "pool.",   "identity.", "server.", "tls."};
   constexpr std::string_view ANSWERS[] = {"limits.url_bytes", "limits.query_bytes",  "limits.segment",
                                           "server.header",    "server.default_site", "cache.entry_max"};
   uint64_t hash = 0;

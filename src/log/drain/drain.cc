@@ -61,6 +61,9 @@ Status Drain::open_file(const AccessLogSettings& settings, WallTime wall) {
 
 Status Drain::apply(const AccessLogSettings& settings, MonoTime now, WallTime wall) {
   if (settings == settings_) return {};
+  Result<LogFilter> filter = LogFilter::parse(settings.where);
+  if (!filter) return std::unexpected(filter.error());
+  LogFilter old_filter = std::exchange(filter_, std::move(*filter));
   const bool had_file = file_.has_value();
   const bool same_form = settings.format == settings_.format && settings.fields == settings_.fields &&
                          settings.utc == settings_.utc && settings.path == settings_.path;
@@ -85,6 +88,7 @@ Status Drain::apply(const AccessLogSettings& settings, MonoTime now, WallTime wa
     file_ = std::move(old);
     encoder_ = std::move(old_encoder);
     file_period_ = old_period;
+    filter_ = std::move(old_filter);
     return opened;
   }
   settings_ = settings;
@@ -136,14 +140,21 @@ void Drain::fill_batch(RingReader& ring) {
     const uint64_t size = std::min(file_->size(), settings_.rotate_bytes - 1);
     bytes_max = static_cast<size_t>(std::min<uint64_t>(bytes_max, settings_.rotate_bytes - size));
   }
-  while (batch_.bytes.size() < bytes_max) {
+  while (batch_.wanted == 0 || batch_.bytes.size() < bytes_max) {  // one at least: a header alone may reach the mark
     const EndRecordView* record = ring.next();
     if (record == nullptr) break;
-    encoder_->add(batch_.bytes, *record, ring);
     if (followers_ != nullptr && followers_->any()) followers_->add(*record, ring);
     ++batch_.records;
+    if (filter_.wants(*record, ring.reactor(), filter_texts_)) {
+      encoder_->add(batch_.bytes, *record, ring);
+    } else if (ring.gap_before() > 0) {  // nobody knows what was in it
+      encoder_->gap(batch_.bytes, ring);
+    } else {
+      continue;
+    }
+    ++batch_.wanted;
   }
-  encoder_->finish(batch_.bytes);
+  if (batch_.wanted > 0) encoder_->finish(batch_.bytes);
 }
 
 // Encodes what the next ring with records has; false when all are empty.
@@ -153,14 +164,14 @@ bool Drain::make_batch(WallTime wall) {
     next_ring_ = (next_ring_ + 1) % rings_.size();
     if (ring.waiting() < RECORD_ALIGN) continue;
     batch_.bytes.clear();
-    batch_.records = 0;
+    batch_.records = batch_.wanted = 0;
     batch_.written = 0;
     const uint64_t size = file_->size();
     if (start_pending_) encoder_->start(batch_.bytes, wall, size == 0);
     fill_batch(ring);
-    if (batch_.records == 0) {  // nothing but what made no sense, which the ring has counted
+    if (batch_.wanted == 0) {  // not for this log, or nothing but what made no sense, which the ring has counted
       if (start_pending_) encoder_->forget();
-      if (ring.position() != ring.acknowledged()) ring.acknowledge(0);
+      if (ring.position() != ring.acknowledged()) ring.acknowledge(batch_.records);
       continue;
     }
     batch_.ring = &ring;
@@ -189,7 +200,7 @@ bool Drain::write_batch(MonoTime now) {
   batch_.ring->acknowledge(batch_.records);
   batch_.ring = nullptr;
   start_pending_ = false;
-  stats_.records += batch_.records;
+  stats_.records += batch_.wanted;
   stats_.bytes += bytes.size();
   ++stats_.batches;
   last_work_ = now;
@@ -214,7 +225,7 @@ void Drain::rotate_if_due(MonoTime now, WallTime wall) {
   if (!by_size && period == file_period_) return;
   if (Status ok = rotate(wall); !ok) {
     rotate_retry_at_ = now + ROTATE_RETRY;
-    message_ = "access log not rotated, writing on: " + ok.error().message;
+    message_ = settings_.what() + " not rotated, writing on: " + ok.error().message;
   }
 }
 
@@ -243,7 +254,7 @@ Status Drain::rotate(WallTime wall) {
   return {};
 }
 
-Duration Drain::pass(MonoTime now, WallTime wall) {
+DrainRest Drain::pass(MonoTime now, WallTime wall) {
   if (!settings_.wanted()) {
     return wait(now, discard_waiting());
   }
@@ -264,11 +275,11 @@ Duration Drain::pass(MonoTime now, WallTime wall) {
     worked = true;
     if (!write_batch(now)) return wait(now, false);
   }
-  return {0};
+  return {{0}, DrainState::AWAKE};
 }
 
-// Tells the reactors how we wait. Sleep only after a quiet second: a bell costs the reactor a system call.
-Duration Drain::wait(MonoTime now, bool worked) {
+// Sleep only after a quiet second: a bell costs the reactor a system call.
+DrainRest Drain::wait(MonoTime now, bool worked) {
   if (worked) last_work_ = now;
   const bool failing = retry_at_ > now;
   const bool sleep = !failing && batch_.ring == nullptr && now - last_work_ >= IDLE_BEFORE_SLEEP;
@@ -277,26 +288,21 @@ Duration Drain::wait(MonoTime now, bool worked) {
   // is something to do then.
   const bool no_bell = failing && settings_.on_full != LogFullSetting::DROP_OLDEST;
   const DrainState state = no_bell ? DrainState::AWAKE : sleep ? DrainState::ASLEEP : DrainState::DOZING;
-  for (RingReader* ring : rings_) ring->announce(state);
-  if (sleep) {
-    for (const RingReader* ring : rings_) {
-      if (ring->waiting() >= RECORD_ALIGN) return {0};
-    }
-    return UNTIL_BELL;
-  }
-  return failing ? retry_at_ - now : BATCH_INTERVAL;
+  if (sleep) return {UNTIL_BELL, state};
+  return {failing ? retry_at_ - now : BATCH_INTERVAL, state};
 }
 
 void Drain::failed(MonoTime now, const Error& error) {
   ++stats_.write_errors;
-  if (stats_.failing != error.message) message_ = "access log cannot be written, trying again: " + error.message;
+  if (stats_.failing != error.message)
+    message_ = settings_.what() + " cannot be written, trying again: " + error.message;
   stats_.failing = error.message;
   retry_ = std::clamp(retry_ * 2, RETRY_MIN, RETRY_MAX);
   retry_at_ = now + retry_;
 }
 
 void Drain::succeeded() {
-  if (!stats_.failing.empty()) message_ = "access log is being written again";
+  if (!stats_.failing.empty()) message_ = settings_.what() + " is being written again";
   stats_.failing.clear();
   retry_ = {};
   retry_at_ = {};

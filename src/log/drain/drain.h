@@ -1,4 +1,4 @@
-// Drain: logd's work: takes finish records from the rings, writes them to the access log in batches, rotates it.
+// Drain: one log: takes finish records from the rings, writes those that it wants to its file in batches, rotates it.
 //
 // One owner, one thread, in logd. A batch comes from one ring. Before it is written the ring's ack page says where in
 // which file it will stand (WriteIntent); when it is written the ring's tail moves over it. Whoever takes over after
@@ -10,11 +10,12 @@
 // fill; what does not fit there is dropped by the reactors and counted, and the log says so at the place of the gap.
 // Where log.access.on_full is drop_oldest, that cannot happen while logd runs: it gives up the oldest records itself.
 //
-// It never waits by itself: pass() says how long the caller may.
+// It never waits by itself: pass() says how long the caller may. Several Drains are a LogBooks.
 #pragma once
 
 #include "src/base/result.h"
 #include "src/base/time.h"
+#include "src/log/drain/filter.h"
 #include "src/log/drain/followers.h"
 #include "src/log/drain/log_encoder.h"
 #include "src/log/drain/log_file.h"
@@ -45,6 +46,13 @@ struct DrainStats {
   std::string failing;     // why the log cannot be written now; empty while it can
 };
 
+// How long the caller of pass() may wait for anything else before it calls again, and what the reactors are told of
+// that.
+struct DrainRest {
+  Duration wait;  // UNTIL_BELL: as long as it takes; zero: call again at once
+  DrainState state = DrainState::AWAKE;
+};
+
 class Drain {
  public:
   static constexpr Duration BATCH_INTERVAL = milliseconds(50);
@@ -62,9 +70,8 @@ class Drain {
   // none, the settings are taken and pass() tries to open again.
   [[nodiscard]] Status apply(const AccessLogSettings& settings, MonoTime now, WallTime wall);
 
-  // Writes what waits, up to a bound that keeps a caller responsive. Returns how long the caller may wait for the
-  // bell or anything else before it calls again; UNTIL_BELL: as long as it takes; zero: call again at once.
-  [[nodiscard]] Duration pass(MonoTime now, WallTime wall);
+  // Writes what waits, up to a bound that keeps a caller responsive.
+  [[nodiscard]] DrainRest pass(MonoTime now, WallTime wall);
 
   // Rotates now, by command: renames the file if it still is where it was and not empty, and opens a new one.
   [[nodiscard]] Status rotate(WallTime wall);
@@ -83,7 +90,8 @@ class Drain {
  private:
   struct Batch {
     RingReader* ring = nullptr;  // nullptr: no batch is pending
-    uint64_t records = 0;
+    uint64_t records = 0;        // taken from the ring
+    uint64_t wanted = 0;         // of these: in `bytes`
     size_t written = 0;
     WriteIntent intent{};
     LineBuffer bytes;
@@ -98,7 +106,7 @@ class Drain {
   bool discard_waiting();
   void give_up_oldest(uint64_t from, uint64_t to);
   void rotate_if_due(MonoTime now, WallTime wall);
-  [[nodiscard]] Duration wait(MonoTime now, bool worked);
+  [[nodiscard]] DrainRest wait(MonoTime now, bool worked);
   void failed(MonoTime now, const Error& error);
   void succeeded();
 
@@ -107,6 +115,8 @@ class Drain {
   std::string computer_name_;
   uint64_t hash_seed_;
   AccessLogSettings settings_;
+  LogFilter filter_;
+  EntryTexts filter_texts_;
   std::optional<LogFile> file_;
   std::unique_ptr<LogEncoder> encoder_;
   bool recovered_ = false;      // a predecessor's open batches were looked at

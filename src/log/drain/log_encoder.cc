@@ -27,14 +27,21 @@ void LogEncoder::start(LineBuffer& out, WallTime now, bool file_is_empty) {
   }
 }
 
-void LogEncoder::add(LineBuffer& out, const EndRecordView& record, const RingReader& ring) {
-  const uint64_t gap = ring.gap_before();
+void LogEncoder::gap(LineBuffer& out, const RingReader& ring) {
+  if (ring.gap_before() == 0) return;
   if (binary_) {
-    if (gap > 0) binary_->gap(out, ring.reactor(), ring.instance(), gap);
+    binary_->gap(out, ring.reactor(), ring.instance(), ring.gap_before());
+  } else {
+    lines_->gap(out, ring.reactor(), ring.gap_before());
+  }
+}
+
+void LogEncoder::add(LineBuffer& out, const EndRecordView& record, const RingReader& ring) {
+  gap(out, ring);
+  if (binary_) {
     binary_->add(out, record, ring.reactor(), ring.instance());
     return;
   }
-  if (gap > 0) lines_->gap(out, ring.reactor(), gap);
   AccessEntry entry = entry_of(record.head, ring.reactor());
   texts_.fill(entry, record, escape_);
   lines_->line(out, entry);

@@ -26,6 +26,8 @@ class LogEncoder {
   void start(LineBuffer& out, WallTime now, bool file_is_empty);
   // One record that `ring` has just returned, behind a note of what is missing before it.
   void add(LineBuffer& out, const EndRecordView& record, const RingReader& ring);
+  // Only the note of what is missing before the record that `ring` has just returned.
+  void gap(LineBuffer& out, const RingReader& ring);
   // Ends the batch: all of it is in `out` now.
   void finish(LineBuffer& out);
   // The bytes of the batch were not written.

@@ -2,6 +2,7 @@
 
 #include "tests/unit/config/build_tree.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace penstock {
@@ -133,6 +134,21 @@ TEST(ConfigChecks, pools_are_whole) {
   expect_error("pool.p.app = x\npool.p.directory = /a/b\npool.p.state = /a\n", "pool.p.state", "would be writable");
   expect_error("pool.p.app = x\npool.p.directory = /a\npool.p.state = /a\n", "pool.p.state", "would be writable");
   tree_of("pool.p.app = x\npool.p.directory = /a/b\npool.p.state = /a/bc\n");
+}
+
+TEST(ConfigChecks, each_log_has_a_file_of_its_own) {
+  expect_error("logfile.a.format = json\n", "logfile.a.path", "a log file needs one");
+  expect_error("log.access.path = /l\nlogfile.a.path = /l\n", "logfile.a.path", "got that of log.access.path");
+  expect_error("logfile.a.path = /l\nlogfile.b.path = /l\n", "logfile.b.path", "got that of logfile.a.path");
+  expect_error("logfile.a.path = /l\nlogfile.a.where = status>=x\n", "logfile.a.where", "status>=500 or site=shop");
+  expect_error("log.access.where = nothing=1\n", "log.access.where", "\"nothing=1\" is none");
+  std::string many;
+  for (int i = 10; i < 25; ++i) many += fmt::format("logfile.l{}.path = /l{}\n", i, i);
+  EXPECT_EQ(tree_of(many).settings().logfiles.size(), 15U);
+  expect_error(many + "logfile.m.path = /m\n", "logfile.m.path", "at most 15 log files, got 16");
+  const Tree tree = tree_of("logfile.a.path = /l\nlogfile.a.where = status>=500, sc-bytes!=0 cs(User-Agent)^=curl\n");
+  EXPECT_EQ(tree.settings().logfiles[0].where,
+            (std::vector<std::string>{"status>=500", "sc-bytes!=0", "cs(User-Agent)^=curl"}));
 }
 
 TEST(ConfigChecks, a_private_tmp_takes_namespaces) {

@@ -94,9 +94,10 @@ TEST(Schema, default_settings_hold_the_defaults) {
 }
 
 TEST(SchemaKeys, resolve_and_join_are_inverse) {
-  for (const std::string_view key : {"cache.size", "mime.html", "site.a.root", "site.a-b_9.limits.url_bytes",
-                                     "site.a.header.X-A", "site.a.error_page.404_3", "site.route.route.root.prefix",
-                                     "site.a.route.b.header.X", "pool.p.recycle.time", "identity.i.user"}) {
+  for (const std::string_view key :
+       {"cache.size", "mime.html", "site.a.root", "site.a-b_9.limits.url_bytes", "site.a.header.X-A",
+        "site.a.error_page.404_3", "site.route.route.root.prefix", "site.a.route.b.header.X", "pool.p.recycle.time",
+        "identity.i.user", "logfile.errors.path", "log.access.path"}) {
     const auto path = resolve_key(key);
     ASSERT_TRUE(path.has_value()) << key << ": " << path.error();
     EXPECT_EQ(join_key(*path), key);
@@ -161,6 +162,7 @@ TEST(SchemaKeys, instance_prefix_takes_whole_instances_only) {
   EXPECT_EQ(instance_prefix("site.a.*"), "site.a.");
   EXPECT_EQ(instance_prefix("site.a.route.b"), "site.a.route.b.");
   EXPECT_EQ(instance_prefix("site.a.route.b.*"), "site.a.route.b.");
+  EXPECT_EQ(instance_prefix("logfile.l"), "logfile.l.");
   EXPECT_EQ(instance_prefix("pool.p"), "pool.p.");
   EXPECT_EQ(instance_prefix("identity.i.*"), "identity.i.");
   for (const std::string_view text :

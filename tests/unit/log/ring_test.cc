@@ -75,7 +75,7 @@ void run_seed(uint64_t seed, uint64_t ring_bytes) {
   pair.ring->acknowledge(unacknowledged.size());
   const uint64_t dropped = pair.reactor_map.producer().dropped.load();
   EXPECT_EQ(acknowledged + expected.size() + dropped, finished);
-  EXPECT_EQ(pair.drain_map.ack().records.load() + dropped, finished);
+  EXPECT_EQ(pair.drain_map.ack().cursors[0].records.load() + dropped, finished);
   EXPECT_EQ(pair.ring->lost_bytes(), 0U);
   if (gaps != UINT64_MAX) {
     EXPECT_LE(gaps, dropped);  // drops behind the last record are not seen yet
@@ -170,7 +170,7 @@ TEST(FinishRing, an_open_intent_survives_its_writer_and_closes_with_the_tail) {
   EXPECT_EQ(found->tail_after, intent.tail_after);
   pair.ring->accept_intent(*found);
   EXPECT_FALSE(pair.ring->open_intent().has_value());
-  EXPECT_EQ(pair.drain_map.ack().records.load(), 3U);
+  EXPECT_EQ(pair.drain_map.ack().cursors[0].records.load(), 3U);
   int rest = 0;
   while (pair.ring->next() != nullptr) ++rest;
   EXPECT_EQ(rest, 2);
