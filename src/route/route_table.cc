@@ -99,6 +99,10 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
   site.body_bytes = from.limits_body_bytes.value_or(all.limits_body_bytes);
   site.segment_bytes = from.limits_segment_bytes.value_or(all.limits_segment_bytes);
   site.segments = from.limits_segments.value_or(all.limits_segments);
+  site.ranges = from.limits_ranges.value_or(all.limits_ranges);
+  site.patience = {.idle = from.limits_idle_timeout.value_or(all.limits_idle_timeout),
+                   .body = from.limits_body_timeout.value_or(all.limits_body_timeout),
+                   .send_rate_min = from.limits_send_rate_min.value_or(all.limits_send_rate_min)};
   site.purge_from = from.purge_from;
   site.client_rules = client_rules_id(from);
   looks_at_clients_ = looks_at_clients_ || site.client_rules != 0;

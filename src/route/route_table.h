@@ -7,6 +7,7 @@
 // wins, compared segment by segment: `/img` covers `/img` and `/img/a`, never `/images`.
 #pragma once
 
+#include "src/base/time.h"
 #include "src/config/settings.h"
 #include "src/http/method.h"
 
@@ -66,6 +67,13 @@ struct Route {
   [[nodiscard]] const std::string& header_lines(bool secure) const { return secure ? header_block_tls : header_block; }
 };
 
+// How long a client may take, and how slowly.
+struct Patience {
+  Duration idle;
+  Duration body;
+  uint64_t send_rate_min = 0;
+};
+
 struct Site {
   std::string name;
   uint32_t number = 0;     // place in RouteTable::sites()
@@ -74,6 +82,8 @@ struct Site {
   uint64_t body_bytes = 0;
   uint32_t segment_bytes = 0;
   uint32_t segments = 0;
+  uint32_t ranges = 0;
+  Patience patience;
   std::vector<AddressRange> purge_from;  // clients that may PURGE
   uint64_t client_rules = 0;             // client_rules_id()
   bool client_required = false;          // a client certificate

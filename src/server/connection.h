@@ -62,11 +62,13 @@ struct Connection {
   bool counted_per_client = false;
   BodyKind body = BodyKind::NONE;  // of the request whose body is being forwarded or drained
   RequestParser parser;
-  JournalSlot slot;           // of the head that has begun and is not complete
-  uint32_t requests = 0;      // heads complete
-  uint32_t streams = 0;       // of CARRYING: connections whose carrier it is
-  Handle carrier;             // of a stream
-  uint64_t client_rules = 0;  // Transport::layer()
+  JournalSlot slot;              // of the head that has begun and is not complete
+  uint32_t requests = 0;         // heads complete
+  uint32_t site = 0;             // Site::number + 1 of who answered last; 0: nobody
+  uint64_t site_generation = 0;  // Snapshot::serving_generation, in which that is its number
+  uint32_t streams = 0;          // of CARRYING: connections whose carrier it is
+  Handle carrier;                // of a stream
+  uint64_t client_rules = 0;     // Transport::layer()
   MonoTime sending_since;
 
   std::string input;           // bytes that could not be used yet: a partial head, or what waits behind an exchange

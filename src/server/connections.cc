@@ -122,7 +122,7 @@ size_t drain_body(Core& core, Connection& c, std::string_view bytes) {
     mark_for_flush(core, c);
     return bytes.size();
   }
-  set_deadline(core, c, DeadlineKind::BODY, core.config->settings.limits_body_timeout);
+  set_deadline(core, c, DeadlineKind::BODY, patience_with(core, c).body);
   return used;
 }
 
@@ -226,12 +226,11 @@ void set_deadline(Core& core, Connection& c, DeadlineKind kind, Duration from_no
 }
 
 void await_request(Core& core, Connection& c) {
-  const Settings& settings = core.config->settings;
   c.state = ConnectionState::READING;
   if (core.draining) {
-    set_deadline(core, c, DeadlineKind::DRAIN, settings.server_drain_idle_timeout);
+    set_deadline(core, c, DeadlineKind::DRAIN, core.config->settings.server_drain_idle_timeout);
   } else {
-    set_deadline(core, c, DeadlineKind::IDLE, settings.limits_idle_timeout);
+    set_deadline(core, c, DeadlineKind::IDLE, patience_with(core, c).idle);
   }
 }
 
@@ -431,6 +430,7 @@ void end_connection(Core& core, Connection& c, EndKind kind, Reason why) {
 
 void connection_answered(Core& core, Connection& c, const Exchange& exchange) {
   c.exchange = nullptr;
+  remember_site(c, exchange);
   if (!exchange.keep_alive || core.draining) {
     c.state = ConnectionState::CLOSING;
     c.close_after_send = true;
@@ -445,7 +445,7 @@ void connection_answered(Core& core, Connection& c, const Exchange& exchange) {
       c.body_left = exchange.head.content_length;
       c.chunks = ChunkDecoder{};
     }
-    set_deadline(core, c, DeadlineKind::BODY, core.config->settings.limits_body_timeout);
+    set_deadline(core, c, DeadlineKind::BODY, patience_with(core, c).body);
   } else {
     await_request(core, c);
   }

@@ -44,6 +44,10 @@ void end_connection(Core& core, Connection& connection, EndKind kind, Reason why
 
 // It waits for a request now, and not for ever. While the server drains, a close that crosses a request on its way
 // would lose it: who asks often asks soon, and is answered and told to close.
+// The connection's last answer is `exchange`'s: its patience is that of its site.
+void remember_site(Connection& connection, const Exchange& exchange);
+// As the config of this turn has it.
+[[nodiscard]] const Patience& patience_with(const Core& core, const Connection& connection);
 void await_request(Core& core, Connection& connection);
 
 // Ends it with its next answer; or, where no request comes, after server.drain_idle_timeout.

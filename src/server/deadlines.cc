@@ -13,7 +13,8 @@ namespace {
 // from us says too little: it has room for megabytes, and tells of new room only when a third of them is free.
 bool sends_too_slowly(Core& core, Connection& c) {
   const Settings& settings = core.config->settings;
-  if (settings.limits_send_rate_min == 0) return false;
+  const uint64_t rate_min = patience_with(core, c).send_rate_min;
+  if (rate_min == 0) return false;
   const auto taken = static_cast<int64_t>(core.transport.bytes_sent(c.handle)) -
                      static_cast<int64_t>(core.transport.bytes_held(c.handle));
   const MonoTime since = std::max(c.sent_mark_at, c.sending_since);
@@ -25,7 +26,7 @@ bool sends_too_slowly(Core& core, Connection& c) {
     return false;
   }
   const int64_t progress = taken - c.sent_mark;
-  const int64_t wanted = static_cast<int64_t>(settings.limits_send_rate_min) * (core.now - since).s();
+  const int64_t wanted = static_cast<int64_t>(rate_min) * (core.now - since).s();
   c.sent_mark = taken;
   c.sent_mark_at = core.now;
   return progress < wanted;
@@ -66,6 +67,20 @@ void expire(Core& core, Connection& c) {
 }
 
 }  // namespace
+
+void remember_site(Connection& c, const Exchange& exchange) {
+  const Site* site = answering_site(exchange);
+  c.site = site == nullptr ? 0 : site->number + 1;
+  c.site_generation = exchange.config->serving_generation;
+}
+
+const Patience& patience_with(const Core& core, const Connection& c) {
+  const Snapshot& config = *core.config;
+  // Under another serving generation the number may be another site's: until it answers again it is nobody's client.
+  if (c.site == 0 || c.site_generation != config.serving_generation) return config.patience;
+  const Site* site = config.routes.site_numbered(c.site - 1);
+  return site == nullptr ? config.patience : site->patience;
+}
 
 void connection_timer(Core& core, Connection& c) {
   c.timer_due = MonoTime::never();

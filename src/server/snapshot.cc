@@ -114,6 +114,9 @@ Snapshot::Snapshot(const Tree& tree, uint32_t reactors, const MimeTypes& types)
       generation(tree.generation()),
       head_limits(limits_of_heads(settings)),
       decode_rules(rules_of_paths(settings)),
+      patience{.idle = settings.limits_idle_timeout,
+               .body = settings.limits_body_timeout,
+               .send_rate_min = settings.limits_send_rate_min},
       server_header(header_mode(settings.server_header)),
       https_redirects(make_https_redirects(settings, routes, server_header)),
       refusal(make_refusal(server_header)),
@@ -149,8 +152,11 @@ uint64_t serving_fingerprint(const Tree& tree) {
         std::none_of(std::begin(ANSWERS), std::end(ANSWERS), begins)) {
       continue;
     }
-    if (key.ends_with(".purge_from")) continue;  // no kept answer depends on who may purge it
     if (begins("site.") && key.substr(std::min(key.find('.', 5), key.size())).starts_with(".tls.")) continue;
+    // No kept answer depends on who may purge it, how much of it is sent, and how patiently.
+    constexpr std::string_view NOT_OF_THE_ANSWER[] = {".purge_from", ".limits.ranges", ".limits.idle_timeout",
+                                                      ".limits.body_timeout", ".limits.send_rate_min"};
+    if (std::ranges::any_of(NOT_OF_THE_ANSWER, [&name = key](auto end) { return name.ends_with(end); })) continue;
     hash = hash_bytes(value, hash_bytes(key, hash));
   }
   return hash;

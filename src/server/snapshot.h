@@ -45,6 +45,7 @@ struct Snapshot {
   uint64_t serving_generation = 0;
   ParseLimits head_limits;
   DecodeRules decode_rules;
+  Patience patience;                           // with clients that no site has answered yet
   ServerHeaderMode server_header;              // server.header
   std::vector<HttpsRedirect> https_redirects;  // by Site::number; empty where no site redirects
   std::string refusal;                         // the whole 503 for a connection over a limit

@@ -45,9 +45,7 @@ Outcome outcome_of(const Core& core, const Exchange& ex, const Connection& c) {
   outcome.version = ex.http_1_0 ? HttpVersion::HTTP_10 : ex.http_2 ? HttpVersion::HTTP_2 : HttpVersion::HTTP_11;
   outcome.coding = static_cast<BodyCoding>(ex.coding);
   outcome.flags = static_cast<uint16_t>((ex.keep_alive ? RECORD_KEEP_ALIVE : 0) | (ex.secure ? RECORD_SECURE : 0));
-  // A hit never looked for its site: the entry knows it.
-  const Site* site = ex.site != nullptr || ex.entry == nullptr ? ex.site : site_of(*ex.entry, ex.config->routes);
-  if (site != nullptr) outcome.site = site->name;
+  if (const Site* site = answering_site(ex); site != nullptr) outcome.site = site->name;
   outcome.expendable = ex.reason == Reason::LOG_FULL;
   return outcome;
 }
@@ -155,7 +153,13 @@ void refuse_head(Core& core, Connection& c, std::string_view raw, Reason reason)
 
 void resume_exchange(Core& core, Exchange& ex, Step step) { walk(core, ex, step); }
 
+const Site* answering_site(const Exchange& ex) {
+  if (ex.site != nullptr || ex.entry == nullptr) return ex.site;
+  return site_of(*ex.entry, ex.config->routes);
+}
+
 void keep_head(Core& core, Exchange& ex) {
+  if (ex.connection != nullptr) remember_site(*ex.connection, ex);
   if (!ex.config_pinned) {
     core.pin_config(*ex.config);
     ex.config_pinned = true;

@@ -20,6 +20,9 @@ void refuse_head(Core& core, Connection& connection, std::string_view raw, Reaso
 // Goes on with a parked exchange at `step`. The exchange may be gone when it returns.
 void resume_exchange(Core& core, Exchange& exchange, Step step);
 
+// The site that answers it, as far as is known: a hit never asks the routes, its entry knows.
+[[nodiscard]] const Site* answering_site(const Exchange& exchange);
+
 // Makes the exchange fit to wait: copies the head, because the receive buffer goes back.
 void keep_head(Core& core, Exchange& exchange);
 

@@ -198,6 +198,54 @@ def test_a_timeout_changes_live(make):
         assert took < 0.5 + SLACK_S
 
 
+TWO_SITES = "".join(f"site.{name}.hosts = {name}.example\nsite.{name}.root = {{WWW}}\n" for name in ("quick", "slow"))
+
+
+def is_open(connection, host):
+    return connection.request("/a.txt", host=host).status == 200
+
+
+def test_a_site_has_its_own_patience_for_the_next_request(make, transport):
+    """The whole server's patience is a minute and more, longer than timed_end() waits: what ends, ends by the site's."""
+    server = make(ONE_SITE + JSON_LOG + TWO_SITES + "site.quick.limits.idle_timeout = 1s\n", files={"a.txt": "a"}, transport=transport)
+    with server.connect() as quick, server.connect() as slow:
+        for _ in range(3):  # from the file, then from the cache, which asks for no site
+            assert is_open(quick, "quick.example") and is_open(slow, "slow.example")
+        assert timed_end(quick)[1] == b"" and is_open(slow, "slow.example")
+        server.sysctl(site__slow__limits__idle_timeout="1s", site__quick__limits__idle_timeout="60s")  # live
+        with server.connect() as again:
+            assert is_open(again, "quick.example") and is_open(slow, "slow.example")
+            assert timed_end(slow)[1] == b"" and is_open(again, "quick.example")
+    assert server.settled_records()[-1]["cache"] == "hit"  # nothing that is kept went for it
+
+
+def test_a_site_has_its_own_patience_for_bodies_and_readers(make, transport):
+    server = make(ONE_SITE + JSON_LOG + TWO_SITES + "limits.send_rate_min = 0\nlimits.send_rate_window = 1s\nsite.quick.limits.body_timeout = 500ms\n"
+                  "site.quick.limits.send_rate_min = 1000000\n", files={"a.txt": "a", "big.bin": b"x" * (32 << 20)}, transport=transport)
+    stops = "GET /a.txt HTTP/1.1\r\nHost: {}.example\r\nContent-Length: 1000\r\n\r\nabc"
+    with server.connect() as quick, server.connect() as slow, server.connect() as reads, server.connect() as rests:
+        quick.send(stops.format("quick"))
+        slow.send(stops.format("slow"))
+        rests.send("GET /big.bin HTTP/1.1\r\nHost: slow.example\r\n\r\n")
+        reads.send("GET /big.bin HTTP/1.1\r\nHost: quick.example\r\n\r\n")
+        timed_end(quick)
+        wait_until(lambda: "Timer_MinBytesPerSecond" in [r["reason"] for r in server.records()], seconds=8, what="a record of the slow reader")
+        slow.send(b"x" * 997)
+        assert slow.read_response().status == 200 and is_open(slow, "slow.example")
+        assert len(rests.read_response().body) == 32 << 20
+    assert [r["reason"] for r in server.settled_records()].count("Timer_MinBytesPerSecond") == 1
+
+
+def test_a_site_has_its_own_limit_of_ranges(make):
+    server = make(ONE_SITE + TWO_SITES + "site.quick.limits.ranges = 0\n", files={"a.txt": "0123456789"})
+    for _ in range(3):
+        asked = [server.fetch("/a.txt", host=f"{site}.example", fields=["Range: bytes=1-2"]).status for site in ("quick", "slow")]
+        assert asked == [200, 206]
+        server.fetch("/a.txt", host="quick.example")
+    server.sysctl(site__quick__limits__ranges="1")
+    assert server.fetch("/a.txt", host="quick.example", fields=["Range: bytes=1-2"]).status == 206
+
+
 # --- connections -----------------------------------------------------------------------------
 
 

@@ -276,7 +276,7 @@ size_t PoolBridge::take_body(Exchange& ex, std::string_view bytes) {
   activate(*d.link);
   // Patience is for a client that has to send, not for one whose bytes wait for the worker.
   c.awaits_body = !d.body_whole && !cramped;
-  if (c.awaits_body) set_deadline(core_, c, DeadlineKind::BODY, core_.config->settings.limits_body_timeout);
+  if (c.awaits_body) set_deadline(core_, c, DeadlineKind::BODY, patience_with(core_, c).body);
   return used;
 }
 

@@ -11,6 +11,7 @@
 #include "src/server/head_edit.h"
 #include "src/server/steps/deliver.h"
 #include "src/server/steps/steps.h"
+#include "src/server/walk.h"
 
 #include <algorithm>
 #include <array>
@@ -126,7 +127,9 @@ StepResult deliver_representation(Core& core, Exchange& ex, const Representation
     refine(ex, Verdict::HIT_412);
     return deliver_text(core, ex);
   }
-  const size_t ranges_max = std::min<size_t>(core.config->settings.limits_ranges, RANGES_MAX);
+  const Site* site = answering_site(ex);
+  const uint32_t ranges_wanted = site != nullptr ? site->ranges : core.config->settings.limits_ranges;
+  const size_t ranges_max = std::min<size_t>(ranges_wanted, RANGES_MAX);
   if (condition.honour_range && ranges_max > 0) {
     std::array<ByteRange, RANGES_MAX> ranges;
     const RangeVerdict verdict = parse_range(ex.head.get(Field::RANGE), rep.size, ranges_max, ranges);
