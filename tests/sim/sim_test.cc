@@ -149,10 +149,10 @@ TEST_P(SimLayers, requests_get_their_one_right_answer_or_an_honest_end) {
 
 INSTANTIATE_TEST_SUITE_P(Protocols, SimLayers,
                          ::testing::Values(SimProtocol::TLS, SimProtocol::H2, SimProtocol::H2_TLS),
-                         [](const auto& info) {
-                           return info.param == SimProtocol::TLS  ? "tls"
-                                  : info.param == SimProtocol::H2 ? "h2"
-                                                                  : "h2_over_tls";
+                         [](const auto& one) {
+                           return one.param == SimProtocol::TLS  ? "tls"
+                                  : one.param == SimProtocol::H2 ? "h2"
+                                                                 : "h2_over_tls";
                          });
 
 }  // namespace

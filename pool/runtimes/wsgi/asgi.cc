@@ -10,9 +10,9 @@ constexpr char SOURCE[] =
     ;
 
 bool is_coroutine_function(PyObject* callable) {
-  if (PyMethod_Check(callable)) callable = PyMethod_GET_FUNCTION(callable);
+  if (PyMethod_Check(callable)) callable = PyMethod_Function(callable);
   if (!PyFunction_Check(callable)) return false;
-  return (reinterpret_cast<PyCodeObject*>(PyFunction_GET_CODE(callable))->co_flags & CO_COROUTINE) != 0;
+  return (reinterpret_cast<PyCodeObject*>(PyFunction_GetCode(callable))->co_flags & CO_COROUTINE) != 0;
 }
 
 }  // namespace

@@ -279,7 +279,7 @@ TEST_P(ClientSession, a_session_of_a_site_without_rules_is_worth_nothing_at_one_
 }
 
 INSTANTIATE_TEST_SUITE_P(Versions, ClientSession, ::testing::Values(TLS1_2_VERSION, TLS1_3_VERSION),
-                         [](const auto& info) { return info.param == TLS1_2_VERSION ? "tls12" : "tls13"; });
+                         [](const auto& one) { return one.param == TLS1_2_VERSION ? "tls12" : "tls13"; });
 
 }  // namespace
 }  // namespace penstock

@@ -82,7 +82,7 @@ TEST_P(HandshakeSplit, cut_at_every_place) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Versions, HandshakeSplit, ::testing::Values(TLS1_2_VERSION, TLS1_3_VERSION),
-                         [](const auto& info) { return info.param == TLS1_2_VERSION ? "tls12" : "tls13"; });
+                         [](const auto& one) { return one.param == TLS1_2_VERSION ? "tls12" : "tls13"; });
 
 }  // namespace
 }  // namespace penstock
