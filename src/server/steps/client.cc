@@ -19,6 +19,7 @@ const Site* find_site_of(const Exchange& ex) {
 }
 
 Reason look_at_client(Core& core, Exchange& ex, const Site& site) {
+  if (ex.connection == nullptr) return Reason::NONE;  // refresh_file(): who caused it was looked at
   const Connection& c = *ex.connection;
   if (c.secure && c.client_rules != site.client_rules) return Reason::CLIENT_RULES_DIFFER;
   if (site.client_rules == 0) return Reason::NONE;
