@@ -49,7 +49,6 @@ class TlsTransport final : public TransportLayer {
   void release(uint32_t buffer) override;
   void send(Handle conn, std::span<const SendPart> parts, bool more) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override;
-  [[nodiscard]] uint64_t bytes_held(Handle conn) override { return below_.bytes_held(conn); }
   void set_receiving(Handle conn, bool on) override;
   void shutdown_send(Handle conn) override;
   bool close(Handle conn) override;

@@ -1,4 +1,5 @@
-// TransportLayer: what every Transport over another Transport hands down as it is: listeners, wake sources, pauses.
+// TransportLayer: what a Transport over another Transport hands down as it is: listeners, wake sources, pauses, and
+// what the kernel below holds of a connection.
 #pragma once
 
 #include "src/transport/transport.h"
@@ -17,6 +18,7 @@ class TransportLayer : public Transport {
   void set_proxies(std::span<const PeerRange> proxies, Duration patience) override {
     below_.set_proxies(proxies, patience);
   }
+  [[nodiscard]] uint64_t bytes_held(Handle conn) override { return below_.bytes_held(conn); }
   void set_zerocopy_min(uint32_t bytes) override { below_.set_zerocopy_min(bytes); }
   [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override { return below_.add_wake_source(fd, id); }
 
