@@ -16,6 +16,16 @@ void expect_end(H2World& world, uint32_t code, Reason reason) {
   EXPECT_EQ(world.faults_at_end(), NOTHING);
 }
 
+// A frame that a connection ends for, right after its preface.
+void expect_frame_ends(uint8_t type, uint8_t flags, int32_t stream, std::string_view payload, uint32_t code,
+                       Reason reason) {
+  H2World world;
+  world.turn();
+  world.raw(world.frame(type, flags, stream, payload));
+  world.turn();
+  expect_end(world, code, reason);
+}
+
 TEST(H2Limits, section_5_1_2_more_streams_than_the_limit_are_refused) {
   H2World world({.cleartext = true, .streams = 3});
   std::vector<int32_t> ids;
@@ -178,35 +188,20 @@ TEST(H2Limits, section_10_5_answers_to_pings_that_nobody_sends) {
 }
 
 TEST(H2Limits, section_3_4_a_preface_that_breaks_off) {
-  H2World world;
-  world.turn();
-  world.raw(world.frame(0x7f, 0, 0, std::string(20'000, 'x')));
-  world.turn();
-  expect_end(world, NGHTTP2_FRAME_SIZE_ERROR, Reason::H2_FRAME_SIZE);
+  expect_frame_ends(0x7f, 0, 0, std::string(20'000, 'x'), NGHTTP2_FRAME_SIZE_ERROR, Reason::H2_FRAME_SIZE);
 }
 
 TEST(H2Limits, section_4_3_a_block_that_cannot_be_decompressed) {
-  H2World world;
-  world.turn();
-  world.raw(world.frame(NGHTTP2_HEADERS, 5, 1, "\xff\xff\xff\xff\xff"));
-  world.turn();
-  expect_end(world, NGHTTP2_COMPRESSION_ERROR, Reason::H2_COMPRESSION);
+  expect_frame_ends(NGHTTP2_HEADERS, 5, 1, "\xff\xff\xff\xff\xff", NGHTTP2_COMPRESSION_ERROR, Reason::H2_COMPRESSION);
 }
 
 TEST(H2Limits, section_6_9_1_an_overrun_window) {
-  H2World world;
-  world.turn();
-  world.raw(world.frame(NGHTTP2_WINDOW_UPDATE, 0, 0, "\x7f\xff\xff\xff"));
-  world.turn();
-  expect_end(world, NGHTTP2_FLOW_CONTROL_ERROR, Reason::H2_FLOW_CONTROL);
+  expect_frame_ends(NGHTTP2_WINDOW_UPDATE, 0, 0, "\x7f\xff\xff\xff", NGHTTP2_FLOW_CONTROL_ERROR,
+                    Reason::H2_FLOW_CONTROL);
 }
 
 TEST(H2Limits, section_5_1_frames_on_streams_that_are_idle_or_closed) {
-  H2World idle;
-  idle.turn();
-  idle.raw(idle.frame(NGHTTP2_DATA, 0, 9, "x"));
-  idle.turn();
-  expect_end(idle, NGHTTP2_PROTOCOL_ERROR, Reason::H2_PROTOCOL);
+  expect_frame_ends(NGHTTP2_DATA, 0, 9, "x", NGHTTP2_PROTOCOL_ERROR, Reason::H2_PROTOCOL);
 }
 
 }  // namespace
