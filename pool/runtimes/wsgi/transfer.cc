@@ -145,11 +145,6 @@ bool Transfer::serve() {
   ASSERT(exchange_ != nullptr);
   if (!log_.empty()) penstock_log(exchange_, text(log_));
   log_.clear();
-  if (finished_ && ending_ == Ending::CUT) {
-    penstock_abort(exchange_);
-    exchange_ = nullptr;
-    return true;
-  }
   if (has_response_ && !begun_) {
     send_head();
     if (exchange_ == nullptr) return true;
@@ -162,6 +157,11 @@ bool Transfer::serve() {
       answer_at_ = 0;
     }
     changed_.notify_all();
+  }
+  if (finished_ && ending_ == Ending::CUT) {  // behind what it had written, as far as there is room for that
+    penstock_abort(exchange_);
+    exchange_ = nullptr;
+    return true;
   }
   if (finished_ && begun_ && answer_.empty()) {
     penstock_end(exchange_);
