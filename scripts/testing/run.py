@@ -20,6 +20,7 @@ from outcome import TREE, Outcome, command_case, run, side_by_side, tail
 E2E = TREE / "tests/e2e"
 E2E_TIMEOUT_S = 600
 E2E_WORKERS = 4  # files side by side: most of their time they wait
+E2E_FIRST = ("limits", "coherence", "tls", "alarms", "log_full", "conditional", "cache", "pools_life", "http2")  # the long ones: none is waited for alone
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def e2e_file(path, env, which="not alone"):
 
 def e2e(quick):
     env = dict(os.environ) | ({"PENSTOCK_TEST_QUICK": "1"} if quick else {})
-    beside = side_by_side([lambda p=path: e2e_file(p, env) for path in sorted(E2E.glob("test_*.py"))], E2E_WORKERS)
+    first = [E2E / f"test_{name}.py" for name in E2E_FIRST]
+    rest = sorted(set(E2E.glob("test_*.py")) - set(first))
+    beside = side_by_side([lambda p=path: e2e_file(p, env) for path in first + rest], E2E_WORKERS)
     return beside.merge(e2e_file(E2E, env, "alone"))
 
 

@@ -50,6 +50,8 @@ class FullDisk:
                            "log.access.fields = cs-uri-query sc-status sc-substatus\nlimits.query_bytes = 8k\n", files={"a.txt": "a"}, **options)
         self.disk = disk
         self.statuses = []
+        # What asked whether it is there has no number, and must not be among what is lost.
+        wait_until(lambda: self.log.is_file() and self.log.stat().st_size > 0 and self.journal()["bytes_waiting"] == 0, what="the first record")
 
     def ask(self, connection):
         """With so much of a query that a few thousand fill the rings."""
