@@ -39,7 +39,7 @@ SETTINGS = {"build-tsan": {"PENSTOCK_SIM_SEEDS": "200"}}
 COHERENCE = "tests/coherence/coherence_tests"
 PROCESSES = "processes"  # an alias of meson's
 UNIT_TIMEOUT_S = 240
-FUZZ_SECONDS = 4
+FUZZ_SECONDS = 3
 WORTH_A_HEADER = 10  # sources that share their options: so many pay for a precompiled header
 FUZZ_SEED = 1  # a change is judged by what it changed; long runs by hand take other seeds
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -30,6 +31,7 @@ class Step:
     body: Callable[[], Outcome]
     quick: bool = False
     needs: tuple[str, ...] = ()
+    beside: str = ""  # the name of a step before it that mostly waits: this one runs meanwhile, in time that nobody wants
 
 
 def check_step(path):
@@ -61,12 +63,14 @@ def e2e_file(path, env, which="not alone"):
         return outcome
 
 
+def e2e_env(quick):
+    return dict(os.environ) | ({"PENSTOCK_TEST_QUICK": "1"} if quick else {})
+
+
 def e2e(quick):
-    env = dict(os.environ) | ({"PENSTOCK_TEST_QUICK": "1"} if quick else {})
     first = [E2E / f"test_{name}.py" for name in E2E_FIRST]
     rest = sorted(set(E2E.glob("test_*.py")) - set(first))
-    beside = side_by_side([lambda p=path: e2e_file(p, env) for path in first + rest], E2E_WORKERS)
-    return beside.merge(e2e_file(E2E, env, "alone"))
+    return side_by_side([lambda p=path: e2e_file(p, e2e_env(quick)) for path in first + rest], E2E_WORKERS)
 
 
 def steps(quick):
@@ -80,11 +84,12 @@ def steps(quick):
         Step("processes", "real processes in their sandboxes", builds.run_processes, needs=("release",)),
         Step("coherence", "30 s of a hostile writer", builds.run_coherence, needs=("release",)),
         Step("gcc-tests", "g++ over tests and benchmarks", builds.check_tests_with_gcc, needs=("release",)),
-        *([Step("e2e", "the real binary, end to end", lambda: e2e(quick), needs=("release",))] if E2E.is_dir() else []),
-        Step("asan-build", "clang-19 with ASan, UBSan, fuzzers", lambda: builds.build("build-asan")),
+        Step("e2e", "the real binary, end to end", lambda: e2e(quick), needs=("release",)),
+        Step("asan-build", "clang-19 with ASan, UBSan, fuzzers", lambda: builds.build("build-asan"), beside="e2e"),
+        Step("tsan-build", "clang-19 with TSan", lambda: builds.build("build-tsan"), beside="e2e"),
+        Step("e2e-alone", "what measures a promised time", lambda: e2e_file(E2E, e2e_env(quick), "alone"), needs=("release",)),
         Step("unit", "unit and simulator tests, ASan", lambda: builds.run_tests("build-asan"), needs=("asan-build",)),
         Step("fuzz", "each fuzzer for a few seconds", builds.run_fuzzers, needs=("asan-build",)),
-        Step("tsan-build", "clang-19 with TSan", lambda: builds.build("build-tsan")),
         Step("tsan", "unit and simulator tests, TSan", lambda: builds.run_tests("build-tsan"), needs=("tsan-build",)),
     ]
 
@@ -104,14 +109,36 @@ def chosen(everything, quick, only):
     return [step for step in everything if step.name in wanted]
 
 
+def in_turns(chosen):
+    """Lists of steps: those of one list run side by side, the first in one row and the rest in another."""
+    turns = []
+    for step in chosen:
+        if turns and step.beside == turns[-1][0].name:
+            turns[-1].append(step)
+        else:
+            turns.append([step])
+    return turns
+
+
+def run_turn(steps, broken):
+    """The outcomes of steps that run side by side; only the first has the priority of what is waited for."""
+    def beside():
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # of this thread and of what it starts
+        return [run_step(step, broken, alone=False) for step in steps[1:]]
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        rest = pool.submit(beside)
+        return [run_step(steps[0], broken, alone=len(steps) == 1), *rest.result()]
+
+
 def cpu_seconds():
     """Of all commands that have ended: says what a step costs whatever else runs on the machine."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def run_step(step, broken):
-    """Runs one step and prints its line; `broken` are the names of the steps that failed."""
+def run_step(step, broken, alone=True):
+    """Runs one step and prints its line, with its CPU time if nothing runs beside it; `broken` are the names of those that failed."""
     if sys.stdout.isatty():
         print(f"…    {step.name:<14} {step.what}", end="\r", flush=True)
     start, cpu = time.monotonic(), cpu_seconds()
@@ -124,8 +151,11 @@ def run_step(step, broken):
             outcome = step.body()
         except Exception as error:  # a step that cannot run is a failed test, not the end of the others
             outcome.add(step.name, False, f"{type(error).__name__}: {error}")
+    if outcome.failed:
+        broken.add(step.name)
     skipped = f", {outcome.skipped} skipped" if outcome.skipped else ""
-    print(f"{'FAIL' if outcome.failed else 'ok  '} {step.name:<14} {step.what:<32} {time.monotonic() - start:6.1f} s {cpu_seconds() - cpu:7.1f} s of CPU  "
+    used = f"{cpu_seconds() - cpu:7.1f} s of CPU" if alone else " " * 16
+    print(f"{'FAIL' if outcome.failed else 'ok  '} {step.name:<14} {step.what:<32} {time.monotonic() - start:6.1f} s {used}  "
           f"{outcome.passed} passed, {len(outcome.failed)} failed{skipped}", flush=True)
     for case in outcome.failed:
         print(f"  --- {case.name}\n" + "\n".join("      " + line for line in case.words.strip().splitlines()), flush=True)
@@ -145,11 +175,9 @@ def main():
         return
     start = time.monotonic()
     total, broken = Outcome(), set()
-    for step in chosen(everything, args.quick, args.only):
-        outcome = run_step(step, broken)
-        if outcome.failed:
-            broken.add(step.name)
-        total.merge(outcome)
+    for turn in in_turns(chosen(everything, args.quick, args.only)):
+        for outcome in run_turn(turn, broken):
+            total.merge(outcome)
     if total.failed:
         print("failed:", *(f"  {case.name}" for case in total.failed), sep="\n")
     print(f"{time.monotonic() - start:.0f} s")
