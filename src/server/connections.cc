@@ -48,17 +48,23 @@ void record_connection(Core& core, const ConnectionFacts& facts, Reason reason, 
   core.journal.connection(core.now, facts, static_cast<uint32_t>(core.config->generation), outcome);
 }
 
+// Whether what the client still sends must be read once all was sent. What has been false stays so.
+bool lingers(const Core& core, const Connection& c) {
+  return c.linger_after_send && !c.stream && !c.peer_closed && core.config->settings.limits_linger_timeout.ns != 0;
+}
+
+// The last bytes before a close go out with it, in one packet.
 void start_send(Core& core, Connection& c) {
   if (c.sending != nullptr || c.filling == nullptr) return;
   c.sending = c.filling;
   c.filling = nullptr;
   c.sending_since = core.now;
-  core.transport.send(c.handle, c.sending->parts(), false);
+  core.transport.send(c.handle, c.sending->parts(), c.state == ConnectionState::CLOSING && !lingers(core, c));
 }
 
 // Everything was sent and nothing follows: the connection's last act.
 void close_or_linger(Core& core, Connection& c) {
-  if (c.stream || !c.linger_after_send || c.peer_closed || core.config->settings.limits_linger_timeout.ns == 0) {
+  if (!lingers(core, c)) {
     end_connection(core, c, EndKind::CLOSE, Reason::NONE);
     return;
   }

@@ -201,8 +201,9 @@ class Transport {
   // Gives the buffer of a RECEIVED event back. REQUIRES: each buffer once.
   virtual void release(uint32_t buffer) = 0;
 
-  // Sends all parts in order. `more`: another send() of the same answer follows at once, so a small
-  // tail may wait for it (MSG_MORE); it is never a promise that a later call can break for good.
+  // Sends all parts in order. `more`: once this is SENT, another send() of the same answer, or close(), follows at
+  // once, so a small tail may wait for it (MSG_MORE) and the last bytes take the FIN along; it is never a promise
+  // that a later call can break for good.
   // The array `parts` is copied; what it points at is not.
   // REQUIRES: no send outstanding, no FAILED delivered, no shutdown_send() before,
   // 1 ≤ parts.size() ≤ SEND_PARTS_MAX. The single memory part is the fast path.

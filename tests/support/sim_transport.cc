@@ -82,6 +82,10 @@ void SimTransport::violate(const std::string& what, Handle conn) {
 size_t SimTransport::poll(MonoTime, MonoTime, std::span<TransportEvent> out) {
   ++turn_;
   ++counters_.polls;
+  for (size_t i = 0; i < conns_.size(); ++i) {
+    if (conns_[i].live && conns_[i].tail_waits) violate("nothing followed a send that had said it would", handle_of(i));
+    conns_[i].tail_waits = false;
+  }
   size_t count = 0;
   while (!woken_.empty() && count < out.size()) {
     const uint32_t id = woken_.back();
@@ -227,7 +231,6 @@ void SimTransport::release(uint32_t buffer) {
 // ---- sending
 
 void SimTransport::send(Handle handle, std::span<const SendPart> parts, bool more) {
-  (void)more;
   Conn* conn = usable(handle, "send");
   if (conn == nullptr) return;
   if (conn->sending) return violate("send while a send is outstanding", handle);
@@ -240,6 +243,8 @@ void SimTransport::send(Handle handle, std::span<const SendPart> parts, bool mor
     conn->parts.push_back({part, part.fd < 0 ? hash_bytes(part.data, part.size, CHECKSUM_SEED) : 0});
   }
   conn->sending = true;
+  conn->more = more;
+  conn->tail_waits = false;
   conn->next_part = 0;
   conn->part_sent = 0;
   ++counters_.sends;
@@ -256,6 +261,7 @@ bool SimTransport::step_send(Conn& conn, Handle handle, TransportEvent& event) {
   if (chance(faults_.late_event)) return false;
   check_parts(conn, handle);
   drop_parts(conn);
+  conn.tail_waits = conn.more;
   event = {.conn = handle,
            .context = conn.context,
            .kind = conn.live ? TransportEventKind::SENT : TransportEventKind::CLOSED};

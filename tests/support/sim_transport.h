@@ -116,6 +116,8 @@ class SimTransport final : public Transport {
     bool receiving = true;
     bool eof_told = false;
     bool sending = false;
+    bool more = false;        // of the last send()
+    bool tail_waits = false;  // … whose SENT was told: what it promised is due before the next poll()
     bool shut = false;
     bool failed = false;
     int error = 0;

@@ -58,6 +58,15 @@ TEST_F(SimTransportTest, sees_a_second_send) {
   expect_violation("send while a send is outstanding");
 }
 
+TEST_F(SimTransportTest, sees_that_nothing_follows_a_send_at_once) {
+  const SendPart part = SendPart::memory("a", 1);
+  sim_.send(conn_, {&part, 1}, true);
+  (void)turn();
+  EXPECT_EQ(sim_.violations(), std::vector<std::string>{});
+  (void)turn();
+  expect_violation("nothing followed a send that had said it would");
+}
+
 TEST_F(SimTransportTest, sees_a_send_after_shutdown) {
   sim_.shutdown_send(conn_);
   sim_.send_bytes(conn_, "a", 1);

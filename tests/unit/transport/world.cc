@@ -11,7 +11,9 @@
 #include "tests/unit/transport/tls_peers.h"
 
 #include <cstring>
+#include <linux/tcp.h>
 #include <map>
+#include <netinet/in.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/un.h>
@@ -45,6 +47,11 @@ class SocketPeer final : public Peer {
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &ABORT, sizeof ABORT);
     fd_.reset();
     end_ = End::RESET;
+  }
+  uint32_t packets() override {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    return ::getsockopt(fd_.get(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_segs_in : 0;
   }
   PeerAddress address() override { return is_unix_ ? PeerAddress{.family = AF_UNIX} : own_address(fd_.get()); }
 

@@ -27,6 +27,8 @@ class Peer {
   [[nodiscard]] virtual End end() = 0;
   virtual void half_close() = 0;
   virtual void reset() = 0;
+  // Of TCP that came from the server; 0 where they are not counted.
+  [[nodiscard]] virtual uint32_t packets() { return 0; }
   // The address under which the server sees it.
   [[nodiscard]] virtual PeerAddress address() = 0;
 };
