@@ -3,6 +3,7 @@
 // The input is a list of deeds. A frame's head is made for it, so that the fuzzer gets past it; raw bytes come, too.
 #include "src/base/assert.h"
 #include "src/http/h2/h2_transport.h"
+#include "tests/support/fuzz_deeds.h"
 #include "tests/support/sim_transport.h"
 
 #include <algorithm>
@@ -47,10 +48,7 @@ class World {
 
   void upper(uint8_t deed) {
     if (conns_.empty()) return;
-    auto it = conns_.begin();
-    std::advance(it, static_cast<ptrdiff_t>(deed >> 4) % static_cast<ptrdiff_t>(conns_.size()));
-    const Handle handle = it->first;
-    Conn& conn = it->second;
+    auto& [handle, conn] = test::pick(conns_, deed >> 4);
     if (!h2_.is_open(handle)) return;
     switch (deed & 15) {
       case 8:
@@ -179,20 +177,11 @@ class World {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
   World world(data[0]);
-  std::string_view rest{reinterpret_cast<const char*>(data) + 1, size - 1};
-  const auto byte = [&rest] {
-    const uint8_t value = rest.empty() ? 0 : static_cast<uint8_t>(rest[0]);
-    rest.remove_prefix(rest.empty() ? 0 : 1);
-    return value;
-  };
-  const auto text = [&rest, &byte] {
-    const size_t length = byte();
-    const std::string_view taken = rest.substr(0, length);
-    rest.remove_prefix(taken.size());
-    return taken;
-  };
+  test::FuzzDeeds list(data + 1, size - 1);
+  const auto byte = [&list] { return list.byte(); };
+  const auto text = [&list] { return list.text(list.byte()); };
   if ((data[0] & 2) == 0) world.client(std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 33));
-  for (int deeds = 0; !rest.empty() && deeds < 200; ++deeds) {
+  for (int deeds = 0; !list.empty() && deeds < 200; ++deeds) {
     const uint8_t deed = byte();
     if (deed < 0xa0) {  // a frame: type, flags, stream, payload
       const uint8_t type = deed % 0x12;
