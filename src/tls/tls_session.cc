@@ -113,6 +113,9 @@ TlsSession::Step TlsSession::handshake() {
     case SSL_ERROR_WANT_ASYNC_JOB:
       reason_ = Reason::TLS_KEY_BUSY;
       return Step::FAILED;
+    case SSL_ERROR_ZERO_RETURN:  // close_notify, which user_canceled may go before: it left, as politely as one can
+      reason_ = Reason::TLS_LEFT;
+      return Step::FAILED;
     default:
       return failed(true);
   }
@@ -174,11 +177,12 @@ TlsSession::Step TlsSession::failed(bool in_handshake) {
   const unsigned long error = ERR_peek_error();
   ERR_clear_error();
   if (reason_ != Reason::NONE) return Step::FAILED;
+  const int why = ERR_GET_REASON(error);
+  const bool by_alert = why > SSL_AD_REASON_OFFSET && why < SSL_AD_REASON_OFFSET + 256;  // of the peer's, a fatal one
   if (!in_handshake) {
-    reason_ = Reason::TLS_RECORD;
+    reason_ = by_alert ? Reason::TLS_ALERT_LATER : Reason::TLS_RECORD;
     return Step::FAILED;
   }
-  const int why = ERR_GET_REASON(error);
   switch (why) {
     case SSL_R_NO_SHARED_CIPHER:
     case SSL_R_UNSUPPORTED_PROTOCOL:
@@ -194,8 +198,7 @@ TlsSession::Step TlsSession::failed(bool in_handshake) {
       reason_ = Reason::TLS_NOTHING_COMMON;
       break;
     default:
-      reason_ =
-          why > SSL_AD_REASON_OFFSET && why < SSL_AD_REASON_OFFSET + 256 ? Reason::TLS_ALERT : Reason::TLS_MALFORMED;
+      reason_ = by_alert ? Reason::TLS_ALERT : Reason::TLS_MALFORMED;
   }
   return Step::FAILED;
 }

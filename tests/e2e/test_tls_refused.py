@@ -9,7 +9,7 @@ import pytest
 from http_client import fetch, wait_until
 from instance import JSON_LOG, ONE_SITE, free_port, make_pair
 
-TIMER, LEFT, LIMIT, NOTHING_COMMON, NO_CERTIFICATE, ALERT, MALFORMED, RECORD, RENEGOTIATION = 10, 11, 12, 13, 14, 17, 18, 19, 20
+TIMER, LEFT, LIMIT, NOTHING_COMMON, NO_CERTIFICATE, ALERT, MALFORMED, RECORD, RENEGOTIATION, ALERT_LATER = 10, 11, 12, 13, 14, 17, 18, 19, 20, 21
 HELLO = b"\x16\x03\x01"  # how a TLS client begins
 
 
@@ -63,7 +63,7 @@ def secure(server, version):
     drive(plain, incoming, outgoing, session.do_handshake)
     drive(plain, incoming, outgoing, lambda: session.write(b"GET /a.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     assert drive(plain, incoming, outgoing, lambda: session.read(4096)).startswith(b"HTTP/1.1 200")
-    return plain, session, outgoing
+    return plain, session, incoming, outgoing
 
 
 def reasons(server):
@@ -114,7 +114,7 @@ def test_plain_http_is_answered_in_its_own_words(https):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_damaged_record_ends_the_connection_and_is_recorded(https, version):
     server = https()
-    plain, session, outgoing = secure(server, version)
+    plain, session, _, outgoing = secure(server, version)
     session.write(b"GET /")
     record = bytearray(outgoing.read())
     record[-1] ^= 1
@@ -122,6 +122,38 @@ def test_a_damaged_record_ends_the_connection_and_is_recorded(https, version):
     while plain.recv(4096):
         pass
     wait_reasons(server, RECORD=1)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_alerts_after_the_handshake_are_no_damaged_records(https, version):
+    server = https()
+    plain, session, _, outgoing = secure(server, version)
+    with pytest.raises(ssl.SSLWantReadError):
+        session.unwrap()  # close_notify: how connections end, and no failure
+    plain.sendall(outgoing.read())
+    while plain.recv(4096):
+        pass
+    plain, session, incoming, outgoing = secure(server, version)
+    incoming.write(b"\x17\x03\x03\x00\x20" + bytes(32))  # what a damaged network may give the client, who says so
+    with pytest.raises(ssl.SSLError):
+        session.read(4096)
+    plain.sendall(outgoing.read())
+    while plain.recv(4096):
+        pass
+    wait_reasons(server, ALERT_LATER=1)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_alerts_within_the_handshake_say_whether_the_client_left_or_found_a_fault(https, version):
+    server = https()
+    for alerts in (((1, 90), (1, 0)), ((1, 0),), ((2, 40),)):  # user_canceled and close_notify, that alone, handshake_failure
+        plain, session, _, outgoing = begin(server, version, ssl.create_default_context())
+        with pytest.raises(ssl.SSLWantReadError):
+            session.do_handshake()
+        plain.sendall(outgoing.read() + b"".join(b"\x15\x03\x03\x00\x02" + bytes(alert) for alert in alerts))
+        while plain.recv(4096):
+            pass
+    wait_reasons(server, LEFT=2, ALERT=1)
 
 
 def test_another_handshake_on_a_connection_is_refused_and_recorded(https):
