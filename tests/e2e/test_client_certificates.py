@@ -87,6 +87,30 @@ def test_plain_http_is_no_way_around_a_required_certificate(server):
             assert plain.request("/a.txt", host=host).status == status, host
 
 
+def test_a_challenge_of_acme_is_answered_without_tls_where_a_certificate_is_required_and_nothing_else_is(server):
+    below = "/.well-known/acme-challenge/"
+    server.put(below[1:] + "To-ken_1", "proof")
+    server.put(".well-known/other", "other")
+    with Connection(server.port) as plain:
+        for method, expected in (("GET", b"proof"), ("HEAD", b"")) * 3:  # from the cache, too
+            answer = plain.request(below + "To-ken_1", host="must.test", method=method)
+            assert (answer.status, answer.body) == (200, expected)
+        assert plain.request(below + "none", host="must.test").status == 404
+    for path in (below, below + "../../a.txt", below + "%2e%2e/%2e%2e/a.txt", below + "To-ken_1/..", "/.well-known/other", "/a.txt"):
+        with Connection(server.port) as plain:
+            assert plain.request(path, host="must.test").status == 403, path
+    with Connection(server.port) as plain:
+        assert plain.request(below + "To-ken_1", host="must.test", method="POST", fields=["Content-Length: 0"]).status == 403
+    assert ask(server, "must.test", path=below + "To-ken_1")[0] == 403, "over TLS there is no need for it"
+    server.write_config(server.config + f"site.must.route.acme.prefix = {below}\nsite.must.route.acme.handler = pool\n"
+                        f"site.must.route.acme.pool = k\npool.k.runtime = external\npool.k.app = {BINARY.parent / 'tests/support/apps/kept'}\n")
+
+    def refused():
+        with Connection(server.port) as plain:
+            return plain.request(below + "To-ken_2", host="must.test").status == 403
+    wait_until(refused, 20, what="an application is not reached without a certificate")
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_site_is_not_reached_over_a_connection_with_other_rules(server, clients, version):
     for host in ("must.test", "may.test", "open.test"):  # in the cache, that is no way around either

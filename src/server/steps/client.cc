@@ -4,8 +4,12 @@
 // other rules must come over a connection of its own (RFC 9110 section 7.4): else who was let in by one site could
 // walk on into another. Rules that change apply to connections that are open: their certificates are judged anew, or,
 // where the rules are others now, the client is sent to make another connection.
+//
+// One thing a site that requires certificates has for everybody: files under /.well-known/acme-challenge/, without TLS.
+// The CA that is asked for the site's own certificate looks there (RFC 8555 section 8.3), and has none to show.
 #include "src/http/host.h"
 #include "src/server/connection.h"
+#include "src/server/https_redirect.h"
 #include "src/server/steps/steps.h"
 
 #include <array>
@@ -26,10 +30,16 @@ Reason look_at_client(Core& core, Exchange& ex, const Site& site) {
   const LayerFacts facts = c.secure ? core.transport.layer(c.handle) : LayerFacts{};
   if (facts.client_refused != 0) return static_cast<Reason>(facts.client_refused);
   if (facts.client_fingerprint.empty()) {
-    return site.client_required ? Reason::CLIENT_CERTIFICATE_MISSING : Reason::NONE;
+    return !site.client_required || asks_for_challenge(ex) ? Reason::NONE : Reason::CLIENT_CERTIFICATE_MISSING;
   }
   ex.certified = true;
   return Reason::NONE;
+}
+
+bool asks_for_challenge(const Exchange& ex) {
+  const RequestHead& head = ex.head;
+  return ex.connection != nullptr && !ex.connection->secure && is_acme_challenge(head.path) &&
+         (head.method == Method::GET || head.method == Method::HEAD);
 }
 
 bool is_known_by_certificate(Core& core, Exchange& ex) {

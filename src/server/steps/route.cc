@@ -120,6 +120,10 @@ StepResult find_answer(Core& core, Exchange& ex) {
     return refuse(ex, reason);
   }
   ex.route = &RouteTable::find_route(*ex.site, ex.path);
+  if (ex.site->client_required && !ex.certified && ex.route->handler == HandlerSetting::POOL &&
+      asks_for_challenge(ex)) {
+    return refuse_client(core, ex, Reason::CLIENT_CERTIFICATE_MISSING);  // applications rely on there being one
+  }
   const bool allowed = RouteTable::allows(*ex.route, head.method, head.method_text);
   // Where the cache is not to be purged by clients, an application may have a PURGE of its own.
   if (head.method_text == "PURGE" && (!allowed || !ex.site->purge_from.empty())) return purge_step(core, ex);

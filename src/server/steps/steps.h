@@ -31,6 +31,8 @@ namespace penstock {
 [[nodiscard]] const Site* find_site_of(const Exchange& exchange);
 // NONE, or why the client's certificate, or that it has none, keeps it from this site. Sets `certified`.
 [[nodiscard]] Reason look_at_client(Core& core, Exchange& exchange, const Site& site);
+// Whether look_at_client() lets it by to a file, and no further, though a certificate is required.
+[[nodiscard]] bool asks_for_challenge(const Exchange& exchange);
 // Answers with that reason.
 [[nodiscard]] StepResult refuse_client(Core& core, Exchange& exchange, Reason reason);
 // Whether the site of this request looks at certificates and would not let it in, or would as somebody of his own: the
