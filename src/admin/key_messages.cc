@@ -38,19 +38,24 @@ Result<std::vector<std::string>> decode_key_files(const ChannelMessage& message)
 }
 
 Status send_key_file(Channel& channel, const KeyFile& file) {
-  const int fd = file.fd.get();
-  return channel.send(MessageKind::KEY_FILE, 0, json_line({{"file", file.file}, {"problem", file.problem}}),
-                      fd < 0 ? std::span<const int>() : std::span<const int>(&fd, 1));
+  std::vector<int> fds;
+  if (file.fd.valid()) fds.push_back(file.fd.get());
+  if (file.kept.valid()) fds.push_back(file.kept.get());
+  return channel.send(MessageKind::KEY_FILE, 0,
+                      json_line({{"file", file.file}, {"problem", file.problem}, {"kept", file.kept.valid() ? 1 : 0}}),
+                      fds);
 }
 
 Result<KeyFile> decode_key_file(ChannelMessage message) {
   const auto json = object_of(message);
   if (!json) return std::unexpected(json.error());
   KeyFile file{.file = json_text(*json, "file"), .problem = json_text(*json, "problem")};
-  if (message.fds.size() > 1 || message.fds.empty() == file.problem.empty()) {
-    return fail("KEY_FILE brings neither a file nor a reason, or both");
+  const bool kept = json_number(*json, "kept") != 0;
+  if (message.fds.size() != size_t{file.problem.empty()} + size_t{kept}) {
+    return fail("KEY_FILE brings neither a file nor a reason, or both, or not what it says is kept");
   }
-  if (!message.fds.empty()) file.fd = std::move(message.fds.front());
+  if (kept) file.kept = std::move(message.fds.back());
+  if (file.problem.empty()) file.fd = std::move(message.fds.front());
   return file;
 }
 

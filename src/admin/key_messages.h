@@ -27,6 +27,7 @@ struct KeyFile {
   std::string file;
   UniqueFd fd;          // read-only; -1: it could not be opened
   std::string problem;  // then: why
+  UniqueFd kept;        // while another state of the file is tried: the one that is in force, or -1
 };
 [[nodiscard]] Status send_key_file(Channel& channel, const KeyFile& file);
 [[nodiscard]] Result<KeyFile> decode_key_file(ChannelMessage message);

@@ -193,8 +193,9 @@ void KeyRole::close_channels(uint32_t server) {
 
 void KeyRole::read_file(KeyFile file) {
   std::vector<std::string> notes;
-  store_->deliver(file.file, file.fd.valid() ? Result<int>(file.fd.get()) : fail(file.problem), notes);
+  store_->deliver(file.file, file.fd.valid() ? Result<int>(file.fd.get()) : fail(file.problem), file.kept.get(), notes);
   file.fd.reset();  // nothing of it is open when the first signature is made
+  file.kept.reset();
   for (const std::string& note : notes) tell(note);
   for (const auto& desk : desks_) desk->wake();
 }

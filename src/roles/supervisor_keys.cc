@@ -3,14 +3,18 @@
 // It runs while the configuration in force, or the one that is being tried, names a key file. Every server has channels
 // to it from its start on, which cost nothing until they are used; so TLS can be configured into a running server, and
 // a keyd that died is replaced without the server noticing: what it had not signed lies in the channels still. The
-// supervisor opens key files and never reads one.
+// supervisor opens key files and never reads one. It keeps what keyd was given, as the kernel copied it, so that a new
+// keyd gets the key that belongs to the certificates in force whatever became of the file.
 #include "src/admin/key_messages.h"
 #include "src/admin/role_paths.h"
 #include "src/roles/supervisor_state.h"
 #include "src/tls/key_channel.h"
+#include "src/tls/key_store.h"
 
 #include <algorithm>
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <utility>
 
@@ -20,7 +24,28 @@ namespace {
 using State = RoleProcess::State;
 
 constexpr Duration KEYD_END = seconds(1);  // it has nothing to finish
-constexpr size_t KEYS_KEPT_MAX = 512;      // each an open descriptor; of more, what lies on the disk has to do
+constexpr size_t KEYS_KEPT_MAX = 512;      // each a descriptor and a page; of more, what lies on the disk has to do
+
+// The bytes of a key file as they are now, which nobody can change any more: what is written into the file later does
+// not reach them. Sealed memory that no process maps; the kernel copies, so nothing of it comes into this process.
+Result<UniqueFd> seal_key_file(const UniqueFd& from, const struct stat& info) {
+  UniqueFd copy(::memfd_create("penstock-key", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!copy.valid()) return fail_errno("memory for a key file");
+  size_t left = KeyStore::FILE_BYTES_MAX + 1;  // keyd refuses what is longer
+  while (left > 0) {
+    const ssize_t n = ::sendfile(copy.get(), from.get(), nullptr, left);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno("read");
+    if (n == 0) break;
+    left -= static_cast<size_t>(n);
+  }
+  constexpr int SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+  // The mode goes along: keyd tells of a file that is open to others.
+  if (::fchmod(copy.get(), info.st_mode & 07777) != 0 || ::fcntl(copy.get(), F_ADD_SEALS, SEALS) != 0) {
+    return fail_errno("seal a key file's copy");
+  }
+  return copy;
+}
 
 KeyFile open_key_file(const std::string& path) {
   KeyFile file{.file = path};
@@ -31,9 +56,18 @@ KeyFile open_key_file(const std::string& path) {
     return file;
   }
   struct stat info {};
-  if (::fstat(file.fd.get(), &info) == 0 && S_ISREG(info.st_mode)) return file;
-  file.fd.reset();
-  file.problem = "it is not a regular file";
+  if (::fstat(file.fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    file.fd.reset();
+    file.problem = "it is not a regular file";
+    return file;
+  }
+  auto copy = seal_key_file(file.fd, info);
+  if (copy) {
+    file.fd = std::move(*copy);
+  } else {
+    file.fd.reset();
+    file.problem = copy.error().message;
+  }
   return file;
 }
 
@@ -123,8 +157,8 @@ void Supervisor::keyd_ended(bool expected) {
   if (expected && !key_files_.empty()) sync_keyd();  // it was told to end, and is wanted again
 }
 
-// What keyd gets for a path. While a change is tried the file as it lies there; else the one that belongs to the
-// certificates in force, which may have been replaced meanwhile by what is no good.
+// What keyd gets for a path. While a change is tried the file as it lies there beside the one that belongs to the
+// certificates in force; else that one alone, for the other may be what was no good.
 KeyFile Supervisor::key_file(const std::string& path) {
   // It asks for what it was told of; a path that went away meanwhile is no fault.
   if (!std::binary_search(key_files_.begin(), key_files_.end(), path)) {
@@ -133,18 +167,15 @@ KeyFile Supervisor::key_file(const std::string& path) {
   const bool trying = change_ && !change_->listeners_taken;
   const auto kept = keys_kept_.find(path);
   if (!trying && kept != keys_kept_.end()) {
-    // Opened anew: a copy of the descriptor would share its place in the file.
-    KeyFile again = open_key_file("/proc/self/fd/" + std::to_string(kept->second.get()));
-    again.file = path;
+    KeyFile again{.file = path, .fd = duplicate(kept->second)};
+    if (!again.fd.valid()) again.problem = fail_errno("copy a descriptor").error().message;
     return again;
   }
   KeyFile file = open_key_file(path);
-  if (!file.fd.valid()) return file;
-  if (trying) {
-    change_->keys.insert_or_assign(path, duplicate(file.fd));
-  } else if (keys_kept_.size() < KEYS_KEPT_MAX) {
-    keys_kept_.emplace(path, duplicate(file.fd));
-  }
+  if (kept != keys_kept_.end()) file.kept = duplicate(kept->second);
+  std::map<std::string, UniqueFd>& keep = trying ? change_->keys : keys_kept_;
+  if (!file.fd.valid() || (keep.size() >= KEYS_KEPT_MAX && !keep.contains(path))) return file;
+  if (UniqueFd mine = duplicate(file.fd); mine.valid()) keep.insert_or_assign(path, std::move(mine));
   return file;
 }
 

@@ -265,7 +265,7 @@ class Supervisor {
   std::unique_ptr<CertificateBundle> certificates_kept_;
   UniqueFd certificates_kept_fd_;
   UniqueFd certificates_given_;                // to the server that is starting
-  std::map<std::string, UniqueFd> keys_kept_;  // by path: the key files that belong to them
+  std::map<std::string, UniqueFd> keys_kept_;  // by path: sealed copies of the key files that belong to them
   std::string certificates_used_;              // the state of their files, and their keys', that was tried last
   std::string certificates_seen_;              // … at the last look
   std::deque<ChangeRequest> waiting_changes_;

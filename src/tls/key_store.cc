@@ -113,8 +113,10 @@ std::expected<PrivateKey, KeySigner::Refusal> KeyStore::read_key(int fd, std::st
   return std::move(*key);
 }
 
-void KeyStore::deliver(const std::string& file, const Result<int>& opened, std::vector<std::string>& notes) {
+void KeyStore::deliver(const std::string& file, const Result<int>& opened, int kept, std::vector<std::string>& notes) {
   std::string mode_note;
+  auto before = kept >= 0 ? read_key(kept, mode_note) : std::expected<PrivateKey, Refusal>(std::unexpected(Refusal{}));
+  mode_note.clear();
   auto key = opened ? read_key(*opened, mode_note)
                     : std::expected<PrivateKey, Refusal>(
                           std::unexpected(Refusal{.status = KeyStatus::UNREADABLE, .detail = opened.error().message}));
@@ -122,6 +124,7 @@ void KeyStore::deliver(const std::string& file, const Result<int>& opened, std::
   const auto it = entries_.find(key_file_id(file));
   if (it == entries_.end()) return;
   Entry& entry = it->second;
+  if (before && !entry.key) entry.key = std::move(*before);
   entry.wanted = false;
   entry.read = true;
   entry.read_at = clock_.now();

@@ -35,9 +35,10 @@ class KeyStore : public KeySigner {
 
   // The files to be opened, each once until deliver().
   [[nodiscard]] std::vector<std::string> take_wanted();
-  // What became of it: a descriptor, or why there is none. What the operator should know is appended to `notes`. The
-  // desks are to be woken.
-  void deliver(const std::string& file, const Result<int>& opened, std::vector<std::string>& notes);
+  // What became of it: a descriptor, or why there is none. `kept`, unless -1: what the file was before, whose key is
+  // still asked for; it is the key of before where no other was read. What the operator should know is appended to
+  // `notes`. The desks are to be woken.
+  void deliver(const std::string& file, const Result<int>& opened, int kept, std::vector<std::string>& notes);
 
   // Wipes keys of before whose time is over. When to call it next.
   MonoTime expire(MonoTime now);

@@ -4,9 +4,10 @@ import signal
 import socket
 import ssl
 import subprocess
+from pathlib import Path
 
 from http_client import fetch, wait_until
-from instance import ONE_SITE, free_port
+from instance import ONE_SITE, free_port, make_pair
 
 KEYS = ONE_SITE + "site.main.tls.key = {DIR}/key.pem\n"
 
@@ -87,6 +88,29 @@ def test_https_goes_on_when_the_key_process_is_killed_and_the_server_never_has_t
         os.kill(wait_until(lambda: keyd(server), 20), signal.SIGKILL)
         for _ in range(5):
             assert handshake()
+
+
+def test_a_key_file_that_was_written_over_is_not_missed_by_the_next_key_process(make, tmp_path):
+    certificate, key = make_pair(tmp_path, "localhost")
+    other = Path(make_pair(tmp_path, "other")[1]).read_text()
+    port = free_port()
+    server = make(ONE_SITE + f"server.listen_tls = 127.0.0.1:{port}\nsite.main.tls.certificate = {certificate}\nsite.main.tls.key = {key}\n")
+    context = ssl.create_default_context(cafile=certificate)
+
+    def handshake():
+        with socket.create_connection(("127.0.0.1", port), 20) as plain, context.wrap_socket(plain, server_hostname="localhost"):
+            return True
+    assert handshake()
+    for text in ("", "no key", other):
+        with open(key, "r+") as file:  # the same file, other bytes
+            file.write(text)
+            file.truncate()
+        os.kill(wait_until(lambda: keyd(server), 20), signal.SIGKILL)
+        assert handshake()
+    front = server.role("server")
+    os.kill(front, signal.SIGKILL)
+    wait_until(lambda: roles(server).get("server", {}).get("pid") not in (None, front), 20)
+    assert handshake()
 
 
 def in_memory(pid, needle):

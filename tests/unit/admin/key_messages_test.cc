@@ -38,6 +38,19 @@ TEST_F(KeyMessages, arrive_as_they_were_sent) {
   ASSERT_TRUE(failed.has_value());
   EXPECT_FALSE(failed->fd.valid());
   EXPECT_EQ(failed->problem, "open: no");
+  EXPECT_FALSE(failed->kept.valid());
+  ASSERT_TRUE(
+      send_key_file(pair_.ours, {.file = "/a", .fd = UniqueFd(::eventfd(0, 0)), .kept = UniqueFd(::eventfd(7, 0))}));
+  auto both = decode_key_file(received());
+  ASSERT_TRUE(both.has_value());
+  uint64_t number = 0;
+  EXPECT_EQ(::read(both->kept.get(), &number, sizeof number), 8);
+  EXPECT_EQ(number, 7U);
+  EXPECT_TRUE(both->fd.valid());
+  ASSERT_TRUE(send_key_file(pair_.ours, {.file = "/a", .problem = "open: no", .kept = UniqueFd(::eventfd(0, 0))}));
+  auto kept = decode_key_file(received());
+  ASSERT_TRUE(kept.has_value());
+  EXPECT_TRUE(kept->kept.valid() && !kept->fd.valid());
   std::vector<UniqueFd> fds;
   for (int i = 0; i < 4; ++i) fds.emplace_back(::eventfd(0, EFD_CLOEXEC));
   ASSERT_TRUE(send_key_channels(pair_.ours, 9, fds).has_value());
@@ -57,6 +70,9 @@ TEST_F(KeyMessages, that_make_no_sense_are_refused) {
   EXPECT_FALSE(decode_key_file(message(MessageKind::KEY_FILE, R"({"file":"/a"})", 0)).has_value());
   EXPECT_FALSE(decode_key_file(message(MessageKind::KEY_FILE, R"({"file":"/a"})", 2)).has_value());
   EXPECT_FALSE(decode_key_file(message(MessageKind::KEY_FILE, R"({"file":"/a","problem":"x"})", 1)).has_value());
+  EXPECT_FALSE(decode_key_file(message(MessageKind::KEY_FILE, R"({"file":"/a","kept":1})", 1)).has_value());
+  EXPECT_FALSE(
+      decode_key_file(message(MessageKind::KEY_FILE, R"({"file":"/a","problem":"x","kept":1})", 2)).has_value());
   EXPECT_FALSE(decode_key_channels(message(MessageKind::KEY_CHANNELS, R"({"server":1})", 0)).has_value());
   EXPECT_FALSE(decode_key_channels(message(MessageKind::KEY_CHANNELS, R"({"server":1})", 3)).has_value());
   EXPECT_FALSE(decode_key_breach(message(MessageKind::KEY_BREACH, "x", 0)).has_value());

@@ -22,7 +22,8 @@ class KeyStoreTest : public testing::Test {
   // What the supervisor does when it is asked.
   void deliver() {
     const UniqueFd fd(::open(file_.c_str(), O_RDONLY | O_CLOEXEC));
-    store_.deliver(file_, fd.valid() ? Result<int>(fd.get()) : fail_errno("open"), notes_);
+    const UniqueFd kept(::open(kept_.c_str(), O_RDONLY | O_CLOEXEC));
+    store_.deliver(file_, fd.valid() ? Result<int>(fd.get()) : fail_errno("open"), kept.get(), notes_);
   }
   // The status of a probe for `key`, after one delivery if that is asked for. `later`: it was.
   KeyStatus probe(EVP_PKEY* key, bool* later = nullptr) {
@@ -53,6 +54,7 @@ class KeyStoreTest : public testing::Test {
 
   TempDir dir_;
   std::string file_ = dir_.at("key.pem");
+  std::string kept_ = dir_.at("kept.pem");  // what is in force, where it is another file; else there is none
   HandClock clock_;
   UniqueFd wanted_{::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
   KeyStore store_{clock_, wanted_.get()};
@@ -160,6 +162,22 @@ TEST_F(KeyStoreTest, goes_on_with_what_it_has_while_a_file_is_broken) {
   EXPECT_EQ(probe(make_test_key("p256").get()), KeyStatus::MALFORMED);
   EXPECT_EQ(probe(key.get()), KeyStatus::MALFORMED) << "a probe is about the file";
   EXPECT_TRUE(holds(key.get()));
+}
+
+// keyd was started anew while a replaced file is tried: the pair in force must not wait for the end of that.
+TEST_F(KeyStoreTest, has_the_key_in_force_beside_a_file_that_is_tried) {
+  const UniquePkey key = make_test_key("p256");
+  const UniquePkey fresh = make_test_key("p256");
+  dir_.write("kept.pem", pem_of(key.get()));
+  write_key("half of a ke");
+  EXPECT_EQ(probe(fresh.get()), KeyStatus::MALFORMED) << "a probe is about the file";
+  EXPECT_TRUE(holds(key.get()));
+  write_key(pem_of(fresh.get()));
+  clock_.advance(KeyStore::AGAIN_AFTER);
+  EXPECT_EQ(probe(fresh.get()), KeyStatus::OK);
+  EXPECT_TRUE(holds(key.get()));
+  EXPECT_TRUE(holds(fresh.get()));
+  EXPECT_EQ(store_.held(), 2U);
 }
 
 TEST_F(KeyStoreTest, forgets_keys_that_the_configuration_no_longer_names) {
