@@ -13,6 +13,7 @@ namespace {
 constexpr std::string_view PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr uint32_t BLOCKS_PER_STREAM = 2;  // on average, of all streams that can be open
 constexpr Duration LINGER_PATIENCE = seconds(1);
+constexpr Duration FLOOD_PATIENCE = milliseconds(100);  // for GOAWAY to leave, where the peer lets it
 // Answers of ours, to pings and the like, behind which a peer that does not read them is not read.
 constexpr size_t QUEUED_MAX = 512;
 constexpr size_t QUEUED_LOW = 64;
@@ -177,6 +178,7 @@ void H2Transport::carrier_event(Carrier& carrier, const TransportEvent& event) {
         carrier.session->receive({event.data, event.size});
         regulate_reading(carrier);
         mark_dirty(carrier);
+        if (carrier.session->is_flooded()) end_later(carrier, shared_->now + FLOOD_PATIENCE);
       }
       below_.release(event.buffer);
       break;
@@ -251,17 +253,24 @@ void H2Transport::pump(Carrier& carrier) {
 
 void H2Transport::regulate_reading(Carrier& carrier) {
   const size_t queued = carrier.session->queued_frames();
-  const bool wanted = queued < (carrier.reading ? QUEUED_MAX : QUEUED_LOW);
+  const bool wanted = queued < (carrier.reading ? QUEUED_MAX : QUEUED_LOW) && !carrier.session->is_flooded();
   if (wanted == carrier.reading || carrier.peer_closed) return;
   carrier.reading = wanted;
   below_.set_receiving(carrier.handle, wanted);
 }
 
-// Everything is said and sent. The peer must see it before our kernel answers what it still sends with RST.
-void H2Transport::linger(Carrier& carrier) {
+// Nothing is sent any more. The upper side's close() ends it below, unless that has been.
+void H2Transport::say_no_more(Carrier& carrier) {
   carrier.lingering = true;
   carrier.failed = true;
   tell(carrier);
+}
+
+// Everything is said and sent. The peer must see it before our kernel answers what it still sends with RST; but who
+// floods us does not get that second of our reading.
+void H2Transport::linger(Carrier& carrier) {
+  say_no_more(carrier);
+  if (carrier.session->is_flooded()) return end_below(carrier, false);
   below_.shutdown_send(carrier.handle);
   if (!carrier.reading && !carrier.peer_closed) below_.set_receiving(carrier.handle, true);
   if (carrier.peer_closed) {
@@ -294,6 +303,7 @@ void H2Transport::take_endings() {
     ending_[i] = ending_.back();
     ending_.pop_back();
     carrier.ending = false;
+    if (carrier.session->is_flooded() && !carrier.lingering) say_no_more(carrier);
     end_below(carrier, !carrier.lingering);
   }
 }

@@ -113,6 +113,7 @@ class H2Transport final : public TransportLayer {
   void pump_all();
   void pump(Carrier& carrier);
   void regulate_reading(Carrier& carrier);
+  void say_no_more(Carrier& carrier);
   void linger(Carrier& carrier);
   void end_later(Carrier& carrier, MonoTime due);
   void end_below(Carrier& carrier, bool reset);

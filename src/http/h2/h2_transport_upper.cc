@@ -256,7 +256,8 @@ bool H2Transport::end(Handle conn, bool reset) {
 
 bool H2Transport::end_carrier(Carrier& carrier, bool reset) {
   carrier.upper_open = false;
-  if (carrier.below_failed || reset || (carrier.lingering && (carrier.peer_closed || !carrier.ending))) {
+  const bool waits = carrier.ending && !carrier.peer_closed && !carrier.session->is_flooded();
+  if (carrier.below_failed || reset || (carrier.lingering && !waits)) {
     carrier.session->lose(ECONNRESET);
     end_below(carrier, reset);
     return false;

@@ -167,6 +167,7 @@ void H2Session::terminate(Reason reason) {
   if (dying_) return;
   dying_ = noted_end_ = true;
   note(reason);
+  flooded_ = code_of(reason) == NGHTTP2_ENHANCE_YOUR_CALM;
   (void)nghttp2_session_terminate_session(wire_, code_of(reason));
   leave_streams(ECONNRESET);
 }

@@ -75,6 +75,8 @@ class H2Session {
 
   // No stream is left, and none will come.
   [[nodiscard]] bool is_dying() const { return dying_; }
+  // It ended for a flood: nothing more of the peer is worth reading, and nothing is worth waiting for.
+  [[nodiscard]] bool is_flooded() const { return flooded_; }
   // shutdown_notice() or refuse_new() was called.
   [[nodiscard]] bool is_draining() const { return draining_; }
 
@@ -158,6 +160,7 @@ class H2Session {
   H2Budget control_;
   H2Budget resets_;
   bool dying_ = false;
+  bool flooded_ = false;
   bool draining_ = false;
   bool noted_end_ = false;                 // the end of the connection was noted
   std::vector<nghttp2_nv> fields_;         // scratch of one call

@@ -94,7 +94,30 @@ TEST(H2Limits, section_10_5_rapid_reset) {
     }
   }
   world.turn();
+  world.close(world.carrier());
+  world.turn();
+  EXPECT_EQ(world.below().connection_count(), 0U) << "no time has passed: who floods is not waited for";
   expect_end(world, NGHTTP2_ENHANCE_YOUR_CALM, Reason::H2_RESET_FLOOD);
+}
+
+TEST(H2Limits, a_flood_is_not_read_on_and_its_end_not_waited_for_where_the_peer_reads_nothing) {
+  H2World world({.cleartext = true, .control_frames = 100}, {.socket_bytes_max = 100});
+  world.turn();
+  (void)world.request(H2World::get("/"));
+  world.turn();
+  world.client_reads = false;
+  world.answer(0, "HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n" + std::string(40'000, 'x'));
+  world.turn();
+  world.piece = 1'700;
+  for (int i = 0; i < 20'000; ++i) world.raw(world.frame(NGHTTP2_PING, 0, 0, "12345678"));
+  world.turn(200);
+  EXPECT_EQ(world.noted(), std::vector<Reason>{Reason::H2_CONTROL_FLOOD});
+  EXPECT_GT(world.below().client_unread(world.socket()), 100'000U);
+  EXPECT_FALSE(world.carrier().failed) << "GOAWAY has its chance";
+  world.advance(milliseconds(100));
+  world.turn(2);
+  EXPECT_TRUE(world.carrier().failed);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
 }
 
 TEST(H2Limits, streams_that_the_upper_side_still_holds_count) {
