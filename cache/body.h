@@ -69,7 +69,7 @@ class Body {
 };
 
 struct BodyLimits {
-  uint64_t sendfile_min = 64 * 1024;          // from this size on a body is a memfd
+  uint64_t sendfile_min = 128 * 1024;         // from this size on a body is a memfd
   uint64_t transient_max = 64 * 1024 * 1024;  // bytes outside the table; create() refuses beyond
   uint32_t memfds_max = 4096;                 // descriptors it may hold; beyond, larger bodies are plain memory
 };

@@ -45,8 +45,8 @@ struct LoadPolicy {
   uint8_t precompressed = 0;  // OR of ACCEPT_GZIP, ACCEPT_BR, ACCEPT_ZSTD: siblings .gz .br .zst are looked for
   UnknownTypePolicy unknown_type = UnknownTypePolicy::OCTET_STREAM;
   const MimeTable* mime = nullptr;
-  uint64_t entry_bytes_max = 1 << 20;      // larger files are streamed
-  uint64_t sendfile_bytes_min = 64 << 10;  // from this size on a file that is not to be cached is streamed
+  uint64_t entry_bytes_max = 1 << 20;       // larger files are streamed
+  uint64_t sendfile_bytes_min = 128 << 10;  // from this size on a file that is not to be cached is streamed
   Duration settle = milliseconds(20);
   Duration write_hold = seconds(1);
 };
