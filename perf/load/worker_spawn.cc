@@ -5,6 +5,7 @@
 #include "pool/ring/segment.h"
 #include "src/admin/worker_process.h"
 #include "src/base/clock.h"
+#include "src/base/doorbell.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -71,13 +72,14 @@ int run(const std::string& penstock, const std::vector<std::string>& command) {
   RealClock clock;
   const SegmentMemory memory = create_segment({}).value();
   const UniqueFd bell(::eventfd(0, EFD_CLOEXEC));
+  const UniqueFd bed = make_bed().value();
   WorkerLaunch launch;
   launch.command = command;
   launch.sandbox.execute_paths = {command[0]};
   if (::geteuid() == 0) launch.sandbox.identity = SandboxIdentity{1'900'000'000, 1'900'000'000};
   launch.server_half = memory.server_half.get();
   launch.worker_half = memory.worker_half.get();
-  launch.worker_bell = bell.get();
+  launch.helper_bed = launch.worker_bed = bed.get();
   launch.server_bells = {bell.get()};
   struct Kind {
     const char* name;

@@ -8,6 +8,7 @@
 #include "pool/sdk/penstock_worker.h"
 #include "src/base/assert.h"
 #include "src/base/clock.h"
+#include "src/base/doorbell.h"
 
 #include <algorithm>
 #include <array>
@@ -43,7 +44,9 @@ class Runtime {
   Runtime(const char* runtime, const std::string& program) {
     const UniqueFd server_half = read_only(memory_.server_half.get()).value();
     std::string variable = std::string(PENSTOCK_WORKER_VARIABLE) + "=";
-    for (const int fd : {server_half.get(), memory_.worker_half.get(), worker_bell_.get(), server_bell_.get()}) {
+    ASSERT(hang_bell(worker_bell_, {helper_bed_.get(), bed_.get()}));
+    for (const int fd :
+         {server_half.get(), memory_.worker_half.get(), helper_bed_.get(), bed_.get(), server_bell_.get()}) {
       ::fcntl(fd, F_SETFD, 0);
       variable += std::to_string(fd) + " ";
     }
@@ -105,8 +108,7 @@ class Runtime {
     (void)link_->begin({.serial = ++serial_, .head_bytes = head.bytes, .length = 0});
   }
   void flush() {
-    const uint64_t one = 1;
-    if (link_->flush()) ASSERT(::write(worker_bell_.get(), &one, sizeof one) == sizeof one);
+    if (link_->flush()) ASSERT(ring_bell(worker_bell_.get()));
   }
   template <typename Hear, typename Done>
   void turn(Hear hear, Done done) {
@@ -126,7 +128,9 @@ class Runtime {
   SegmentMemory memory_ = create_segment({}).value();
   Segment segment_ = Segment::map(memory_.server_half.get(), memory_.worker_half.get(), Segment::Side::SERVER).value();
   UniqueFd server_bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-  UniqueFd worker_bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  UniqueFd helper_bed_ = make_bed().value();
+  UniqueFd bed_ = make_bed().value();
+  UniqueFd worker_bell_ = make_bell().value();
   std::optional<ServerLink> link_;
   pid_t child_ = -1;
   uint64_t serial_ = 0;

@@ -26,9 +26,9 @@
  * Ordering. A producer writes descriptors, then stores its tail (release); the consumer loads that tail (acquire),
  * reads, then stores its head (release); the producer loads that head (acquire) before it writes over anything. All
  * indices run freely over 32 bits. Who goes to sleep stores 1 to `sleeping`, then looks at the tail once more; who has
- * stored a tail looks at the other's `sleeping` and writes to its eventfd where it is 1: both with a full fence
+ * stored a tail looks at the other's `sleeping` and rings its doorbell where it is 1: both with a full fence
  * between the two (seq_cst), so that one of them sees the other. Who goes to sleep has stored the head of all that it
- * took: while that has not passed what was there when the eventfd was last written, it need not be written again.
+ * took: while that has not passed what was there when the doorbell was last rung, it need not be rung again.
  *
  * Numbers are the machine's: little-endian, naturally aligned. Both ends run on one machine.
  */
@@ -88,7 +88,7 @@ struct penstock_worker_page {
   uint32_t pad0[15];
   uint32_t response_tail; /* descriptors written */
   uint32_t pad1[15];
-  uint32_t sleeping; /* 1: ring the worker's eventfd after writing */
+  uint32_t sleeping; /* 1: ring the worker's doorbell after writing */
   uint32_t starving; /* 1: its ring or arena is full, ring also after reading */
   uint32_t pad2[14];
   uint32_t epoch;      /* the server's epoch that this end has taken up: store it last */

@@ -90,7 +90,7 @@ typedef struct penstock_callbacks {
 } penstock_callbacks;
 
 /* The environment variable by which a worker finds its descriptors: numbers, separated by blanks, of the server's half
- * of the segment, the worker's half, the worker's eventfd, and one eventfd for each channel. */
+ * of the segment, the worker's half, the worker's two epoll instances, and one eventfd for each channel. */
 #define PENSTOCK_WORKER_VARIABLE "PENSTOCK_WORKER"
 
 /* Runs until the front end says stop and every exchange has ended. Gives the exit code for main(): 0, or 1 with a line
@@ -114,7 +114,7 @@ penstock_worker* penstock_worker_of(const penstock_exchange* exchange);
 /* Beside penstock_worker_run(), which goes on: another thread waits with it for the front end, is preferred where both
  * wait, and calls the callbacks for what came, so that it can go on at once with a request that it took. Callbacks are
  * never called by two threads at a time. Gives 1 when some were called, or penstock_worker_nudge() was; 0 when the
- * worker has ended, or nobody can wait beside it. One thread at a time; REQUIRES: a request has come. */
+ * worker has ended. One thread at a time; REQUIRES: a request has come. */
 int penstock_worker_help(penstock_worker* worker);
 void penstock_worker_nudge(penstock_worker* worker); /* any thread */
 

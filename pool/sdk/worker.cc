@@ -3,17 +3,15 @@
 #include "pool/sdk/worker.h"
 
 #include "src/base/assert.h"
+#include "src/base/doorbell.h"
 
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
-#include <initializer_list>
-#include <poll.h>
 #include <string>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <utility>
 
 namespace penstock {
@@ -22,42 +20,12 @@ namespace {
 // A program with a loop of its own has other events, too: so many turns belong to one step.
 constexpr uint32_t TURNS_MAX = 16;
 
-void ring(const UniqueFd& bell) {
-  const uint64_t one = 1;
-  // EAGAIN: the counter is full, so it is readable.
-  [[maybe_unused]] const ssize_t written = ::write(bell.get(), &one, sizeof one);
-}
+void ring(const UniqueFd& bell) { (void)ring_bell(bell.get()); }
 
-void hush(const UniqueFd& bell) {
-  uint64_t count = 0;
-  [[maybe_unused]] const ssize_t drained = ::read(bell.get(), &count, sizeof count);
-}
-
-// One system call for a sleep: an eventfd that is written again is a new edge, so that it never has to be read.
-// Invalid: there is no descriptor left for it.
-UniqueFd watch(std::initializer_list<int> bells) {
-  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
-  for (const int bell : bells) {
-    epoll_event event{.events = EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, .data = {.fd = bell}};
-    if (epoll.valid() && ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, bell, &event) != 0) epoll.reset();
-  }
-  return epoll;
-}
-
-// Which of its descriptors it was.
-int wait_for_bell(const UniqueFd& epoll) {
+// One system call for a sleep. The name of the bell that rang.
+int wait_for_bell(const UniqueFd& bed) {
   epoll_event event{};
-  return ::epoll_wait(epoll.get(), &event, 1, -1) > 0 ? event.data.fd : -1;
-}
-
-void wait_for_bell(const penstock_worker& worker) {
-  if (worker.sleep.valid()) {
-    (void)wait_for_bell(worker.sleep);
-    return;
-  }
-  pollfd waits{.fd = worker.bell.get(), .events = POLLIN, .revents = 0};
-  (void)::poll(&waits, 1, -1);
-  hush(worker.bell);
+  return ::epoll_wait(bed.get(), &event, 1, -1) > 0 ? event.data.fd : -1;
 }
 
 Result<std::vector<int>> descriptors() {
@@ -87,6 +55,26 @@ uint32_t version_max() {
   return fits ? std::min(number, PENSTOCK_ABI_VERSION) : PENSTOCK_ABI_VERSION;
 }
 
+// Also that of a front end from before the beds, which gives an eventfd that both ends write.
+Status hang_own_bells(penstock_worker& worker) {
+  auto nudge = make_bell();
+  if (!nudge) return std::unexpected(nudge.error());
+  worker.nudge = std::move(*nudge);
+  Status ok = hang_bell(worker.bell, {worker.helper_bed.get(), worker.bed.get()});
+  if (ok) ok = hang_bell(worker.nudge, {worker.helper_bed.get()}, worker.nudge.get());
+  return ok;
+}
+
+Status open_beds_for(UniqueFd bell, penstock_worker& worker) {
+  auto helper_bed = make_bed();
+  auto bed = make_bed();
+  if (!helper_bed || !bed) return std::unexpected(helper_bed ? bed.error() : helper_bed.error());
+  worker.helper_bed = std::move(*helper_bed);
+  worker.bed = std::move(*bed);
+  worker.bell = std::move(bell);
+  return hang_own_bells(worker);
+}
+
 Status open_worker(penstock_worker& worker) {
   const Result<std::vector<int>> numbers = descriptors();
   if (!numbers) return std::unexpected(numbers.error());
@@ -100,13 +88,20 @@ Status open_worker(penstock_worker& worker) {
   if (!segment) return std::unexpected(segment.error());
   worker.segment = std::move(*segment);
   const uint32_t channels = worker.segment.header().channels;
-  if (fds.size() != 3 + size_t{channels}) return fail("the segment has another number of channels", EINVAL);
-  worker.bell = std::move(fds[2]);
-  for (uint32_t i = 0; i < channels; ++i) {
-    worker.channels.push_back(
-        std::make_unique<SdkChannel>(worker.segment.channel(i), std::move(fds[3 + i]), version_max()));
+  if (fds.size() != 3 + size_t{channels} && fds.size() != 4 + size_t{channels}) {
+    return fail("the segment has another number of channels", EINVAL);
   }
-  return {};
+  for (size_t i = fds.size() - channels; i < fds.size(); ++i) {
+    worker.channels.push_back(std::make_unique<SdkChannel>(
+        worker.segment.channel(static_cast<uint32_t>(worker.channels.size())), std::move(fds[i]), version_max()));
+  }
+  if (fds.size() == 3 + size_t{channels}) return open_beds_for(std::move(fds[2]), worker);
+  worker.helper_bed = std::move(fds[2]);
+  worker.bed = std::move(fds[3]);
+  auto bell = make_bell();
+  if (!bell) return std::unexpected(bell.error());
+  worker.bell = std::move(*bell);
+  return hang_own_bells(worker);
 }
 
 void request_came(penstock_worker& worker, SdkChannel& channel, const WorkerEvent& event) {
@@ -248,14 +243,6 @@ bool penstock_worker::settle(bool once, bool& did_something) {
   }
 }
 
-// The helper's first: who was added first is woken first.
-void penstock_worker::open_beds() {
-  nudge.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (nudge.valid()) helper_sleep = watch({bell.get(), nudge.get()});
-  sleep = watch({bell.get()});
-  if (!sleep.valid()) helper_sleep.reset();  // poll() wakes with any of them
-}
-
 void penstock_worker::awake() {
   {
     const std::lock_guard lock(post_mutex);
@@ -265,7 +252,7 @@ void penstock_worker::awake() {
 }
 
 int penstock::sdk_step(penstock_worker& worker, bool hushes) {
-  if (hushes) hush(worker.bell);
+  if (hushes) empty_bed(worker.helper_bed.get());
   worker.awake();
   bool some = false;
   for (uint32_t turns = 0; turns < TURNS_MAX; ++turns) {
@@ -291,7 +278,7 @@ int penstock_worker_open(const penstock_callbacks* callbacks, void* context, pen
 
 void penstock_worker_close(penstock_worker* worker) { const std::unique_ptr<penstock_worker> owned(worker); }
 
-int penstock_worker_fd(const penstock_worker* worker) { return worker->bell.get(); }
+int penstock_worker_fd(const penstock_worker* worker) { return worker->helper_bed.get(); }
 
 int penstock_worker_step(penstock_worker* worker) { return sdk_step(*worker, true); }
 
@@ -300,10 +287,9 @@ int penstock_worker_run(const penstock_callbacks* callbacks, void* context) {
   static penstock_worker* worker = nullptr;
   if (penstock_worker_open(callbacks, context, &worker) != 0) return 1;
   std::unique_lock turn(worker->turn_mutex);
-  worker->open_beds();
   for (bool some = false; !worker->over && worker->settle(false, some);) {
     turn.unlock();
-    wait_for_bell(*worker);
+    (void)wait_for_bell(worker->bed);
     turn.lock();
     worker->awake();
   }
@@ -312,7 +298,6 @@ int penstock_worker_run(const penstock_callbacks* callbacks, void* context) {
 }
 
 int penstock_worker_help(penstock_worker* worker) {
-  if (!worker->helper_sleep.valid()) return 0;
   std::unique_lock turn(worker->turn_mutex, std::try_to_lock);
   while (true) {
     if (turn.owns_lock()) {  // else somebody is at it
@@ -326,7 +311,7 @@ int penstock_worker_help(penstock_worker* worker) {
       if (some) return 1;
       turn.unlock();
     }
-    if (wait_for_bell(worker->helper_sleep) == worker->nudge.get()) return 1;
+    if (wait_for_bell(worker->helper_bed) == worker->nudge.get()) return 1;
     turn.lock();
   }
 }

@@ -1,9 +1,10 @@
 // The worker process's side of things: descriptors, channels, the loop. Behind penstock_worker. One thread at a time:
 // whoever holds `turn_mutex`; post() is for all. Everything of an exchange is in exchange.cc.
 //
-// Two may wait for the doorbell: the thread of penstock_worker_run(), and one that helps. Each has an epoll of its own,
-// exclusively woken, the helper's first: so one of them wakes, the helper where it waits, and neither takes an event
-// that the other was woken for.
+// Two may wait for the doorbell: the thread of penstock_worker_run(), and one that helps. Each has a bed of its own
+// (src/base/doorbell.h), exclusively woken, the helper's first: so one of them wakes, the helper where it waits, and
+// neither takes an event that the other was woken for. The server's bell hangs in both, where this process cannot
+// touch it; its own `bell` beside it.
 #pragma once
 
 #include "pool/sdk/exchange.h"
@@ -35,7 +36,7 @@ void sdk_finish(penstock_exchange& exchange);
 // Tells the application, if it still has the exchange.
 void sdk_cancel(penstock_exchange& exchange, penstock_why_cancelled why);
 void sdk_list(penstock_exchange& exchange);
-// penstock_worker_step(). `hushes`: fd() is read, as who polls it expects; who takes each write as an event does
+// penstock_worker_step(). `hushes`: fd() is emptied, as who polls it expects; who takes each ring as an event does
 // without.
 int sdk_step(penstock_worker& worker, bool hushes);
 
@@ -45,7 +46,7 @@ struct penstock_worker {
   penstock_callbacks callbacks{};
   void* context = nullptr;
   penstock::Segment segment;
-  penstock::UniqueFd bell;  // ours
+  penstock::UniqueFd bell;  // for posts, and to come back soon: hangs in both beds
   std::vector<std::unique_ptr<penstock::SdkChannel>> channels;
   uint32_t open_exchanges = 0;
   uint32_t stops = 0;  // channels that have said STOP
@@ -55,9 +56,9 @@ struct penstock_worker {
 
   std::mutex turn_mutex;  // guards all above but `bell`
   penstock::AdaptiveSpin spin;
-  penstock::UniqueFd sleep;         // epoll of `bell`, for penstock_worker_run(); invalid: by poll()
-  penstock::UniqueFd helper_sleep;  // the same for who helps, and of `nudge`; invalid: nobody can
-  penstock::UniqueFd nudge;
+  penstock::UniqueFd helper_bed;  // of who helps; also penstock_worker_fd()
+  penstock::UniqueFd bed;         // of penstock_worker_run()
+  penstock::UniqueFd nudge;       // hangs in the helper's
 
   std::mutex post_mutex;
   std::vector<std::pair<void (*)(void*), void*>> posts;
@@ -68,8 +69,7 @@ struct penstock_worker {
   // Turns until there is nothing to do; with `once` only until something was done. Then may_wait() has held. False:
   // over. REQUIRES: turn_mutex held.
   bool settle(bool once, bool& did_something);
-  void open_beds();
-  // Before waiting for `bell`: false if there is something to do after all.
+  // Before waiting in a bed: false if there is something to do after all.
   bool may_wait();
   void awake();
 };

@@ -38,8 +38,8 @@ inline constexpr size_t POOL_TEXT_BYTES_MAX = 1000;    // of a reason
 inline constexpr size_t WORKER_SERIALS_MAX = 64;       // in one report
 inline constexpr size_t WORKER_LOADS_MAX = 64 * 1024;  // in one POOL_LOAD; send a second one for more
 
-// WORKER: a process that takes requests, or will. Descriptors: the halves of its segment (pool/ring/segment.h), its
-// own eventfd, and one eventfd of the server's for each reactor, in this order.
+// WORKER: a process that takes requests, or will. Descriptors: the halves of its segment (pool/ring/segment.h), the
+// bell that wakes it, and one eventfd of the server's for each reactor, in this order.
 struct WorkerHandover {
   std::string pool;
   uint64_t worker = 0;  // never used twice while the supervisor lives
@@ -48,7 +48,7 @@ struct WorkerHandover {
   bool warm = false;   // it served another server process before: no warm-up
   UniqueFd server_half;
   UniqueFd worker_half;
-  UniqueFd worker_bell;
+  UniqueFd worker_bell;  // which the worker itself does not have: it could make who rings it wait for ever
   std::vector<UniqueFd> server_bells;  // by reactor; this worker's alone, so that it can silence nobody else
 };
 

@@ -145,8 +145,9 @@ Result<WorkerLaunch> decode_launch(std::string_view text) {
   if (bells == 0 || bells > 1024) return fail("the launch message names no bells");
   launch.server_half = WORKER_FIRST_FD;
   launch.worker_half = WORKER_FIRST_FD + 1;
-  launch.worker_bell = WORKER_FIRST_FD + 2;
-  for (int i = 0; i < static_cast<int>(bells); ++i) launch.server_bells.push_back(WORKER_FIRST_FD + 3 + i);
+  launch.helper_bed = WORKER_FIRST_FD + 2;
+  launch.worker_bed = WORKER_FIRST_FD + 3;
+  for (int i = 0; i < static_cast<int>(bells); ++i) launch.server_bells.push_back(WORKER_FIRST_FD + 4 + i);
   return launch;
 }
 

@@ -24,14 +24,15 @@ struct WorkerLaunch {
   // Descriptors stay the caller's. The server's half is made read-only on the way, if it is not.
   int server_half = -1;
   int worker_half = -1;
-  int worker_bell = -1;
+  int helper_bed = -1;  // where the worker sleeps (src/base/doorbell.h); it never has the bell
+  int worker_bed = -1;
   std::vector<int> server_bells;  // by reactor
 };
 
 // Where the process finds what it is given.
 inline constexpr int WORKER_LAUNCH_FD = 3;
 inline constexpr int WORKER_REPORT_FD = 4;
-inline constexpr int WORKER_FIRST_FD = 5;  // server's half, worker's half, worker's bell, server's bells
+inline constexpr int WORKER_FIRST_FD = 5;  // server's half, worker's half, worker's two beds, server's bells
 
 // Without the descriptors, of which `server_bells` keeps its number: decode fills in the places above.
 [[nodiscard]] std::string encode_launch(const WorkerLaunch& launch);

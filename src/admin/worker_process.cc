@@ -191,7 +191,7 @@ Status hand_over(Handed& handed, const WorkerLaunch& launch, int message, int re
     reader = std::move(*opened);
     server_half = reader.get();
   }
-  std::vector<int> fds = {message, report, server_half, launch.worker_half, launch.worker_bell};
+  std::vector<int> fds = {message, report, server_half, launch.worker_half, launch.helper_bed, launch.worker_bed};
   fds.insert(fds.end(), launch.server_bells.begin(), launch.server_bells.end());
   Status ok = handed.add(output, STDOUT_FILENO);
   if (ok) ok = handed.add(output, STDERR_FILENO);
@@ -213,7 +213,7 @@ Result<WorkerProcess> WorkerProcess::spawn(const std::string& executable, const 
   if (!report) return std::unexpected(report.error());
   auto output = open_pipe();
   if (!output) return std::unexpected(output.error());
-  Handed handed(3 + launch.server_bells.size());
+  Handed handed(4 + launch.server_bells.size());
   Status ok = hand_over(handed, launch, message->get(), report->write.get(), output->write.get());
   if (!ok) return std::unexpected(ok.error());
 

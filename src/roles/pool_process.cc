@@ -1,12 +1,12 @@
 #include "src/roles/pool_process.h"
 
 #include "src/base/bytes.h"
+#include "src/base/doorbell.h"
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <fcntl.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 #include <utility>
 
@@ -14,12 +14,6 @@ namespace penstock {
 namespace {
 
 constexpr uint32_t CHUNKS_LEAST = 128;
-
-Result<UniqueFd> make_bell() {
-  UniqueFd fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!fd.valid()) return fail_errno("eventfd");
-  return fd;
-}
 
 Status duplicate(const UniqueFd& from, UniqueFd& to) {
   to.reset(::fcntl(from.get(), F_DUPFD_CLOEXEC, 3));
@@ -102,8 +96,10 @@ Result<PoolProcess> PoolProcess::start(const std::string& executable, WorkerLaun
                                        MonoTime now) {
   auto memory = create_segment(shape);
   if (!memory) return std::unexpected(memory.error());
-  auto worker_bell = make_bell();
-  if (!worker_bell) return std::unexpected(worker_bell.error());
+  auto helper_bed = make_bed();
+  if (!helper_bed) return std::unexpected(helper_bed.error());
+  auto worker_bed = make_bed();
+  if (!worker_bed) return std::unexpected(worker_bed.error());
   std::vector<UniqueFd> server_bells;
   for (uint32_t i = 0; i < shape.channels; ++i) {
     auto bell = make_bell();
@@ -113,12 +109,14 @@ Result<PoolProcess> PoolProcess::start(const std::string& executable, WorkerLaun
   }
   launch.server_half = memory->server_half.get();
   launch.worker_half = memory->worker_half.get();
-  launch.worker_bell = worker_bell->get();
+  launch.helper_bed = helper_bed->get();
+  launch.worker_bed = worker_bed->get();
   auto process = WorkerProcess::spawn(executable, launch, now);
   if (!process) return std::unexpected(process.error());
   return PoolProcess{.process = std::move(*process),
                      .memory = std::move(*memory),
-                     .worker_bell = std::move(*worker_bell),
+                     .helper_bed = std::move(*helper_bed),
+                     .worker_bed = std::move(*worker_bed),
                      .server_bells = std::move(server_bells),
                      .output = {},
                      .start_problem = {}};
@@ -134,10 +132,13 @@ Result<WorkerHandover> PoolProcess::handover(const std::string& pool, uint64_t n
   out.warm = warm;
   Status ok = duplicate(memory.server_half, out.server_half);
   if (ok) ok = duplicate(memory.worker_half, out.worker_half);
-  if (ok) ok = duplicate(worker_bell, out.worker_bell);
-  for (const UniqueFd& bell : server_bells) {
+  auto bell = make_bell();
+  if (!bell) return std::unexpected(bell.error());
+  out.worker_bell = std::move(*bell);
+  if (ok) ok = hang_bell(out.worker_bell, {helper_bed.get(), worker_bed.get()});
+  for (const UniqueFd& server_bell : server_bells) {
     out.server_bells.emplace_back();
-    if (ok) ok = duplicate(bell, out.server_bells.back());
+    if (ok) ok = duplicate(server_bell, out.server_bells.back());
   }
   if (!ok) return std::unexpected(ok.error());
   return out;

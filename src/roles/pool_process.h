@@ -47,7 +47,7 @@ class OutputRelay {
 [[nodiscard]] SegmentShape segment_shape(uint32_t reactors, uint32_t concurrency, uint64_t head_bytes);
 
 struct PoolProcess {
-  // Makes memory and bells for a server with `shape.channels` reactors, and starts the process. `launch` without
+  // Makes memory, beds and bells for a server with `shape.channels` reactors, and starts the process. `launch` without
   // descriptors.
   [[nodiscard]] static Result<PoolProcess> start(const std::string& executable, WorkerLaunch launch,
                                                  const SegmentShape& shape, MonoTime now);
@@ -58,7 +58,10 @@ struct PoolProcess {
 
   WorkerProcess process;
   SegmentMemory memory;
-  UniqueFd worker_bell;
+  // Where it sleeps: it has these two, but no bell that hangs there (src/base/doorbell.h). Each server that takes it
+  // gets a new one, so that none can spoil it for the next.
+  UniqueFd helper_bed;
+  UniqueFd worker_bed;
   std::vector<UniqueFd> server_bells;  // by reactor
   OutputRelay output;
   bool output_watched = false;

@@ -48,7 +48,7 @@ int give_up(const Error& error, int code) {
 int run_worker() {
   const Result<WorkerLaunch> launch = read_launch();
   if (!launch) return give_up(launch.error(), EXIT_NOT_ENTERED);
-  std::vector<int> keep = {launch->server_half, launch->worker_half, launch->worker_bell};
+  std::vector<int> keep = {launch->server_half, launch->worker_half, launch->helper_bed, launch->worker_bed};
   keep.insert(keep.end(), launch->server_bells.begin(), launch->server_bells.end());
   std::string variable = "PENSTOCK_WORKER=";
   for (const int fd : keep) variable += (variable.back() == '=' ? "" : " ") + std::to_string(fd);

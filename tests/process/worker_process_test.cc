@@ -3,6 +3,7 @@
 
 #include "pool/ring/segment.h"
 #include "src/base/clock.h"
+#include "src/base/doorbell.h"
 
 #include <csignal>
 #include <cstdlib>
@@ -33,7 +34,7 @@ class WorkerProcessTest : public ::testing::Test {
     if (::geteuid() == 0) launch.sandbox.identity = SandboxIdentity{65120, 65120};
     launch.server_half = memory_.server_half.get();
     launch.worker_half = memory_.worker_half.get();
-    launch.worker_bell = bell_.get();
+    launch.helper_bed = launch.worker_bed = bed_.get();
     launch.server_bells = {server_bell_.get(), bell_.get()};
     return launch;
   }
@@ -78,6 +79,7 @@ class WorkerProcessTest : public ::testing::Test {
   }
 
   SegmentMemory memory_ = create_segment({}).value();
+  UniqueFd bed_ = make_bed().value();
   UniqueFd bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   UniqueFd server_bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 };
@@ -88,7 +90,7 @@ TEST_F(WorkerProcessTest, gets_its_environment_and_descriptors_and_nothing_else)
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_FALSE(report->steps.empty());
   const std::string output = output_of(process);
-  EXPECT_TRUE(output.starts_with("g\xc3\xbc\xff,,5 6 7 8 9\n")) << output;
+  EXPECT_TRUE(output.starts_with("g\xc3\xbc\xff,,5 6 7 8 9 10\n")) << output;
   const RoleExit end = end_of(process);
   EXPECT_EQ(end.code, 3) << end.text();
 }
@@ -231,7 +233,9 @@ TEST(WorkerLaunchText, comes_back_as_it_was) {
   EXPECT_EQ(back->command, launch.command);
   EXPECT_EQ(encode_launch(*back), encode_launch(launch));
   EXPECT_EQ(back->server_half, WORKER_FIRST_FD);
-  EXPECT_EQ(back->server_bells, (std::vector<int>{8, 9, 10}));
+  EXPECT_EQ(back->helper_bed, WORKER_FIRST_FD + 2);
+  EXPECT_EQ(back->worker_bed, WORKER_FIRST_FD + 3);
+  EXPECT_EQ(back->server_bells, (std::vector<int>{9, 10, 11}));
 }
 
 TEST(WorkerLaunchText, what_is_not_one_is_refused) {

@@ -3,6 +3,7 @@
 #include "pool/sandbox/program_list.h"
 #include "pool/sandbox/program_start.h"
 #include "src/admin/worker_process.h"
+#include "src/base/doorbell.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -53,7 +54,8 @@ class WorkerListener : public testing::Test {
     list_ = ProgramList::of(sandbox.execute_paths);
     launch.server_half = memory_.server_half.get();
     launch.worker_half = memory_.worker_half.get();
-    launch.worker_bell = launch.server_bells.emplace_back(bell_.get());
+    launch.helper_bed = launch.worker_bed = bed_.get();
+    launch.server_bells = {bell_.get()};
     auto spawned = WorkerProcess::spawn(PENSTOCK_BINARY, launch, MonoTime{});
     ASSERT_TRUE(spawned) << spawned.error().message;
     process_.emplace(std::move(*spawned));
@@ -82,6 +84,7 @@ class WorkerListener : public testing::Test {
 
   std::string state_, culprit_;
   SegmentMemory memory_ = create_segment({}).value();
+  UniqueFd bed_ = make_bed().value();
   UniqueFd bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::optional<WorkerProcess> process_;
   SandboxReport report_;

@@ -3,6 +3,7 @@
 #include "pool/ring/segment.h"
 #include "pool/ring/server_link.h"
 #include "src/admin/worker_process.h"
+#include "src/base/doorbell.h"
 
 #include <algorithm>
 #include <cstring>
@@ -122,7 +123,7 @@ class Ground {
     sandbox.limits = {.files = 64, .processes = 32, .address_space = 1ULL << 30, .core = 0};
     launch.server_half = memory_.server_half.get();
     launch.worker_half = memory_.worker_half.get();
-    launch.worker_bell = bell_.get();
+    launch.helper_bed = launch.worker_bed = bed_.get();
     launch.server_bells = {bell_.get()};
     return launch;
   }
@@ -132,6 +133,7 @@ class Ground {
   std::string base_;
   int abstract_ = -1;
   SegmentMemory memory_ = create_segment({}).value();
+  UniqueFd bed_ = make_bed().value();
   UniqueFd bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 };
 
@@ -208,7 +210,8 @@ TEST_P(WorkerSandboxAttempt, ends_as_it_must) {
 // A worker of the SDK under the smallest profile: it maps its segment and says that it is ready.
 TEST(WorkerSandbox, the_sdk_needs_no_more_than_the_default) {
   const SegmentMemory memory = create_segment({.worker = 1}).value();
-  const UniqueFd worker_bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const UniqueFd helper_bed = make_bed().value();
+  const UniqueFd worker_bed = make_bed().value();
   const UniqueFd server_bell(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   const Segment segment =
       Segment::map(memory.server_half.get(), memory.worker_half.get(), Segment::Side::SERVER).value();
@@ -219,7 +222,8 @@ TEST(WorkerSandbox, the_sdk_needs_no_more_than_the_default) {
   if (::geteuid() == 0) launch.sandbox.identity = SandboxIdentity{POOL, POOL};
   launch.server_half = memory.server_half.get();
   launch.worker_half = memory.worker_half.get();
-  launch.worker_bell = worker_bell.get();
+  launch.helper_bed = helper_bed.get();
+  launch.worker_bed = worker_bed.get();
   launch.server_bells = {server_bell.get()};
   auto process = WorkerProcess::spawn(PENSTOCK_BINARY, launch, MonoTime{});
   ASSERT_TRUE(process) << process.error().message;
@@ -237,6 +241,7 @@ TEST(WorkerSandbox, the_sdk_needs_no_more_than_the_default) {
 std::string output_of(const std::vector<std::string>& command, WorkerSyscalls syscalls, const std::string& state) {
   const SegmentMemory memory = create_segment({}).value();
   const UniqueFd bell(::eventfd(0, EFD_CLOEXEC));
+  const UniqueFd bed = make_bed().value();
   WorkerLaunch launch;
   launch.command = command;
   launch.environment = {"PATH=/usr/bin:/bin", "HOME=" + state, "TMPDIR=" + state};
@@ -247,7 +252,7 @@ std::string output_of(const std::vector<std::string>& command, WorkerSyscalls sy
   if (::geteuid() == 0) launch.sandbox.identity = SandboxIdentity{POOL, POOL};
   launch.server_half = memory.server_half.get();
   launch.worker_half = memory.worker_half.get();
-  launch.worker_bell = bell.get();
+  launch.helper_bed = launch.worker_bed = bed.get();
   launch.server_bells = {bell.get()};
   auto process = WorkerProcess::spawn(PENSTOCK_BINARY, launch, MonoTime{});
   if (!process) return process.error().message;

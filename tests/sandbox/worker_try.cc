@@ -55,6 +55,31 @@ int segment_fd(int n) {
   return digits(at);
 }
 
+// Makes whoever writes to it wait for ever, if it is an eventfd.
+int jam(int fd) {
+  if (::fcntl(fd, F_SETFL, 0) != 0) return -1;
+  const uint64_t full = UINT64_MAX - 1;
+  return ::write(fd, &full, sizeof full) == static_cast<ssize_t>(sizeof full) ? 0 : -1;
+}
+
+int reopen(int fd) { return ::open(("/proc/self/fd/" + std::to_string(fd)).c_str(), O_RDWR); }
+
+// With each descriptor that there is.
+int take_bell_from(int bed) {
+  int last = ENOENT;
+  for (int fd = 0; fd < 64; ++fd) {
+    if (::epoll_ctl(bed, EPOLL_CTL_DEL, fd, nullptr) == 0) return 0;
+    if (fd != bed && errno != EBADF && errno != EPERM) last = errno;
+  }
+  errno = last;
+  return -1;
+}
+
+int set_async(int fd) {
+  int on = 1;
+  return ::ioctl(fd, FIOASYNC, &on);
+}
+
 int failed(int error) {
   errno = error;
   return -1;

@@ -8,6 +8,7 @@
 //    so that nothing which it may say by then is waited for.
 #include "src/server/pools/pool_bridge.h"
 
+#include "src/base/doorbell.h"
 #include "src/server/connections.h"
 #include "src/server/pools/answer_copy.h"
 #include "src/server/pools/pool_reports.h"
@@ -102,9 +103,8 @@ void PoolBridge::activate(PoolLink& link) {
 void PoolBridge::flush(PoolLink& link) {
   if (link.stop_owed && link.link.stop()) link.stop_owed = false;
   if (!link.link.flush() || !link.worker.bell.valid()) return;
-  const uint64_t one = 1;
   core_.counters.syscalls.add();
-  [[maybe_unused]] const auto written = ::write(link.worker.bell.get(), &one, sizeof one);
+  (void)ring_bell(link.worker.bell.get());
 }
 
 void PoolBridge::obey(const ReactorMessage& message) {

@@ -17,6 +17,9 @@
  *   …/print   prints 1,000 lines on stderr
  *   …/block   waits in the kernel for what never comes
  *   …/stream  answers without an end
+ *   …/jam-own      makes wait whoever writes what wakes it, and answers with how much it could spoil
+ *   …/jam-servers  the same of what wakes the server
+ *   …/flood   rings the server 100,000 times, then answers
  *   …/told    answers with the variables and the field that tests ask for
  *   …/fail    answers 500
  *   …/init    ends a cold start, after 200 ms; 500 where that is over
@@ -26,6 +29,7 @@
 #include "pool/sdk/penstock_worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +70,29 @@ static void stream(penstock_exchange* exchange, void* context) {
   (void)context;
   while (penstock_write(exchange, TEXT, sizeof TEXT) == sizeof TEXT) {
   }
+}
+
+/* The descriptors behind the two halves of the segment: its two beds, then the doorbells of the server's reactors. */
+enum { FIRST_BED = 7, FIRST_SERVER_BELL = 9, DOORBELLS_END = 32 };
+
+/* How many of them can be made to let wait who writes there. */
+static int jam(int first, int end) {
+  const uint64_t full = UINT64_MAX - 1;
+  int spoilt = 0;
+  for (int fd = first; fd < end; ++fd) {
+    spoilt += fcntl(fd, F_SETFL, 0) == 0 && write(fd, &full, sizeof full) == (ssize_t)sizeof full;
+  }
+  return spoilt;
+}
+
+static void answer_number(penstock_exchange* exchange, int number) {
+  char text[32];
+  penstock_answer(exchange, 200, 0, 0, text, (size_t)snprintf(text, sizeof text, "%d\n", number));
+}
+
+static void flood(void) {
+  const uint64_t one = 1;
+  for (int i = 0; i < 100000; ++i) (void)!write(FIRST_SERVER_BELL, &one, sizeof one);
 }
 
 static int tell(char* to, const char* name, penstock_string value) {
@@ -131,6 +158,15 @@ static void request(penstock_exchange* exchange, void* context) {
     stream(exchange, 0);
     return;
   }
+  if (ends_with(path, "/jam-own")) {
+    answer_number(exchange, jam(FIRST_BED, FIRST_SERVER_BELL));
+    return;
+  }
+  if (ends_with(path, "/jam-servers")) {
+    answer_number(exchange, jam(FIRST_SERVER_BELL, DOORBELLS_END));
+    return;
+  }
+  if (ends_with(path, "/flood")) flood();
   if (ends_with(path, "/told")) {
     answer_told(exchange);
     return;

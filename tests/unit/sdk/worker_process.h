@@ -5,6 +5,7 @@
 #include "pool/sdk/penstock_worker.h"
 #include "src/base/assert.h"
 #include "src/base/clock.h"
+#include "src/base/doorbell.h"
 #include "tests/unit/sdk/test_application.h"
 
 #include <algorithm>
@@ -49,6 +50,9 @@ class WorkerProcess : public ::testing::Test {
   void SetUp() override {
     memory_ = create_segment(shape).value();
     segment_ = Segment::map(memory_.server_half.get(), memory_.worker_half.get(), Segment::Side::SERVER).value();
+    if (!before_beds) {
+      ASSERT_TRUE(hang_bell(worker_bell_, {helper_bed_.get(), bed_.get()}));
+    }
     child_ = ::fork();
     ASSERT_GE(child_, 0);
     if (child_ == 0) become_worker();
@@ -68,16 +72,16 @@ class WorkerProcess : public ::testing::Test {
 
   [[noreturn]] void become_worker() {
     const UniqueFd server_half = read_only(memory_.server_half.get()).value();
+    std::vector<int> fds = {server_half.get(), memory_.worker_half.get()};
+    if (before_beds) fds.push_back(worker_bell_.get());
+    if (!before_beds) fds.insert(fds.end(), {helper_bed_.get(), bed_.get()});
+    fds.push_back(server_bell_.get());
     std::string variable;
-    for (const int fd : {server_half.get(), memory_.worker_half.get(), worker_bell_.get(), server_bell_.get()}) {
-      variable += std::to_string(fd) + " ";
-    }
+    for (const int fd : fds) variable += std::to_string(fd) + " ";
     ::setenv(PENSTOCK_WORKER_VARIABLE, variable.c_str(), 1);
     for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
     if (program.empty()) ::_exit(run_test_application(in_steps));
-    for (const int fd : {server_half.get(), memory_.worker_half.get(), worker_bell_.get(), server_bell_.get()}) {
-      ::fcntl(fd, F_SETFD, 0);
-    }
+    for (const int fd : fds) ::fcntl(fd, F_SETFD, 0);
     if (complaints_.valid()) ::dup2(complaints_.get(), STDERR_FILENO);
     std::vector<char*> argv{program.data()};
     for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -226,7 +230,9 @@ class WorkerProcess : public ::testing::Test {
 
   SegmentMemory memory_;
   UniqueFd server_bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-  UniqueFd worker_bell_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  UniqueFd helper_bed_ = make_bed().value();
+  UniqueFd bed_ = make_bed().value();
+  UniqueFd worker_bell_ = make_bell().value();
   Segment segment_;
   UniqueFd complaints_;
   std::optional<ServerLink> link_;
@@ -236,7 +242,8 @@ class WorkerProcess : public ::testing::Test {
   std::map<uint64_t, Answer> answers;
   std::string order;
   bool grants = true;
-  bool in_steps = false;  // the test's own application has an event loop of its own
+  bool before_beds = false;  // the front end is from before the worker slept in beds that it is given
+  bool in_steps = false;     // the test's own application has an event loop of its own
   SegmentShape shape = SHAPE;
   std::string program;                                           // to be executed; empty: the test's own application
   std::vector<std::string> arguments;                            // of program

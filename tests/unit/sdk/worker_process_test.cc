@@ -181,6 +181,15 @@ class OlderServer : public WorkerProcess {
     WorkerProcess::SetUp();
   }
 };
+class BeforeBeds : public WorkerProcess {
+ protected:
+  BeforeBeds() { before_beds = true; }
+};
+class BeforeBedsStepping : public BeforeBeds {
+ protected:
+  BeforeBedsStepping() { in_steps = true; }
+};
+
 class OlderWorker : public WorkerProcess {
  protected:
   void SetUp() override {
@@ -212,6 +221,15 @@ TEST_F(OlderWorker, is_spoken_with_in_version_1) {
   EXPECT_EQ(link_->version(), 1U);
   expect_version_1(answers, serial, [this](const std::string& path) { return get(path); });
 }
+
+// The doorbell is one eventfd that both ends have: posts go through it, too.
+TEST_F(BeforeBeds, sleeps_in_beds_of_its_own) {
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(get("/thread"), "from a thread");
+}
+TEST_F(BeforeBedsStepping, sleeps_in_beds_of_its_own) {
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(get("/hello"), "hello");
+}
+
 TEST_F(WorkerProcess, of_this_version_speaks_it) { EXPECT_EQ(link_->version(), PENSTOCK_ABI_VERSION); }
 
 TEST_F(WorkerProcess, may_send_a_head_as_large_as_fits) {

@@ -1,0 +1,49 @@
+"""Issue 3 §1, SB8: what a worker does to the descriptors that it was given stops nobody but itself."""
+from concurrent.futures import ThreadPoolExecutor
+
+from http_client import wait_until
+from test_pools_life import config, fetch, pid_of, status_of, workers
+
+ONE = "workers_min=1;workers_max=1;"
+
+
+def ask_at_once(server, threads=4):
+    """The statuses of as many requests to the worker, while files are served all the time."""
+    with ThreadPoolExecutor(threads) as clients:
+        asked = [clients.submit(status_of, server, "/app/who") for _ in range(threads)]
+        while not all(one.done() for one in asked):
+            assert fetch(server.port, "/a.txt").status == 200
+        return [one.result() for one in asked]
+
+
+def test_a_worker_cannot_jam_what_the_server_wakes_it_with(make):
+    server = make(config(ONE), files={"a.txt": "a"})
+    front, first = server.role("server"), pid_of(server)
+    said = fetch(server.port, "/app/jam-own").body
+    for _ in range(5):  # it sleeps between them, and is to be rung each time
+        assert ask_at_once(server, 1) == [200]
+    assert int(said) == 0
+    assert pid_of(server) == first
+    assert server.role("server") == front, "the server is the same"
+
+
+def test_a_worker_that_jams_what_wakes_the_server_stops_nobody_but_itself(make):
+    server = make(config(ONE + "ping_interval=1s;ping_timeout=1s"), files={"a.txt": "a"})
+    front, first = server.role("server"), pid_of(server)
+    status_of(server, "/app/jam-servers")
+    ask_at_once(server)
+    wait_until(lambda: [w for w in workers(server) if w["pid"] != first], what="it is replaced: it waits for ever to ring the server")
+    assert ask_at_once(server) == [200] * 4
+    assert server.role("server") == front, "the server is the same"
+
+
+def test_a_worker_that_rings_without_end_keeps_nobody_waiting(make):
+    server = make(config(ONE), files={"a.txt": "a"})
+    front, first = server.role("server"), pid_of(server)
+    with ThreadPoolExecutor(1) as clients:
+        flood = clients.submit(status_of, server, "/app/flood")
+        while not flood.done():
+            assert fetch(server.port, "/a.txt").status == 200
+        assert flood.result() == 200
+    assert pid_of(server) == first, "nothing is wrong with a bell that rings"
+    assert server.role("server") == front
