@@ -35,7 +35,7 @@ SANITIZERS = {
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
 # The simulator has one thread, so what ThreadSanitizer can see there is little: all seeds run in the other builds.
-SETTINGS = {"build-tsan": {"PENSTOCK_SIM_SEEDS": "200"}}
+SETTINGS = {"build-tsan": {"PENSTOCK_SIM_SEEDS": "60"}}
 COHERENCE = "tests/coherence/coherence_tests"
 PROCESSES = "processes"  # an alias of meson's
 UNIT_TIMEOUT_S = 240

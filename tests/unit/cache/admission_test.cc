@@ -1,6 +1,7 @@
 #include "cache/admission.h"
 
 #include "src/base/hash.h"
+#include "tests/support/effort.h"
 #include "tests/unit/cache/world.h"
 
 #include <gtest/gtest.h>
@@ -68,7 +69,7 @@ TEST(Admission, a_scan_leaves_the_hot_set_alone) {
     }
     // The scan, with a trickle of requests to the hot set: each is asked for once in 20,000 scanned.
     int asked = 0, hits = 0;
-    const int scan = admit_always ? 100'000 : 1'000'000;
+    const int scan = one_threaded_rounds(admit_always ? 100'000 : 1'000'000);
     for (int i = 0; i < scan; ++i) {
       request("/scan/" + std::to_string(i));
       if (i % 20 == 0) {

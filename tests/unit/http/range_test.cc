@@ -1,6 +1,7 @@
 #include "src/http/range.h"
 
 #include "src/base/prng.h"
+#include "tests/support/effort.h"
 #include "tests/support/guard_page.h"
 
 #include <gtest/gtest.h>
@@ -124,7 +125,7 @@ TEST(Range, has_no_range_of_an_empty_representation) {
 
 TEST(Range, covers_exactly_the_bytes_asked_for) {
   Prng prng(11);
-  for (int n = 0; n < 20000; ++n) {
+  for (int n = 0; n < one_threaded_rounds(20'000); ++n) {
     constexpr uint64_t SIZE = 2000;
     std::vector<bool> asked(SIZE);
     std::string value = "bytes=";

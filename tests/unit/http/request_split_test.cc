@@ -1,5 +1,6 @@
 // FEATURES RD2: the answer does not depend on how the bytes came, and no byte is looked at over and over.
 
+#include "tests/support/effort.h"
 #include "tests/unit/http/parse_helper.h"
 #include "tests/unit/http/request_corpus.h"
 
@@ -38,7 +39,7 @@ std::string shown(std::string_view text) {
 class RequestSplit : public testing::TestWithParam<ParseLimits> {};
 
 TEST_P(RequestSplit, does_not_change_the_answer) {
-  constexpr int REQUESTS = 5500;
+  constexpr int REQUESTS = one_threaded_rounds(5'500);
   const ParseLimits& limits = GetParam();
   RequestCorpus corpus(20240601);
   GuardedRoom even(1 << 14);

@@ -3,6 +3,7 @@
 #include "src/http/status.h"
 #include "src/http/utf8.h"
 #include "src/log/drain/line_format.h"
+#include "tests/support/effort.h"
 #include "tests/unit/log/journal_fixture.h"
 
 #include <algorithm>
@@ -309,7 +310,7 @@ TEST(LogInjection, every_pair_of_bytes_stays_one_line) {
 
 TEST(LogInjection, random_bytes_stay_one_line) {
   Prng prng(5);
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < one_threaded_rounds(300); ++round) {
     std::string bytes(prng.below(2000), ' ');
     for (char& c : bytes) {
       c = prng.one_in(2) ? static_cast<char>(prng.next()) : "\n\r\"\\ %+#\xe2\x80\xa8\xc2\x85\xf4\x8f"[prng.below(16)];

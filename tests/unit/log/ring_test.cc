@@ -1,6 +1,7 @@
 // The finish ring against a model: what the reactor finished is what logd reads, in order, each once, with
 // the drops it was told of, through wraps, crashes of either side and hostile memory.
 #include "src/base/prng.h"
+#include "tests/support/effort.h"
 #include "tests/unit/log/journal_fixture.h"
 
 #include <algorithm>
@@ -83,7 +84,8 @@ void run_seed(uint64_t seed, uint64_t ring_bytes) {
 }
 
 TEST(FinishRing, each_finished_record_is_read_once_in_order_through_wraps_and_crashes) {
-  for (uint64_t seed = 1; seed <= 300; ++seed) {
+  constexpr uint64_t SEEDS = one_threaded_rounds(300);
+  for (uint64_t seed = 1; seed <= SEEDS; ++seed) {
     run_seed(seed, seed % 2 == 0 ? RING_BYTES_MIN : 4 * RING_BYTES_MIN);
     if (::testing::Test::HasFatalFailure()) FAIL() << "seed " << seed;
   }

@@ -3,6 +3,7 @@
 // world becomes well, and the pool must be in service again with all it wants; then it stops, and nothing is left.
 #include "pool/supervisor/pool_keeper.h"
 #include "src/base/prng.h"
+#include "tests/support/effort.h"
 
 #include <csignal>
 #include <gtest/gtest.h>
@@ -17,7 +18,7 @@ using Kind = PoolOrder::Kind;
 using WorkerState = PoolKeeper::WorkerState;
 
 constexpr int STEPS = 400;
-constexpr uint64_t SEEDS = 500;
+constexpr uint64_t SEEDS = one_threaded_rounds(500);
 
 class World {
  public:

@@ -1,0 +1,32 @@
+// How much of what could go on for ever a test does, given what looks on.
+#pragma once
+
+namespace penstock {
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PENSTOCK_UNDER_TSAN 1
+#elif __has_feature(address_sanitizer)
+#define PENSTOCK_UNDER_ASAN 1
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define PENSTOCK_UNDER_TSAN 1
+#elif defined(__SANITIZE_ADDRESS__)
+#define PENSTOCK_UNDER_ASAN 1
+#endif
+
+#if defined(PENSTOCK_UNDER_TSAN)
+inline constexpr bool SANITIZED = true;  // all is ten times as slow
+inline constexpr int THREADS_ONLY = 20;
+#elif defined(PENSTOCK_UNDER_ASAN)
+inline constexpr bool SANITIZED = true;
+inline constexpr int THREADS_ONLY = 1;
+#else
+inline constexpr bool SANITIZED = false;
+inline constexpr int THREADS_ONLY = 1;
+#endif
+
+// So many rounds of something that has one thread: ThreadSanitizer sees nothing in them, so that few are enough there.
+constexpr int one_threaded_rounds(int rounds) { return rounds / THREADS_ONLY; }
+
+}  // namespace penstock
