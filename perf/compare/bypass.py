@@ -4,6 +4,7 @@ Through the kernel: nginx and penstock over loopback, asked by wrk. Past it: pen
 engine's clients (perf/load/net_load) on the other core, and the reflector in its place, the bare limit. A poller's core is busy
 whether it has work or not, so beside requests per second of CPU time stands the share of turns that found work.
 """
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import loads
 import procfs
 import report
 import servers
+import stages
 import turns
 from report import spread, thousands
 from scenarios import Scenario
@@ -22,17 +24,28 @@ OURS, LOAD = "10.78.0.1", "10.78.0.2"
 NET_LOAD = servers.TREE / "build/perf/load/net_load"
 KERNEL = ("nginx", "penstock-epoll", "penstock")
 BYPASS = ("penstock-memif", "reflector-memif")
+CROWD = 1_000        # connections at a time while the server has half a core
+OVERLOAD = 2         # times what it can
 SCENARIOS = [
     Scenario("1k-c1", "1 KiB, 1 connection", "/1k.bin", connections=1, servers=KERNEL + BYPASS),
     Scenario("1k", "1 KiB, 64 connections", "/1k.bin", servers=KERNEL + BYPASS),
     Scenario("1k-c200", "1 KiB, 200 connections", "/1k.bin", connections=200, servers=KERNEL + BYPASS),
-    Scenario("1k-c10000", "1 KiB, 10,000 connections", "/1k.bin", connections=10_000, servers=BYPASS[:1]),
+    Scenario("1k-c10000", "1 KiB, 10,000 connections", "/1k.bin", connections=10_000, servers=KERNEL + BYPASS),
     Scenario("pipeline", "1 KiB, 16-deep pipeline, 64 connections", "/1k.bin", lua=("--pipeline=16",), servers=BYPASS[:1]),
     Scenario("close", "1 KiB, one request per connection, 64 at a time", "/1k.bin", lua=("--close",), servers=BYPASS[:1]),
     Scenario("close-c1000", "1 KiB, one request per connection, 1,000 at a time", "/1k.bin", connections=1_000, lua=("--close",), servers=BYPASS[:1]),
+    Scenario("close-half", "one request per connection, as many as half a core can", "/1k.bin", connections=CROWD, lua=("--close",), crowded=True,
+             servers=BYPASS[:1]),
+    Scenario("close-over", f"one request per connection, {OVERLOAD} times that is offered", "/1k.bin", connections=8 * CROWD, lua=("--close",),
+             crowded=True, servers=BYPASS[:1]),
 ]
 WHAT = {"nginx": "nginx, loopback", "penstock": "penstock, io_uring, loopback", "penstock-epoll": "penstock, epoll, loopback",
         "penstock-memif": "penstock, dpdk, memif", "reflector-memif": "reflector, memif"}
+
+
+def warm_up_s(scenario):
+    """Many connections take their time to come up."""
+    return 1 + scenario.connections // 5_000
 
 
 class Memif:
@@ -48,13 +61,18 @@ class Memif:
     def ready(self):
         raise NotImplementedError
 
+    def said(self):
+        log = self.scratch / f"{self.name}.log"
+        return log.read_text() if log.exists() else ""
+
     def start(self):
+        (self.scratch / f"{self.name}.log").unlink(missing_ok=True)
         self.process = self.spawn(self.command())
         deadline = time.monotonic() + servers.START_TIMEOUT_S
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise servers.StartFailed(f"{self.name} does not start: " + (self.scratch / f"{self.name}.log").read_text()[-2000:])
+                raise servers.StartFailed(f"{self.name} does not start: " + self.said()[-2000:])
             time.sleep(0.05)
         self.pids = self.family()
 
@@ -64,9 +82,11 @@ class Memif:
             self.process = None
         self.socket.unlink(missing_ok=True)
 
-    def ask(self, scenario, seconds, core):
+    def ask(self, scenario, seconds, core, rate):
         return ["taskset", "-c", core, NET_LOAD, f"--device={self.port_of('client')}", f"--own={LOAD}", f"--to={OURS}", "--path=/1k.bin",
-                   f"--body={self.scratch}/www/1k.bin", f"--connections={scenario.connections}", f"--seconds={seconds}", "--warmup=1", *scenario.lua]
+                   f"--body={self.scratch}/www/1k.bin", f"--connections={scenario.connections}", f"--seconds={seconds}", f"--warmup={warm_up_s(scenario)}",
+                   *scenario.lua,
+                   *([f"--rate={rate}"] if rate else [])]
 
 
 class PenstockMemif(Memif, servers.Penstock):
@@ -93,20 +113,28 @@ class ReflectorMemif(Memif, servers.Server):
         return [NET_LOAD, "--reflect", f"--device={self.port_of('server')}", f"--own={OURS}", f"--body={self.scratch}/www/1k.bin"]
 
     def ready(self):
-        return self.socket.exists()
+        return "reflecting" in self.said()
 
 
+PROFILED = ("1k", "1k-c200")  # one more turn of each, that does not count
 KINDS = {"penstock-memif": PenstockMemif, "reflector-memif": ReflectorMemif} | {name: servers.KINDS[name] for name in KERNEL}
 
 
-def measure(server, scenario, seconds, core):
+def measure(server, scenario, seconds, core, rate=0, profiled=False):
     """One turn past the kernel. The load's warm-up is not counted, so the server's time is taken when it is over."""
-    process = subprocess.Popen([*map(str, server.ask(scenario, seconds, core))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with turns.neighbour(server.core) if scenario.crowded else contextlib.nullcontext():
+        return measure_alone(server, scenario, seconds, core, rate, profiled)
+
+
+def measure_alone(server, scenario, seconds, core, rate, profiled):
+    process = subprocess.Popen([*map(str, server.ask(scenario, seconds, core, rate))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    profile = None
     try:
         line = process.stdout.readline()  # "counting": from here on it counts
         if line.strip() != "counting":
             raise RuntimeError(f"net_load: {process.communicate(timeout=30)[1].strip()}")
         pids = server.family()
+        profile = stages.Profile(server.scratch, pids, seconds * 0.9) if profiled else None
         before, counted, start = procfs.cpu_seconds(pids), server.counters(), time.monotonic()
         time.sleep(seconds * 0.9)
         elapsed = time.monotonic() - start
@@ -117,15 +145,18 @@ def measure(server, scenario, seconds, core):
     finally:
         if process.poll() is None:
             process.kill()
+        if profile is not None:
+            profile.stop()
     load = json.loads(out)
     per_s = load["requests"] / (load["duration_us"] / 1e6)
     polls = after.get("turns", 0) - counted.get("turns", 0)
     busy = cpu / elapsed
-    return {"requests": load["requests"], "busy": round(busy, 3), "per_s": round(per_s, 1), "per_cpu_s": round(per_s / max(busy, 0.01), 1),
+    return {"stages_ns": profile.shares(busy / per_s * 1e9) if profiled else None} | {
+            "requests": load["requests"], "busy": round(busy, 3), "per_s": round(per_s, 1), "per_cpu_s": round(per_s / max(busy, 0.01), 1),
             "latency_us": {"p50": load["latency_us"]["p50"], "p99": load["latency_us"]["p99"], "p999": load["latency_us"]["p99.9"]},
             "errors": {kind: count for kind, count in load["errors"].items() if count}, "load_busy": load["busy"],
             "found_work": round((after["turns_busy"] - counted["turns_busy"]) / polls, 4) if polls else None,
-            "retransmitted": load["retransmitted"], "counters": {}}
+            "retransmitted": load["retransmitted"], "offered": rate or None, "late_max": load["late_max"], "counters": {}}
 
 
 def run(args, scratch, core, load_core):
@@ -139,22 +170,48 @@ def run(args, scratch, core, load_core):
     results = {}
     for scenario in args.dpdk:
         taken = {server.name: [] for server in playing if server.name in scenario.servers}
+        rate = offered(scenario, results)
         for number in range(args.rounds):
             for server in [s for s in playing if s.name in taken]:
                 progress.step(f"{scenario.what}: {server.name}, round {number + 1} of {args.rounds}")
-                try:
-                    server.start()
-                    if isinstance(server, Memif):
-                        taken[server.name].append(measure(server, scenario, args.seconds, load_core))
-                    else:
-                        turns.check_answers(server, scenario, scratch, ())
-                        loads.load(server, scenario, scratch, (), 1, load_core)
-                        taken[server.name].append(turns.measure(server, scenario, scratch, (), args.seconds, load_core))
-                finally:
-                    server.stop()
+                taken[server.name].append(one_turn(server, scenario, scratch, args.seconds, load_core, rate))
         results[scenario.name] = {"what": scenario.what, "turns": taken}
+        ours = next((server for server in playing if server.name == BYPASS[0]), None)
+        if scenario.name in PROFILED and ours is not None:
+            results[scenario.name]["stages_ns"] = one_turn(ours, scenario, scratch, args.seconds, load_core, profiled=True)["stages_ns"]
         progress.line(f"{scenario.what:<56} " + ", ".join(f"{name} {thousands(median(report.values(of)))}" for name, of in taken.items()) + " req/CPU-s")
     return playing, results
+
+
+def offered(scenario, results):
+    """Requests a second that fall due whatever the server does; 0: as fast as it answers."""
+    if scenario.name != "close-over":
+        return 0
+    alone = results.get("close-half", {}).get("turns", {}).get(BYPASS[0])
+    if not alone:
+        raise RuntimeError("close-over needs close-half in the same run: it offers twice that")
+    return int(OVERLOAD * median(report.values(alone, "per_s")))
+
+
+def one_turn(server, scenario, scratch, seconds, core, rate=0, profiled=False):
+    """A port that nobody answers on is told of, and tried once more."""
+    try:
+        return begin_turn(server, scenario, scratch, seconds, core, rate, profiled)
+    except RuntimeError as error:
+        print(f"\nbench: {server.name}: {error}; once more", file=sys.stderr)
+        return begin_turn(server, scenario, scratch, seconds, core, rate, profiled)
+
+
+def begin_turn(server, scenario, scratch, seconds, core, rate, profiled):
+    try:
+        server.start()
+        if isinstance(server, Memif):
+            return measure(server, scenario, seconds, core, rate, profiled)
+        turns.check_answers(server, scenario, scratch, ())
+        loads.load(server, scenario, scratch, (), 1, core)
+        return turns.measure(server, scenario, scratch, (), seconds, core)
+    finally:
+        server.stop()
 
 
 # scenario, ours, other, at least, words
@@ -178,11 +235,22 @@ def goal_rows(data):
     yield "one request and its answer, 1 connection, p50", "≤ 5 µs", spread(trips, "{:.1f} µs"), median(trips) <= 5 if trips else None
     many = [a / b for a, b in zip(report.values(ours.get("1k-c10000", []), "per_s"), report.values(ours.get("1k", []), "per_s"))]
     yield "10,000 connections to 64", "≥ 0.8", spread(many), median(many) >= 0.8 if many else None
+    held = [a / b for a, b in zip(report.values(ours.get("close-over", []), "per_s"), report.values(ours.get("close-half", []), "per_s"))]
+    yield f"goodput when {OVERLOAD} times as much is offered", "≥ 0.9", spread(held), median(held) >= 0.9 if held else None
+
+
+def stage_table(data):
+    """ns of the server's time for one request, by stage."""
+    shown = {scenario["what"]: scenario["stages_ns"] for scenario in data["scenarios"].values() if scenario.get("stages_ns")}
+    if not shown:
+        return "perf(1) is not here, so nobody has looked."
+    lines = ["| stage | " + " | ".join(shown) + " |", "|---|" + "--:|" * len(shown)]
+    for stage in next(iter(shown.values())):
+        lines.append(f"| {stage} | " + " | ".join(f"{of[stage]:.0f}" for of in shown.values()) + " |")
+    return "\n".join([*lines, "| all | " + " | ".join(f"{sum(of.values()):.0f}" for of in shown.values()) + " |"])
 
 
 def markdown(data):
-    verdict = {True: "met", False: "missed", None: "not measured"}
-    goals = "\n".join(f"| {goal} | {wanted} | {measured} | {verdict[met]} |" for goal, wanted, measured, met in goal_rows(data))
     lines = []
     for name, scenario in data["scenarios"].items():
         for server, of in scenario["turns"].items():
@@ -203,11 +271,17 @@ turns on one machine: the median of the rounds, with the smallest and the larges
 |---|---|--:|--:|--:|--:|--:|--:|--:|--:|
 {table}
 
+![Requests per second of CPU time](dpdk.svg)
+
 ## Goals
 
-| goal | wanted | measured | |
-|---|--:|--:|---|
-{goals}
+{report.verdict_table(goal_rows(data))}
+
+## Where the time of a request goes
+
+Nanoseconds of the server's time for one request over memif, from samples (`perf record`) of one more turn; turns that found nothing are in it.
+
+{stage_table(data)}
 
 ## Machine
 
@@ -216,7 +290,7 @@ turns on one machine: the median of the rounds, with the smallest and the larges
 
 
 def write(data, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dpdk.json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    (folder / "dpdk.md").write_text(markdown(data))
-    return folder / "dpdk.md"
+    page = report.save(data, folder, "dpdk.json", "dpdk.md", markdown(data))
+    import plots  # matplotlib is slow to load, and only a report needs it
+    plots.rates(data, folder / "dpdk.svg", [name for name in KINDS if any(name in s["turns"] for s in data["scenarios"].values())])
+    return page

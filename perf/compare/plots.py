@@ -11,8 +11,10 @@ import report
 
 COLOURS = {"penstock": "#1f6f8b", "penstock-epoll": "#62b6d1", "floor": "#6f6a5f", "floor-epoll": "#b3ad9f", "h2o": "#c98a1b", "nginx": "#3d8b45",
            "penstock-native": "#1f6f8b", "penstock-wsgi": "#1f6f8b", "penstock-php": "#1f6f8b", "penstock-file": "#62b6d1", "penstock-hung": "#8a5a9e",
+           "penstock-memif": "#8a3b6a", "reflector-memif": "#6f6a5f",
            "nginx-fastcgi": "#3d8b45", "nginx-uwsgi": "#3d8b45", "nginx-php-fpm": "#3d8b45", "nginx-gunicorn": "#c98a1b"}
-LABELS = {"penstock-native": "penstock, pool", "penstock-wsgi": "penstock, pool", "penstock-php": "penstock, pool", "penstock-file": "penstock, file",
+LABELS = {"penstock-memif": "penstock, memif", "reflector-memif": "reflector, memif",
+          "penstock-native": "penstock, pool", "penstock-wsgi": "penstock, pool", "penstock-php": "penstock, pool", "penstock-file": "penstock, file",
           "penstock-hung": "penstock, file beside a hung pool", "nginx-fastcgi": "nginx → FastCGI, uWSGI", "nginx-uwsgi": "nginx → FastCGI, uWSGI",
           "nginx-php-fpm": "nginx → FastCGI, uWSGI", "nginx-gunicorn": "nginx → gunicorn"}
 STYLE = {"svg.hashsalt": "penstock", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10,
@@ -73,6 +75,18 @@ def ratios(data, path, names=None):
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g} ×")
         axes.set_xlabel(f"requests per CPU-second, as a multiple of {label} (the green line)")
+        legend(axes, names)
+        save(figure, path)
+
+
+def rates(data, path, names):
+    """As they are: where some scenarios have no peer."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(8, 0.55 * len(data["scenarios"]) + 1))
+        rows(data, names, lambda axes, turns, name, y: whisker(axes, report.values(turns[name]), y, COLOURS[name]), axes)
+        axes.xaxis.set_major_formatter(lambda x, _: report.thousands(x))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("requests per second of CPU time")
         legend(axes, names)
         save(figure, path)
 

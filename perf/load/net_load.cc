@@ -5,8 +5,8 @@
 //   net_load --reflect --device=… --own=ADDRESS --body=FILE
 //
 // The first asks, prints "counting" when it begins to count, and one line of JSON at the end: counts, errors, latency
-// percentiles in µs (load_clients.h). The second answers (reflector.h), until it is ended. Addresses are IPv4, on one
-// link. The exit code is 1 when an answer was wrong.
+// percentiles in µs (load_clients.h). The second prints "reflecting" and answers (reflector.h), until it is ended.
+// Addresses are IPv4, on one link. The exit code is 1 when an answer was wrong.
 #include "perf/load/load_clients.h"
 #include "perf/load/reflector.h"
 #include "src/base/bytes.h"
@@ -136,7 +136,12 @@ int ask(const Options& options, DpdkPort& port) {
   const MonoTime begin = clock.now();
   while (clients.result().requests == 0) {
     (void)clients.turn(clock.now());
-    if (clock.now() - begin > seconds(static_cast<int64_t>(options.patience))) die("nobody answers");
+    if (clock.now() - begin > seconds(static_cast<int64_t>(options.patience))) {
+      const NetCounters& counters = stack.counters();
+      die("nobody answers: " + std::to_string(counters.frames_sent) + " frames sent, " +
+          std::to_string(counters.frames_refused) + " refused by the port, " +
+          std::to_string(counters.frames_received) + " received");
+    }
   }
   const MonoTime counted_from = clock.now() + seconds(static_cast<int64_t>(options.warmup));
   while (clock.now() < counted_from && !ended) (void)clients.turn(clock.now());
@@ -180,6 +185,8 @@ int main(int argc, char** argv) {
   (*port)->start();
   if (!options.reflect) return ask(options, **port);
   Reflector reflector(**port, (*port)->mac(), options.own, options.plan.body);
+  std::printf("reflecting\n");
+  std::fflush(stdout);
   while (!ended) reflector.turn();
   return 0;
 }
