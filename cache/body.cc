@@ -6,6 +6,7 @@
 
 #include "src/base/assert.h"
 
+#include <algorithm>
 #include <fcntl.h>
 #include <new>
 #include <sys/mman.h>
@@ -42,6 +43,12 @@ char* Body::writable() {
 
 bool Body::seal() {
   ASSERT(!sealed_);
+  if (auto* sums = const_cast<uint16_t*>(this->sums())) {
+    const std::span bytes(reinterpret_cast<const uint8_t*>(memory_.load(std::memory_order_relaxed)), size_);
+    const size_t stride = store_.sums_.stride;
+    for (size_t at = 0; at < bytes.size(); at += stride)
+      *sums++ = store_.sums_.sum(bytes.subspan(at, std::min(stride, bytes.size() - at)));
+  }
   if (fd_.valid()) {
     char* memory = memory_.exchange(nullptr, std::memory_order_relaxed);
     if (memory != nullptr) ::munmap(memory, size_);
@@ -66,11 +73,24 @@ const char* Body::data() const {
   return memory;
 }
 
+const uint16_t* Body::sums() const {
+  if (store_.sums_.stride == 0 || fd_.valid()) return nullptr;
+  return reinterpret_cast<const uint16_t*>(memory_.load(std::memory_order_relaxed) + size_ + size_ % sizeof(uint16_t));
+}
+
+uint32_t Body::sum_stride() const { return store_.sums_.stride; }
+
+size_t Body::arena_bytes() const { return fd_.valid() ? sizeof(Body) : store_.memory_bytes(size_); }
+
 void Body::unpin() const {
   if (pins_.fetch_sub(1, std::memory_order_acq_rel) == 1) store_.destroy(this);
 }
 
-BodyStore::BodyStore(MemoryLedger& ledger, const BodyLimits& limits) : ledger_(ledger) { set_limits(limits); }
+BodyStore::BodyStore(MemoryLedger& ledger, const BodyLimits& limits, const BodySums& sums)
+    : ledger_(ledger), sums_(sums) {
+  ASSERT(sums.stride == 0 || sums.sum != nullptr);
+  set_limits(limits);
+}
 
 BodyStore::~BodyStore() { ASSERT(bodies_.load(std::memory_order_acquire) == 0); }
 
@@ -90,11 +110,19 @@ Body* BodyStore::create(uint64_t size) {
   return create_memory(size);
 }
 
+// Of a body in plain memory: itself, its bytes, and its sums at the next even place.
+size_t BodyStore::memory_bytes(uint64_t size) const {
+  if (sums_.stride == 0) return sizeof(Body) + size;
+  const uint64_t strides = (size + sums_.stride - 1) / sums_.stride;
+  return sizeof(Body) + size + size % sizeof(uint16_t) + strides * sizeof(uint16_t);
+}
+
 Body* BodyStore::create_memory(uint64_t size) {
   if (size > BYTES_MAX) return nullptr;
-  const uint64_t charge = Arena::charge(sizeof(Body) + size);
+  const size_t bytes = memory_bytes(size);
+  const uint64_t charge = Arena::charge(bytes);
   if (!ledger_.charge_transient(charge)) return nullptr;
-  void* memory = ledger_.arena().allocate(sizeof(Body) + size);
+  void* memory = ledger_.arena().allocate(bytes);
   if (memory == nullptr) {
     ledger_.release_transient(charge);
     return nullptr;
@@ -129,7 +157,7 @@ void BodyStore::destroy(const Body* body) {
     memfds_.fetch_sub(1, std::memory_order_relaxed);
   }
   ledger_.release_transient(body->charge_);
-  const size_t bytes = sizeof(Body) + (body->fd_.valid() ? 0 : body->size_);
+  const size_t bytes = body->arena_bytes();
   Body* dead = const_cast<Body*>(body);
   dead->~Body();
   ledger_.arena().free(dead, bytes);

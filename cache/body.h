@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace penstock {
@@ -42,6 +43,10 @@ class Body {
   [[nodiscard]] uint64_t size() const { return size_; }
   // The memfd, or -1 for a body in plain memory. Stays open while pinned; its file offset is unused.
   [[nodiscard]] int fd() const { return fd_.get(); }
+  // What BodySums::sum says of each BodySums::stride bytes, the last stride maybe shorter; nullptr where its store
+  // makes none, and for a memfd.
+  [[nodiscard]] const uint16_t* sums() const;
+  [[nodiscard]] uint32_t sum_stride() const;
   // What it costs, metadata included (see MemoryLedger).
   [[nodiscard]] uint64_t charge() const { return charge_; }
   [[nodiscard]] bool sealed() const { return sealed_; }
@@ -57,6 +62,8 @@ class Body {
   Body(BodyStore& store, uint64_t size, char* memory, int fd, uint64_t charge)
       : store_(store), size_(size), charge_(charge), fd_(fd), memory_(memory) {}
   ~Body() = default;
+  // What it takes in the arena, from `this` on.
+  [[nodiscard]] size_t arena_bytes() const;
 
   BodyStore& store_;
   uint64_t size_;
@@ -74,9 +81,15 @@ struct BodyLimits {
   uint32_t memfds_max = 4096;                 // descriptors it may hold; beyond, larger bodies are plain memory
 };
 
+// For a transport that makes checksums in software: sums of a body's bytes, made once when it is sealed (SC13).
+struct BodySums {
+  uint32_t stride = 0;  // 0: none are made
+  uint16_t (*sum)(std::span<const uint8_t> bytes) = nullptr;
+};
+
 class BodyStore {
  public:
-  BodyStore(MemoryLedger& ledger, const BodyLimits& limits);
+  BodyStore(MemoryLedger& ledger, const BodyLimits& limits, const BodySums& sums = {});
   BodyStore(const BodyStore&) = delete;
   BodyStore& operator=(const BodyStore&) = delete;
   ~BodyStore();  // REQUIRES: no body is left
@@ -97,10 +110,12 @@ class BodyStore {
   friend class Body;
   friend class CacheTable;  // copies bodies into denser memory
   [[nodiscard]] Body* create_memory(uint64_t size);
+  [[nodiscard]] size_t memory_bytes(uint64_t size) const;
   [[nodiscard]] Body* create_memfd(uint64_t size);
   void destroy(const Body* body);
 
   MemoryLedger& ledger_;
+  const BodySums sums_;
   std::atomic<uint64_t> sendfile_min_;
   std::atomic<uint32_t> memfds_max_;
   std::atomic<uint32_t> memfds_{0};

@@ -185,7 +185,7 @@ void CacheTable::relocate(Entry* entry) {
   bool complete = true;
   for (uint32_t i = 0; i < entry->variant_count_; ++i) {
     const Body& body = *entry->variants()[i].body;
-    if (body.fd() >= 0 || !arena.evacuating(&body, sizeof(Body) + body.size())) continue;
+    if (body.fd() >= 0 || !arena.evacuating(&body, body.arena_bytes())) continue;
     moves = true;
     copies[i] = body.store_.create_memory(body.size());
     if (copies[i] == nullptr) {

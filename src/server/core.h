@@ -12,6 +12,7 @@
 #include "src/server/compress_desk.h"
 #include "src/server/connection.h"
 #include "src/server/exchange.h"
+#include "src/server/outgoing.h"
 #include "src/server/shared.h"
 #include "src/transport/transport.h"
 
@@ -26,11 +27,13 @@ class PoolBridge;
 
 struct ReactorLimits {
   uint32_t connections_max = 16'384;  // open or not yet wholly gone
+  // Bodies up to this size are copied behind their head: less where the transport sends memory as it is (SC13).
+  size_t copy_max = Outgoing::COPY_MAX;
 };
 
 struct Core {
   Core(uint32_t reactor, Transport& its_transport, FileReader& its_reader, Loader& its_loader, Journal& its_journal,
-       Counters& its_counters, Clock& its_clock, ServerShared& with_others, const ReactorLimits& limits);
+       Counters& its_counters, Clock& its_clock, ServerShared& with_others, const ReactorLimits& its_limits);
   ~Core();
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
@@ -40,6 +43,7 @@ struct Core {
   void unpin_config(const Snapshot& snapshot) { snapshot.pins[index].count.fetch_sub(1, std::memory_order_release); }
 
   const uint32_t index;
+  const ReactorLimits limits;
   Transport& transport;
   FileReader& reader;
   Loader& loader;

@@ -1,6 +1,7 @@
 // The port past the kernel, where server.transport = dpdk: opened by prepare(), while the process has its privileges.
 #pragma once
 
+#include "cache/body.h"
 #include "src/base/result.h"
 #include "src/base/time.h"
 #include "src/config/settings.h"
@@ -10,6 +11,10 @@
 #include <memory>
 
 namespace penstock {
+
+// The sums that a body is to have where penstock makes the checksums of its segments itself (SC13): as much as a
+// segment of either IP version may carry. None with another transport.
+[[nodiscard]] BodySums dpdk_body_sums(const Settings& settings);
 
 class DpdkServerPort {
  public:

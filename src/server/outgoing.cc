@@ -10,7 +10,10 @@ void Outgoing::refer(const Body& body, uint64_t offset, uint64_t size, bool encr
   if (body.fd() >= 0 && (!encrypted || body.data() == nullptr)) {
     add(SendPart::file(body.fd(), offset, size));
   } else {
-    add(SendPart::memory(body.data() + offset, size));
+    SendPart whole = SendPart::memory(body.data(), body.size());
+    whole.sums = body.sums();
+    whole.sum_stride = static_cast<uint16_t>(body.sum_stride());
+    add(whole.slice(offset, size));
   }
 }
 

@@ -23,7 +23,7 @@ namespace penstock {
 class Outgoing {
  public:
   static constexpr size_t BYTES_MAX = 32 * 1024;
-  static constexpr size_t PARTS_MAX = 16;
+  static constexpr size_t PARTS_MAX = Transport::SEND_PARTS_MAX;
   // Bodies up to this size are copied: below it a memcpy costs less than a second iovec and a pin
   // (perf/README.md has the measurement).
   static constexpr size_t COPY_MAX = 8 * 1024;

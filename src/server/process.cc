@@ -32,6 +32,9 @@ uint64_t random_seed() {
   return seed;
 }
 
+// Past the kernel a body is sent from where it lies; smaller ones are copied sooner than a part of their own is made.
+constexpr size_t LENT_BYTES_MIN = 256;
+
 CacheLimits cache_limits(const Settings& settings) {
   return {.bytes_max = settings.cache_enable ? settings.cache_size : 0,
           .entry_bytes_max = settings.cache_entry_max,
@@ -44,6 +47,12 @@ BodyLimits body_limits(const Settings& settings) {
   const bool past_kernel = settings.server_transport == TransportSetting::DPDK;
   return {.sendfile_min = past_kernel ? UINT64_MAX : settings.cache_sendfile_min,
           .transient_max = std::max<uint64_t>(settings.cache_size, 8 * settings.cache_entry_max)};
+}
+
+ReactorLimits reactor_limits(const Settings& settings, uint32_t connections) {
+  ReactorLimits limits{.connections_max = connections};
+  if (dpdk_body_sums(settings).stride != 0) limits.copy_max = LENT_BYTES_MIN - 1;
+  return limits;
 }
 
 Admission::Policy admission_policy(const Settings& settings) {
@@ -65,7 +74,7 @@ void name_thread(const char* name) { ::pthread_setname_np(::pthread_self(), name
 ServerProcess::Parts::Parts(const Settings& settings, uint32_t reactor_count, uint64_t seed)
     : snapshots(reactor_count),
       validity(CELLS_MAX),
-      bodies(ledger, body_limits(settings)),
+      bodies(ledger, body_limits(settings), dpdk_body_sums(settings)),
       cache({.reactors = reactor_count, .hash_seed = seed, .limits = cache_limits(settings)}, ledger, validity),
       fills(FILLS_MAX, WAITERS_MAX),
       limiter(seed) {}
@@ -236,7 +245,7 @@ Status ServerProcess::start(std::vector<std::string>& notes) {
                                                          .clock = parts.clock,
                                                          .shared = *parts.shared,
                                                          .compress_wake_fd = set.compress_wake.get(),
-                                                         .limits = {.connections_max = 2 * share}});
+                                                         .limits = reactor_limits(config().settings, 2 * share)});
     set.running.store(true, std::memory_order_relaxed);
     set.thread =
         std::thread([&parts, &set, cpus = config().settings.server_cpus, i] { parts.run_reactor(set, cpus, i); });

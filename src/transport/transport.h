@@ -98,7 +98,26 @@ struct SendPart {
   // The file may have to be read from a disk: the transport must then keep the reactor from waiting
   // for it. False promises that the pages are resident (a memfd, a file just read).
   bool cold = false;
+  // Of memory: sums of its consecutive strides, the last one maybe shorter, for a transport that makes checksums in
+  // software (net/net_event.h); valid as long as the memory. Others ignore them.
+  uint16_t sum_stride = 0;
   uint64_t offset = 0;
+  const uint16_t* sums = nullptr;
+
+  // `count` bytes of it from `from` on. The sums go with it where they are those of its own strides.
+  [[nodiscard]] SendPart slice(uint64_t from, uint64_t count) const {
+    SendPart out = *this;
+    out.size = count;
+    if (fd >= 0) {
+      out.offset += from;
+      return out;
+    }
+    out.data = static_cast<const char*>(data) + from;
+    const bool whole = sums != nullptr && from % sum_stride == 0 && (from + count == size || count % sum_stride == 0);
+    out.sums = whole ? sums + from / sum_stride : nullptr;
+    out.sum_stride = whole ? sum_stride : uint16_t{0};
+    return out;
+  }
 
   static SendPart memory(const void* data, uint64_t size) { return {.data = data, .size = size}; }
   static SendPart file(int fd, uint64_t offset, uint64_t size, bool cold = false) {

@@ -85,6 +85,25 @@ def test_equal_bytes_over_every_transport():
     assert answers["dpdk"] == answers["uring"] == answers["epoll"]
 
 
+def test_sc13_a_hit_copies_and_sums_no_byte_of_its_body(make):
+    """Neither small bodies nor large ones: their sums are made once, when the cache takes them; a head is each answer's own."""
+    bodies = {"1k.bin": os.urandom(1024), "100k.bin": os.urandom(100_001)}
+    server = make(transport="dpdk", files=bodies)
+    with Connection(server.port) as connection:
+        for name, body in bodies.items():
+            for _ in range(3):  # into the cache
+                connection.request(f"/{name}")
+            names, answers = ("bytes_copied", "bytes_summed", "cache_hits"), 50
+            before = [server.counter(one) for one in names]
+            for _ in range(answers):
+                assert connection.request(f"/{name}").body == body
+            copied, summed, hits = ((server.counter(one) - was) / answers for one, was in zip(names, before))
+            for last in (100, 1023, 2000):  # a range may end within what a sum was made of
+                part = connection.request(f"/{name}", fields=[f"Range: bytes=0-{last}"])
+                assert part.status == 206 and part.body == body[:last + 1]
+            assert hits == 1 and 0 < copied < 400 and 0 < summed < 400, (copied, summed, hits)
+
+
 def test_settings_change_under_traffic_and_no_request_fails(make):
     server = make(transport="dpdk", files={"a.txt": "a" * 2000})
     with Connection(server.port) as connection:

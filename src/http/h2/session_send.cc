@@ -95,13 +95,7 @@ bool H2Session::put_data(H2Stream& stream, std::string_view frame_head, size_t b
   for (size_t left = bytes; left > 0;) {
     const SendPart& piece = stream.pieces[stream.piece];
     const auto now = static_cast<size_t>(std::min<uint64_t>(left, piece.size - stream.piece_offset));
-    SendPart slice = piece;
-    slice.size = now;
-    if (piece.fd >= 0) {
-      slice.offset += stream.piece_offset;
-    } else {
-      slice.data = static_cast<const char*>(piece.data) + stream.piece_offset;
-    }
+    const SendPart slice = piece.slice(stream.piece_offset, now);
     if (by_reference) {
       batch.refer(slice);
     } else {
@@ -186,14 +180,7 @@ bool H2Session::read_parts(H2Stream& stream, std::span<const SendPart> parts) {
       if (step.kind == H2AnswerReader::Kind::BROKEN) return false;
       if (step.kind == H2AnswerReader::Kind::HEAD && !submit_head(stream, shared_.answer)) return false;
       if (step.kind == H2AnswerReader::Kind::BODY) {
-        SendPart piece = part;
-        piece.size = step.consumed;
-        if (part.fd >= 0) {
-          piece.offset += offset;
-        } else {
-          piece.data = static_cast<const char*>(part.data) + offset;
-        }
-        stream.pieces.push_back(piece);
+        stream.pieces.push_back(part.slice(offset, step.consumed));
         stream.body_left += step.consumed;
       }
       offset += step.consumed;

@@ -42,7 +42,8 @@ template <bool AGES>
 StepResult deliver_hot(Core& core, Exchange& ex, const Variant& variant) {
   Connection& c = *ex.connection;
   const uint64_t body_size = ex.head.method == Method::HEAD ? 0 : variant.body_size;
-  const bool copies = body_size <= Outgoing::COPY_MAX && variant.body_data != nullptr;
+  const bool small = body_size <= Outgoing::COPY_MAX;
+  const bool copies = variant.body_data != nullptr && (ex.secure ? small : body_size <= core.limits.copy_max);
   const size_t most =
       variant.head_size + CONNECTION_KEEP_ALIVE.size() + (AGES ? AGE_LINE_MAX : 0) + (copies ? body_size : 0);
   Outgoing* out = room_for(core, c, most, copies ? 0 : 1);
@@ -61,6 +62,7 @@ StepResult deliver_hot(Core& core, Exchange& ex, const Variant& variant) {
   core.counters.bytes_copied.add(head_size);
   if (body_size == 0) return StepResult::DONE;
   out->refer(*variant.body, 0, body_size, ex.secure);
+  if (small) return StepResult::DONE;
   ex.composed = true;
   return wait_for_sent(ex);  // the record closes when the last byte is with the kernel
 }

@@ -25,22 +25,31 @@ void EngineTransport::send(Handle handle, std::span<const SendPart> parts, bool)
   if (conn.has(FAILED)) return;
   ++counters_.sends;
   conn.set(SENDING);
-  const SendPart& first = parts.front();
-  if (parts.size() == 1 && first.fd < 0 && first.size <= PIECE_BYTES_MAX) [[likely]] {
-    ASSERT(first.size > 0);
-    const NetPart part{.data = first.data, .size = static_cast<uint32_t>(first.size)};
-    if (stack_.send(conn.engine, {&part, 1}, 0)) {
-      ++conn.in_engine;
-      conn.queued += first.size;
-      counters_.bytes_sent += first.size;
-      return;
-    }
-  }
+  if (send_at_once(conn, parts)) [[likely]]
+    return;
   conn.job = jobs_.take();
   ASSERT(conn.job != nullptr);  // as many as connections
   std::copy(parts.begin(), parts.end(), conn.job->parts);
   conn.job->count = static_cast<uint32_t>(parts.size());
   feed(conn);
+}
+
+// The usual send: some memory, not too much of it.
+bool EngineTransport::send_at_once(Conn& conn, std::span<const SendPart> parts) {
+  std::array<NetPart, SEND_PARTS_MAX> pieces;
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const SendPart& part = parts[i];
+    ASSERT(part.size > 0);
+    bytes += part.size;
+    if (part.fd >= 0 || bytes > PIECE_BYTES_MAX) return false;
+    pieces[i] = {part.data, static_cast<uint32_t>(part.size), part.sums, part.sum_stride};
+  }
+  if (!stack_.send(conn.engine, {pieces.data(), parts.size()}, 0)) return false;
+  ++conn.in_engine;
+  conn.queued += bytes;
+  counters_.bytes_sent += bytes;
+  return true;
 }
 
 // Gives the engine what it takes of the outstanding send.
@@ -67,8 +76,13 @@ bool EngineTransport::feed_memory(Conn& conn) {
   uint64_t done = job.part_done;
   while (next < job.count && job.parts[next].fd < 0 && bytes < PIECE_BYTES_MAX) {
     const SendPart& part = job.parts[next];
-    const uint64_t size = std::min(part.size - done, PIECE_BYTES_MAX - bytes);
-    parts[count++] = {.data = static_cast<const char*>(part.data) + done, .size = static_cast<uint32_t>(size)};
+    uint64_t size = std::min(part.size - done, PIECE_BYTES_MAX - bytes);
+    if (part.sums != nullptr && size < part.size - done) {  // whole strides, so that the next piece begins with one
+      size -= size % part.sum_stride;
+      if (size == 0) break;
+    }
+    const SendPart piece = part.slice(done, size);
+    parts[count++] = {piece.data, static_cast<uint32_t>(size), piece.sums, piece.sum_stride};
     bytes += size;
     done += size;
     if (done < part.size) break;

@@ -101,6 +101,7 @@ size_t EngineTransport::poll(MonoTime now, MonoTime deadline, std::span<Transpor
     count = hand_out_wakes(out);
   }
   counters_.events += count;
+  counters_.bytes_summed = stack_.counters().payload_bytes_summed;
   counters_.receive_starved = stack_.counters().drops[static_cast<size_t>(DropReason::TCP_HOLDS_FULL)];
   return count;
 }

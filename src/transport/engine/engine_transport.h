@@ -124,6 +124,7 @@ class EngineTransport final : public Transport {
 
   // engine_send.cc
   void feed(Conn& conn);
+  [[nodiscard]] bool send_at_once(Conn& conn, std::span<const SendPart> parts);
   [[nodiscard]] bool feed_memory(Conn& conn);
   [[nodiscard]] bool feed_file(Conn& conn);
   [[nodiscard]] bool lend(Conn& conn, uint32_t chunk, int bytes);

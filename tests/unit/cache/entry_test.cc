@@ -81,6 +81,32 @@ TEST(BodyStore, beyond_the_descriptor_bound_large_bodies_are_plain_memory) {
   for (Body* body : bodies) body->unpin();
 }
 
+TEST(BodyStore, sc13_sums_are_made_when_a_body_is_sealed) {
+  MemoryLedger ledger;
+  const BodySums sums{.stride = 4, .sum = [](std::span<const uint8_t> bytes) {
+                        return static_cast<uint16_t>(bytes.size() * 1000 + bytes.front());
+                      }};
+  BodyStore store(ledger, {.sendfile_min = 100}, sums);
+  for (const std::string_view text : {"abcdefghij", "abcdefghi", "abcd", "a", ""}) {
+    Body* body = store.create(text.size());
+    text.copy(body->writable(), text.size());
+    ASSERT_TRUE(body->seal());
+    EXPECT_EQ(body->view(), text);
+    EXPECT_EQ(body->sum_stride(), 4u);
+    for (size_t at = 0; at < text.size(); at += 4)
+      EXPECT_EQ(body->sums()[at / 4], std::min<size_t>(4, text.size() - at) * 1000 + static_cast<size_t>(text[at]));
+    body->unpin();
+  }
+  Body* file = store.create(200);
+  EXPECT_EQ(file->sums(), nullptr);
+  file->unpin();
+  EXPECT_EQ(ledger.transient(), 0u);
+  World without;
+  Body* body = without.body("abc");
+  EXPECT_EQ(body->sums(), nullptr);
+  body->unpin();
+}
+
 TEST(BodyStore, an_empty_body_is_a_body) {
   World w({}, {.sendfile_min = 0});
   Body* body = w.body("");

@@ -1,11 +1,12 @@
-// EngineTransport under faults, from seeds: a wire that loses, doubles and delays, files and memory in one answer, and
-// both sides hanging up in the midst of it.
+// EngineTransport under faults, from seeds: a wire that loses, doubles and delays, files and memory in one answer, the
+// memory's sums known beforehand or not, and both sides hanging up in the midst of it.
 //
 // Checked for each seed: what a client gets is the beginning of its answer, all of it where nobody hung up; a send has
 // one end; and when all is over no piece, frame, chunk or slot is left, and no memory changed while a frame still
 // referred to it. A tenth of PENSTOCK_SIM_SEEDS says how many seeds run, PENSTOCK_SIM_SEED replays one.
 #include "src/base/bytes.h"
 #include "src/base/prng.h"
+#include "src/net/wire/checksum.h"
 #include "tests/net_sim/seeds.h"
 #include "tests/unit/transport/engine_world.h"
 
@@ -23,6 +24,14 @@ uint32_t one_of(Prng& prng, std::initializer_list<uint32_t> values) {
   return values.begin()[prng.below(static_cast<uint32_t>(values.size()))];
 }
 
+std::vector<uint16_t> sums_of(std::string_view text, size_t stride) {
+  std::vector<uint16_t> sums;
+  const std::span bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+  for (size_t at = 0; at < bytes.size(); at += stride)
+    sums.push_back(internet_sum(bytes.subspan(at, std::min(stride, bytes.size() - at))).value);
+  return sums;
+}
+
 enum class Manner : uint8_t { PATIENT, PEER_RESETS, PEER_LEAVES, CLOSED_EARLY, RESET_EARLY };
 
 struct Exchange {
@@ -30,8 +39,9 @@ struct Exchange {
   Manner manner = Manner::PATIENT;
   std::string request;
   size_t written = 0;
-  std::string answer;  // what must come
-  std::string memory;  // of its memory parts
+  std::string answer;          // what must come
+  std::string memory;          // of its memory parts
+  std::vector<uint16_t> sums;  // of these
   std::vector<SendPart> parts;
   std::string got;
   size_t leaves_after = 0;
@@ -95,6 +105,12 @@ class Faults {
     if (prng_.one_in(3)) exchange.manner = static_cast<Manner>(1 + prng_.below(4));
     exchange.memory = pattern(1 + prng_.below(one_of(prng_, {300, 4'000, 400'000})), prng_.next());
     exchange.parts.push_back(SendPart::memory(exchange.memory.data(), exchange.memory.size()));
+    if (prng_.one_in(2)) {
+      const uint32_t stride = one_of(prng_, {100, 1'428, 2'001});
+      exchange.sums = sums_of(exchange.memory, stride);
+      exchange.parts.back().sums = exchange.sums.data();
+      exchange.parts.back().sum_stride = static_cast<uint16_t>(stride);
+    }
     exchange.answer = exchange.memory;
     const std::string file = pattern(FILE_BYTES, seed_);
     for (uint32_t i = prng_.below(4); i != 0; --i) {
@@ -167,6 +183,54 @@ class Faults {
   std::unique_ptr<Server> server_;
   uint32_t whole_ = 0;
 };
+
+TEST(SendPart, sc13_a_slice_has_the_sums_of_its_own_strides_or_none) {
+  const uint16_t sums[3] = {};
+  SendPart whole = SendPart::memory("", 25);
+  whole.sums = sums;
+  whole.sum_stride = 10;
+  struct {
+    uint64_t from, count;
+    const uint16_t* sums;
+  } const cases[] = {{0, 25, sums},     {0, 20, sums},   {0, 10, sums},     {10, 10, sums + 1}, {10, 15, sums + 1},
+                     {20, 5, sums + 2}, {0, 9, nullptr}, {10, 11, nullptr}, {5, 10, nullptr},   {5, 20, nullptr}};
+  for (const auto& one : cases) {
+    const SendPart slice = whole.slice(one.from, one.count);
+    EXPECT_EQ(slice.sums, one.sums) << one.from << "+" << one.count;
+    EXPECT_EQ(slice.size, one.count);
+    EXPECT_EQ(slice.data, static_cast<const char*>(whole.data) + one.from);
+  }
+  const SendPart file = SendPart::file(3, 100, 50).slice(7, 20);
+  EXPECT_EQ(file.offset, 107U);
+  EXPECT_EQ(file.size, 20U);
+}
+
+TEST(EngineTransport, sc13_what_is_summed_beforehand_is_neither_copied_nor_summed_again) {
+  for (const size_t size : {size_t{1}, size_t{1'024}, size_t{1'429}, size_t{700'001}}) {
+    const std::unique_ptr<EngineWorld> world = make_engine_world({}, 1, {.faults = {}});
+    ASSERT_TRUE(world->listen(World::Family::IPV4, 1));
+    Server server(*world);
+    const std::unique_ptr<Peer> peer = world->connect(1);
+    ASSERT_TRUE(server.until([&] { return !server.conns().empty(); }));
+    const std::string head = pattern(251, 1);
+    const std::string body = pattern(size, 2);
+    const std::vector<uint16_t> sums = sums_of(body, 1'428);
+    SendPart parts[] = {SendPart::memory(head.data(), head.size()), SendPart::memory(body.data(), size)};
+    parts[1].sums = sums.data();
+    parts[1].sum_stride = 1'428;
+    world->transport().send(server.conn(0).handle, parts, false);
+    std::string got;
+    ASSERT_TRUE(server.until([&] {
+      got += peer->read(1 << 20);
+      return server.conn(0).sent == 1;
+    }));
+    EXPECT_TRUE(got == head + body) << size;
+    // The head is this answer's own.
+    EXPECT_EQ(world->transport().counters().bytes_summed, head.size()) << size;
+    EXPECT_EQ(world->transport().counters().bytes_copied, 0U) << size;
+    server.close_all();
+  }
+}
 
 TEST(EngineTransport, answers_arrive_exactly_or_fail_cleanly_and_nothing_is_left) {
   const char* count = std::getenv("PENSTOCK_SIM_SEEDS");
