@@ -1,16 +1,22 @@
 """A network namespace of the test's own for instances past the kernel: Linux's TCP is their peer, over net_tap."""
 import ctypes
+import fcntl
 import itertools
 import os
+import socket
+import struct
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 from instance import BINARY
 
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 NUMBERS = itertools.count()
+SIOCETHTOOL = 0x8946
+ETHTOOL_OFF = {"checksums": 0x17, "segmentation by the device": 0x1F, "segmentation": 0x24, "joining": 0x2C}
 
 
 def why_not():
@@ -57,9 +63,12 @@ class Tap:
         self.v4, self.v6 = f"10.77.{self.number}.1", f"fd77:{self.number:x}::1"
         self.port = Port(80, self.v4)
 
+    def vdev(self):
+        return f"net_tap{self.number},iface={self.device}"
+
     def config(self, extra=""):
         return (f"server.listen = {self.v4}:80 [{self.v6}]:80\nserver.transport = dpdk\n"
-                f"dpdk.device = net_tap{self.number},iface={self.device}\ndpdk.addresses = {self.v4}/24 {self.v6}/64\n"
+                f"dpdk.device = {self.vdev()}\ndpdk.addresses = {self.v4}/24 {self.v6}/64\n"
                 f"dpdk.hugepages = 0\ndpdk.spin = 1ms\n{extra}")
 
     def bring_up(self, seconds=10):
@@ -77,3 +86,28 @@ class Tap:
         for words in (["addr", "replace", f"{self.v4[:-1]}2/24", "dev", device], ["-6", "addr", "replace", f"{self.v6[:-1]}2/64", "dev", device, "nodad"],
                       ["link", "set", device, "up"]):
             subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+class Veth(Tap):
+    """The same over net_af_packet: a packet socket on one end of a pair, of which the other end is Linux's."""
+
+    def __init__(self):
+        super().__init__()
+        self.device, self.ours = f"veth{self.number}", f"dpdk{self.number}"
+        subprocess.run(["ip", "link", "add", self.device, "type", "veth", "peer", "name", self.ours], check=True)
+        for device in (self.device, self.ours):
+            self.plain_frames(device)
+        Path(f"/proc/sys/net/ipv6/conf/{self.ours}/disable_ipv6").write_text("1")  # nobody but us is there
+        subprocess.run(["ip", "link", "set", self.ours, "up"], check=True)
+
+    def vdev(self):
+        return f"net_af_packet{self.number},iface={self.ours}"
+
+    @staticmethod
+    def plain_frames(device):
+        """What leaves it is what a wire would carry: no frames beyond the MTU, no checksums left to a card."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            for command in ETHTOOL_OFF.values():
+                value = bytearray(struct.pack("II", command, 0))
+                request = struct.pack("16sP16x", device.encode(), ctypes.addressof(ctypes.c_char.from_buffer(value)))
+                fcntl.ioctl(any_socket, SIOCETHTOOL, request)

@@ -107,7 +107,7 @@ def tls_lines(directory):
 class Instance:
     """`penstock run` with a config text; {PORT}, {DIR}, {WWW} and {LOGS} in it are filled in."""
 
-    def __init__(self, config="", *, transport=None, user=None, wrapper=(), listen=True, command=None):
+    def __init__(self, config="", *, transport=None, user=None, wrapper=(), listen=True, command=None, device=None):
         self.dir = Path(tempfile.mkdtemp(prefix="penstock-e2e-"))
         self.dir.chmod(0o755)
         self.www, self.logs, self.run = self.dir / "www", self.dir / "logs", self.dir / "run"
@@ -125,7 +125,7 @@ class Instance:
         self.tap = None
         if transport == "dpdk":  # in own_network()
             from dpdk import Tap
-            self.tap = Tap()
+            self.tap = device or Tap()
             self.port, self.base = self.tap.port, self.tap.config()
         self.write_config(config)
         if user:

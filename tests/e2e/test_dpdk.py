@@ -12,7 +12,7 @@ import time
 
 import pytest
 from conftest import needs
-from dpdk import Tap
+from dpdk import Tap, Veth
 from http_client import Connection, wait_until
 from instance import ONE_SITE, QUICK, TREE, Instance, stat_fields
 
@@ -34,6 +34,18 @@ def test_curl_and_wget_over_both_versions(make, tmp_path):
         target = tmp_path / "got"
         assert run("wget", "-q", "-O", target, f"http://{host}/big.bin").returncode == 0
         assert target.read_bytes() == big
+
+
+@needs("curl")
+def test_a_second_driver_serves_the_same_bytes_over_a_packet_socket(make):
+    """net_af_packet on a veth: no device of its own, no interrupts, and a MAC address that the kernel has as well."""
+    big = os.urandom(3_000_000)
+    server = make(transport="dpdk", device=Veth(), files={"a.txt": "hello\n", "big.bin": big})
+    for host in (server.tap.v4, f"[{server.tap.v6}]"):
+        assert run("curl", "-sgf", f"http://{host}/a.txt").stdout == b"hello\n"
+        assert run("curl", "-sgf", f"http://{host}/big.bin").stdout == big
+    role = next(one for one in server.status()["roles"] if one["role"] == "server")
+    assert role["transport"] == "dpdk" and all(step["holds"] for step in role["sandbox"])
 
 
 def test_it_serves_from_its_sandbox(make):
