@@ -353,9 +353,7 @@ int ServerProcess::wake_fd() const { return parts_->purges->wake_fd(); }
 
 void ServerProcess::maintain(std::vector<std::string>& notes) {
   Parts& parts = *parts_;
-  if (parts.tls != nullptr) {
-    for (std::string& problem : parts.tls->take_problems()) notes.push_back(std::move(problem));
-  }
+  if (parts.tls != nullptr) parts.tls->maintain(notes);
   bool waited_for = true;
   for (int slice = 0; slice < 64 && parts.cache.maintain(parts.clock.now()); ++slice) {
     if (waited_for) waited_for = parts.purges->tell(parts.cache, parts.inboxes);

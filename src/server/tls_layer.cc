@@ -6,7 +6,9 @@
 namespace penstock {
 namespace {
 
-constexpr Duration PROBE_ALL = milliseconds(500);  // a start with ten thousand certificates is not to wait for all keys
+// A start with ten thousand certificates is not to wait until all have been looked at.
+constexpr Duration CHECK_PATIENCE = milliseconds(500);
+constexpr Duration CHECK_SLICE = milliseconds(10);  // ten times a second
 
 // What ALPN (RFC 7301) offers, best first.
 const std::vector<std::string> PROTOCOLS = {
@@ -87,7 +89,7 @@ Result<std::unique_ptr<CertificateTable>> TlsLayer::load(const Settings& setting
     sites.push_back(std::move(one));
   }
   auto table = std::make_unique<CertificateTable>(std::move(sites), std::move(*bundle));
-  if (Status good = table->check(store_->table(), *source_, clock_, PROBE_ALL, notes); !good) {
+  if (Status good = table->check(store_->table(), *source_, clock_, CHECK_PATIENCE, notes); !good) {
     return std::unexpected(good.error());
   }
   return table;
@@ -100,7 +102,13 @@ void TlsLayer::publish(std::unique_ptr<CertificateTable> table, const Settings& 
   live_.handshakes_max.store((settings.tls_handshakes_max + reactors_ - 1) / reactors_, std::memory_order_relaxed);
   live_.ticket_lifetime_s.store(settings.tls_tickets_lifetime.s(), std::memory_order_relaxed);
   live_.only_1_3.store(settings.tls_only_1_3, std::memory_order_relaxed);
+  table_ = table.get();
   store_->replace(std::move(table));
+}
+
+void TlsLayer::maintain(std::vector<std::string>& notes) {
+  for (std::string& problem : store_->take_problems()) notes.push_back(std::move(problem));
+  if (table_ != nullptr && !table_->check_rest(clock_, CHECK_SLICE, notes)) table_ = nullptr;
 }
 
 }  // namespace penstock

@@ -27,7 +27,7 @@ class TlsLayer {
   [[nodiscard]] Result<std::unique_ptr<Transport>> wrap(uint32_t reactor, Transport& below,
                                                         const TransportOptions& options);
 
-  // The certificates that `settings` names, out of the memfd that came with them; all are looked at, keys asked for.
+  // The certificates that `settings` names, out of the memfd that came with them; they are looked at, keys asked for.
   // Error: which file, and why; nothing has changed. What does not hinder is a line in `notes`.
   [[nodiscard]] Result<std::unique_ptr<CertificateTable>> load(const Settings& settings, const UniqueFd& certificates,
                                                                std::vector<std::string>& notes);
@@ -35,8 +35,8 @@ class TlsLayer {
   void publish(std::unique_ptr<CertificateTable> table, const Settings& settings);
   // RoleStart::ticket_keys, later; for every ticket from now on.
   void set_ticket_keys(const std::string& keys);
-  // For the operator: what could not be used at its first use.
-  [[nodiscard]] std::vector<std::string> take_problems() { return store_->take_problems(); }
+  // Regular work. For the operator: what could not be used at its first use, or was not looked at before the start.
+  void maintain(std::vector<std::string>& notes);
 
  private:
   explicit TlsLayer(Clock& clock) : clock_(clock) {}
@@ -46,6 +46,7 @@ class TlsLayer {
   std::vector<std::unique_ptr<KeyChannel>> channels_;
   std::unique_ptr<RemoteKeySource> source_;
   std::unique_ptr<CertificateStore> store_;
+  CertificateTable* table_ = nullptr;  // the store's, while check_rest() has to be called
   TicketKeys tickets_;
   TlsLive live_;
   std::vector<std::unique_ptr<TlsContext>> contexts_;

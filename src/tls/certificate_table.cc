@@ -59,6 +59,17 @@ void tell_of_ocsp(const CertificateSource& source, const CertificateChain& chain
   if (now_s < window->from_s) tell("the OCSP response is not valid yet");
 }
 
+// Whether the certificates themselves can be used; the key is asked for elsewhere.
+Result<CertificateChain> check_pair(const CertificateSource& source, int64_t now_s, std::vector<std::string>& notes) {
+  Result<CertificateChain> chain = read_chain(source.chain, source.certificate_file);
+  if (!chain) return chain;
+  if (X509_get0_pubkey(chain->leaf.get()) == nullptr) {
+    return fail(source.certificate_file + ": its public key cannot be used: " + take_openssl_error());
+  }
+  if (!source.ocsp_file.empty()) tell_of_ocsp(source, *chain, now_s, notes);
+  return chain;
+}
+
 }  // namespace
 
 Result<CertificateChain> read_chain(std::string_view pem, const std::string& file) {
@@ -147,20 +158,23 @@ CertificateTable::Loaded& CertificateTable::load(uint32_t site, KeySource& keys,
   return loaded;
 }
 
-Status CertificateTable::check(const CertificateTable* before, KeySource& keys, Clock& clock, Duration probe_patience,
-                               std::vector<std::string>& notes) const {
+Status CertificateTable::check(const CertificateTable* before, KeySource& keys, Clock& clock, Duration patience,
+                               std::vector<std::string>& notes) {
   const auto key_of = [](const CertificateSource& source) {
     return source.certificate_file + '\n' + source.key_file + '\n' + std::string(source.key_state) + '\n' +
            std::to_string(std::hash<std::string_view>()(source.chain)) +
            std::to_string(std::hash<std::string_view>()(source.ocsp));
   };
   std::unordered_set<std::string> known;
+  std::unordered_set<std::string> later;  // what `before` has not come to yet
   if (before != nullptr) {
+    for (const CertificateSource* source : before->rest_) later.insert(key_of(*source));
     for (const CertificateSite& site : before->sites_) {
       for (const CertificateSource& source : site.pairs) known.insert(key_of(source));
     }
   }
-  const MonoTime end = clock.now() + probe_patience;
+  const MonoTime end = clock.now() + patience;
+  size_t checked = 0;
   uint64_t rules_known = 0;  // many sites in a row often have the same
   for (const CertificateSite& site : sites_) {
     if (site.client.id != 0 && site.client.id != rules_known) {
@@ -168,20 +182,38 @@ Status CertificateTable::check(const CertificateTable* before, KeySource& keys, 
       rules_known = site.client.id;
     }
     for (const CertificateSource& source : site.pairs) {
-      if (!known.insert(key_of(source)).second) continue;
-      const auto chain = read_chain(source.chain, source.certificate_file);
-      if (!chain) return std::unexpected(chain.error());
-      EVP_PKEY* const public_key = X509_get0_pubkey(chain->leaf.get());
-      if (public_key == nullptr) {
-        return fail(source.certificate_file + ": its public key cannot be used: " + take_openssl_error());
+      const std::string key = key_of(source);
+      const bool waits = later.erase(key) != 0;
+      if (!known.insert(key).second && !waits) continue;
+      if (waits || (before == nullptr && checked >= CHECKED_AT_ONCE && clock.now() >= end)) {
+        rest_.push_back(&source);
+        continue;
       }
-      if (!source.ocsp_file.empty()) tell_of_ocsp(source, *chain, clock.wall().unix_seconds(), notes);
+      ++checked;
+      const auto chain = check_pair(source, clock.wall().unix_seconds(), notes);
+      if (!chain) return std::unexpected(chain.error());
       if (clock.now() >= end) continue;
-      if (const Status there = keys.probe(public_key, source.key_file); !there) return there;
+      if (const Status there = keys.probe(X509_get0_pubkey(chain->leaf.get()), source.key_file); !there) return there;
     }
   }
+  std::reverse(rest_.begin(), rest_.end());
   bundle_->forget();
   return {};
+}
+
+bool CertificateTable::check_rest(Clock& clock, Duration patience, std::vector<std::string>& notes) {
+  if (rest_.empty()) return false;
+  const MonoTime end = clock.now() + patience;
+  do {
+    if (const auto chain = check_pair(*rest_.back(), clock.wall().unix_seconds(), notes); !chain) {
+      notes.push_back(chain.error().message + "; this certificate cannot be used");
+    }
+    rest_.pop_back();
+  } while (!rest_.empty() && clock.now() < end);
+  if (!rest_.empty()) return true;
+  rest_.shrink_to_fit();
+  bundle_->forget();
+  return false;
 }
 
 }  // namespace penstock

@@ -84,10 +84,15 @@ class CertificateTable {
 
   // Whether every pair that `before` has not (nullptr: every one) can be used: parsed, in date order, its key probed;
   // and whether all rules for clients can be.
-  // Probing ends after `probe_patience` in all; what comes later is found out at its first use. What does not hinder,
-  // an OCSP response that cannot be stapled, is a line in `notes`.
-  [[nodiscard]] Status check(const CertificateTable* before, KeySource& keys, Clock& clock, Duration probe_patience,
-                             std::vector<std::string>& notes) const;
+  // Probing ends after `patience` in all; what comes later is found out at its first use. Where nothing is in force yet
+  // parsing ends then, too, but not before CHECKED_AT_ONCE pairs, and check_rest() goes on: a start is not to wait for
+  // ten thousand. What does not hinder, an OCSP response that cannot be stapled, is a line in `notes`.
+  static constexpr size_t CHECKED_AT_ONCE = 300;
+  [[nodiscard]] Status check(const CertificateTable* before, KeySource& keys, Clock& clock, Duration patience,
+                             std::vector<std::string>& notes);
+  // Parses what check() left for later, for about that long; a line in `notes` for each pair that cannot be used. To be
+  // called until it is false. By the thread of check(), whatever others do with the table meanwhile.
+  bool check_rest(Clock& clock, Duration patience, std::vector<std::string>& notes);
 
  private:
   struct NameHash {
@@ -101,6 +106,7 @@ class CertificateTable {
   uint32_t any_host_ = SITE_NONE;
   uint32_t fallback_ = SITE_NONE;
   std::vector<std::unique_ptr<Loaded>> loaded_;  // by site; nullptr until first use
+  std::vector<const CertificateSource*> rest_;   // for check_rest(), the first one last
 };
 
 // The certificates of a PEM text, the leaf first, as the file gives them. The error begins with `file`.

@@ -1,0 +1,83 @@
+// Which certificates are looked at before they are in force, and which later.
+#include "src/tls/certificate_table.h"
+
+#include "tests/support/hand_clock.h"
+#include "tests/support/tls_world.h"
+
+#include <gtest/gtest.h>
+
+namespace penstock::test {
+namespace {
+
+constexpr Duration PATIENCE = milliseconds(500);
+constexpr size_t AT_ONCE = CertificateTable::CHECKED_AT_ONCE;
+const TestPair BROKEN{.certificate = "no certificate", .key = "k"};
+
+// Every key is the right one, and asking takes a while.
+class SlowKeys final : public KeySource {
+ public:
+  explicit SlowKeys(HandClock& clock) : clock_(clock) {}
+  Result<OpensslPointer<EVP_PKEY>> make(EVP_PKEY*, const std::string&) override { return fail("not here"); }
+  Status probe(EVP_PKEY*, const std::string&) override {
+    clock_.advance(milliseconds(100));
+    ++probes;
+    return {};
+  }
+  int probes = 0;
+
+ private:
+  HandClock& clock_;
+};
+
+class CertificateTableTest : public testing::Test {
+ protected:
+  // `count` sites with a good pair each, but those in `broken`.
+  std::unique_ptr<CertificateTable> table(size_t count, const std::vector<size_t>& broken) {
+    static const TestPair good = make_test_pair("h.example");
+    std::vector<TestSite> sites;
+    for (size_t i = 0; i < count; ++i) sites.push_back({"s" + std::to_string(i) + "-", {}, {good}});
+    for (const size_t i : broken) sites[i].pairs = {BROKEN};
+    return make_test_table(sites, names_);
+  }
+  Status check(CertificateTable& table, const CertificateTable* before) {
+    return table.check(before, keys_, clock_, PATIENCE, notes_);
+  }
+  static std::string problem(size_t site) {
+    return "s" + std::to_string(site) + "-0.pem: holds no certificate in PEM; this certificate cannot be used";
+  }
+
+  HandClock clock_{MonoTime{1'000'000'000}, WallTime{1'000'000'000}};
+  SlowKeys keys_{clock_};
+  TestKeys names_;
+  std::vector<std::string> notes_;
+};
+
+TEST_F(CertificateTableTest, a_start_looks_at_hundreds_of_pairs_and_no_longer_than_its_patience_at_more) {
+  const auto refused = table(AT_ONCE, {AT_ONCE - 1});
+  EXPECT_FALSE(check(*refused, nullptr).has_value());
+  EXPECT_EQ(keys_.probes, 5);  // its patience was over
+  const auto started = table(AT_ONCE + 3, {AT_ONCE, AT_ONCE + 2});
+  EXPECT_TRUE(check(*started, nullptr).has_value());
+  EXPECT_TRUE(notes_.empty());
+  EXPECT_TRUE(started->check_rest(clock_, Duration{0}, notes_)) << "one each time at least";
+  EXPECT_EQ(notes_, std::vector<std::string>{problem(AT_ONCE)});
+  EXPECT_FALSE(started->check_rest(clock_, PATIENCE, notes_));
+  EXPECT_EQ(notes_, (std::vector<std::string>{problem(AT_ONCE), problem(AT_ONCE + 2)}));
+  EXPECT_FALSE(started->check_rest(clock_, PATIENCE, notes_));
+  EXPECT_EQ(notes_.size(), 2U);
+}
+
+TEST_F(CertificateTableTest, a_change_is_looked_at_whole_and_what_waits_goes_on_waiting) {
+  const auto before = table(AT_ONCE + 1, {AT_ONCE});
+  ASSERT_TRUE(check(*before, nullptr).has_value());
+  EXPECT_FALSE(check(*table(AT_ONCE + 3, {AT_ONCE, AT_ONCE + 2}), before.get()).has_value()) << "a new pair is broken";
+  const auto after = table(AT_ONCE + 3, {AT_ONCE});
+  keys_.probes = 0;
+  EXPECT_TRUE(check(*after, before.get()).has_value()) << "what was there before does not hinder it";
+  EXPECT_EQ(keys_.probes, 2) << "of the two new ones";
+  EXPECT_FALSE(after->check_rest(clock_, PATIENCE, notes_));
+  EXPECT_EQ(notes_, std::vector<std::string>{problem(AT_ONCE)});
+}
+
+}  // namespace
+}  // namespace penstock::test
