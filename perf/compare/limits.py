@@ -58,10 +58,14 @@ def round_trip(core, load_core, rounds):
         yield {"what": f"round trip of the ring, both ends awake, {percentile}", "unit": "ns", "values": [one[f"{percentile}_ns"] for one in runs], "most": most}
 
 
+def found_by(name, *options):
+    """What a program of perf/load says in JSON that it found, and what is wanted; its exit code 1 is a goal that is missed."""
+    out = run([sys.executable, LOAD / name, "--json", *map(str, options)], ",".join(map(str, sorted(os.sched_getaffinity(0)))), 600, (0, 1))
+    return json.loads(out.strip().rpartition("\n")[2])
+
+
 def load_program(name, what, unit, key, *options):
-    """A program of perf/load that says in JSON what it found and what is wanted; its exit code 1 is a goal that is missed."""
-    out = run([sys.executable, LOAD / name, "--json", *options], ",".join(map(str, sorted(os.sched_getaffinity(0)))), 600, (0, 1))
-    found = json.loads(out.strip().rpartition("\n")[2])
+    found = found_by(name, *options)
     return {"what": what, "unit": unit, "values": found[key], "most": found["most"]}
 
 
@@ -72,6 +76,12 @@ def idle_memory(core, load_core, rounds):
 def idle_tls_memory(core, load_core, rounds):
     for over, what in (("tls", "an idle TLS connection"), ("h2", "an idle connection of HTTP/2 over TLS")):
         yield load_program("idle_memory.py", f"memory of {what}, beside 3,000 of them", "bytes", "bytes_each", "--over", over)
+
+
+def rapid_reset(core, load_core, rounds):
+    found = found_by("rapid_reset.py", "--rounds", rounds)
+    yield {"what": "99th percentile beside 50,000 resets of HTTP/2 a second, to that without", "unit": "×", "values": found["ratios"], "most": found["most"]}
+    yield {"what": "a connection at 50,000 resets a second is closed, from its first on", "unit": "s", "values": found["seconds"], "most": found["most_seconds"]}
 
 
 def certificates(core, load_core, rounds):

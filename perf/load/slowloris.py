@@ -7,6 +7,7 @@ the attackers share the core of the normal load and delay it whomever they attac
 99th percentile by at most 20 %. Exit code 1 where it does more. Loopback only, about 3 minutes.
 """
 import argparse
+import contextlib
 import json
 import os
 import selectors
@@ -108,6 +109,28 @@ def under_attack(port, server, args, core):
     return p99, attack
 
 
+@contextlib.contextmanager
+def beside_decoy(kind):
+    """A server of that kind with one small file, a decoy on another core, and that core, which is the load's."""
+    core, load_core = machine.sibling_free_pair()
+    scratch = Path(tempfile.mkdtemp(prefix="penstock-attack-"))
+    scratch.chmod(0o755)
+    server = kind(scratch, core)
+    decoy = servers.KINDS["floor-epoll"](scratch, load_core)
+    try:
+        (scratch / "www").mkdir()
+        (scratch / "www/1k.bin").write_bytes(b"x" * 1024)
+        server.start()
+        decoy.start()
+        yield server, decoy, load_core
+    except servers.StartFailed as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+    finally:
+        server.stop()
+        decoy.stop()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attackers", type=int, default=5000)
@@ -116,16 +139,7 @@ def main():
     parser.add_argument("--server", choices=[n for n, kind in servers.KINDS.items() if kind.serves_files], default="penstock")
     parser.add_argument("--json", action="store_true", help="at the end a line for machines")
     args = parser.parse_args()
-    core, load_core = machine.sibling_free_pair()
-    scratch = Path(tempfile.mkdtemp(prefix="penstock-slowloris-"))
-    scratch.chmod(0o755)
-    server = servers.KINDS[args.server](scratch, core)
-    decoy = servers.KINDS["floor-epoll"](scratch, load_core)
-    try:
-        (scratch / "www").mkdir()
-        (scratch / "www/1k.bin").write_bytes(b"x" * 1024)
-        server.start()
-        decoy.start()
+    with beside_decoy(servers.KINDS[args.server]) as (server, decoy, load_core):
         alone, attacked = [], []
         for turn in range(args.rounds):
             alone.append(under_attack(decoy.port, server, args, load_core)[0])
@@ -138,12 +152,6 @@ def main():
         if args.json:
             print(json.dumps({"ratios": [a / b for a, b in zip(attacked, alone)], "most": RATIO_MAX}))
         sys.exit(0 if ratio <= RATIO_MAX else 1)
-    except servers.StartFailed as error:
-        sys.exit(f"slowloris: {error}")
-    finally:
-        server.stop()
-        decoy.stop()
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":
