@@ -71,12 +71,13 @@ class H2Client:
         self.replies[stream] = Reply()
         return stream
 
-    def request(self, path="/", method="GET", fields=(), body=None, **more):
+    def request(self, path="/", method="GET", fields=(), body=None, open_end=False, **more):
+        """`open_end`: trailers follow its body."""
         stream = self.take_stream()
         data = frame(HEADERS, END_HEADERS | (END_STREAM if body is None else 0), stream, self.block(path, method, fields, **more))
         if body is not None:
             for at in range(0, len(body) or 1, 16384):
-                data += frame(DATA, END_STREAM if at + 16384 >= len(body) else 0, stream, body[at:at + 16384])
+                data += frame(DATA, END_STREAM if at + 16384 >= len(body) and not open_end else 0, stream, body[at:at + 16384])
         self.send(data)
         return stream
 

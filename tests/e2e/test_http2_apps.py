@@ -43,6 +43,39 @@ def test_an_application_is_told_the_same_over_both_versions(make, runtime):
         assert two.get("/app/x?all", authority="127.0.0.1").status == 200
 
 
+def without(variables, *names):
+    return sorted(line for line in variables.splitlines() if line.partition("=")[0] not in names)
+
+
+def test_trailers_of_a_request_end_at_the_server(make):
+    """No application's protocol has a place for them: with a length or without, by either version, it is told what it would be without them."""
+    server = instance(make, "cgi", CLEARTEXT)
+
+    def over_h2(body, fields, trailers):
+        stream = two.request("/app/x?all", method="POST", authority="127.0.0.1", fields=fields, body=body, open_end=bool(trailers))
+        if trailers:
+            two.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, two.encoder.encode(trailers, huffman=False)))
+        return two.wait(stream)
+
+    with server.connect(timeout=20) as one, H2Client(server.port, timeout=20) as two:
+        chunked = "POST /app/x?all HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+        one.send(chunked + "X-Sum: 1\r\nCookie: a=1\r\n\r\n")
+        first = one.read_response()
+        assert first.status == 200
+        told = without(first.body.decode(), "SERVER_PROTOCOL", "CONTENT_LENGTH")
+        assert not [line for line in told if line.startswith(("HTTP_X_SUM", "HTTP_COOKIE"))]
+        for fields in ([], [("content-length", "3")]):
+            for trailers in ([], [("x-sum", "1"), ("cookie", "a=1")]):
+                reply = over_h2(b"abc", fields, trailers)
+                assert reply.status == 200 and without(reply.body.decode(), "SERVER_PROTOCOL", "CONTENT_LENGTH") == told, (fields, trailers)
+        assert over_h2(b"abc", [], [("content-length", "9")]).reset == PROTOCOL_ERROR, "what frames a message cannot come behind it"
+        assert over_h2(b"abc", [], []).status == 200
+    server = make(config("request_timeout=0", app=UPLOAD) + CLEARTEXT)
+    with H2Client(server.port, timeout=20) as two:
+        plain = two.get("/app/x?all", method="POST", authority="127.0.0.1", body=b"abc")
+        assert b"3 bytes" in plain.body and over_h2(b"abc", [], [("x-sum", "1")]).body == plain.body
+
+
 def curl(*arguments, **options):
     return subprocess.run(["curl", "-sS", "--http2-prior-knowledge", *arguments], capture_output=True, timeout=120, check=True, **options).stdout.decode()
 
