@@ -44,10 +44,11 @@ void Supervisor::reload_file(const std::string& who) {
     return tell_status();
   }
   ParseResult parsed = parse_text(*text, options_.config_file);
-  if (!parsed.errors.empty()) {
-    return refuse_request({ChangeRequest::Kind::REPLACE, {}, std::nullopt, who, 0}, parsed.errors);
-  }
   parsed.assignments.insert(parsed.assignments.end(), options_.overlay.begin(), options_.overlay.end());
+  if (!parsed.errors.empty()) {
+    const auto all_errors = tree_.replace(std::move(parsed));
+    return refuse_request({ChangeRequest::Kind::REPLACE, {}, std::nullopt, who, 0}, all_errors.error());
+  }
   ask_change({ChangeRequest::Kind::REPLACE, std::move(parsed.assignments), std::nullopt, who, 0});
 }
 
@@ -94,6 +95,14 @@ ConfigResult<Tree> Supervisor::next_tree(const ChangeRequest& request, ConfigErr
     case ChangeRequest::Kind::REPLACE: {
       auto replacement = tree_.replace(request.assignments);
       if (!replacement) return std::unexpected(replacement.error());
+      const size_t sites = tree_.settings().sites.size();
+      if (request.client == 0 && sites > 0 && replacement->tree.settings().sites.empty()) {
+        return std::unexpected(ConfigErrors{
+            {options_.config_file, 0, "",
+             "expected a site, got none, where " + std::to_string(sites) +
+                 " are served: a file that was emptied or cut off is not taken for a wish to serve nothing; to serve "
+                 "nothing, penstock sysctl -w 'site.NAME ='"}});
+      }
       notes = std::move(replacement->notes);
       return std::move(replacement->tree);
     }

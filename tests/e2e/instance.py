@@ -17,6 +17,7 @@ from http_client import Connection, fetch, wait_until
 TREE = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("PENSTOCK", TREE / "build/penstock"))
 QUICK = bool(os.environ.get("PENSTOCK_TEST_QUICK"))
+LONG = bool(os.environ.get("PENSTOCK_TEST_LONG"))  # the numbers that FEATURES.md promises; minutes each
 START_S = 10
 STOP_S = 15
 READY_PATH = "/.ready"  # asked for until it is answered; `records` leaves it out

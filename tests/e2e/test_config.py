@@ -2,11 +2,13 @@
 import re
 import subprocess
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from conftest import needs_root
 from http_client import Connection, wait_until
-from instance import BINARY, ONE_SITE, UNPRIVILEGED, Instance
+from instance import BINARY, LONG, ONE_SITE, UNPRIVILEGED, Instance
 
 
 def run_to_its_end(*arguments, timeout=20):
@@ -208,7 +210,52 @@ def test_an_invalid_file_changes_nothing_and_says_why(make):
     assert server.status()["config"]["problem"] == ""
 
 
+@pytest.mark.parametrize("how", ["in place", "renamed"])
+def test_an_emptied_file_changes_nothing_and_says_why(make, how):
+    """What a full disk or an editor that died leaves is a valid file of no setting; it is no wish to serve nothing."""
+    server = make(files={"a.txt": "a"})
+    generation = server.generation()
+    if how == "renamed":
+        server.base = ""
+        server.write_config("")
+    else:
+        server.file.write_text("")
+    wait_until(lambda: "expected a site, got none" in server.status()["config"]["problem"], what="it is said in status")
+    assert server.output().count("expected a site, got none, where 1 are served") == 1 and str(server.file) in server.output()
+    assert server.generation() == generation and server.fetch("/a.txt").status == 200
+    server.base = server.fill("server.listen = 127.0.0.1:{PORT}\n")
+    server.write_config(ONE_SITE + "cache.admit_hits = 6\n")
+    wait_until(lambda: server.cli("sysctl", "cache.admit_hits").stdout == "cache.admit_hits = 6\n", what="the mended file is in effect")
+    assert server.status()["config"]["problem"] == ""
+
+
+def test_an_empty_file_of_settings_changes_nothing(make):
+    server = make(files={"a.txt": "a"})
+    generation = server.generation()
+    empty = server.dir / "empty.conf"
+    empty.touch()
+    server.cli("sysctl", "-p", empty)
+    refused = server.cli("sysctl", "-p", "/dev/null", check=False)
+    assert refused.returncode == 2 and "not a regular file" in refused.stderr
+    assert server.generation() == generation and server.fetch("/a.txt").status == 200
+
+
+def test_a_saved_file_has_all_its_errors_told(make):
+    server = make()
+    server.write_config(ONE_SITE + "cache.admit_hits = soon\nno equals sign\nlimits.segments = 0\n")
+    last = server.file.read_text().count("\n")
+    wait_until(lambda: f"penstock.conf:{last}" in server.output(), what="the last error is in the log")
+    problem = server.status()["config"]["problem"]
+    assert [f"penstock.conf:{last - before}: " in problem for before in (2, 1, 0)] == [True, True, True], problem
+
+
+def resident_kib(pid):
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+
+
 def test_live_changes_lose_no_connection(make, transport):
+    """The long form is CF3's bar: 1,000 changes a minute for ten minutes, with 1,000 connections that stay."""
+    changes, idle, rate_s = (10_000, 1000, 0.06) if LONG else (40, 30, 0)
     server = make(ONE_SITE, files={"a.txt": "a" * 2000}, transport=transport)
     failures, stop, answers = [], threading.Event(), [0]
 
