@@ -21,6 +21,11 @@ constexpr Duration WRITING_CHECK = milliseconds(50);
 constexpr Duration WRITING_LONG = seconds(2);  // then it is told
 constexpr size_t CHANGES_SHOWN = 5;
 
+// A port past the kernel is opened with all of dpdk.*, while its process still has its privileges.
+bool changes_port(const std::vector<TreeChange>& changes) {
+  return std::ranges::any_of(changes, [](const TreeChange& change) { return change.key.starts_with("dpdk."); });
+}
+
 std::string change_text(const std::vector<TreeChange>& changes) {
   std::string text;
   for (size_t i = 0; i < changes.size() && i < CHANGES_SHOWN; ++i) {
@@ -139,7 +144,8 @@ bool Supervisor::begin_change(ChangeRequest& request) {
     return true;
   }
   const Settings& settings = change.next.settings();
-  const bool renew = request.kind == ChangeRequest::Kind::RENEW ||
+  const bool by_port = tree_.settings().server_transport == TransportSetting::DPDK;
+  const bool renew = request.kind == ChangeRequest::Kind::RENEW || (by_port && changes_port(change.changes)) ||
                      (server != nullptr && !paths_covered(server->paths, server_read_paths(settings))) ||
                      (tree_.settings().server_listen_tls.empty() && !settings.server_listen_tls.empty());
   if (server != nullptr && renew && !free_journal_set()) return false;  // a server still drains; its end makes room
@@ -159,11 +165,14 @@ bool Supervisor::begin_change(ChangeRequest& request) {
     return true;
   }
   Status sent;
-  if (renew) {
-    change_->step = Change::Step::SERVER_START;
-    change_->deadline = now_ + SERVER_START_TIMEOUT;
-    sent = spawn_server(change_->next, &change_->listeners);
-    if (sent) change_->serial = starting("server")->serial;
+  if (renew && by_port) {
+    const Duration patience = tree_.settings().server_drain_timeout;
+    change_->step = Change::Step::SERVER_STOP;
+    change_->deadline = now_ + patience + SERVER_START_TIMEOUT;
+    change_->serial = server->serial;
+    drain(*server, patience);
+  } else if (renew) {
+    sent = start_changed_server();
   } else {
     change_->deadline = now_ + SERVER_CONFIG_TIMEOUT;
     change_->message_id = next_message_++;
@@ -184,6 +193,14 @@ bool Supervisor::begin_change(ChangeRequest& request) {
   }
   if (!sent) change_refused(sent.error().message);
   return true;
+}
+
+Status Supervisor::start_changed_server() {
+  change_->step = Change::Step::SERVER_START;
+  change_->deadline = now_ + SERVER_START_TIMEOUT;
+  if (Status ok = spawn_server(change_->next, &change_->listeners); !ok) return ok;
+  change_->serial = starting("server")->serial;
+  return {};
 }
 
 // The server runs with it (or none runs): it is in force from here on.

@@ -109,7 +109,7 @@ Status Supervisor::adopt(RoleProcess process, const RoleStart& start) {
 
 Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) {
   if (tree.settings().server_transport == TransportSetting::DPDK && has_role("server")) {
-    return fail("this needs another server process, and a port past the kernel has one: restart penstock");
+    return fail("the port past the kernel has a server, which is still there");
   }
   const auto set = free_journal_set();
   ASSERT(set.has_value());
@@ -337,7 +337,11 @@ void Supervisor::role_ended(uint32_t serial) {
     keyd_leaves(serial);
   }
   fail_queries(serial, "the " + gone->role + " process has ended");
-  if (change_ && change_->serial == serial && change_->step != Change::Step::LOGD) {
+  if (change_ && change_->serial == serial && change_->step == Change::Step::SERVER_STOP) {
+    if (const Status ok = stopping_ ? fail("penstock is stopping") : start_changed_server(); !ok) {
+      change_refused(ok.error().message);
+    }
+  } else if (change_ && change_->serial == serial && change_->step != Change::Step::LOGD) {
     change_refused("the server " + end->text() + " when it was given the new configuration");
   }
   if (stopping_) return;

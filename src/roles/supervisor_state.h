@@ -85,6 +85,7 @@ class Supervisor {
   struct Change {
     enum class Step : uint8_t {
       SERVER_CONFIG,  // CONFIG sent: CONFIG_OK or CONFIG_FAILED comes
+      SERVER_STOP,    // the old server drains: the port past the kernel, which it has, goes to a new one
       SERVER_START,   // a new server was started with it, because the old one's sandbox cannot reach what it needs
       HANDOVER,       // it is ready; the old one is letting go of the listeners
       LOGD,           // in force; logd is following
@@ -131,6 +132,8 @@ class Supervisor {
   void keep_certificates(UniqueFd bundle);
   void turn_tickets(const Settings& settings);
   void look_at_certificates();
+  // With the configuration of the change under way.
+  [[nodiscard]] Status start_changed_server();
   [[nodiscard]] Status spawn_server(const Tree& tree, const ListenerChange* change);
   [[nodiscard]] Status spawn_logd();
   [[nodiscard]] Status adopt(RoleProcess process, const RoleStart& start);

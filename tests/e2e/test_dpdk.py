@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -152,6 +153,31 @@ def test_the_kernels_own_interfaces_refuse(make):
         assert connection.request("/a.txt").body == b"a"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", 8099), 5)
+
+
+def test_the_keys_of_the_port_change_live(make):
+    """Its server is replaced by another: what is open is finished before."""
+    server = make(transport="dpdk", files={"a.txt": "a", "large.bin": bytes(3_000_000)})
+    before = server.role("server")
+    with Connection(server.port) as connection:
+        connection.send("GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+        change = threading.Thread(target=server.cli, args=("sysctl", "-w", "dpdk.mtu=1400", "dpdk.spin=2ms"))
+        change.start()
+        assert len(connection.read_response().body) == 3_000_000
+        change.join()
+    assert server.role("server") != before and server.generation() == 2
+    server.wait_ready()
+    assert server.fetch("/a.txt").body == b"a"
+    assert server.cli("sysctl", "dpdk.mtu").stdout == "dpdk.mtu = 1400\n"
+
+
+def test_a_port_that_cannot_be_opened_is_refused_and_the_one_before_comes_back(make):
+    server = make(transport="dpdk", files={"a.txt": "a"})
+    refused = server.cli("sysctl", "-w", "dpdk.device=net_nothing0", check=False)
+    assert refused.returncode == 2 and "configuration" in refused.stderr, refused.stderr
+    wait_until(lambda: server.status()["state"] == "serving", 10, what="a server with the port as it was")
+    server.wait_ready()
+    assert server.fetch("/a.txt").body == b"a" and server.generation() == 1
 
 
 NET_LOAD = TREE / "build/perf/load/net_load"
