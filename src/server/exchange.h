@@ -89,6 +89,7 @@ struct ExchangeFacts {
   uint32_t head_bytes_in = 0;
   uint64_t head_bytes_out = 0;
   uint64_t body_bytes_out = 0;
+  uint64_t bytes_waited = 0;  // bytes out when it began to wait for SENT; 0: it waits for something else, or not at all
   Coding coding = Coding::IDENTITY;
   int stream = -1;          // of a file that is streamed; given back to the FileReader
   uint64_t purge_mark = 0;  // CacheTable::purge_mark() before the load began

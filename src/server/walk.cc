@@ -169,6 +169,8 @@ void keep_head(Core& core, Exchange& ex) {
     ex.entry_pinned = true;
   }
   if (ex.composed) core.journal.moment(ex.slot, Moment::FIRST_BYTE_OUT, core.moment());
+  ex.bytes_waited = ex.waits_send ? ex.head_bytes_out + ex.body_bytes_out : 0;
+  if (ex.bytes_waited > 0) core.journal.moment_again(ex.slot, Moment::LAST_BYTE_OUT, core.moment());
   if (ex.composed || ex.refused || !ex.kept_head.empty()) return;  // kept, or nobody reads it any more
   ASSERT(!ex.raw_head.empty());
   ex.cold_used = true;
@@ -182,7 +184,10 @@ void finish_exchange(Core& core, Exchange& ex) {
   const Outcome outcome = outcome_of(core, ex, c);
   const MonoTime moment = core.moment();
   core.journal.moment(ex.slot, Moment::FIRST_BYTE_OUT, moment);
-  core.journal.moment_again(ex.slot, Moment::LAST_BYTE_OUT, moment);
+  // Unless the last of it was handed over before, and what it waited for since was that it is taken.
+  if (ex.bytes_waited != ex.head_bytes_out + ex.body_bytes_out) {
+    core.journal.moment_again(ex.slot, Moment::LAST_BYTE_OUT, moment);
+  }
   core.journal.end(ex.slot, moment, outcome);
   core.counters.bytes_out.add(ex.head_bytes_out + ex.body_bytes_out);
   connection_answered(core, c, ex);
