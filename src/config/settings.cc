@@ -1,12 +1,24 @@
 #include "src/config/settings.h"
 
 #include "src/base/assert.h"
+#include "src/config/log_term.h"
 #include "src/config/settings_build.h"
 
 #include <algorithm>
 
 namespace penstock {
 namespace {
+
+// Rows of the fields of logs, as terms name them.
+enum LogFieldRow : size_t {
+#define FIELD(name, w3c, json, type, help) ROW_##name,
+#include "src/config/log_fields.def"
+};
+
+bool asks_server_address(const std::string& condition) {
+  const auto term = parse_log_term(condition);
+  return term && term->field == ROW_S_IP;
+}
 
 template <class Type>
 void assign(typename Type::Value& member, std::string_view text, SettingRange range) {
@@ -72,6 +84,19 @@ IdentitySettings::IdentitySettings() { assign_defaults({.identity = this}, Setti
 
 bool Settings::writes_log() const {
   return !logfiles.empty() || (log_access_format != LogFormatSetting::NONE && !log_access_path.empty());
+}
+
+bool Settings::tells_server_address() const {
+  const auto tells = [](LogFormatSetting format, const auto& fields, const auto& where) {
+    if (std::ranges::any_of(where, asks_server_address)) return true;
+    if (format == LogFormatSetting::BINARY) return true;
+    const bool has_fields = format == LogFormatSetting::W3C || format == LogFormatSetting::JSON;
+    return has_fields && std::ranges::find(fields, "s-ip") != fields.end();
+  };
+  if (!pools.empty()) return true;
+  if (!log_access_path.empty() && tells(log_access_format, log_access_fields, log_access_where)) return true;
+  return std::ranges::any_of(logfiles,
+                             [&](const LogfileSettings& log) { return tells(log.format, log.fields, log.where); });
 }
 
 const SiteSettings* Settings::site(std::string_view name) const {

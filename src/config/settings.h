@@ -72,6 +72,8 @@ struct Settings {
 
   // Whether any log is written: log.access, or a log file of its own.
   [[nodiscard]] bool writes_log() const;
+  // Whether a log or an application is told the address that a client connected to.
+  [[nodiscard]] bool tells_server_address() const;
   // The site of that name, or null. O(log n).
   [[nodiscard]] const SiteSettings* site(std::string_view name) const;
 };

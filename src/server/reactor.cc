@@ -90,6 +90,7 @@ void Reactor::adopt_config() {
   core_.journal.set_refusing(settings.log_access_on_full == LogFullSetting::REFUSE);
   core_.transport.set_http2(http2_options(settings));
   core_.transport.set_proxies(peer_ranges(settings.server_proxy_protocol), settings.limits_header_timeout);
+  core_.transport.set_exact_local(settings.tells_server_address());
   core_.transport.set_zerocopy_min(static_cast<uint32_t>(std::min<uint64_t>(settings.send_zerocopy_min, UINT32_MAX)));
 }
 

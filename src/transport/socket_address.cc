@@ -1,5 +1,6 @@
 #include "src/transport/socket_address.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <cstring>
 #include <fcntl.h>
@@ -45,6 +46,10 @@ PeerAddress own_address(int fd) {
   socklen_t size = sizeof storage;
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return {};
   return from_socket_address(storage);
+}
+
+bool is_wildcard(const PeerAddress& address) {
+  return address.family != AF_UNIX && std::ranges::all_of(address.ip, [](uint8_t byte) { return byte == 0; });
 }
 
 uint64_t unsent_bytes(int fd) {

@@ -16,6 +16,8 @@ namespace penstock {
 // getpeername(2) and getsockname(2); family 0 where they fail.
 [[nodiscard]] PeerAddress peer_address(int fd);
 [[nodiscard]] PeerAddress own_address(int fd);
+// 0.0.0.0 or ::, at which a listener takes what comes to any address.
+[[nodiscard]] bool is_wildcard(const PeerAddress& address);
 // What was sent on the socket and its peer has not taken yet, as far as the kernel says (for unix sockets with its own
 // bookkeeping); 0 where it does not.
 [[nodiscard]] uint64_t unsent_bytes(int fd);

@@ -202,6 +202,10 @@ class Transport {
   // always copies ignores it.
   virtual void set_zerocopy_min(uint32_t bytes) = 0;
 
+  // Whether local_address() is to be exact for connections, from the next one on, that come in on a wildcard; that may
+  // cost system calls for each of them. At first it is not.
+  virtual void set_exact_local(bool exact) { (void)exact; }
+
   // poll() returns with WOKEN{id} each time `fd` becomes readable (edge-triggered: every write to an
   // eventfd is an edge, so an eventfd never has to be read; other kinds must be read until empty).
   // The caller keeps it open as long as the transport lives.
@@ -251,8 +255,8 @@ class Transport {
   // The same with RST: peer and kernel drop what was under way.
   virtual bool reset(Handle conn) = 0;
 
-  // The address that the client connected to. Where the connection has no descriptor of its own and
-  // the listener is bound to a wildcard, that wildcard and the port.
+  // The address that the client connected to. Where the listener is bound to a wildcard and set_exact_local(true) was
+  // not said, that wildcard and the port.
   [[nodiscard]] virtual PeerAddress local_address(Handle conn) const = 0;
 
   // Does not change between ACCEPTED and close(), but for client_refused, which is by the rules in force now.

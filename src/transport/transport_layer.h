@@ -19,6 +19,7 @@ class TransportLayer : public Transport {
     below_.set_proxies(proxies, patience);
   }
   [[nodiscard]] uint64_t bytes_held(Handle conn) override { return below_.bytes_held(conn); }
+  void set_exact_local(bool exact) override { below_.set_exact_local(exact); }
   void set_zerocopy_min(uint32_t bytes) override { below_.set_zerocopy_min(bytes); }
   [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override { return below_.add_wake_source(fd, id); }
 

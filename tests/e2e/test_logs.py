@@ -3,13 +3,15 @@ import json
 import re
 import select
 import signal
+import socket
+import struct
 import subprocess
 import threading
 import time
 
 import pytest
 from http_client import Closed, Connection, wait_until
-from instance import BINARY, JSON_LOG, ONE_SITE
+from instance import BINARY, JSON_LOG, LONG, ONE_SITE
 
 
 def log(form, more=""):
@@ -35,6 +37,46 @@ def test_w3c_extended(make, transport):
     assert record["c-ip"] == "127.0.0.1" and record["cs-method"] == "GET" and record["cs-uri-stem"] == "/a.txt" and record["cs-uri-query"] == "q=1"
     assert record["sc-status"] == "200" and record["cs(User-Agent)"] == "Some+Agent/1.0" and record["cs(Referer)"] == "http://example.org/x"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"]) and re.match(r"\d\d:\d\d:\d\d", record["time"])
+
+
+def test_the_address_that_a_client_connected_to_is_named(make, transport):
+    """A listener on a wildcard is asked for it only while a log wants it."""
+    listen = "server.listen = 0.0.0.0:{PORT}\n"
+    server = make(listen + log("w3c", "log.access.fields = s-ip s-port cs-uri-stem\n"), listen=False, transport=transport, files={"a.txt": "a"})
+    hosts = [f"127.0.0.{number}" for number in range(1, 9)]
+    for host in hosts:
+        with Connection((host, server.port)) as connection:
+            for number in range(3):
+                assert connection.request(f"/a.txt?{number}").status == 200
+    lines = wait_lines(server, 24, "/a.txt")
+    assert sorted(lines) == sorted(f"{host} {server.port} /a.txt" for host in hosts for _ in range(3))
+    server.sysctl(log__access__fields="cs-uri-stem")
+    server.fetch("/unasked")
+    wait_lines(server, 1, "/unasked")
+    server.sysctl(log__access__fields="s-ip cs-uri-stem")
+    with Connection((hosts[3], server.port)) as connection:
+        connection.request("/asked-again")
+    assert wait_lines(server, 1, "/asked-again") == [f"{hosts[3]} /asked-again"]
+
+
+def test_the_time_that_a_client_takes_to_take_an_answer_is_named(make, transport):
+    """All is handed over at once, and the client takes its time."""
+    pause_s = 0.3
+    server = make(log("json", "log.access.fields = cs-uri-stem time-taken x-time-send x-time-ack\ncache.admit_hits = 1\ncache.entry_max = 16m\n"), transport=transport,
+                  files={"a.txt": "a", "large.bin": bytes(12_000_000)})
+    for target in ("/a.txt", "/large.bin", "/large.bin"):  # it is in the cache, so in one piece
+        server.fetch(target)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET /large.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        client.recv(1)  # it was handed over
+        time.sleep(pause_s)
+        while client.recv(1 << 20):
+            pass
+    assert json.loads(wait_lines(server, 1, "/a.txt")[0])["ack_us"] == 0
+    large = json.loads(wait_lines(server, 3, "/large.bin")[2])
+    assert pause_s * 0.9e6 <= large["ack_us"] <= large["time_taken_ms"] * 1000 and large["send_us"] < large["ack_us"], large
 
 
 def test_the_fields_are_a_key(make):

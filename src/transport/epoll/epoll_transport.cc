@@ -166,7 +166,7 @@ size_t EpollTransport::hand_out_deferred(std::span<TransportEvent> out) {
 Status EpollTransport::add_listener(int fd, uint32_t id) {
   Result<PeerAddress> bound = prepare_listener(fd);
   if (!bound) return std::unexpected(std::move(bound.error()));
-  update_accepting(listeners_.emplace_back(Listener{.fd = fd, .id = id}));
+  update_accepting(listeners_.emplace_back(Listener{.fd = fd, .id = id, .bound = *bound}));
   return {};
 }
 
@@ -226,6 +226,7 @@ bool EpollTransport::accept_one(Listener& listener, TransportEvent& event) {
   ASSERT(conn != nullptr);  // at_limit_ stops accepting before
   const Handle handle = conns_.handle_of(conn);
   conn->fd = fd;
+  conn->listener = static_cast<uint32_t>(&listener - listeners_.data());
   epoll_event interest{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data = {}};
   interest.data.u64 = tag(Kind::CONNECTION, handle);
   ++counters_.syscalls;
@@ -395,6 +396,10 @@ uint64_t EpollTransport::bytes_held(Handle handle) {
   return unsent_bytes(live(handle).fd);
 }
 
-PeerAddress EpollTransport::local_address(Handle handle) const { return own_address(live(handle).fd); }
+PeerAddress EpollTransport::local_address(Handle handle) const {
+  const Conn& conn = live(handle);
+  const PeerAddress& bound = listeners_[conn.listener].bound;
+  return exact_local_ && is_wildcard(bound) ? own_address(conn.fd) : bound;
+}
 
 }  // namespace penstock

@@ -39,6 +39,7 @@ class EpollTransport final : public Transport {
   void shutdown_send(Handle conn) override;
   bool close(Handle conn) override;
   bool reset(Handle conn) override;
+  void set_exact_local(bool exact) override { exact_local_ = exact; }
   [[nodiscard]] PeerAddress local_address(Handle conn) const override;
   [[nodiscard]] const TransportCounters& counters() const override { return counters_; }
 
@@ -66,6 +67,7 @@ class EpollTransport final : public Transport {
     SendJob* job = nullptr;  // or, for all other sends, this
     int32_t fd = -1;
     int32_t error = 0;
+    uint32_t listener = 0;  // its place in listeners_
     uint16_t flags = RECEIVING;
     [[nodiscard]] bool has(uint16_t flag) const { return (flags & flag) != 0; }
     void set(uint16_t flag) { flags = static_cast<uint16_t>(flags | flag); }
@@ -79,6 +81,7 @@ class EpollTransport final : public Transport {
     bool watched = false;
     bool removed = false;
     bool ready = false;  // connections may be waiting
+    PeerAddress bound;
     MonoTime retry_at{};
   };
 
@@ -136,6 +139,7 @@ class EpollTransport final : public Transport {
   std::vector<bool> lent_;
   bool accept_paused_ = false;
   bool at_limit_ = false;
+  bool exact_local_ = false;  // set_exact_local()
   MonoTime now_{};
   MonoTime accept_retry_at_ = MonoTime::never();
   MonoTime cold_retry_at_ = MonoTime::never();

@@ -117,6 +117,10 @@ bool UringTransport::on_accept(Listener& listener, const Completion& completion,
   conn->listener = static_cast<uint32_t>(&listener - listeners_.data());
   const bool unix_socket = listener.bound.family == AF_UNIX;
   if (direct_ && !unix_socket) {
+    if (exact_local_ && is_wildcard(listener.bound)) {
+      // Nothing that a ring can ask tells it: an ordinary descriptor is needed for as long as the question takes.
+      (void)conn_sqe(*conn, URING_OP_FIXED_FD_INSTALL, tag(Op::OWN_NAME, handle));
+    }
     // A multishot accept brings no address. SO_PEERNAME is the option that answers it at the level
     // which the ring's socket command can ask. The receive goes in behind it, in the same submission.
     const uint32_t size = listener.bound.family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
@@ -135,6 +139,20 @@ bool UringTransport::on_accept(Listener& listener, const Completion& completion,
   arm_receive(*conn, handle);
   return true;
 }
+
+// Entered in front of the question for the peer's name, it is done before that: neither has to wait for anything.
+void UringTransport::on_own_name(Handle handle, int descriptor) {
+  if (descriptor < 0) return;
+  counters_.syscalls += 2;
+  if (Conn* conn = conns_.find(handle); conn != nullptr) {
+    if (own_.size() <= handle.index) own_.resize(std::max<size_t>(handle.index + 1, conns_.count() * 2));
+    own_[handle.index] = own_address(descriptor);
+    conn->set(OWN_KNOWN);
+  }
+  ::close(descriptor);
+}
+
+void UringTransport::set_exact_local(bool exact) { exact_local_ = exact; }
 
 bool UringTransport::on_peer_name(Conn& conn, Handle handle, int result, TransportEvent& event) {
   // A connection whose address the kernel has forgotten (reset meanwhile) is announced all the same:
@@ -170,7 +188,9 @@ void UringTransport::accept_failed(Listener& listener, int error) {
 
 PeerAddress UringTransport::local_address(Handle handle) const {
   const Conn& conn = live(handle);
-  return conn.fd >= 0 ? own_address(conn.fd) : listeners_[conn.listener].bound;
+  if (conn.has(OWN_KNOWN)) return own_[handle.index];
+  const PeerAddress& bound = listeners_[conn.listener].bound;
+  return exact_local_ && conn.fd >= 0 && is_wildcard(bound) ? own_address(conn.fd) : bound;
 }
 
 }  // namespace penstock

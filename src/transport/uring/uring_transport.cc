@@ -185,6 +185,7 @@ bool UringTransport::on_completion(const Completion& completion, TransportEvent&
   const Handle handle = handle_of(completion.user_data);
   if (op == Op::ACCEPT) return on_accept(listeners_[handle.index], completion, event);
   if (op == Op::WAKE) return on_wake(wake_sources_[handle.index], completion, event);
+  if (op == Op::OWN_NAME) return on_own_name(handle, completion.res), false;
   Conn* conn = conns_.find(handle);
   ASSERT(conn != nullptr);
   switch (op) {

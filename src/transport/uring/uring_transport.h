@@ -52,6 +52,7 @@ class UringTransport final : public Transport {
   void shutdown_send(Handle conn) override;
   bool close(Handle conn) override { return end(conn, false); }
   bool reset(Handle conn) override { return end(conn, true); }
+  void set_exact_local(bool exact) override;
   [[nodiscard]] PeerAddress local_address(Handle conn) const override;
   [[nodiscard]] const TransportCounters& counters() const override { return counters_; }
 
@@ -59,7 +60,19 @@ class UringTransport final : public Transport {
   [[nodiscard]] Ring& ring() { return *ring_; }
 
  private:
-  enum class Op : uint8_t { IGNORED, ACCEPT, PEER_NAME, RECEIVE, SEND, INSTALL, WRITABLE, COLD_READ, WAKE, SHUTDOWN };
+  enum class Op : uint8_t {
+    IGNORED,
+    ACCEPT,
+    OWN_NAME,
+    PEER_NAME,
+    RECEIVE,
+    SEND,
+    INSTALL,
+    WRITABLE,
+    COLD_READ,
+    WAKE,
+    SHUTDOWN
+  };
   enum ConnFlag : uint16_t {
     ANNOUNCED = 1,       // ACCEPTED was handed out
     RECEIVING = 2,       // the reactor wants bytes
@@ -77,7 +90,8 @@ class UringTransport final : public Transport {
     LATER = 8192,     // the second receive is still to be armed
     // A shutdown is in the kernel, which works on it in a thread of its own and only there looks up the direct
     // descriptor: it must not be another connection's by then.
-    SHUTTING = 16384,  // ENDED meanwhile: the descriptor is closed when it is done
+    SHUTTING = 16384,   // ENDED meanwhile: the descriptor is closed when it is done
+    OWN_KNOWN = 32768,  // own_ has the address it came in on
   };
   struct Sending {
     const char* data;  // what is left of the single memory part
@@ -165,6 +179,7 @@ class UringTransport final : public Transport {
   }
   void update_accepting(Listener& listener);
   [[nodiscard]] bool on_accept(Listener& listener, const Completion& completion, TransportEvent& event);
+  void on_own_name(Handle handle, int descriptor);
   [[nodiscard]] bool on_peer_name(Conn& conn, Handle handle, int result, TransportEvent& event);
   void announce(Conn& conn, Handle handle, const PeerAddress& peer, TransportEvent& event);
   void accept_failed(Listener& listener, int error);
@@ -230,7 +245,9 @@ class UringTransport final : public Transport {
   MonoTime accept_retry_at_ = MonoTime::never();
   TransportOptions options_;
   uint32_t zerocopy_min_ = 0;  // set_zerocopy_min()
+  bool exact_local_ = false;   // set_exact_local()
   std::vector<Listener> listeners_;
+  std::vector<PeerAddress> own_;  // by index of the connection, if it came in on a wildcard and somebody asks
   std::vector<WakeSource> wake_sources_;
   std::vector<Handle> starved_;
   std::vector<Handle> later_;      // connections whose second receive is to be armed unless they are closed first
