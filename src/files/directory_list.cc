@@ -4,12 +4,24 @@
 
 namespace penstock {
 
-void DirectoryList::reset(uint32_t entries_max, bool dotfiles) {
+void DirectoryList::reset(uint32_t entries_max, bool dotfiles, const DecodeRules& decode) {
+  decode_ = decode;
   entries_.clear();
   names_.clear();
   entries_max_ = entries_max;
   dotfiles_ = dotfiles;
   truncated_ = false;
+}
+
+bool DirectoryList::can_be_asked_for(std::string_view name) const {
+  std::string raw = "/";
+  raw += name;
+  if (decode_.segment_bytes >= name.size() && is_canonical_ascii(raw)) return true;
+  raw.resize(1);
+  append_url_escaped(name, raw);
+  std::string out(canonical_bytes_max(raw.size(), decode_), '\0');
+  const CanonicalPath path = canonicalise(raw, decode_, out);
+  return path.reason == Reason::NONE && path.path.substr(1) == name;
 }
 
 bool DirectoryList::add(std::string_view name, const FileInfo& info) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "src/files/file_info.h"
+#include "src/http/target.h"
 
 #include <cstdint>
 #include <string>
@@ -24,7 +25,11 @@ class DirectoryList {
     int64_t mtime_ns = 0;
   };
 
-  void reset(uint32_t entries_max, bool dotfiles);
+  // `decode`: the rules that the URL of an entry will be held to.
+  void reset(uint32_t entries_max, bool dotfiles, const DecodeRules& decode = {});
+
+  // Whether a URL can name it: no rule refuses the one that leads to it, or changes what it says.
+  [[nodiscard]] bool can_be_asked_for(std::string_view name) const;
 
   // False when it is full: the entry was dropped and truncated() is set.
   bool add(std::string_view name, const FileInfo& info);
@@ -42,6 +47,7 @@ class DirectoryList {
  private:
   std::vector<Entry> entries_;
   std::string names_;
+  DecodeRules decode_;
   uint32_t entries_max_ = 0;
   bool dotfiles_ = false;
   bool truncated_ = false;

@@ -140,7 +140,7 @@ void Loader::State::try_index(Load& load) {
 void Loader::State::list(Load& load) {
   load.phase = LoadPhase::LIST;
   load.listing = std::make_unique<Listing>();
-  load.listing->list.reset(load.policy->listing_entries_max, load.policy->dotfiles);
+  load.listing->list.reset(load.policy->listing_entries_max, load.policy->dotfiles, load.policy->decode);
   FileOp op = open_op(load, load.path);
   op.kind = FileOpKind::LIST;
   op.list = &load.listing->list;

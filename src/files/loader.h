@@ -40,6 +40,7 @@ struct LoadPolicy {
   ListingFormat listing_format = ListingFormat::HTML;
   std::string listing_footer;
   uint32_t listing_entries_max = 10'000;
+  DecodeRules decode;  // what the URLs of entries are held to
   SymlinkPolicy symlinks = SymlinkPolicy::ALL;
   bool dotfiles = false;  // names that begin with '.' exist; else only a first segment ".well-known" does (RFC 8615)
   uint8_t precompressed = 0;  // OR of ACCEPT_GZIP, ACCEPT_BR, ACCEPT_ZSTD: siblings .gz .br .zst are looked for

@@ -6,9 +6,11 @@
 
 #include <cerrno>
 #include <dirent.h>
+#include <fcntl.h>
 #include <memory>
 #include <string>
 #include <strings.h>
+#include <unistd.h>
 
 namespace penstock {
 namespace {
@@ -80,6 +82,9 @@ int read_directory(const RootDir& root, const char* path, SymlinkPolicy symlinks
       if (!resolve_link(root, link_path, symlinks, info)) continue;
     }
     if (info.type != FileType::REGULAR && info.type != FileType::DIRECTORY) continue;
+    // What would be refused is not offered.
+    const int needed = info.type == FileType::DIRECTORY ? X_OK : R_OK;
+    if (!list.can_be_asked_for(name) || ::faccessat(fd, found->d_name, needed, AT_EACCESS) != 0) continue;
     if (!list.add(name, info)) break;
   }
   const int error = list.truncated() ? 0 : errno;

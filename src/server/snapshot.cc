@@ -92,6 +92,8 @@ Snapshot::Serving make_serving(Snapshot& snapshot, const Route& route, const Mim
   policy.index_names = route.index;
   if (policy.index_names.size() > INDEX_NAMES_MAX) policy.index_names.resize(INDEX_NAMES_MAX);
   policy.listing = route.listing;
+  policy.decode = snapshot.decode_rules;
+  policy.decode.segment_bytes = route.site->segment_bytes;
   policy.symlinks = symlink_policy(route.symlinks);
   policy.dotfiles = route.dotfiles_allowed;
   policy.precompressed = route.precompressed ? ACCEPT_GZIP | ACCEPT_BR | ACCEPT_ZSTD : 0;

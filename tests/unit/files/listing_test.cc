@@ -31,6 +31,20 @@ std::string page(const DirectoryList& list, std::string_view url, ListingFormat 
   return out;
 }
 
+TEST(DirectoryList, knows_what_no_url_can_name) {
+  DirectoryList list;
+  list.reset(10, false, {.segment_bytes = 12});
+  for (const std::string_view name : {"a.txt", "two words", "\xc3\xbcml", "100%", "q?m#h", "a:b", "twelve-bytes"}) {
+    EXPECT_TRUE(list.can_be_asked_for(name)) << name;
+  }
+  for (const std::string_view name : {"\xff", "a\\b", "a\x01", "a%41", "thirteen-byte"}) {
+    EXPECT_FALSE(list.can_be_asked_for(name)) << name;
+  }
+  list.reset(10, false, {.restricted_chars = true, .double_escape = true, .segment_bytes = 260});
+  for (const std::string_view name : {"a\x01", "a%41", "thirteen-byte"})
+    EXPECT_TRUE(list.can_be_asked_for(name)) << name;
+}
+
 TEST(Listing, json_is_exact) {
   DirectoryList list;
   list.reset(10, false);
