@@ -83,6 +83,11 @@ struct CacheTopRow {
   uint32_t variants = 0;
 };
 
+struct CacheSpelling {
+  std::string host;
+  std::string target;
+};
+
 // What `penstock cache why` tells of an entry.
 struct CacheWhy {
   Verdict verdict = Verdict::MISS_FIRST;  // HIT where a lookup would hit now; VARIES for a marker
@@ -178,6 +183,9 @@ class CacheTable {
   [[nodiscard]] CacheStats stats() const;
   // The `count` most hit entries of late, most first: from sampled hits, no walk over the table.
   [[nodiscard]] std::vector<CacheTopRow> top(uint32_t count) const;
+  // Under which keys entries of that canonical name lie, `most` of them at most. A walk over the table, in slices: what
+  // moves in it meanwhile may be missed.
+  [[nodiscard]] std::vector<CacheSpelling> spellings_of(std::string_view canonical, size_t most);
   // What a lookup would say, without counting as one.
   [[nodiscard]] CacheWhy why(const KeyView& key, uint64_t hash, uint64_t generation, MonoTime now) const;
 

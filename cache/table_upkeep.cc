@@ -147,6 +147,21 @@ bool CacheTable::maintain(MonoTime now) {
   return more;
 }
 
+std::vector<CacheSpelling> CacheTable::spellings_of(std::string_view canonical, size_t most) {
+  std::vector<CacheSpelling> found;
+  for (uint32_t bucket = 0, end = 1; bucket < end && found.size() < most;) {
+    const std::lock_guard lock(mutex_);
+    end = index_.buckets();
+    for (const uint32_t pause = std::min(end, bucket + BUCKETS_PER_SLICE); bucket < pause; ++bucket) {
+      index_.for_each_in(bucket, [&](const Entry* entry) {
+        if (entry->canonical() != canonical || found.size() >= most) return;
+        found.push_back({std::string(entry->key().host), std::string(entry->key().target)});
+      });
+    }
+  }
+  return found;
+}
+
 void CacheTable::sweep_slice(MonoTime now) {
   const uint32_t end = std::min(index_.buckets(), sweep_.bucket + BUCKETS_PER_SLICE);
   for (; sweep_.bucket < end; ++sweep_.bucket) {

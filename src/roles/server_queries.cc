@@ -85,6 +85,7 @@ Json why(ServerProcess& process, const Json& query) {
           {why.cache.verdict == Verdict::VARIES ? "vary" : "tags", why.cache.notes},
           {"variants", why.cache.variants},
           {"misses_in_window", why.seen_lately},
+          {"other_spellings", why.other_spellings},
           {"admit_hits", process.config().settings.cache_admit_hits}};
 }
 

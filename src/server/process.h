@@ -106,6 +106,8 @@ class ServerProcess {
     std::string canonical;  // "host/path", or empty where the URL is refused or no site answers
     Reason refused = Reason::NONE;
     uint32_t seen_lately = 0;  // misses counted towards its admission
+    // The same URL as others have written it ("http://EXAMPLE.com/%61"): each of these has an entry of its own.
+    std::vector<std::string> other_spellings;
   };
   // `url`: "http://www.example.com/path?query", or "/path" for the given default host.
   [[nodiscard]] UrlWhy why(std::string_view url, std::string_view default_host);

@@ -4,6 +4,7 @@
 #include "src/server/process.h"
 #include "src/server/process_parts.h"
 
+#include <algorithm>
 #include <array>
 
 namespace penstock {
@@ -15,6 +16,19 @@ struct UrlParts {
   std::string_view path;
   bool secure = false;  // https
 };
+
+constexpr size_t SPELLINGS_LOOKED_AT = 1000;
+constexpr size_t SPELLINGS_TOLD = 20;
+
+std::string_view query_of(std::string_view target) {
+  const size_t mark = target.find('?');
+  return mark == std::string_view::npos ? std::string_view() : target.substr(mark);
+}
+
+// By a client, and not by us as the key of a variant: see vary_target().
+bool is_written(std::string_view target) {
+  return std::ranges::none_of(target, [](char c) { return static_cast<unsigned char>(c) <= ' '; });
+}
 
 UrlParts split_url(std::string_view url, std::string_view default_host) {
   UrlParts parts{.host = default_host, .target = url};
@@ -54,6 +68,13 @@ ServerProcess::UrlWhy ServerProcess::why(std::string_view url, std::string_view 
   const uint64_t hash = hash_key(key, parts_->cache.hash_seed());
   answer.cache = parts_->cache.why(key, hash, config().serving_generation, now());
   answer.seen_lately = parts_->admission.peek(hash, now()).seen;
+  if (answer.refused != Reason::NONE) return answer;
+  for (const CacheSpelling& other : parts_->cache.spellings_of(answer.canonical, SPELLINGS_LOOKED_AT)) {
+    if (answer.other_spellings.size() == SPELLINGS_TOLD) break;
+    const bool itself = other.host == parts.host && other.target == parts.target;
+    if (itself || query_of(other.target) != query_of(parts.target) || !is_written(other.target)) continue;
+    answer.other_spellings.push_back((parts.secure ? "https://" : "http://") + other.host + other.target);
+  }
   return answer;
 }
 

@@ -105,6 +105,18 @@ def test_the_cache_explains_itself(server):
     assert server.cli("cache", "why", f"http://127.0.0.1:{server.port}/big.bin").stdout.strip()
 
 
+def test_the_cache_explains_other_spellings_of_a_url(server):
+    base = f"http://127.0.0.1:{server.port}"
+    assert json.loads(server.cli("cache", "why", base + "/b.txt", "--json").stdout)["other_spellings"] == []
+    warmed(server, "/%62.txt", 4)
+    warmed(server, "/b.txt?q", 4)  # another URL
+    asked = json.loads(server.cli("cache", "why", base + "/b.txt", "--json").stdout)
+    assert asked["bytes"] == 0 and asked["other_spellings"] == [base + "/%62.txt"]
+    assert base + "/%62.txt" in server.cli("cache", "why", base + "/b.txt").stdout
+    written = json.loads(server.cli("cache", "why", base + "/%62.txt", "--json").stdout)
+    assert written["bytes"] > 0 and written["other_spellings"] == []
+
+
 def test_statistics_and_the_most_used(server):
     warmed(server, "/a.txt", 10)
     warmed(server, "/b.txt", 4)
