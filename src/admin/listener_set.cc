@@ -247,17 +247,22 @@ Result<ListenerChange> ListenerSet::prepare(const std::vector<WantedListener>& w
   ListenerChange change;
   change.wanted = wanted;
   change.backlog = backlog;
+  std::string problems;  // of all of them, in one line
   for (const auto& [address, tls] : wanted) {
     const bool have = std::any_of(groups_.begin(), groups_.end(),
                                   [&, &at = address](const ListenerGroup& group) { return group.address == at; });
     if (have) continue;
     auto group = open_group(address, backlog);
     if (!group) {
-      abandon(std::move(change));
-      return std::unexpected(group.error());
+      problems.append(problems.empty() ? "" : "; ").append(group.error().message);
+      continue;
     }
     group->tls = tls;
     change.added.push_back(std::move(*group));
+  }
+  if (!problems.empty()) {
+    abandon(std::move(change));
+    return fail(std::move(problems));
   }
   change.closes = std::any_of(groups_.begin(), groups_.end(),
                               [&](const ListenerGroup& group) { return entry_of(wanted, group.address) == nullptr; });

@@ -309,6 +309,22 @@ def test_an_address_in_use_is_said_in_one_line():
         server.process = None
 
 
+def test_every_address_in_use_is_said():
+    """And not one at each start."""
+    with socket.socket() as first, socket.socket() as second, Instance(listen=False) as server:
+        ports = []
+        for taken in (first, second):
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            ports.append(taken.getsockname()[1])
+        server.write_config(f"server.listen = 127.0.0.1:{ports[0]} 127.0.0.1:{server.port} 127.0.0.1:{ports[1]}\n" + ONE_SITE)
+        server.start(wait=False)
+        assert server.process.wait(10) not in (0, 2)
+        said = [line for line in server.output().splitlines() if "in use" in line.lower()]
+        assert len(said) == 1 and all(f"127.0.0.1:{port}" in said[0] for port in ports) and str(server.port) not in said[0], server.output()
+        server.process = None
+
+
 def test_as_many_connections_as_the_key_allows_can_be_reserved(make):
     server = make(ONE_SITE + "server.connections_max = 4194304\nserver.reactors = 1\n", files={"a.txt": "a"})
     assert server.fetch("/a.txt").body == b"a"
