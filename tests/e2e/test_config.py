@@ -266,19 +266,38 @@ def test_live_changes_lose_no_connection(make, transport):
                     response = connection.request("/a.txt")
                     assert response.status == 200 and len(response.body) == 2000
                     answers[0] += 1
+                    time.sleep(rate_s / 10)
         except Exception as error:
             failures.append(error)
 
+    kept = [Connection(server.port) for _ in range(idle)]
+    for connection in kept:
+        assert connection.request("/a.txt").status == 200
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
-    for number in range(40):
-        server.sysctl(cache__admit_hits=1 + number % 5, limits__segments=100 + number)
+    roles = [server.role("server"), server.process.pid]
+    began, memory = time.monotonic(), []
+    for number in range(changes):
+        server.sysctl(cache__admit_hits=1 + number % 5, limits__segments=100 + number % 100)
+        if number % 500 == 499:  # the first of them has what grows once
+            memory.append(sum(map(resident_kib, roles)))
+            for connection in kept:
+                assert connection.request("/a.txt").status == 200  # none of them rests for limits.idle_timeout
+        time.sleep(max(0, began + number * rate_s - time.monotonic()))
+    minutes = (time.monotonic() - began) / 60
     stop.set()
     for thread in threads:
         thread.join()
     assert not failures, failures[:3]
-    assert answers[0] > 100
+    assert answers[0] > 100 and server.generation() == 1 + changes
+    for connection in kept:
+        assert connection.request("/a.txt").status == 200
+        connection.close()
+    assert [server.role("server"), server.process.pid] == roles
+    if LONG:
+        print(f"{changes} changes in {minutes:.1f} minutes, {answers[0]} answers, resident KiB {memory}")
+        assert minutes < 11 and max(memory) <= memory[0] * 1.01
 
 
 def test_addresses_change_live(make):

@@ -204,6 +204,38 @@ def test_every_request_of_a_load_is_one_record(make, transport):
     assert sorted(r["query"].lstrip("?") for r in records) == sorted(f"{w}-{n}" for w in range(4) for n in range(1000))
 
 
+MALFORMED = [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/9.9\r\n\r\n", b"GET /\r\n\r\n", b"\0\0\0\0\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", b"GET / HTTP/1.1\nHost: x\n\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", b"GET /\x01 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", b"G" * 300, b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x",
+]
+
+
+def test_each_malformed_connection_leaves_one_record(make, transport):
+    """VH2, LG3: nothing is dropped silently. The long form is the bar, 10^6 connections on two transports."""
+    count = 500_000 if LONG else 1000
+    server = make(log("w3c", "log.access.fields = x-connection sc-status x-reason-name\n"), transport=transport)
+    wait_lines(server, 1)
+    server.cli("sysctl", "-w", f"log.access.path={server.logs}/counted.log")
+    reset = struct.pack("ii", 1, 0)
+    for number in range(count):
+        with socket.create_connection(("127.0.0.1", server.port), 30) as client:
+            client.sendall(MALFORMED[number % len(MALFORMED)])
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(4096):
+                pass
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)  # no port rests for a minute
+    def lines():
+        return [line for line in server.log_lines("counted.log") if not line.startswith("#")]
+    wait_until(lambda: len(lines()) >= count, 60, every=0.1, what=f"{count} records")
+    records = [line.split(" ") for line in lines()]
+    assert len(records) == count == len({record[0] for record in records})
+    assert len({record[2] for record in records}) >= 10 and all(record[1] != "200" for record in records)
+    assert server.counter("journal_drops") == 0
+
+
 def test_records_can_be_put_in_order_of_start_and_of_finish(make, transport):
     """LG4: a long request that began first and ended last stands apart in the two orders."""
     server = make(log("json", "log.access.fields = cs-uri-stem sc-status x-seq-start x-seq-finish\n"), files={"big.bin": b"x" * (8 << 20), "a.txt": "a"},
