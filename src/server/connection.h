@@ -48,8 +48,8 @@ struct Connection {
 
   ConnectionState state = ConnectionState::READING;
   DeadlineKind deadline_kind = DeadlineKind::HEADER;
-  bool close_after_send = false;
   bool linger_after_send = false;
+  bool client_is_done = false;  // in CLOSING: it said that it will ask for nothing more, and has sent nothing more
   bool reset_at_flush = false;  // nothing can be answered any more
   Reason reset_reason = Reason::NONE;
   bool peer_closed = false;  // the peer's FIN has come

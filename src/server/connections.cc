@@ -53,13 +53,18 @@ bool lingers(const Core& core, const Connection& c) {
   return c.linger_after_send && !c.stream && !c.peer_closed && core.config->settings.limits_linger_timeout.ns != 0;
 }
 
-// The last bytes before a close go out with it, in one packet.
+// Whether the close may come with the last bytes, before the client has seen any of them. Behind bytes that nobody read
+// it is an RST, which takes them along: so only where the client has said all it will.
+bool closes_with_send(const Core& core, const Connection& c) {
+  return c.state == ConnectionState::CLOSING && (c.client_is_done || c.peer_closed) && !lingers(core, c);
+}
+
 void start_send(Core& core, Connection& c) {
   if (c.sending != nullptr || c.filling == nullptr) return;
   c.sending = c.filling;
   c.filling = nullptr;
   c.sending_since = core.now;
-  core.transport.send(c.handle, c.sending->parts(), c.state == ConnectionState::CLOSING && !lingers(core, c));
+  core.transport.send(c.handle, c.sending->parts(), closes_with_send(core, c));
 }
 
 // Everything was sent and nothing follows: the connection's last act.
@@ -79,7 +84,7 @@ void close_or_linger(Core& core, Connection& c) {
 void refuse_connection(Core& core, Connection& c, Reason reason) {
   Outgoing* out = room_for(core, c, core.config->refusal.size(), 0);
   c.state = ConnectionState::CLOSING;
-  c.close_after_send = c.linger_after_send = true;
+  c.linger_after_send = true;
   core.counters.connections_refused.add();
   if (out == nullptr) {
     c.reset_at_flush = true;
@@ -108,7 +113,7 @@ size_t drain_body(Core& core, Connection& c, std::string_view bytes) {
         record_connection(core, c.facts, c.chunks.error());
         core.counters.parse_errors.add();
         c.state = ConnectionState::CLOSING;
-        c.close_after_send = c.linger_after_send = true;
+        c.linger_after_send = true;
         mark_for_flush(core, c);
         return bytes.size();
       }
@@ -124,7 +129,7 @@ size_t drain_body(Core& core, Connection& c, std::string_view bytes) {
   }
   if (c.drained_bytes > core.config->settings.limits_drain_bytes) {
     c.state = ConnectionState::CLOSING;  // enough: what is left is not worth the connection
-    c.close_after_send = c.linger_after_send = true;
+    c.linger_after_send = true;
     mark_for_flush(core, c);
     return bytes.size();
   }
@@ -185,6 +190,8 @@ size_t consume(Core& core, Connection& c, std::string_view bytes) {
         if (c.exchange->dispatch != nullptr) now_used = core.pools->take_body(*c.exchange, rest);
         break;
       case ConnectionState::CLOSING:
+        c.client_is_done = false;
+        [[fallthrough]];
       case ConnectionState::LINGERING:
       case ConnectionState::CARRYING:
       case ConnectionState::CLOSED:
@@ -323,7 +330,6 @@ void connection_go_on(Core& core, Connection& c) {
   // The peer has said all it will: once it is answered there is nothing to wait for.
   if (c.peer_closed && c.state != ConnectionState::SERVING && c.state != ConnectionState::LINGERING) {
     c.state = ConnectionState::CLOSING;
-    c.close_after_send = true;
     mark_for_flush(core, c);
   }
 }
@@ -339,7 +345,6 @@ void connection_peer_closed(Core& core, Connection& c) {
     case ConnectionState::READING:
       if (c.sending != nullptr || c.filling != nullptr) {  // it still wants what it asked for
         c.state = ConnectionState::CLOSING;
-        c.close_after_send = true;
         mark_for_flush(core, c);
         return;
       }
@@ -348,7 +353,6 @@ void connection_peer_closed(Core& core, Connection& c) {
     case ConnectionState::DRAINING:
       record_connection(core, c.facts, Reason::BODY_CUT_SHORT);
       c.state = ConnectionState::CLOSING;
-      c.close_after_send = true;
       mark_for_flush(core, c);
       return;
     case ConnectionState::CLOSING:
@@ -385,8 +389,7 @@ void connection_sent(Core& core, Connection& c) {
   connection_go_on(core, c);
 }
 
-void connection_failed(Core& core, Connection& c, int error) {
-  (void)error;  // every one of them means the same to us: the peer is gone
+void connection_failed(Core& core, Connection& c, int) {  // every error means the same to us: the peer is gone
   if (!c.stream) core.counters.connections_reset.add();
   if (c.sending != nullptr) {
     core.outgoings.give(c.sending);  // FAILED ends the send: its parts are free
@@ -402,8 +405,7 @@ void connection_released(Core& core, Connection& c) {
 }
 
 void end_connection(Core& core, Connection& c, EndKind kind, Reason why) {
-  const bool in_request = c.exchange != nullptr || c.slot.valid();
-  if (in_request && why == Reason::NONE) why = Reason::CONNECTION_DROPPED;
+  if ((c.exchange != nullptr || c.slot.valid()) && why == Reason::NONE) why = Reason::CONNECTION_DROPPED;
   if (c.exchange != nullptr) {
     abandon_exchange(core, *c.exchange, why);
   } else if (c.slot.valid()) {
@@ -439,9 +441,9 @@ void connection_answered(Core& core, Connection& c, const Exchange& exchange) {
   remember_site(c, exchange);
   if (!exchange.keep_alive || core.draining) {
     c.state = ConnectionState::CLOSING;
-    c.close_after_send = true;
     // Unread input behind a close would make the kernel send RST over our answer.
     c.linger_after_send = exchange.lingers || exchange.head.body != BodyKind::NONE;
+    c.client_is_done = !exchange.head.keep_alive && c.input.empty();
     std::string().swap(c.input);
   } else if (exchange.head.body != BodyKind::NONE && !exchange.body_done) {
     c.state = ConnectionState::DRAINING;

@@ -48,6 +48,14 @@ def test_connection_close_is_obeyed(site):
         assert connection.at_end()
 
 
+def test_the_last_answer_survives_what_nobody_reads(site):
+    """A close with bytes unread is an RST: the answer is on its way before."""
+    for _ in range(20):
+        with site.connect() as connection:
+            connection.send(b"GET /a.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" + b"x" * 20_000)
+            assert connection.read_response().body == b"a" * 10
+
+
 def test_close_in_a_list_of_options_is_obeyed(site):
     with site.connect() as connection:
         assert connection.request("/a.txt", fields=["Connection: x, CLOSE"]).status == 200
