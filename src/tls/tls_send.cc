@@ -20,8 +20,8 @@ constexpr uint64_t COLD_WINDOW_BYTES = 256 * 1'024;
 
 }  // namespace
 
-void TlsTransport::send(Handle handle, std::span<const SendPart> parts, bool more) {
-  if (find(handle) == nullptr) return below_.send(handle, parts, more);
+void TlsTransport::send(Handle handle, std::span<const SendPart> parts, bool last) {
+  if (find(handle) == nullptr) return below_.send(handle, parts, last);
   Conn& conn = live(handle);
   ASSERT(!conn.send_open && !conn.shut_wanted && !parts.empty() && parts.size() <= SEND_PARTS_MAX);
   // The FAILED event is in the batch that the caller is working through: it ends this send, too.

@@ -47,7 +47,7 @@ class TlsTransport final : public TransportLayer {
   [[nodiscard]] uint32_t connection_count() const override { return below_.connection_count(); }
   void set_context(Handle conn, void* context) override;
   void release(uint32_t buffer) override;
-  void send(Handle conn, std::span<const SendPart> parts, bool more) override;
+  void send(Handle conn, std::span<const SendPart> parts, bool last) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override;
   void set_receiving(Handle conn, bool on) override;
   void shutdown_send(Handle conn) override;

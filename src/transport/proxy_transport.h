@@ -32,7 +32,7 @@ class ProxyTransport final : public TransportLayer {
   [[nodiscard]] uint32_t connection_count() const override { return below_.connection_count(); }
   void set_context(Handle conn, void* context) override;
   void release(uint32_t buffer) override { below_.release(buffer); }
-  void send(Handle conn, std::span<const SendPart> parts, bool more) override { below_.send(conn, parts, more); }
+  void send(Handle conn, std::span<const SendPart> parts, bool last) override { below_.send(conn, parts, last); }
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override { return below_.bytes_sent(conn); }
   void set_receiving(Handle conn, bool on) override { below_.set_receiving(conn, on); }
   void shutdown_send(Handle conn) override { below_.shutdown_send(conn); }

@@ -224,13 +224,14 @@ class Transport {
   // Gives the buffer of a RECEIVED event back. REQUIRES: each buffer once.
   virtual void release(uint32_t buffer) = 0;
 
-  // Sends all parts in order. `more`: once this is SENT, another send() of the same answer, or close(), follows at
-  // once, so a small tail may wait for it (MSG_MORE) and the last bytes take the FIN along; it is never a promise
-  // that a later call can break for good.
+  // Sends all parts in order. `last`: nothing but close() or reset() is called on this connection any more, the
+  // first of them as soon as this is SENT at the latest. So the last bytes may wait for the FIN and take it along
+  // (MSG_MORE), and where they surely fit the socket may be closed behind them at once: then no PEER_CLOSED is told
+  // any more, and a reset() is as good as a close().
   // The array `parts` is copied; what it points at is not.
   // REQUIRES: no send outstanding, no FAILED delivered, no shutdown_send() before,
   // 1 ≤ parts.size() ≤ SEND_PARTS_MAX. The single memory part is the fast path.
-  virtual void send(Handle conn, std::span<const SendPart> parts, bool more) = 0;
+  virtual void send(Handle conn, std::span<const SendPart> parts, bool last) = 0;
   void send_bytes(Handle conn, const void* data, uint64_t size) {
     const SendPart part = SendPart::memory(data, size);
     send(conn, {&part, 1}, false);

@@ -83,8 +83,8 @@ size_t SimTransport::poll(MonoTime, MonoTime, std::span<TransportEvent> out) {
   ++turn_;
   ++counters_.polls;
   for (size_t i = 0; i < conns_.size(); ++i) {
-    if (conns_[i].live && conns_[i].tail_waits) violate("nothing followed a send that had said it would", handle_of(i));
-    conns_[i].tail_waits = false;
+    if (conns_[i].live && conns_[i].close_due) violate("no close followed the last send", handle_of(i));
+    conns_[i].close_due = false;
   }
   size_t count = 0;
   while (!woken_.empty() && count < out.size()) {
@@ -230,11 +230,12 @@ void SimTransport::release(uint32_t buffer) {
 
 // ---- sending
 
-void SimTransport::send(Handle handle, std::span<const SendPart> parts, bool more) {
+void SimTransport::send(Handle handle, std::span<const SendPart> parts, bool last) {
   Conn* conn = usable(handle, "send");
   if (conn == nullptr) return;
   if (conn->sending) return violate("send while a send is outstanding", handle);
   if (conn->shut) return violate("send after shutdown_send", handle);
+  if (conn->last) return violate("send after the last one", handle);
   if (parts.empty() || parts.size() > SEND_PARTS_MAX) return violate("send of a wrong number of parts", handle);
   if (conn->fail_told_turn != 0) return;  // crosses with FAILED of this batch, which ends it
   conn->parts.clear();
@@ -243,8 +244,7 @@ void SimTransport::send(Handle handle, std::span<const SendPart> parts, bool mor
     conn->parts.push_back({part, part.fd < 0 ? hash_bytes(part.data, part.size, CHECKSUM_SEED) : 0});
   }
   conn->sending = true;
-  conn->more = more;
-  conn->tail_waits = false;
+  conn->last = last;
   conn->next_part = 0;
   conn->part_sent = 0;
   ++counters_.sends;
@@ -261,7 +261,7 @@ bool SimTransport::step_send(Conn& conn, Handle handle, TransportEvent& event) {
   if (chance(faults_.late_event)) return false;
   check_parts(conn, handle);
   drop_parts(conn);
-  conn.tail_waits = conn.more;
+  conn.close_due = conn.last;
   event = {.conn = handle,
            .context = conn.context,
            .kind = conn.live ? TransportEventKind::SENT : TransportEventKind::CLOSED};

@@ -58,7 +58,7 @@ class SimTransport final : public Transport {
   [[nodiscard]] uint32_t connection_count() const override;
   void set_context(Handle conn, void* context) override;
   void release(uint32_t buffer) override;
-  void send(Handle conn, std::span<const SendPart> parts, bool more) override;
+  void send(Handle conn, std::span<const SendPart> parts, bool last) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override;
   void set_receiving(Handle conn, bool on) override;
   void shutdown_send(Handle conn) override;
@@ -116,8 +116,8 @@ class SimTransport final : public Transport {
     bool receiving = true;
     bool eof_told = false;
     bool sending = false;
-    bool more = false;        // of the last send()
-    bool tail_waits = false;  // … whose SENT was told: what it promised is due before the next poll()
+    bool last = false;       // send() said so
+    bool close_due = false;  // … and its SENT was told: due before the next poll()
     bool shut = false;
     bool failed = false;
     int error = 0;

@@ -166,7 +166,7 @@ void H2Transport::release(uint32_t buffer) {
   shared_->give_block(*block);
 }
 
-void H2Transport::send(Handle conn, std::span<const SendPart> parts, bool more) {
+void H2Transport::send(Handle conn, std::span<const SendPart> parts, bool last) {
   if (is_stream(conn)) {
     H2Stream& s = stream(conn);
     ASSERT(!s.sending);
@@ -183,7 +183,7 @@ void H2Transport::send(Handle conn, std::span<const SendPart> parts, bool more) 
   Carrier* carrier = carrier_of(conn);
   if (carrier == nullptr) {
     link_of(conn).mode = Mode::PASS;  // who is refused before it has said anything is told in HTTP/1
-    below_.send(conn, parts, more);
+    below_.send(conn, parts, last);
     return;
   }
   // The one thing that is ever said on a carrier is that there are too many; in HTTP/2 that is said by GOAWAY.

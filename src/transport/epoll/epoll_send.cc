@@ -15,7 +15,7 @@ constexpr uint32_t COLD_TRIES_MAX = 50;
 
 }  // namespace
 
-void EpollTransport::send(Handle handle, std::span<const SendPart> parts, bool more) {
+void EpollTransport::send(Handle handle, std::span<const SendPart> parts, bool last) {
   Conn& conn = live(handle);
   ASSERT(!conn.has(SENDING | SHUT) && !parts.empty());
   // The FAILED event is in the batch that the caller is working through: it ends this send, too.
@@ -25,11 +25,11 @@ void EpollTransport::send(Handle handle, std::span<const SendPart> parts, bool m
   const SendPart& first = parts.front();
   if (parts.size() == 1 && first.fd < 0) [[likely]] {
     ASSERT(first.size > 0);
-    if (more) conn.set(SEND_MORE);
+    if (last) conn.set(SEND_MORE);
     conn.data = static_cast<const char*>(first.data);
     conn.left = first.size;
   } else {
-    conn.job = jobs_.take(parts, more);
+    conn.job = jobs_.take(parts, last);
     ASSERT(conn.job != nullptr);  // as many as connections
   }
   push(conn, handle);

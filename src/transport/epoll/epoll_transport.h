@@ -32,7 +32,7 @@ class EpollTransport final : public Transport {
   [[nodiscard]] uint32_t connection_count() const override { return conns_.count(); }
   void set_context(Handle conn, void* context) override { live(conn).context = context; }
   void release(uint32_t buffer) override;
-  void send(Handle conn, std::span<const SendPart> parts, bool more) override;
+  void send(Handle conn, std::span<const SendPart> parts, bool last) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override { return live(conn).bytes_sent; }
   [[nodiscard]] uint64_t bytes_held(Handle conn) override;
   void set_receiving(Handle conn, bool on) override;

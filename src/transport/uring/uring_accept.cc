@@ -126,6 +126,7 @@ bool UringTransport::on_accept(Listener& listener, const Completion& completion,
     const uint32_t size = listener.bound.family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
     io_uring_sqe* sqe = socket_option_sqe(*conn, URING_SOCKET_GETSOCKOPT, SO_PEERNAME, &conn->peer, size);
     sqe->user_data = tag(Op::PEER_NAME, handle);
+    ++sure_;
     arm_receive(*conn, handle);
     return false;
   }
@@ -169,6 +170,29 @@ void UringTransport::announce(Conn& conn, Handle handle, const PeerAddress& peer
   event.conn = handle;
   event.peer = peer;
   event.id = listeners_[conn.listener].id;
+}
+
+bool UringTransport::early_is_due() const {
+  return !early_.empty() && conns_.find(handle_of(early_.front().user_data))->has(ANNOUNCED);
+}
+
+// Receives that came with, or before, the announcement of their connection.
+size_t UringTransport::hand_out_early(std::span<TransportEvent> out) {
+  size_t count = 0;
+  size_t kept = 0;
+  size_t i = 0;
+  for (; i < early_.size() && count < out.size(); ++i) {
+    const Completion completion = early_[i];
+    Conn* conn = conns_.find(handle_of(completion.user_data));
+    ASSERT(conn != nullptr);
+    if (!conn->has(ANNOUNCED)) {
+      early_[kept++] = completion;
+      continue;
+    }
+    count += on_completion(completion, out[count]) ? 1 : 0;
+  }
+  early_.erase(early_.begin() + static_cast<ptrdiff_t>(kept), early_.begin() + static_cast<ptrdiff_t>(i));
+  return count;
 }
 
 void UringTransport::accept_failed(Listener& listener, int error) {

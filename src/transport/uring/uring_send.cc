@@ -9,10 +9,12 @@ namespace {
 
 // An entry's length is 32 bits and a result 31: larger parts go as jobs, in pieces.
 constexpr uint64_t SINGLE_SEND_BYTES_MAX = uint64_t{1} << 30;
+// Less than the kernel gives a new socket to send from: 16 KiB, its own records included.
+constexpr uint32_t SURE_BYTES_MAX = 4'096;
 
 }  // namespace
 
-void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool more) {
+void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool last) {
   Conn& conn = live(handle);
   ASSERT(!conn.has(SENDING | SHUT) && !parts.empty());
   // The FAILED event is in the batch that the caller is working through: it ends this send, too.
@@ -23,13 +25,15 @@ void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool m
   const SendPart& first = parts.front();
   if (parts.size() == 1 && first.fd < 0 && first.size <= SINGLE_SEND_BYTES_MAX) [[likely]] {
     ASSERT(first.size > 0);
-    if (more) conn.set(SEND_MORE);
+    if (last) conn.set(SEND_MORE);
     conn.send.data = static_cast<const char*>(first.data);
     conn.send.left = static_cast<uint32_t>(first.size);
-    submit_send(conn, handle, false);
+    const bool closes = last && surely_fits(conn);
+    io_uring_sqe& sqe = submit_send(conn, handle, false);
+    if (closes) close_behind_send(conn, sqe);
     return;
   }
-  conn.send.job = jobs_.take(parts, more);
+  conn.send.job = jobs_.take(parts, last);
   ASSERT(conn.send.job != nullptr);  // as many as connections
   if (!conn.send.job->has_files()) {
     submit_message(conn, handle, false);
@@ -40,7 +44,23 @@ void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool m
   }
 }
 
-void UringTransport::submit_send(Conn& conn, Handle handle, bool poll_first) {
+// The first bytes on a connection fit into the smallest socket buffer, and no receive has to be got rid of.
+bool UringTransport::surely_fits(const Conn& conn) const {
+  return direct_ && conn.fd < 0 && conn.bytes_sent == 0 && conn.send.left <= SURE_BYTES_MAX &&
+         (zerocopy_min_ == 0 || conn.send.left < zerocopy_min_) && !conn.has(RECV_ARMED | STARVED | SHUTTING | FAILED);
+}
+
+// In one submission with the send, which holds the socket until it is through. From here on the direct descriptor is
+// not ours: the next connection may have it before the end of the send is told.
+void UringTransport::close_behind_send(Conn& conn, io_uring_sqe& send) {
+  send.msg_flags |= MSG_WAITALL;
+  close_file(conn.file);
+  conn.file = -1;
+  conn.clear(LATER);
+  ++sure_;
+}
+
+io_uring_sqe& UringTransport::submit_send(Conn& conn, Handle handle, bool poll_first) {
   const bool zerocopy = zerocopy_min_ > 0 && conn.send.left >= zerocopy_min_;
   const uint8_t opcode = zerocopy ? IORING_OP_SEND_ZC : IORING_OP_SEND;
   io_uring_sqe* sqe = conn_sqe(conn, opcode, tag(Op::SEND, handle));
@@ -50,6 +70,7 @@ void UringTransport::submit_send(Conn& conn, Handle handle, bool poll_first) {
   if (poll_first) sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
   if (zerocopy) count_zerocopy(*sqe);
   conn.send.armed = Op::SEND;
+  return *sqe;
 }
 
 void UringTransport::submit_message(Conn& conn, Handle handle, bool poll_first) {
@@ -63,6 +84,14 @@ void UringTransport::submit_message(Conn& conn, Handle handle, bool poll_first) 
   if (poll_first) sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
   if (zerocopy) count_zerocopy(*sqe);
   conn.send.armed = Op::SEND;
+}
+
+void UringTransport::submit_rest(Conn& conn, Handle handle) {
+  if (conn.send.job != nullptr) {
+    submit_message(conn, handle, true);
+  } else {
+    submit_send(conn, handle, true);
+  }
 }
 
 void UringTransport::count_zerocopy(io_uring_sqe& sqe) {
@@ -84,16 +113,19 @@ bool UringTransport::on_send(Conn& conn, Handle handle, const Completion& comple
   }
   if (conn.has(ENDED | FAILED)) [[unlikely]]
     return settle(conn, handle, event);
+  if (conn.file < 0 && (completion.res < 0 || conn.send.left > 0)) [[unlikely]] {
+    return fail(conn, handle, completion.res < 0 ? -completion.res : ECONNABORTED, event);
+  }
   if (!is_notice && completion.res < 0) [[unlikely]] {
     if (completion.res != -EINTR && completion.res != -EAGAIN) return fail(conn, handle, -completion.res, event);
-    conn.send.job != nullptr ? submit_message(conn, handle, true) : submit_send(conn, handle, true);
+    submit_rest(conn, handle);
     return false;
   }
   if (conn.send.armed != Op::IGNORED) return false;  // a notice, while the rest is under way
   const bool done = conn.send.job != nullptr ? conn.send.job->done() : conn.send.left == 0;
   if (done) return conn.send.zerocopy_notices == 0 && finish_send(conn, handle, event);
   ++counters_.sends_partial;
-  conn.send.job != nullptr ? submit_message(conn, handle, true) : submit_send(conn, handle, true);
+  submit_rest(conn, handle);
   return false;
 }
 
@@ -114,6 +146,7 @@ void UringTransport::count_sent(Conn& conn, uint32_t bytes, bool zerocopy) {
 // found where it will be passed over later.
 uint64_t UringTransport::bytes_held(Handle handle) {
   const Conn& conn = live(handle);
+  if (conn.file < 0) return 0;
   if (!direct_) {
     ++counters_.syscalls;
     return unsent_bytes(conn.file);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <poll.h>
 #include <sys/resource.h>
+#include <utility>
 
 // Invariants:
 //  - A Conn is freed only when ENDED is set, its end was told, and no operation that would complete
@@ -21,6 +22,10 @@ namespace {
 // bring a few more than there are free slots.
 constexpr uint32_t SLOT_MARGIN = 1'024;
 constexpr uint16_t RECEIVE_GROUP = 0;
+
+// How long a new connection that says nothing may wait, where nothing else happens, for being announced, or the end of
+// a last send for being told. Longer than the kernel's tick, so that no timer has to be set for it.
+constexpr Duration SILENCE_MAX = milliseconds(10);
 
 }  // namespace
 
@@ -99,7 +104,8 @@ size_t UringTransport::poll(MonoTime now, MonoTime deadline, std::span<Transport
   now_ = now;
   ++counters_.polls;
   before_wait(now);
-  if (ring_->ready() == 0 || ring_->queued() > 0 || ring_->overflowed()) wait(now, deadline);
+  const bool has_news = ring_->ready() > 0 || early_is_due();
+  if (!has_news || ring_->queued() > 0 || ring_->overflowed()) wait(now, deadline);
   size_t count = deferred_.empty() ? 0 : hand_out_deferred(out);
   if (!early_.empty()) count += hand_out_early(out.subspan(count));
   const uint32_t ready = ring_->ready();
@@ -127,10 +133,14 @@ void UringTransport::before_wait(MonoTime now) {
 void UringTransport::wait(MonoTime now, MonoTime deadline) {
   const MonoTime until = deadline < accept_retry_at_ ? deadline : accept_retry_at_;
   const bool may_wait = ring_->ready() == 0 && deferred_.empty() && early_.empty() && continue_.empty() && until > now;
-  const Duration timeout = until == MonoTime::never() ? Duration{-1} : until - now;
+  Duration timeout = until == MonoTime::never() ? Duration{-1} : until - now;
+  // The names of new peers come within the call, as do the ends of sends with a close behind them. What is worth
+  // waking for is the first bytes of the former, or the next peer.
+  const uint32_t sure = std::exchange(sure_, 0);
+  if (sure > 0 && (timeout.ns < 0 || timeout > SILENCE_MAX)) timeout = SILENCE_MAX;
   if (ring_->overflowed()) ++counters_.cq_overflows;
   const uint64_t calls_before = ring_->enter_calls();
-  const int result = ring_->enter(may_wait ? 1 : 0, timeout);
+  const int result = ring_->enter(may_wait ? 1 + sure : 0, timeout);
   counters_.syscalls += ring_->enter_calls() - calls_before;
   // -EBUSY: completions must be taken first; -EAGAIN: the kernel is out of memory for requests. What
   // was not submitted stays queued for the next turn.
@@ -155,25 +165,6 @@ size_t UringTransport::hand_out_deferred(std::span<TransportEvent> out) {
     count += told ? 1 : 0;
   }
   deferred_.erase(deferred_.begin(), deferred_.begin() + static_cast<ptrdiff_t>(taken));
-  return count;
-}
-
-// Receives that came with, or before, the announcement of their connection.
-size_t UringTransport::hand_out_early(std::span<TransportEvent> out) {
-  size_t count = 0;
-  size_t kept = 0;
-  size_t i = 0;
-  for (; i < early_.size() && count < out.size(); ++i) {
-    const Completion completion = early_[i];
-    Conn* conn = conns_.find(handle_of(completion.user_data));
-    ASSERT(conn != nullptr);
-    if (!conn->has(ANNOUNCED)) {
-      early_[kept++] = completion;
-      continue;
-    }
-    count += on_completion(completion, out[count]) ? 1 : 0;
-  }
-  early_.erase(early_.begin() + static_cast<ptrdiff_t>(kept), early_.begin() + static_cast<ptrdiff_t>(i));
   return count;
 }
 
@@ -333,7 +324,7 @@ void UringTransport::set_receiving(Handle handle, bool on) {
   }
   conn.set(RECEIVING);
   // A receive that was told to end is armed again when it has ended.
-  if (!conn.has(RECV_ARMED | STARVED | PEER_EOF | FAILED)) arm_receive(conn, handle);
+  if (!conn.has(RECV_ARMED | STARVED | PEER_EOF | FAILED) && conn.file >= 0) arm_receive(conn, handle);
 }
 
 // An error came. It is told at once, or when the kernel has let go of the parts of a send.
@@ -434,10 +425,10 @@ bool UringTransport::end(Handle handle, bool with_reset) {
   Conn& conn = live(handle);
   ++(with_reset ? counters_.resets : counters_.closes);
   conn.set(ENDED);
-  if (with_reset) abort_on_close(conn);
+  if (with_reset && conn.file >= 0) abort_on_close(conn);
   if (conn.has(RECV_ARMED) && !conn.has(RECV_CANCELLED)) cancel(tag(Op::RECEIVE, handle));
   if (conn.send.armed != Op::IGNORED) cancel(tag(conn.send.armed, handle));
-  if (!conn.has(SHUTTING)) close_file(conn.file);  // else on_shutdown() does
+  if (!conn.has(SHUTTING) && conn.file >= 0) close_file(conn.file);  // else on_shutdown() does, or it is done
   // In the kernel's order of things the ordinary descriptor is one more reference to the socket.
   if (direct_ && conn.fd >= 0) ::close(conn.fd);
   conn.fd = -1;

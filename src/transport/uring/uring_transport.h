@@ -45,7 +45,7 @@ class UringTransport final : public Transport {
   [[nodiscard]] uint32_t connection_count() const override { return conns_.count(); }
   void set_context(Handle conn, void* context) override { live(conn).context = context; }
   void release(uint32_t buffer) override;
-  void send(Handle conn, std::span<const SendPart> parts, bool more) override;
+  void send(Handle conn, std::span<const SendPart> parts, bool last) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override { return live(conn).bytes_sent; }
   [[nodiscard]] uint64_t bytes_held(Handle conn) override;
   void set_receiving(Handle conn, bool on) override;
@@ -109,7 +109,7 @@ class UringTransport final : public Transport {
       Sending send;
       sockaddr_in6 peer;  // before ACCEPTED
     };
-    int32_t file = -1;      // index of the direct descriptor, or the descriptor
+    int32_t file = -1;      // index of the direct descriptor, or the descriptor; -1: closed behind the last send
     int32_t fd = -1;        // an ordinary descriptor, where there is one
     uint32_t listener = 0;  // its place in listeners_
     uint16_t flags = RECEIVING | FIRST;
@@ -160,7 +160,6 @@ class UringTransport final : public Transport {
   [[nodiscard]] bool after_end(Conn& conn, Handle handle, TransportEvent& event);
   void on_shutdown(Conn& conn);
   void free_if_done(Conn& conn);
-  [[nodiscard]] size_t hand_out_early(std::span<TransportEvent> out);
   void cancel(uint64_t user_data, uint32_t flags = 0);
   void close_file(int file);
   void abort_on_close(const Conn& conn);
@@ -182,10 +181,15 @@ class UringTransport final : public Transport {
   void on_own_name(Handle handle, int descriptor);
   [[nodiscard]] bool on_peer_name(Conn& conn, Handle handle, int result, TransportEvent& event);
   void announce(Conn& conn, Handle handle, const PeerAddress& peer, TransportEvent& event);
+  [[nodiscard]] size_t hand_out_early(std::span<TransportEvent> out);
+  [[nodiscard]] bool early_is_due() const;
   void accept_failed(Listener& listener, int error);
 
   // uring_send.cc
-  void submit_send(Conn& conn, Handle handle, bool poll_first);
+  [[nodiscard]] bool surely_fits(const Conn& conn) const;
+  void close_behind_send(Conn& conn, io_uring_sqe& send);
+  io_uring_sqe& submit_send(Conn& conn, Handle handle, bool poll_first);
+  void submit_rest(Conn& conn, Handle handle);
   void submit_message(Conn& conn, Handle handle, bool poll_first);
   void count_zerocopy(io_uring_sqe& sqe);
   void count_sent(Conn& conn, uint32_t bytes, bool zerocopy);
@@ -217,6 +221,7 @@ class UringTransport final : public Transport {
 
   // The operation's entry, addressed at the connection's socket.
   [[nodiscard]] io_uring_sqe* conn_sqe(const Conn& conn, uint8_t opcode, uint64_t user_data) {
+    ASSERT(conn.file >= 0);
     io_uring_sqe* sqe = ring_->sqe();
     sqe->opcode = opcode;
     sqe->fd = conn.file;
@@ -241,6 +246,7 @@ class UringTransport final : public Transport {
   bool at_limit_ = false;
   bool scarce_ = false;  // free slots are few: see uring_accept.cc
   uint32_t buffers_lent_ = 0;
+  uint32_t sure_ = 0;  // operations queued since the last wait that end within the call: see wait()
   MonoTime now_{};
   MonoTime accept_retry_at_ = MonoTime::never();
   TransportOptions options_;

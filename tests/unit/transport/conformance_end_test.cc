@@ -40,6 +40,54 @@ TEST_P(EndConformance, last_bytes_take_the_close_along_in_their_packet) {
   EXPECT_EQ(together->packets() + 1, apart->packets());
 }
 
+// The socket is given away with the last bytes: neither its own end nor that of the next in its place must suffer.
+TEST_P(EndConformance, last_bytes_and_a_close_do_not_reach_the_next_connection) {
+  OPEN();
+  const std::string text = pattern(1'300, 1);
+  const SendPart parts[] = {SendPart::memory(text.data(), text.size())};
+  const int rounds = is_engine(GetParam()) ? 20 : 100;
+  for (int round = 0; round < rounds; ++round) {
+    const auto before = connect();
+    auto& ended = *server.conns().back();
+    before->write("said");
+    ASSERT_TRUE(server.until([&] { return ended.received == "said"; }));
+    world.transport().send(ended.handle, parts, true);
+    if (round % 3 == 0) {  // before it is SENT
+      const bool parts_are_lent = round % 2 == 0 ? server.close(ended) : server.reset(ended);
+      if (!parts_are_lent) ended.closed = 1;
+    }
+    const auto after = world.connect();
+    ASSERT_NE(after, nullptr);
+    ASSERT_TRUE(server.until([&] {
+      if (ended.sent == 1 && !ended.ended) server.close(ended);
+      return ended.ended && (ended.sent == 1 || ended.closed == 1) && server.conns().back().get() != &ended;
+    })) << "round "
+        << round;
+    if (ended.sent == 1) {
+      ASSERT_TRUE(read(*before, text.size()) == text) << "round " << round;
+    }
+    world.transport().send(server.conns().back()->handle, parts, false);
+    ASSERT_TRUE(read(*after, text.size()) == text) << "round " << round;
+    server.close_all();
+  }
+}
+
+TEST_P(EndConformance, last_bytes_to_a_peer_that_is_gone_end_in_one_event) {
+  OPEN();
+  const auto peer = connect();
+  Server::Conn& conn = server.conn(0);
+  peer->write("said");
+  ASSERT_TRUE(server.until([&] { return conn.received == "said"; }));
+  peer->reset();
+  const SendPart part = SendPart::memory("too late", 8);
+  world.transport().send(conn.handle, {&part, 1}, true);
+  EXPECT_TRUE(server.until([&] {
+    if (conn.sent == 1 && !conn.ended) server.close(conn);
+    return conn.sent + conn.failed > 0;
+  }));
+  EXPECT_EQ(conn.sent + conn.failed, 1);
+}
+
 INSTANTIATE_TEST_SUITE_P(Transports, EndConformance, testing::ValuesIn(ALL_KINDS), conformance_name);
 
 }  // namespace

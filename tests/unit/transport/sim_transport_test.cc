@@ -58,13 +58,13 @@ TEST_F(SimTransportTest, sees_a_second_send) {
   expect_violation("send while a send is outstanding");
 }
 
-TEST_F(SimTransportTest, sees_that_nothing_follows_a_send_at_once) {
+TEST_F(SimTransportTest, sees_that_no_close_follows_the_last_send) {
   const SendPart part = SendPart::memory("a", 1);
   sim_.send(conn_, {&part, 1}, true);
   (void)turn();
   EXPECT_EQ(sim_.violations(), std::vector<std::string>{});
   (void)turn();
-  expect_violation("nothing followed a send that had said it would");
+  expect_violation("no close followed the last send");
 }
 
 TEST_F(SimTransportTest, sees_a_send_after_shutdown) {
