@@ -226,8 +226,7 @@ class Transport {
 
   // Sends all parts in order. `last`: nothing but close() or reset() is called on this connection any more, the
   // first of them as soon as this is SENT at the latest. So the last bytes may wait for the FIN and take it along
-  // (MSG_MORE), and where they surely fit the socket may be closed behind them at once: then no PEER_CLOSED is told
-  // any more, and a reset() is as good as a close().
+  // (MSG_MORE).
   // The array `parts` is copied; what it points at is not.
   // REQUIRES: no send outstanding, no FAILED delivered, no shutdown_send() before,
   // 1 ≤ parts.size() ≤ SEND_PARTS_MAX. The single memory part is the fast path.

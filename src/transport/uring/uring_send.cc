@@ -9,8 +9,6 @@ namespace {
 
 // An entry's length is 32 bits and a result 31: larger parts go as jobs, in pieces.
 constexpr uint64_t SINGLE_SEND_BYTES_MAX = uint64_t{1} << 30;
-// Less than the kernel gives a new socket to send from: 16 KiB, its own records included.
-constexpr uint32_t SURE_BYTES_MAX = 4'096;
 
 }  // namespace
 
@@ -28,9 +26,7 @@ void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool l
     if (last) conn.set(SEND_MORE);
     conn.send.data = static_cast<const char*>(first.data);
     conn.send.left = static_cast<uint32_t>(first.size);
-    const bool closes = last && surely_fits(conn);
-    io_uring_sqe& sqe = submit_send(conn, handle, false);
-    if (closes) close_behind_send(conn, sqe);
+    submit_send(conn, handle, false);
     return;
   }
   conn.send.job = jobs_.take(parts, last);
@@ -44,23 +40,7 @@ void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool l
   }
 }
 
-// The first bytes on a connection fit into the smallest socket buffer, and no receive has to be got rid of.
-bool UringTransport::surely_fits(const Conn& conn) const {
-  return direct_ && conn.fd < 0 && conn.bytes_sent == 0 && conn.send.left <= SURE_BYTES_MAX &&
-         (zerocopy_min_ == 0 || conn.send.left < zerocopy_min_) && !conn.has(RECV_ARMED | STARVED | SHUTTING | FAILED);
-}
-
-// In one submission with the send, which holds the socket until it is through. From here on the direct descriptor is
-// not ours: the next connection may have it before the end of the send is told.
-void UringTransport::close_behind_send(Conn& conn, io_uring_sqe& send) {
-  send.msg_flags |= MSG_WAITALL;
-  close_file(conn.file);
-  conn.file = -1;
-  conn.clear(LATER);
-  ++sure_;
-}
-
-io_uring_sqe& UringTransport::submit_send(Conn& conn, Handle handle, bool poll_first) {
+void UringTransport::submit_send(Conn& conn, Handle handle, bool poll_first) {
   const bool zerocopy = zerocopy_min_ > 0 && conn.send.left >= zerocopy_min_;
   const uint8_t opcode = zerocopy ? IORING_OP_SEND_ZC : IORING_OP_SEND;
   io_uring_sqe* sqe = conn_sqe(conn, opcode, tag(Op::SEND, handle));
@@ -70,7 +50,6 @@ io_uring_sqe& UringTransport::submit_send(Conn& conn, Handle handle, bool poll_f
   if (poll_first) sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
   if (zerocopy) count_zerocopy(*sqe);
   conn.send.armed = Op::SEND;
-  return *sqe;
 }
 
 void UringTransport::submit_message(Conn& conn, Handle handle, bool poll_first) {
@@ -113,9 +92,6 @@ bool UringTransport::on_send(Conn& conn, Handle handle, const Completion& comple
   }
   if (conn.has(ENDED | FAILED)) [[unlikely]]
     return settle(conn, handle, event);
-  if (conn.file < 0 && (completion.res < 0 || conn.send.left > 0)) [[unlikely]] {
-    return fail(conn, handle, completion.res < 0 ? -completion.res : ECONNABORTED, event);
-  }
   if (!is_notice && completion.res < 0) [[unlikely]] {
     if (completion.res != -EINTR && completion.res != -EAGAIN) return fail(conn, handle, -completion.res, event);
     submit_rest(conn, handle);
@@ -146,7 +122,6 @@ void UringTransport::count_sent(Conn& conn, uint32_t bytes, bool zerocopy) {
 // found where it will be passed over later.
 uint64_t UringTransport::bytes_held(Handle handle) {
   const Conn& conn = live(handle);
-  if (conn.file < 0) return 0;
   if (!direct_) {
     ++counters_.syscalls;
     return unsent_bytes(conn.file);

@@ -23,8 +23,8 @@ namespace {
 constexpr uint32_t SLOT_MARGIN = 1'024;
 constexpr uint16_t RECEIVE_GROUP = 0;
 
-// How long a new connection that says nothing may wait, where nothing else happens, for being announced, or the end of
-// a last send for being told. Longer than the kernel's tick, so that no timer has to be set for it.
+// How long a new connection that says nothing may wait, where nothing else happens, for being announced. Longer than
+// the kernel's tick, so that no timer has to be set for it.
 constexpr Duration SILENCE_MAX = milliseconds(10);
 
 }  // namespace
@@ -134,8 +134,7 @@ void UringTransport::wait(MonoTime now, MonoTime deadline) {
   const MonoTime until = deadline < accept_retry_at_ ? deadline : accept_retry_at_;
   const bool may_wait = ring_->ready() == 0 && deferred_.empty() && early_.empty() && continue_.empty() && until > now;
   Duration timeout = until == MonoTime::never() ? Duration{-1} : until - now;
-  // The names of new peers come within the call, as do the ends of sends with a close behind them. What is worth
-  // waking for is the first bytes of the former, or the next peer.
+  // The names of new peers come within the call. What is worth waking for is their first bytes, or the next peer.
   const uint32_t sure = std::exchange(sure_, 0);
   if (sure > 0 && (timeout.ns < 0 || timeout > SILENCE_MAX)) timeout = SILENCE_MAX;
   if (ring_->overflowed()) ++counters_.cq_overflows;
@@ -324,7 +323,7 @@ void UringTransport::set_receiving(Handle handle, bool on) {
   }
   conn.set(RECEIVING);
   // A receive that was told to end is armed again when it has ended.
-  if (!conn.has(RECV_ARMED | STARVED | PEER_EOF | FAILED) && conn.file >= 0) arm_receive(conn, handle);
+  if (!conn.has(RECV_ARMED | STARVED | PEER_EOF | FAILED)) arm_receive(conn, handle);
 }
 
 // An error came. It is told at once, or when the kernel has let go of the parts of a send.
@@ -425,10 +424,10 @@ bool UringTransport::end(Handle handle, bool with_reset) {
   Conn& conn = live(handle);
   ++(with_reset ? counters_.resets : counters_.closes);
   conn.set(ENDED);
-  if (with_reset && conn.file >= 0) abort_on_close(conn);
+  if (with_reset) abort_on_close(conn);
   if (conn.has(RECV_ARMED) && !conn.has(RECV_CANCELLED)) cancel(tag(Op::RECEIVE, handle));
   if (conn.send.armed != Op::IGNORED) cancel(tag(conn.send.armed, handle));
-  if (!conn.has(SHUTTING) && conn.file >= 0) close_file(conn.file);  // else on_shutdown() does, or it is done
+  if (!conn.has(SHUTTING)) close_file(conn.file);  // else on_shutdown() does
   // In the kernel's order of things the ordinary descriptor is one more reference to the socket.
   if (direct_ && conn.fd >= 0) ::close(conn.fd);
   conn.fd = -1;

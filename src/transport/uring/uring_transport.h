@@ -109,7 +109,7 @@ class UringTransport final : public Transport {
       Sending send;
       sockaddr_in6 peer;  // before ACCEPTED
     };
-    int32_t file = -1;      // index of the direct descriptor, or the descriptor; -1: closed behind the last send
+    int32_t file = -1;      // index of the direct descriptor, or the descriptor
     int32_t fd = -1;        // an ordinary descriptor, where there is one
     uint32_t listener = 0;  // its place in listeners_
     uint16_t flags = RECEIVING | FIRST;
@@ -186,9 +186,7 @@ class UringTransport final : public Transport {
   void accept_failed(Listener& listener, int error);
 
   // uring_send.cc
-  [[nodiscard]] bool surely_fits(const Conn& conn) const;
-  void close_behind_send(Conn& conn, io_uring_sqe& send);
-  io_uring_sqe& submit_send(Conn& conn, Handle handle, bool poll_first);
+  void submit_send(Conn& conn, Handle handle, bool poll_first);
   void submit_rest(Conn& conn, Handle handle);
   void submit_message(Conn& conn, Handle handle, bool poll_first);
   void count_zerocopy(io_uring_sqe& sqe);
@@ -221,7 +219,6 @@ class UringTransport final : public Transport {
 
   // The operation's entry, addressed at the connection's socket.
   [[nodiscard]] io_uring_sqe* conn_sqe(const Conn& conn, uint8_t opcode, uint64_t user_data) {
-    ASSERT(conn.file >= 0);
     io_uring_sqe* sqe = ring_->sqe();
     sqe->opcode = opcode;
     sqe->fd = conn.file;
