@@ -20,6 +20,13 @@ bool is_connection_field(std::string_view name) {
   return std::ranges::find(NAMES, name) != NAMES.end();
 }
 
+// The size of the head at the front of `bytes`, with its empty line; 0: it is not complete.
+size_t head_size(std::string_view bytes) {
+  size_t at = bytes.find('\n');
+  while (at != std::string_view::npos && !bytes.substr(at + 1).starts_with("\r\n")) at = bytes.find('\n', at + 1);
+  return at == std::string_view::npos ? 0 : at + 3;
+}
+
 }  // namespace
 
 H2AnswerReader::Step H2AnswerReader::next(const SendPart& part, uint64_t offset, H2AnswerHead& out) {
@@ -53,13 +60,17 @@ H2AnswerReader::Step H2AnswerReader::head(std::string_view bytes, H2AnswerHead& 
   constexpr std::string_view END = "\r\n\r\n";
   size_t consumed = 0;
   if (line_.empty()) {
-    const size_t at = bytes.find(END);
-    if (at == std::string_view::npos) {
+    // The head of a hot answer is often the one that was read before it, to the last byte.
+    if (!out.source.empty() && bytes.starts_with(out.source)) {
+      begin_body(out);
+      return {Kind::HEAD, out.source.size()};
+    }
+    consumed = head_size(bytes);
+    if (consumed == 0) {
       line_.assign(bytes);
       return line_.size() > HEAD_BYTES_MAX ? broken() : Step{Kind::NOTHING, bytes.size()};
     }
-    consumed = at + END.size();
-    out.text.assign(bytes.substr(0, consumed));
+    out.source.assign(bytes.substr(0, consumed));
   } else {
     const size_t before = line_.size();
     line_.append(bytes);
@@ -68,10 +79,15 @@ H2AnswerReader::Step H2AnswerReader::head(std::string_view bytes, H2AnswerHead& 
       return line_.size() > HEAD_BYTES_MAX ? broken() : Step{Kind::NOTHING, bytes.size()};
     }
     consumed = at + END.size() - before;
-    out.text.assign(line_, 0, at + END.size());
+    out.source.assign(line_, 0, at + END.size());
     line_.clear();
   }
-  return read_head(out) ? Step{Kind::HEAD, consumed} : broken();
+  if (!read_head(out)) {
+    out.source.clear();
+    return broken();
+  }
+  begin_body(out);
+  return {Kind::HEAD, consumed};
 }
 
 // `line` is without its CRLF; `name` the same bytes, writable.
@@ -85,10 +101,10 @@ bool H2AnswerReader::read_field(std::string_view line, char* name, H2AnswerHead&
   if (field.name == "content-length") {
     const auto length = parse_decimal(field.value);
     if (!length) return false;
-    has_length_ = true;
-    left_ = *length;
+    out.has_length = true;
+    out.length = *length;
   } else if (is_connection_field(field.name)) {
-    if (field.name == "transfer-encoding") chunked_ = true;
+    if (field.name == "transfer-encoding") out.chunked = true;
     return true;
   }
   out.fields.push_back(field);
@@ -96,6 +112,7 @@ bool H2AnswerReader::read_field(std::string_view line, char* name, H2AnswerHead&
 }
 
 bool H2AnswerReader::read_head(H2AnswerHead& out) {
+  out.text = out.source;
   std::string_view rest = out.text;
   constexpr std::string_view START = "HTTP/1.1 ";
   const auto digits = rest.substr(0, START.size() + 3).substr(std::min(START.size(), rest.size()));
@@ -104,7 +121,7 @@ bool H2AnswerReader::read_head(H2AnswerHead& out) {
   out.status = static_cast<uint16_t>(*status);
   out.fields.clear();
   out.fields.push_back({":status", digits});
-  chunked_ = has_length_ = false;
+  out.chunked = out.has_length = false;
   rest.remove_prefix(rest.find("\r\n") + 2);
   while (true) {
     const size_t end = rest.find("\r\n");
@@ -114,19 +131,24 @@ bool H2AnswerReader::read_head(H2AnswerHead& out) {
     rest.remove_prefix(end + 2);
   }
   out.is_final = out.status >= 200;
+  return true;
+}
+
+// What follows the head, by its fields and the request's method.
+void H2AnswerReader::begin_body(H2AnswerHead& out) {
   out.has_body = false;
-  if (!out.is_final) return true;  // the stage stays: another head follows
+  if (!out.is_final) return;  // the stage stays: another head follows
+  left_ = out.length;
   if (is_head_method_ || status_is_bodiless(out.status)) {
     stage_ = Stage::DONE;
-  } else if (chunked_) {
+  } else if (out.chunked) {
     stage_ = Stage::CHUNK_LINE;
-  } else if (has_length_) {
+  } else if (out.has_length) {
     stage_ = left_ == 0 ? Stage::DONE : Stage::LENGTH;
   } else {
     stage_ = Stage::UNTIL_CLOSE;
   }
   out.has_body = stage_ != Stage::DONE;
-  return true;
 }
 
 // RFC 9112 section 7.1: a size line, the line end behind a chunk, or a trailer line.

@@ -19,13 +19,17 @@ struct H2Field {
   std::string_view value;
 };
 
-// A head as it came out. Views are valid until the next one is read into it.
+// A head as it came out. Views are valid until the next one is read into it; the very same head again is not read anew.
 struct H2AnswerHead {
   uint16_t status = 0;
   bool is_final = false;        // not 1xx
   bool has_body = false;        // DATA follows
   std::vector<H2Field> fields;  // without those that speak of the connection; ":status" first
-  std::string text;             // what the views point into
+  bool chunked = false;
+  bool has_length = false;
+  uint64_t length = 0;
+  std::string source;  // as it came; empty: nothing of the rest holds
+  std::string text;    // the same with its names in lower case: what the views point into
 };
 
 class H2AnswerReader {
@@ -60,6 +64,7 @@ class H2AnswerReader {
 
   [[nodiscard]] Step head(std::string_view bytes, H2AnswerHead& out);
   [[nodiscard]] bool read_head(H2AnswerHead& out);
+  void begin_body(H2AnswerHead& out);
   [[nodiscard]] bool read_field(std::string_view line, char* name, H2AnswerHead& out);
   [[nodiscard]] Step framing(std::string_view bytes);
   [[nodiscard]] bool chunk_line();
@@ -70,8 +75,6 @@ class H2AnswerReader {
 
   Stage stage_ = Stage::HEAD;
   bool is_head_method_ = false;
-  bool chunked_ = false;
-  bool has_length_ = false;
   uint64_t left_ = 0;  // of the body, or of the chunk
   std::string line_;   // a head or a line of framing that is not complete
 };

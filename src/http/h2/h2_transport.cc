@@ -120,6 +120,7 @@ bool H2Transport::make_carrier(Link& link, Handle handle) {
     return false;
   }
   carrier->handle = handle;
+  carrier->facts = below_.layer(handle);
   carrier->session->carrier = handle;
   link.mode = Mode::CARRIER;
   link.carrier = carrier;

@@ -69,6 +69,7 @@ class H2Transport final : public TransportLayer {
   // A connection below that speaks HTTP/2.
   struct Carrier {
     Handle handle;
+    LayerFacts facts;  // of the connection below; the client's certificate apart, which is judged anew each time
     std::unique_ptr<H2Session> session;
     H2Batch* batch = nullptr;  // with `below`
     void* context = nullptr;

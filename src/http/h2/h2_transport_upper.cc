@@ -281,8 +281,10 @@ LayerFacts H2Transport::layer(Handle conn) const {
   const H2Stream& s = stream(conn);
   LayerFacts facts;
   if (s.session != nullptr) {
-    facts = below_.layer(s.session->carrier);
-    facts.carrier = s.session->carrier;
+    const Handle carrier = s.session->carrier;
+    const LayerFacts& known = carrier_of(carrier)->facts;
+    facts = known.client_rules == 0 ? known : below_.layer(carrier);
+    facts.carrier = carrier;
   }
   facts.stream = true;
   facts.http_major = 2;

@@ -71,6 +71,16 @@ void H2RequestHead::add(std::string_view text) {
 }
 
 void H2RequestHead::add_line(std::string_view name, std::string_view value) {
+  const size_t size = name.size() + value.size() + 4;
+  const size_t at = text_.size();
+  if (at + size <= text_bytes_max_) {  // as nearly all: in one step
+    text_.resize(at + size);
+    char* to = std::ranges::copy(name, text_.data() + at).out;
+    to = std::ranges::copy(std::string_view(": "), to).out;
+    to = std::ranges::copy(value, to).out;
+    std::ranges::copy(std::string_view("\r\n"), to);
+    return;
+  }
   add(name);
   add(": ");
   add(value);

@@ -30,6 +30,31 @@ TEST(H2Answer, chunked_comes_out_of_its_chunks) {
   EXPECT_EQ(reply.code, 0U);
 }
 
+TEST(H2Answer, the_same_head_again_means_the_same_for_each_request) {
+  H2World world;
+  Fields head = H2World::get("/");
+  head[0].second = "HEAD";
+  const std::string whole = "HTTP/1.1 200 OK\r\nX-Y: z\r\nContent-Length: 3\r\n\r\n";
+  const std::string chunked = "HTTP/1.1 200 OK\r\nX-Y: z\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string broken = "HTTP/1.1 200 OK\r\nnothing\r\n\r\n";
+  const std::vector<std::string> answers = {
+      whole + "abc",         whole + "abc", whole + "def", chunked + "1\r\na\r\n0\r\n\r\n",
+      chunked + "0\r\n\r\n", broken,        broken,        whole + "ghi"};
+  const std::vector<std::string> bodies = {"abc", "", "def", "a", "", "", "", "ghi"};
+  for (size_t n = 0; n < answers.size(); ++n) {
+    const int32_t id = world.request(n == 1 ? head : H2World::get("/"));
+    world.turn();
+    world.answer(n, answers[n]);
+    world.turn();
+    const bool is_broken = answers[n] == broken;
+    EXPECT_EQ(world.reply(id).body, bodies[n]) << n;
+    EXPECT_EQ(world.reply(id).code, is_broken ? uint32_t{NGHTTP2_INTERNAL_ERROR} : 0U) << n;
+    EXPECT_EQ(world.reply(id).field("x-y"), is_broken ? "(none)" : "z") << n;
+  }
+  EXPECT_EQ(world.noted(), (std::vector<Reason>{Reason::H2_ANSWER_INVALID, Reason::H2_ANSWER_INVALID}));
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
 TEST(H2Answer, section_8_2_2_connection_fields_stay_inside) {
   const auto reply = reply_to(H2World::get("/"),
                               "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\nUpgrade: x\r\n"
