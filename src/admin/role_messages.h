@@ -40,7 +40,8 @@ struct RoleStart {
   // data 0, ack 0, data 1, ack 1, ... by reactor (src/log/journal_memory.h); counters lie inside data. The server gets
   // one pair per reactor, data writable; logd gets the pairs of every server that may overlap, ack writable.
   std::vector<UniqueFd> journals;
-  UniqueFd doorbell;  // eventfd: wakes logd when a ring fills
+  // Server: the bell that wakes logd when a ring fills; logd: the bed where that hangs (src/base/doorbell.h).
+  UniqueFd doorbell;
   // Server: the certificates that config_text names (src/tls/certificate_bundle.h); -1 where it names none.
   UniqueFd certificates;
   std::string ticket_keys;  // server: what session tickets are sealed with, the newest first, in hexadecimal

@@ -77,7 +77,7 @@ class Journal {
  public:
   // Takes the reactor's side of `map` and goes on where a predecessor stopped: sequence numbers, ring
   // and counters continue. Slots that a dead predecessor left open stay as they are until
-  // close_abandoned(). `doorbell_fd` is logd's eventfd or -1; not owned.
+  // close_abandoned(). `doorbell_fd` is the bell that wakes logd, or -1; not owned.
   // REQUIRES: `map` was mapped as REACTOR and outlives this.
   Journal(JournalMap& map, int doorbell_fd);
   Journal(const Journal&) = delete;

@@ -5,6 +5,7 @@
 #include "src/admin/json.h"
 #include "src/admin/role_sandbox.h"
 #include "src/base/clock.h"
+#include "src/base/doorbell.h"
 #include "src/config/tree.h"
 #include "src/config/types.h"
 #include "src/log/drain/followers.h"
@@ -92,7 +93,7 @@ class LogRole {
 
   RealClock clock_;
   Channel channel_;
-  UniqueFd doorbell_;
+  UniqueFd bed_;
   std::vector<std::unique_ptr<JournalMap>> maps_;
   LogFollowers followers_;
   std::unique_ptr<LogBooks> books_;
@@ -121,7 +122,7 @@ Status LogRole::start() {
   if (!start) return std::unexpected(start.error());
   const Result<Tree> tree = supervisor_tree(start->config_text, start->generation);
   if (!tree) return std::unexpected(tree.error());
-  doorbell_ = std::move(start->doorbell);
+  bed_ = std::move(start->doorbell);
   if (Status mapped = map_rings(start->journals); !mapped) return mapped;
   char host[256] = "";
   (void)::gethostname(host, sizeof host - 1);  // no name is written as none
@@ -145,13 +146,10 @@ void LogRole::wait(Duration at_most) {
   const bool until_bell = at_most == Drain::UNTIL_BELL;
   const Duration bounded = until_bell ? WAIT_MAX : std::min(at_most, WAIT_MAX);
   pollfd fds[] = {{.fd = channel_.fd(), .events = POLLIN, .revents = 0},
-                  {.fd = doorbell_.get(), .events = POLLIN, .revents = 0}};
+                  {.fd = bed_.get(), .events = POLLIN, .revents = 0}};
   const auto ms = static_cast<int>((bounded.ns + 999'999) / 1'000'000);
   if (::poll(fds, 2, ms) <= 0) return;
-  uint64_t rings = 0;
-  if ((fds[1].revents & POLLIN) != 0) {
-    [[maybe_unused]] const auto taken = ::read(doorbell_.get(), &rings, sizeof rings);
-  }
+  if ((fds[1].revents & POLLIN) != 0) empty_bed(bed_.get());
 }
 
 void LogRole::turn() {

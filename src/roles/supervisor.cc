@@ -2,6 +2,7 @@
 #include "src/roles/supervisor.h"
 
 #include "src/base/assert.h"
+#include "src/base/doorbell.h"
 #include "src/base/version.h"
 #include "src/roles/role_users.h"
 #include "src/roles/supervisor_state.h"
@@ -10,7 +11,6 @@
 #include <csignal>
 #include <cstring>
 #include <sched.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -161,8 +161,9 @@ Status Supervisor::start_resources() {
   auto journals = JournalSets::create(reactors_, instance_, slots);
   if (!journals) return std::unexpected(journals.error());
   journals_.emplace(std::move(*journals));
-  doorbell_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!doorbell_.valid()) return fail_errno("eventfd");
+  auto bed = make_bed();
+  if (!bed) return std::unexpected(bed.error());
+  log_bed_ = std::move(*bed);
 
   if (!options_.config_file.empty()) {
     auto watch = ConfigWatch::open(options_.config_file);

@@ -2,6 +2,7 @@
 #include "pool/sandbox/identity.h"
 #include "src/admin/role_paths.h"
 #include "src/base/assert.h"
+#include "src/base/doorbell.h"
 #include "src/roles/supervisor_state.h"
 #include "src/tls/kernel_tls.h"
 
@@ -133,7 +134,10 @@ Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) 
   auto journals = journals_->fds_for_server(*set);
   if (!journals) return std::unexpected(journals.error());
   start.journals = std::move(*journals);
-  start.doorbell.reset(::fcntl(doorbell_.get(), F_DUPFD_CLOEXEC, 3));
+  auto bell = make_bell();
+  if (!bell) return std::unexpected(bell.error());
+  start.doorbell = std::move(*bell);
+  if (Status hung = hang_bell(start.doorbell, {log_bed_.get()}); !hung) return hung;
 
   auto process = RoleProcess::spawn(environment_.executable, "server", next_serial_++, now_);
   if (!process) return std::unexpected(process.error());
@@ -156,7 +160,7 @@ Status Supervisor::spawn_logd() {
   auto journals = journals_->fds_for_logd();
   if (!journals) return std::unexpected(journals.error());
   start.journals = std::move(*journals);
-  start.doorbell.reset(::fcntl(doorbell_.get(), F_DUPFD_CLOEXEC, 3));
+  start.doorbell = duplicate(log_bed_);
 
   for (const std::string& dir : logd_write_paths(tree_.settings())) make_log_directory(dir, start);
   auto process = RoleProcess::spawn(environment_.executable, "logd", next_serial_++, now_);

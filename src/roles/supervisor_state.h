@@ -240,7 +240,7 @@ class Supervisor {
 
   EventLoop loop_;
   UniqueFd signals_;
-  UniqueFd doorbell_;
+  UniqueFd log_bed_;  // where logd sleeps; each server has a bell of its own there
   std::unique_ptr<ListenerSet> listeners_;
   std::optional<JournalSets> journals_;
   std::optional<ControlSocket> control_;

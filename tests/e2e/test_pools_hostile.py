@@ -1,6 +1,8 @@
 """Issue 3 §1, SB8: what a worker does to the descriptors that it was given stops nobody but itself."""
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+from conftest import needs_root
 from http_client import wait_until
 from test_pools_life import config, fetch, pid_of, status_of, workers
 
@@ -47,3 +49,18 @@ def test_a_worker_that_rings_without_end_keeps_nobody_waiting(make):
         assert flood.result() == 200
     assert pid_of(server) == first, "nothing is wrong with a bell that rings"
     assert server.role("server") == front
+
+
+def eventfds(pid):
+    """The eventfds that a process has, by their number in the kernel."""
+    texts = [one.read_text() for one in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    return {line.split()[1] for text in texts for line in text.splitlines() if line.startswith("eventfd-id:")}
+
+
+@needs_root
+def test_the_server_rings_with_what_nobody_else_has(make):
+    """An eventfd of two processes is one description: either can make the other's write wait, or its read."""
+    server = make(config(ONE + "concurrency=1") + "server.reactors = 2\n")
+    worker, front = pid_of(server), eventfds(server.role("server"))
+    assert front & eventfds(server.role("logd")) == set()
+    assert len(front & eventfds(worker)) == 2, "what the worker rings each reactor with, which that only polls"
