@@ -2,6 +2,7 @@
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,15 @@ def make():
     yield build
     for instance in made:
         instance.remove()
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that workers, who are users of their own, may enter. (pytest closes those of tmp_path whenever it starts.)"""
+    with tempfile.TemporaryDirectory(prefix="penstock-e2e-open-") as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
 
 
 @pytest.fixture

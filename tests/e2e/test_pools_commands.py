@@ -53,29 +53,25 @@ def test_a_worker_that_heeds_nothing_is_killed_at_the_end_of_the_ladder(make, st
     assert "was killed by SIGKILL" in words
 
 
-def test_any_file_of_the_application_recycles_that_recycle_files_names(make, tmp_path):
-    for folder in [tmp_path, *tmp_path.parents[:3]]:
-        folder.chmod(folder.stat().st_mode | 0o055)
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib/part.py").write_text("1")
-    server = make(config(f"directory={tmp_path};recycle.files=lib *.ini"))
+def test_any_file_of_the_application_recycles_that_recycle_files_names(make, open_folder):
+    (open_folder / "lib").mkdir()
+    (open_folder / "lib/part.py").write_text("1")
+    server = make(config(f"directory={open_folder};recycle.files=lib *.ini"))
     for name in ("lib/part.py", "new.ini"):
         pid = pid_of(server)
         time.sleep(2.2)  # files are looked at once a second
-        (tmp_path / name).write_text("22")
+        (open_folder / name).write_text("22")
         wait_until(lambda: not alive(pid), what=f"replaced for {name}")
-        assert f"{tmp_path}/{name} has changed" in server.words.read_text()
+        assert f"{open_folder}/{name} has changed" in server.words.read_text()
     pid = pid_of(server)
-    (tmp_path / "other.txt").write_text("1")
+    (open_folder / "other.txt").write_text("1")
     time.sleep(3)
     assert pid_of(server) == pid
 
 
 @needs_root
-def test_memory_of_the_processes_that_a_worker_started_counts(make, tmp_path):
-    for folder in [tmp_path, *tmp_path.parents[:3]]:
-        folder.chmod(folder.stat().st_mode | 0o055)
-    script = tmp_path / "big"
+def test_memory_of_the_processes_that_a_worker_started_counts(make, open_folder):
+    script = open_folder / "big"
     script.write_text("#!/usr/bin/python3\nimport time\nheld = b'x' * (64 << 20)\ntime.sleep(60)\n")
     script.chmod(0o755)
     server = make(ONE_SITE + "site.main.route.app.prefix = /app\nsite.main.route.app.handler = pool\nsite.main.route.app.pool = life\n"

@@ -166,13 +166,10 @@ def test_a_worker_that_is_replaced_finishes_what_is_inside(make, target):
     assert answers[0].status == 200 and int(answers[0].body) == first
 
 
-def test_changed_settings_and_a_changed_file_bring_new_workers(make, tmp_path):
-    app = tmp_path / "life"
+def test_changed_settings_and_a_changed_file_bring_new_workers(make, open_folder):
+    app = open_folder / "life"
     app.write_bytes(LIFE.read_bytes())
     app.chmod(0o755)
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:3]:
-        parent.chmod(parent.stat().st_mode | 0o055)
     server = make(config(app=app))
     with Load(server) as load:
         first = pid_of(server)
@@ -180,7 +177,7 @@ def test_changed_settings_and_a_changed_file_bring_new_workers(make, tmp_path):
         wait_until(lambda: not alive(first), what="replaced for its settings")
         second = pid_of(server)
         time.sleep(2.2)  # the file is looked at once a second
-        fresh = tmp_path / "fresh"
+        fresh = open_folder / "fresh"
         fresh.write_bytes(LIFE.read_bytes())
         fresh.chmod(0o755)
         fresh.rename(app)
@@ -287,12 +284,10 @@ def test_a_time_out_is_kept_to_and_the_next_request_is_served_soon(make, how):
     assert median(refill) <= 0.2, refill
 
 
-def test_five_failures_take_the_pool_out_and_a_probe_brings_it_back(make, tmp_path):
-    switch = tmp_path / "broken"
+def test_five_failures_take_the_pool_out_and_a_probe_brings_it_back(make, open_folder):
+    switch = open_folder / "broken"
     switch.write_text("")
-    for folder in [tmp_path, *tmp_path.parents[:3]]:
-        folder.chmod(folder.stat().st_mode | 0o055)
-    server = make(config("rapid_fail.probe=500ms;identity=free", app=f"{LIFE} die-if {switch}") + f"identity.free.read = {tmp_path}\n")
+    server = make(config("rapid_fail.probe=500ms;identity=free", app=f"{LIFE} die-if {switch}") + f"identity.free.read = {open_folder}\n")
     assert status_of(server, "/app/who") == 503
     wait_until(lambda: show(server)["pool"]["state"] == "failed", what="out of service")
     assert show(server)["pool"]["failures"] >= 5

@@ -48,15 +48,13 @@ def test_a_script_that_was_changed_is_refused_and_told(make):
     assert status_of(server, "/app/x.py") >= 500, "its interpreter counts, too"
 
 
-def test_a_worker_program_that_was_changed_is_not_started(make, tmp_path):
-    for folder in [tmp_path, *tmp_path.parents[:3]]:
-        folder.chmod(folder.stat().st_mode | 0o055)
-    program = tmp_path / "life"
+def test_a_worker_program_that_was_changed_is_not_started(make, open_folder):
+    program = open_folder / "life"
     shutil.copy(LIFE, program)
     server = make(site("life") + f"pool.life.runtime = external\npool.life.app = {program}\npool.life.rapid_fail.crashes = 1\n"
                   f"pool.life.rapid_fail.probe = 0\npool.life.programs_sha256 = {sum_of(LIFE)}\n")
     assert status_of(server, "/app/who") == 200
-    changed = tmp_path / "new"
+    changed = open_folder / "new"
     changed.write_bytes(LIFE.read_bytes() + b"more")
     changed.chmod(0o755)
     changed.rename(program)
