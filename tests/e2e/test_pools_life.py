@@ -50,7 +50,7 @@ def who_answers(server):
 def pid_of(server):
     """The process of the newest worker, after a request that needs one."""
     who_answers(server)
-    return workers(server)[-1]["pid"]
+    return wait_until(lambda: workers(server), what="told to be ready")[-1]["pid"]  # its answer may be here before that
 
 
 def status_of(server, target):
