@@ -210,9 +210,9 @@ bool CertificateTable::check_rest(Clock& clock, Duration patience, std::vector<s
     }
     rest_.pop_back();
   } while (!rest_.empty() && clock.now() < end);
+  bundle_->forget();
   if (!rest_.empty()) return true;
   rest_.shrink_to_fit();
-  bundle_->forget();
   return false;
 }
 
