@@ -29,7 +29,6 @@ Status hang_bell(const UniqueFd& bell, std::initializer_list<int> beds, int name
 
 bool ring_bell(int bell) {
   const uint64_t one = 1;
-  // EAGAIN: rung 2^64 - 2 times, and readable for ever.
   return ::write(bell, &one, sizeof one) == static_cast<ssize_t>(sizeof one);
 }
 

@@ -24,7 +24,8 @@ namespace penstock {
 // whose descriptors have all been closed hangs nowhere any more. REQUIRES: `beds` are of make_bed().
 [[nodiscard]] Status hang_bell(const UniqueFd& bell, std::initializer_list<int> beds, int name = -1);
 
-// Never waits: `bell` is of make_bell(), and only who is trusted has it. True: it rang.
+// Never waits: `bell` is an eventfd in non-blocking mode, as make_bell() makes them, and only who is trusted has it.
+// False: rung 2^64 - 2 times, it is readable for ever, or it is none.
 bool ring_bell(int bell);
 
 // Takes what has rung in the bed; never waits.

@@ -6,6 +6,7 @@
 #include "src/files/compress.h"
 
 #include "src/base/assert.h"
+#include "src/base/doorbell.h"
 
 #include <algorithm>
 #include <condition_variable>
@@ -31,9 +32,7 @@ struct CompressQueue::State {
   CompressResult run(const CompressJob& job);
   [[nodiscard]] int level(Coding coding);
   void wake(uint32_t reactor) const {
-    const uint64_t one = 1;
-    // Fails only when the counter is full: then it is readable anyway.
-    if (wake_fds[reactor] >= 0) (void)!::write(wake_fds[reactor], &one, sizeof one);
+    if (wake_fds[reactor] >= 0) (void)ring_bell(wake_fds[reactor]);
   }
 
   BodyStore& bodies;

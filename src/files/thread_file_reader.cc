@@ -1,6 +1,7 @@
 #include "src/files/thread_file_reader.h"
 
 #include "src/base/assert.h"
+#include "src/base/doorbell.h"
 #include "src/files/path_walk.h"
 #include "src/files/read_directory.h"
 
@@ -21,9 +22,7 @@ void FileCompletionQueue::push(const FileCompletion& completion) {
   done_.push_back(completion);
   any_.store(true, std::memory_order_release);
   filled_.notify_one();
-  const uint64_t one = 1;
-  // Fails only when the counter is full: then it is readable anyway.
-  (void)!::write(wake_.get(), &one, sizeof one);
+  (void)ring_bell(wake_.get());
 }
 
 size_t FileCompletionQueue::take(std::span<FileCompletion> out) {

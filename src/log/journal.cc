@@ -7,6 +7,7 @@
 #include "src/log/journal.h"
 
 #include "src/base/assert.h"
+#include "src/base/doorbell.h"
 #include "src/log/journal_reader.h"
 
 #include <algorithm>
@@ -470,9 +471,7 @@ void Journal::turn_end() {
   if (state == DrainState::DOZING && ring_fill() < 512) return;
   epoch_rung_ = epoch;
   if (doorbell_fd_ < 0) return;
-  const uint64_t one = 1;
-  // An eventfd in non-blocking mode refuses only when it was rung 2^64 - 2 times: then logd wakes anyway.
-  if (::write(doorbell_fd_, &one, sizeof(one)) == static_cast<ssize_t>(sizeof(one))) counters_.journal_doorbells.add();
+  if (ring_bell(doorbell_fd_)) counters_.journal_doorbells.add();
 }
 
 }  // namespace penstock

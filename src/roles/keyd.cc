@@ -14,6 +14,7 @@
 #include "src/admin/role_sandbox.h"
 #include "src/base/bytes.h"
 #include "src/base/clock.h"
+#include "src/base/doorbell.h"
 #include "src/tls/key_desk.h"
 #include "src/tls/key_store.h"
 #include "src/tls/wiping_memory.h"
@@ -48,8 +49,7 @@ class Desk {
     }
     const int bell = bell_;
     done_.store(true, std::memory_order_release);  // from here on it may be gone
-    const uint64_t one = 1;
-    [[maybe_unused]] const ssize_t n = ::write(bell, &one, sizeof one);
+    (void)ring_bell(bell);
   }
 
   void close() {

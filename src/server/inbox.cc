@@ -1,8 +1,9 @@
 #include "src/server/inbox.h"
 
+#include "src/base/doorbell.h"
+
 #include <memory>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 namespace penstock {
 
@@ -20,9 +21,7 @@ void Inbox::post(const ReactorMessage& message) {
     messages_.push_back(message);
   }
   if (!was_empty) return;  // the reactor was woken for an earlier one and has not come yet
-  const uint64_t one = 1;
-  // Fails only when 2^64-2 wakes are pending, and then the reactor is awake anyway.
-  [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof one);
+  (void)ring_bell(event_.get());
 }
 
 void Inbox::take(std::vector<ReactorMessage>& messages) {

@@ -1,5 +1,7 @@
 #include "src/server/purge_desk.h"
 
+#include "src/base/doorbell.h"
+
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -16,8 +18,7 @@ void PurgeDesk::add(uint64_t number, uint32_t reactor, Handle exchange) {
     const std::lock_guard lock(mutex_);
     waiters_.push_back({number, reactor, exchange});
   }
-  const uint64_t one = 1;
-  [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof one);
+  (void)ring_bell(wake_.get());
 }
 
 bool PurgeDesk::tell(const CacheTable& cache, std::span<const std::unique_ptr<Inbox>> inboxes) {

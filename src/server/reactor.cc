@@ -1,6 +1,7 @@
 #include "src/server/reactor.h"
 
 #include "src/base/allocations.h"
+#include "src/base/doorbell.h"
 #include "src/http/date.h"
 #include "src/server/connections.h"
 #include "src/server/pools/pool_bridge.h"
@@ -135,8 +136,7 @@ void Reactor::turn(MonoTime deadline) {
 void Reactor::tell_control() {
   looked_ = false;
   if (core_.shared.control_wake_fd < 0) return;
-  const uint64_t one = 1;
-  [[maybe_unused]] const auto written = ::write(core_.shared.control_wake_fd, &one, sizeof one);
+  (void)ring_bell(core_.shared.control_wake_fd);
 }
 
 void Reactor::handle(const TransportEvent& event) {

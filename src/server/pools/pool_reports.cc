@@ -1,5 +1,7 @@
 #include "src/server/pools/pool_reports.h"
 
+#include "src/base/doorbell.h"
+
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include <utility>
@@ -25,8 +27,7 @@ void PoolReports::post(PoolReport report) {
     reports_.push_back(std::move(report));
   }
   if (!was_empty) return;
-  const uint64_t one = 1;
-  [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof one);
+  (void)ring_bell(event_.get());
 }
 
 std::vector<PoolReport> PoolReports::take(uint64_t& dropped) {

@@ -40,7 +40,7 @@ TEST_P(EndConformance, last_bytes_take_the_close_along_in_their_packet) {
   EXPECT_EQ(together->packets() + 1, apart->packets());
 }
 
-// The socket is given away with the last bytes: neither its own end nor that of the next in its place must suffer.
+// Its descriptor may be the next one's as soon as it is closed: neither end must suffer.
 TEST_P(EndConformance, last_bytes_and_a_close_do_not_reach_the_next_connection) {
   OPEN();
   const std::string text = pattern(1'300, 1);
