@@ -66,6 +66,13 @@ def secure(server, version):
     return plain, session, incoming, outgoing
 
 
+def say_last(plain, data):
+    """Sends it, and reads until the server has closed."""
+    plain.sendall(data)
+    while plain.recv(4096):
+        pass
+
+
 def reasons(server):
     """How often each sub-status of connections that came to no request is in the log."""
     return collections.Counter(record["substatus"] for record in server.records() if record["status"] == 0)
@@ -118,9 +125,7 @@ def test_a_damaged_record_ends_the_connection_and_is_recorded(https, version):
     session.write(b"GET /")
     record = bytearray(outgoing.read())
     record[-1] ^= 1
-    plain.sendall(record)
-    while plain.recv(4096):
-        pass
+    say_last(plain, record)
     wait_reasons(server, RECORD=1)
 
 
@@ -130,16 +135,12 @@ def test_alerts_after_the_handshake_are_no_damaged_records(https, version):
     plain, session, _, outgoing = secure(server, version)
     with pytest.raises(ssl.SSLWantReadError):
         session.unwrap()  # close_notify: how connections end, and no failure
-    plain.sendall(outgoing.read())
-    while plain.recv(4096):
-        pass
+    say_last(plain, outgoing.read())
     plain, session, incoming, outgoing = secure(server, version)
     incoming.write(b"\x17\x03\x03\x00\x20" + bytes(32))  # what a damaged network may give the client, who says so
     with pytest.raises(ssl.SSLError):
         session.read(4096)
-    plain.sendall(outgoing.read())
-    while plain.recv(4096):
-        pass
+    say_last(plain, outgoing.read())
     wait_reasons(server, ALERT_LATER=1)
 
 
@@ -150,9 +151,7 @@ def test_alerts_within_the_handshake_say_whether_the_client_left_or_found_a_faul
         plain, session, _, outgoing = begin(server, version, ssl.create_default_context())
         with pytest.raises(ssl.SSLWantReadError):
             session.do_handshake()
-        plain.sendall(outgoing.read() + b"".join(b"\x15\x03\x03\x00\x02" + bytes(alert) for alert in alerts))
-        while plain.recv(4096):
-            pass
+        say_last(plain, outgoing.read() + b"".join(b"\x15\x03\x03\x00\x02" + bytes(alert) for alert in alerts))
     wait_reasons(server, LEFT=2, ALERT=1)
 
 
