@@ -6,7 +6,7 @@ void Outgoing::refer(const Body& body, uint64_t offset, uint64_t size, bool encr
   ASSERT(offset <= body.size() && size <= body.size() - offset);
   if (size == 0) return;
   body.pin();
-  pins_[pin_count_++] = &body;
+  pins_.push_back(&body);
   if (body.fd() >= 0 && (!encrypted || body.data() == nullptr)) {
     add(SendPart::file(body.fd(), offset, size));
   } else {

@@ -8,10 +8,10 @@
 
 #include "cache/body.h"
 #include "src/base/assert.h"
+#include "src/base/inplace_vector.h"
 #include "src/files/file_reader.h"
 #include "src/transport/transport.h"
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -33,11 +33,11 @@ class Outgoing {
   Outgoing& operator=(const Outgoing&) = delete;
   ~Outgoing() { release(); }
 
-  [[nodiscard]] bool empty() const { return part_count_ == 0; }
+  [[nodiscard]] bool empty() const { return parts_.empty(); }
   [[nodiscard]] size_t room() const { return BYTES_MAX - used_; }
   // True if `bytes` more copied bytes and `parts` more parts by reference surely fit.
   [[nodiscard]] bool fits(size_t bytes, size_t parts) const {
-    return bytes <= room() && part_count_ + 2 * parts + 1 <= PARTS_MAX;
+    return bytes <= room() && parts_.size() + 2 * parts + 1 <= PARTS_MAX;
   }
 
   // Room for up to `size` copied bytes; what was really written is then given to commit().
@@ -48,7 +48,7 @@ class Outgoing {
     if (size == 0) return;
     char* at = bytes_ + used_;
     if (tail_is_bytes_) {
-      parts_[part_count_ - 1].size += size;  // contiguous with the last part: no new one
+      parts_.back().size += size;  // contiguous with the last part: no new one
     } else {
       add(SendPart::memory(at, size));
       tail_is_bytes_ = true;
@@ -78,28 +78,25 @@ class Outgoing {
     kept_fd_ = fd;
   }
 
-  [[nodiscard]] std::span<const SendPart> parts() const { return {parts_.data(), part_count_}; }
+  [[nodiscard]] std::span<const SendPart> parts() const { return parts_.values(); }
 
  private:
   void add(const SendPart& part) {
-    ASSERT(part_count_ < PARTS_MAX);
-    parts_[part_count_++] = part;
+    parts_.push_back(part);
     tail_is_bytes_ = false;
   }
   void release() {
-    for (size_t i = 0; i < pin_count_; ++i) pins_[i]->unpin();
-    pin_count_ = 0;
+    for (const Body* body : pins_.values()) body->unpin();
+    pins_.clear();
     if (kept_fd_ >= 0) reader_->close(kept_fd_);
   }
 
   size_t used_ = 0;
-  uint32_t part_count_ = 0;
-  uint32_t pin_count_ = 0;
   bool tail_is_bytes_ = false;  // the last part lies in bytes_ and ends at used_
   int kept_fd_ = -1;
   FileReader* reader_ = nullptr;
-  std::array<SendPart, PARTS_MAX> parts_;
-  std::array<const Body*, PARTS_MAX> pins_;
+  InplaceVector<SendPart, PARTS_MAX> parts_;
+  InplaceVector<const Body*, PARTS_MAX> pins_;
   char bytes_[BYTES_MAX];
 };
 

@@ -23,18 +23,16 @@ constexpr uint64_t COLD_WINDOW_BYTES = 256 * 1'024;
 void TlsTransport::send(Handle handle, std::span<const SendPart> parts, bool last) {
   if (find(handle) == nullptr) return below_.send(handle, parts, last);
   Conn& conn = live(handle);
-  ASSERT(!conn.send_open && !conn.shut_wanted && !parts.empty() && parts.size() <= SEND_PARTS_MAX);
+  ASSERT(!conn.send_open && !conn.shut_wanted && !parts.empty());
   // The FAILED event is in the batch that the caller is working through: it ends this send, too.
   if (conn.fail_told) return;
   conn.send_open = true;
   if (conn.error != 0) return;
   if (now_ - conn.warm_at > WARM_LASTS) conn.warmth = 0;
   conn.warm_at = now_;
-  conn.sending = sendings_.take();
+  conn.sending = sendings_.take(parts);
   ASSERT(conn.sending != nullptr);  // as many as connections
-  std::copy(parts.begin(), parts.end(), conn.sending->parts.begin());
-  conn.sending->count = static_cast<uint32_t>(parts.size());
-  if (conn.with_below) return;  // a ticket, the answer to a key update: our turn comes with its SENT
+  if (conn.with_below) return;      // a ticket, the answer to a key update: our turn comes with its SENT
   encrypt(conn);
   flush(conn);
 }
@@ -43,10 +41,10 @@ void TlsTransport::send(Handle handle, std::span<const SendPart> parts, bool las
 void TlsTransport::encrypt(Conn& conn) {
   if (conn.sending == nullptr) return;
   while (conn.out.bytes() < WINDOW_BYTES) {
-    if (conn.sending->next == conn.sending->count) return drop_sending(conn);
+    if (conn.sending->next == conn.sending->parts.size()) return drop_sending(conn);
     if (!encrypt_record(conn)) return;
   }
-  if (conn.sending->next == conn.sending->count) drop_sending(conn);
+  if (conn.sending->next == conn.sending->parts.size()) drop_sending(conn);
 }
 
 size_t TlsTransport::record_bytes(const Conn& conn, uint64_t left) const {
@@ -60,10 +58,10 @@ bool TlsTransport::encrypt_record(Conn& conn) {
   uint64_t left = part.size - sending.done;
   const size_t wanted = [&] {
     uint64_t all = left;
-    for (uint32_t i = sending.next + 1; i < sending.count && all <= WHOLE_MAX; ++i) all += sending.parts[i].size;
+    for (uint32_t i = sending.next + 1; i < sending.parts.size() && all <= WHOLE_MAX; ++i) all += sending.parts[i].size;
     return record_bytes(conn, all);
   }();
-  const bool is_last = sending.next + 1 == sending.count;
+  const bool is_last = sending.next + 1 == sending.parts.size();
   std::span<const char> record;
   if (part.fd < 0 && (left >= wanted || is_last)) {
     // Where it lies: a body is read by the cipher alone.
@@ -95,7 +93,7 @@ bool TlsTransport::encrypt_record(Conn& conn) {
 size_t TlsTransport::gather(Conn& conn, size_t wanted) {
   Sending& sending = *conn.sending;
   size_t size = 0;
-  while (size < wanted && sending.next < sending.count) {
+  while (size < wanted && sending.next < sending.parts.size()) {
     const SendPart& part = sending.parts[sending.next];
     size_t now = static_cast<size_t>(std::min<uint64_t>(part.size - sending.done, wanted - size));
     if (part.fd < 0) {
@@ -159,15 +157,14 @@ void TlsTransport::retry_cold() {
 void TlsTransport::flush(Conn& conn) {
   if (conn.with_below || conn.out.empty() || conn.broken_below) return;
   conn.out.move_front(std::min(conn.out.blocks().size(), SEND_PARTS_MAX), conn.flight);
-  std::array<SendPart, SEND_PARTS_MAX> parts;
-  size_t count = 0;
+  InplaceVector<SendPart, SEND_PARTS_MAX> parts;
   for (const CipherPool::Block& block : conn.flight.blocks())
-    parts[count++] = SendPart::memory(block->data, block->used);
+    parts.push_back(SendPart::memory(block->data, block->used));
   conn.plain_flight = conn.plain_out;
   conn.plain_out = 0;
   conn.below_mark = below_.bytes_sent(conn.handle);
   conn.with_below = true;
-  below_.send(conn.handle, {parts.data(), count}, false);
+  below_.send(conn.handle, parts.values(), false);
 }
 
 uint64_t TlsTransport::bytes_sent(Handle handle) const {

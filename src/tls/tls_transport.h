@@ -15,11 +15,11 @@
 
 #include "src/base/clock.h"
 #include "src/base/fixed_pool.h"
+#include "src/base/inplace_vector.h"
 #include "src/tls/remote_key.h"
 #include "src/tls/tls_session.h"
 #include "src/transport/transport_layer.h"
 
-#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -75,9 +75,8 @@ class TlsTransport final : public TransportLayer {
 
   // The parts of a send that are not encrypted yet.
   struct Sending {
-    Sending() {}  // NOLINT: parts are written before they are read
-    std::array<SendPart, SEND_PARTS_MAX> parts;
-    uint32_t count = 0;
+    explicit Sending(std::span<const SendPart> its_parts) : parts(its_parts) {}
+    InplaceVector<SendPart, SEND_PARTS_MAX> parts;
     uint32_t next = 0;
     uint64_t done = 0;  // of parts[next]
     uint32_t cold_tries = 0;

@@ -8,7 +8,7 @@
 #include <sys/sendfile.h>
 #include <sys/syscall.h>
 
-// Invariants: next_ ≤ count_; part_sent_ < size of the part next_ names; pipe_bytes_ > 0 only while
+// Invariants: next_ ≤ parts_.size(); part_sent_ < size of the part next_ names; pipe_bytes_ > 0 only while
 // that part is a cold file part, and those bytes are its next ones.
 
 namespace penstock {
@@ -43,25 +43,23 @@ void ignore_broken_pipe_signal() {
   ::sigaction(SIGPIPE, &ignored, nullptr);
 }
 
-SendJob::SendJob(std::span<const SendPart> parts, bool more)
-    : count_(static_cast<uint32_t>(parts.size())), more_(more) {
-  ASSERT(!parts.empty() && parts.size() <= Transport::SEND_PARTS_MAX);
-  for (size_t i = 0; i < parts.size(); ++i) {
-    ASSERT(parts[i].size > 0);
-    parts_[i] = parts[i];
-    has_files_ = has_files_ || parts[i].fd >= 0;
+SendJob::SendJob(std::span<const SendPart> parts, bool more) : parts_(parts), more_(more) {
+  ASSERT(!parts.empty());
+  for (const SendPart& part : parts) {
+    ASSERT(part.size > 0);
+    has_files_ = has_files_ || part.fd >= 0;
   }
 }
 
 uint64_t SendJob::bytes_left() const {
   uint64_t bytes = 0;
-  for (uint32_t i = next_; i < count_; ++i) bytes += parts_[i].size;
+  for (uint32_t i = next_; i < parts_.size(); ++i) bytes += parts_[i].size;
   return bytes - part_sent_;
 }
 
 void SendJob::consume(uint64_t bytes) {
   while (bytes > 0) {
-    ASSERT(next_ < count_);
+    ASSERT(next_ < parts_.size());
     const uint64_t left = parts_[next_].size - part_sent_;
     if (bytes < left) {
       part_sent_ += bytes;
@@ -79,7 +77,7 @@ size_t SendJob::fill_vectors() {
   size_t count = 0;
   uint64_t skip = part_sent_;
   asked_ = 0;
-  for (uint32_t i = next_; i < count_ && parts_[i].fd < 0; ++i) {
+  for (uint32_t i = next_; i < parts_.size() && parts_[i].fd < 0; ++i) {
     // sendmsg takes at most 2 GiB; what lies beyond comes with the next call.
     if (asked_ + parts_[i].size - skip > (uint64_t{1} << 30) && count > 0) break;
     const uint64_t size = std::min(parts_[i].size - skip, uint64_t{1} << 30);
@@ -100,7 +98,7 @@ msghdr* SendJob::message() {
 }
 
 SendJob::Result SendJob::push(int fd, uint64_t budget, uint64_t& sent, TransportCounters& counters) {
-  while (next_ < count_) {
+  while (next_ < parts_.size()) {
     if (budget == 0) return Result::SHARE_SPENT;
     const bool is_file = parts_[next_].fd >= 0;
     if (is_file && pipe_bytes_ == 0 && is_cold()) return Result::COLD;
@@ -139,7 +137,7 @@ SendJob::Result SendJob::push(int fd, uint64_t budget, uint64_t& sent, Transport
 
 int64_t SendJob::push_memory(int fd, TransportCounters&) {
   const msghdr* header = message();
-  const bool tail_follows = more_ || next_ + header->msg_iovlen < count_;
+  const bool tail_follows = more_ || next_ + header->msg_iovlen < parts_.size();
   return ::sendmsg(fd, header, MSG_NOSIGNAL | MSG_DONTWAIT | (tail_follows ? MSG_MORE : 0));
 }
 
@@ -152,7 +150,7 @@ int64_t SendJob::push_file(int fd, uint64_t budget, TransportCounters&) {
 }
 
 int64_t SendJob::push_pipe(int fd, TransportCounters&) {
-  const bool tail_follows = more_ || next_ + 1 < count_ || part_sent_ + pipe_bytes_ < parts_[next_].size;
+  const bool tail_follows = more_ || next_ + 1 < parts_.size() || part_sent_ + pipe_bytes_ < parts_[next_].size;
   asked_ = pipe_bytes_;
   const ssize_t moved = ::splice(pipe_out_.get(), nullptr, fd, nullptr, pipe_bytes_,
                                  SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (tail_follows ? SPLICE_F_MORE : 0U));

@@ -5,6 +5,7 @@
 // resident are reported as COLD instead of being waited for.
 #pragma once
 
+#include "src/base/inplace_vector.h"
 #include "src/base/unique_fd.h"
 #include "src/transport/transport.h"
 
@@ -35,7 +36,7 @@ class SendJob {
   SendJob& operator=(const SendJob&) = delete;
 
   [[nodiscard]] bool has_files() const { return has_files_; }
-  [[nodiscard]] bool done() const { return next_ == count_; }
+  [[nodiscard]] bool done() const { return next_ == parts_.size(); }
   [[nodiscard]] int error() const { return error_; }
   [[nodiscard]] uint64_t bytes_left() const;
 
@@ -67,10 +68,9 @@ class SendJob {
   [[nodiscard]] bool is_cold();
   [[nodiscard]] size_t fill_vectors();
 
-  SendPart parts_[Transport::SEND_PARTS_MAX];
+  InplaceVector<SendPart, Transport::SEND_PARTS_MAX> parts_;
   iovec vectors_[Transport::SEND_PARTS_MAX];
   msghdr message_;
-  uint32_t count_ = 0;
   uint32_t next_ = 0;       // the first part not wholly sent
   uint64_t part_sent_ = 0;  // bytes of it that were
   uint64_t asked_ = 0;      // bytes of the last attempt

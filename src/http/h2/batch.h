@@ -6,9 +6,9 @@
 
 #include "src/base/assert.h"
 #include "src/base/handle.h"
+#include "src/base/inplace_vector.h"
 #include "src/transport/transport.h"
 
-#include <array>
 #include <cstring>
 #include <span>
 #include <string_view>
@@ -29,7 +29,7 @@ class H2Batch {
 
   // Whether so many bytes and parts by reference fit, with room for a control frame left behind them.
   [[nodiscard]] bool fits(size_t bytes, size_t parts) const {
-    return used_ + bytes + CONTROL_BYTES <= BYTES_MAX && part_count_ + 2 * parts + 1 <= parts_.size();
+    return used_ + bytes + CONTROL_BYTES <= BYTES_MAX && parts_.size() + 2 * parts + 1 <= Parts::capacity();
   }
   void copy(std::string_view text) {
     ASSERT(text.size() <= BYTES_MAX - used_);
@@ -38,15 +38,15 @@ class H2Batch {
     std::memcpy(at, text.data(), text.size());
     used_ += text.size();
     if (tail_is_bytes_) {
-      parts_[part_count_ - 1].size += text.size();
+      parts_.back().size += text.size();
       return;
     }
     add(SendPart::memory(at, text.size()));
     tail_is_bytes_ = true;
   }
   void refer(const SendPart& part) { add(part); }
-  [[nodiscard]] std::span<const SendPart> parts() const { return {parts_.data(), part_count_}; }
-  [[nodiscard]] bool empty() const { return part_count_ == 0; }
+  [[nodiscard]] std::span<const SendPart> parts() const { return parts_.values(); }
+  [[nodiscard]] bool empty() const { return parts_.empty(); }
 
   // A frame of a stream that is in it: the stream is told when the send is over.
   struct Frame {
@@ -56,16 +56,15 @@ class H2Batch {
   std::vector<Frame> frames;
 
  private:
+  using Parts = InplaceVector<SendPart, Transport::SEND_PARTS_MAX>;
   void add(const SendPart& part) {
-    ASSERT(part_count_ < parts_.size());
-    parts_[part_count_++] = part;
+    parts_.push_back(part);
     tail_is_bytes_ = false;
   }
 
   size_t used_ = 0;
-  size_t part_count_ = 0;
   bool tail_is_bytes_ = false;
-  std::array<SendPart, Transport::SEND_PARTS_MAX> parts_;
+  Parts parts_;
   char bytes_[BYTES_MAX];
 };
 

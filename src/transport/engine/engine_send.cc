@@ -27,25 +27,22 @@ void EngineTransport::send(Handle handle, std::span<const SendPart> parts, bool)
   conn.set(SENDING);
   if (send_at_once(conn, parts)) [[likely]]
     return;
-  conn.job = jobs_.take();
+  conn.job = jobs_.take(parts);
   ASSERT(conn.job != nullptr);  // as many as connections
-  std::copy(parts.begin(), parts.end(), conn.job->parts);
-  conn.job->count = static_cast<uint32_t>(parts.size());
   feed(conn);
 }
 
 // The usual send: some memory, not too much of it.
 bool EngineTransport::send_at_once(Conn& conn, std::span<const SendPart> parts) {
-  std::array<NetPart, SEND_PARTS_MAX> pieces;
+  InplaceVector<NetPart, SEND_PARTS_MAX> pieces;
   uint64_t bytes = 0;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const SendPart& part = parts[i];
+  for (const SendPart& part : parts) {
     ASSERT(part.size > 0);
     bytes += part.size;
     if (part.fd >= 0 || bytes > PIECE_BYTES_MAX) return false;
-    pieces[i] = {part.data, static_cast<uint32_t>(part.size), part.sums, part.sum_stride};
+    pieces.push_back({part.data, static_cast<uint32_t>(part.size), part.sums, part.sum_stride});
   }
-  if (!stack_.send(conn.engine, {pieces.data(), parts.size()}, 0)) return false;
+  if (!stack_.send(conn.engine, pieces.values(), 0)) return false;
   ++conn.in_engine;
   conn.queued += bytes;
   counters_.bytes_sent += bytes;
@@ -56,7 +53,7 @@ bool EngineTransport::send_at_once(Conn& conn, std::span<const SendPart> parts) 
 void EngineTransport::feed(Conn& conn) {
   while (conn.job != nullptr && !conn.has(FAILED | READING)) {
     Job& job = *conn.job;
-    if (job.next == job.count) {
+    if (job.next == job.parts.size()) {
       drop_job(conn);
       return;
     }
@@ -69,12 +66,11 @@ bool EngineTransport::feed_memory(Conn& conn) {
   Job& job = *conn.job;
   const uint64_t waiting = stack_.unacknowledged_bytes(conn.engine);
   if (waiting >= QUEUED_BYTES_MAX) return false;  // SENT comes back here
-  std::array<NetPart, SEND_PARTS_MAX> parts;
-  size_t count = 0;
+  InplaceVector<NetPart, SEND_PARTS_MAX> parts;
   uint64_t bytes = 0;
   uint32_t next = job.next;
   uint64_t done = job.part_done;
-  while (next < job.count && job.parts[next].fd < 0 && bytes < PIECE_BYTES_MAX) {
+  while (next < job.parts.size() && job.parts[next].fd < 0 && bytes < PIECE_BYTES_MAX) {
     const SendPart& part = job.parts[next];
     uint64_t size = std::min(part.size - done, PIECE_BYTES_MAX - bytes);
     if (part.sums != nullptr && size < part.size - done) {  // whole strides, so that the next piece begins with one
@@ -82,14 +78,14 @@ bool EngineTransport::feed_memory(Conn& conn) {
       if (size == 0) break;
     }
     const SendPart piece = part.slice(done, size);
-    parts[count++] = {piece.data, static_cast<uint32_t>(size), piece.sums, piece.sum_stride};
+    parts.push_back({piece.data, static_cast<uint32_t>(size), piece.sums, piece.sum_stride});
     bytes += size;
     done += size;
     if (done < part.size) break;
     ++next;
     done = 0;
   }
-  if (!stack_.send(conn.engine, {parts.data(), count}, 0)) {
+  if (!stack_.send(conn.engine, parts.values(), 0)) {
     wait_for_room(conn);
     return false;
   }

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "src/base/fixed_pool.h"
+#include "src/base/inplace_vector.h"
 #include "src/base/unique_fd.h"
 #include "src/net/net_stack.h"
 #include "src/transport/engine/file_chunks.h"
@@ -78,8 +79,8 @@ class EngineTransport final : public Transport {
   };
   // A send with file parts, or with more bytes than the engine takes at a time.
   struct Job {
-    SendPart parts[SEND_PARTS_MAX];
-    uint32_t count = 0;
+    explicit Job(std::span<const SendPart> its_parts) : parts(its_parts) {}
+    InplaceVector<SendPart, SEND_PARTS_MAX> parts;
     uint32_t next = 0;       // the first part not wholly given to the engine
     uint64_t part_done = 0;  // bytes of it that were
     uint32_t tries = 0;      // reads put off
