@@ -224,15 +224,3 @@ def test_the_clients_offer_chooses_between_ecdsa_and_rsa_and_its_name_the_site(m
                             (("-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"), "RSA"), (("-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"), "EC")):
             assert peer(server, "-servername", name, *words) == (site, kind), (name, words)
     assert peer(server, "-noservername") == ("one", "EC")
-
-
-def test_early_data_is_not_taken(https, tmp_path):
-    saved, early = tmp_path / "session", tmp_path / "early"
-    early.write_text("GET /a.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    request = early.read_bytes()
-    first = subprocess.run(["openssl", "s_client", "-ign_eof", "-tls1_3", "-connect", f"127.0.0.1:{https.https}", "-sess_out", saved], input=request,
-                           timeout=20, capture_output=True).stdout.decode()
-    assert "Max Early Data: 0" in first
-    again = subprocess.run(["openssl", "s_client", "-tls1_3", "-connect", f"127.0.0.1:{https.https}", "-sess_in", saved, "-early_data", early],
-                           input=b"", timeout=20, capture_output=True).stdout.decode()
-    assert "Early data was accepted" not in again
