@@ -67,7 +67,7 @@ class RoleProcess {
   uint64_t generation = 0;  // of the config it runs with
   std::string identity;
   std::vector<std::string> paths;      // what its Landlock domain reaches
-  std::vector<UniqueFd> key_channels;  // server: its ends and keyd's, for a keyd that comes later
+  std::vector<UniqueFd> key_channels;  // server: keyd's ends of them, for a keyd that comes later
   ReadyReport ready;
   MonoTime started;
   MonoTime ready_at;

@@ -177,7 +177,7 @@ Status KeyRole::open_channels(ChannelMessage message) {
   auto channels = decode_key_channels(std::move(message));
   if (!channels) return std::unexpected(channels.error());
   for (size_t i = 0; i + 1 < channels->fds.size(); i += 2) {
-    auto desk = KeyDesk::open({.memory = std::move(channels->fds[i]), .bell = std::move(channels->fds[i + 1])});
+    auto desk = KeyDesk::open(std::move(channels->fds[i]), std::move(channels->fds[i + 1]));
     if (!desk) return std::unexpected(desk.error());
     desks_.push_back(std::make_unique<Desk>(std::move(*desk), channels->server, *store_, bell_.get()));
     std::thread([one = desks_.back().get()] { one->run(); }).detach();

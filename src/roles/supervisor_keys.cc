@@ -82,7 +82,7 @@ Status Supervisor::give_key_channels(RoleProcess& server, RoleStart& start) cons
     auto ends = create_key_channel();
     if (!ends) return std::unexpected(ends.error());
     start.key_channels.push_back(duplicate(ends->memory));
-    start.key_channels.push_back(duplicate(ends->bell));
+    start.key_channels.push_back(std::move(ends->bed));
     server.key_channels.push_back(std::move(ends->memory));
     server.key_channels.push_back(std::move(ends->bell));
   }

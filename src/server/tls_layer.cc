@@ -45,8 +45,9 @@ Result<std::unique_ptr<TlsLayer>> TlsLayer::make(std::vector<UniqueFd> channels,
   layer->keys_ = std::make_unique<RemoteKeys>(std::move(*keys));
   for (size_t i = 0; i < channels.size(); i += 2) {
     auto& channel = *layer->channels_.emplace_back(std::make_unique<KeyChannel>());
-    KeyChannelEnds ends{.memory = std::move(channels[i]), .bell = std::move(channels[i + 1])};
-    if (Status opened = channel.open(std::move(ends)); !opened) return std::unexpected(opened.error());
+    if (Status opened = channel.open(std::move(channels[i]), std::move(channels[i + 1])); !opened) {
+      return std::unexpected(opened.error());
+    }
   }
   layer->source_ = std::make_unique<RemoteKeySource>(*layer->keys_, *layer->channels_.back());
   layer->store_ = std::make_unique<CertificateStore>(*layer->source_);

@@ -17,7 +17,7 @@ namespace penstock {
 
 class TlsLayer {
  public:
-  // `channels`: memory and bell for each reactor, then for the control thread. `ticket_keys`: RoleStart.
+  // `channels`: memory and bed for each reactor, then for the control thread. `ticket_keys`: RoleStart.
   [[nodiscard]] static Result<std::unique_ptr<TlsLayer>> make(std::vector<UniqueFd> channels, uint32_t reactors,
                                                               const std::string& ticket_keys, Clock& clock);
   TlsLayer(const TlsLayer&) = delete;

@@ -4,6 +4,7 @@
 
 #include "src/base/assert.h"
 #include "src/base/clock.h"
+#include "src/base/doorbell.h"
 #include "src/base/hash.h"
 
 #include <algorithm>
@@ -12,7 +13,6 @@
 #include <cstring>
 #include <linux/futex.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,8 +49,13 @@ Result<KeyChannelEnds> create_key_channel() {
   if (::pwrite(ends.memory.get(), &magic, sizeof magic, offsetof(KeySegment, magic)) != sizeof magic) {
     return fail_errno("write penstock-keys");
   }
-  ends.bell.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!ends.bell.valid()) return fail_errno("eventfd");
+  auto bed = make_bed();
+  if (!bed) return std::unexpected(bed.error());
+  auto bell = make_bell();
+  if (!bell) return std::unexpected(bell.error());
+  if (Status hung = hang_bell(*bell, {bed->get()}); !hung) return std::unexpected(hung.error());
+  ends.bed = std::move(*bed);
+  ends.bell = std::move(*bell);
   return ends;
 }
 
@@ -107,13 +112,13 @@ size_t KeyWait::take(std::span<unsigned char> out) {
   return size;
 }
 
-Status KeyChannel::open(KeyChannelEnds ends) {
+Status KeyChannel::open(UniqueFd memory, UniqueFd bed) {
   ASSERT(segment_ == nullptr);
-  if (Status ok = check_shared_memory(ends.memory.get(), sizeof(KeySegment), "the key channel"); !ok) return ok;
-  auto map = SharedMapping::map(ends.memory.get(), sizeof(KeySegment), SharedMapping::Access::READ_WRITE);
+  if (Status ok = check_shared_memory(memory.get(), sizeof(KeySegment), "the key channel"); !ok) return ok;
+  auto map = SharedMapping::map(memory.get(), sizeof(KeySegment), SharedMapping::Access::READ_WRITE);
   if (!map) return std::unexpected(map.error());
   memory_ = std::move(*map);
-  bell_ = std::move(ends.bell);
+  bed_ = std::move(bed);
   segment_ = reinterpret_cast<KeySegment*>(memory_.data());
   if (segment_->magic != KeySegment::MAGIC) return fail("the key channel has another layout");
   return {};
@@ -209,8 +214,7 @@ Status check_key(KeyChannel& channel, const KeyName& key, const std::string& fil
     }
     pollfd poll{.fd = channel.wake_fd(), .events = POLLIN, .revents = 0};
     (void)::poll(&poll, 1, static_cast<int>(std::min<int64_t>(left.ms() + 1, 1000)));
-    uint64_t rung = 0;
-    [[maybe_unused]] const ssize_t taken = ::read(channel.wake_fd(), &rung, sizeof rung);
+    empty_bed(channel.wake_fd());
     (void)channel.collect(tokens);
   }
   std::array<unsigned char, KEY_DETAIL_MAX> detail{};

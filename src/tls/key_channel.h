@@ -21,10 +21,11 @@
 
 namespace penstock {
 
-// What a channel is made of; each end gets its own descriptors of the same two.
+// What a channel is made of. A server that was broken into can make nobody wait: it never has the bell.
 struct KeyChannelEnds {
-  UniqueFd memory;  // a sealed memfd of sizeof(KeySegment)
-  UniqueFd bell;    // an eventfd that keyd writes when it has answered
+  UniqueFd memory;  // of both ends: a sealed memfd of sizeof(KeySegment)
+  UniqueFd bed;     // the server's: where it waits for answers (src/base/doorbell.h)
+  UniqueFd bell;    // keyd's: what it rings when it has answered
 };
 [[nodiscard]] Result<KeyChannelEnds> create_key_channel();
 
@@ -77,13 +78,13 @@ class KeyChannel {
  public:
   static constexpr uint32_t WAITING_MAX = 1024;
 
-  [[nodiscard]] Status open(KeyChannelEnds ends);
+  [[nodiscard]] Status open(UniqueFd memory, UniqueFd bed);
   KeyChannel() = default;
   KeyChannel(const KeyChannel&) = delete;
   KeyChannel& operator=(const KeyChannel&) = delete;
 
   // Readable, edge-triggered, when collect() has something to give: Transport::add_wake_source().
-  [[nodiscard]] int wake_fd() const { return bell_.get(); }
+  [[nodiscard]] int wake_fd() const { return bed_.get(); }
   // The tokens whose handshake can go on, each once. Call it once per WOKEN.
   [[nodiscard]] size_t collect(std::span<uint64_t, KEY_SLOTS> tokens);
 
@@ -99,7 +100,7 @@ class KeyChannel {
   void send_queued();
 
   SharedMapping memory_;
-  UniqueFd bell_;
+  UniqueFd bed_;
   KeySegment* segment_ = nullptr;
   uint64_t free_ = ~uint64_t{0};
   std::array<KeyWait*, KEY_SLOTS> owners_{};  // nullptr: free, or cancelled and not answered yet

@@ -1,5 +1,6 @@
 #include "src/tls/key_desk.h"
 
+#include "src/base/doorbell.h"
 #include "src/tls/key_request.h"
 
 #include <algorithm>
@@ -12,15 +13,15 @@
 
 namespace penstock {
 
-Result<KeyDesk> KeyDesk::open(KeyChannelEnds ends) {
-  if (Status ok = check_shared_memory(ends.memory.get(), sizeof(KeySegment), "the key channel"); !ok) {
+Result<KeyDesk> KeyDesk::open(UniqueFd memory, UniqueFd bell) {
+  if (Status ok = check_shared_memory(memory.get(), sizeof(KeySegment), "the key channel"); !ok) {
     return std::unexpected(ok.error());
   }
-  auto map = SharedMapping::map(ends.memory.get(), sizeof(KeySegment), SharedMapping::Access::READ_WRITE);
+  auto map = SharedMapping::map(memory.get(), sizeof(KeySegment), SharedMapping::Access::READ_WRITE);
   if (!map) return std::unexpected(map.error());
   KeyDesk desk;
   desk.memory_ = std::move(*map);
-  desk.bell_ = std::move(ends.bell);
+  desk.bell_ = std::move(bell);
   desk.segment_ = reinterpret_cast<KeySegment*>(desk.memory_.data());
   desk.again_ = std::make_unique<std::atomic<bool>>(false);
   // What the keyd before answered last; the server only spoils its own slots by writing other numbers there.
@@ -29,7 +30,7 @@ Result<KeyDesk> KeyDesk::open(KeyChannelEnds ends) {
   }
   // It may have died between an answer and its bit, or between a request and its answer.
   desk.segment_->replied.fetch_or(~uint64_t{0}, std::memory_order_release);
-  desk.ring();
+  (void)ring_bell(desk.bell_.get());
   desk.later_ = ~uint64_t{0};
   desk.again_->store(true, std::memory_order_relaxed);
   return desk;
@@ -60,12 +61,7 @@ void KeyDesk::look_at(uint8_t slot, KeySigner& signer) {
   ++answers_;
   shared.answered.store(serial, std::memory_order_release);
   // Who has not collected yet has been told already.
-  if (segment_->replied.fetch_or(uint64_t{1} << slot, std::memory_order_acq_rel) == 0) ring();
-}
-
-void KeyDesk::ring() {
-  const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t n = ::write(bell_.get(), &one, sizeof one);
+  if (segment_->replied.fetch_or(uint64_t{1} << slot, std::memory_order_acq_rel) == 0) (void)ring_bell(bell_.get());
 }
 
 KeyDesk::Turn KeyDesk::serve(KeySigner& signer) {

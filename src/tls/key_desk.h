@@ -35,7 +35,7 @@ class KeySigner {
 
 class KeyDesk {
  public:
-  [[nodiscard]] static Result<KeyDesk> open(KeyChannelEnds ends);
+  [[nodiscard]] static Result<KeyDesk> open(UniqueFd memory, UniqueFd bell);
 
   enum class Turn : uint8_t { IDLE, WORKED, BREACH };
   // Answers all that waits. After open() it looks at every slot: another keyd may have died over them.
@@ -51,7 +51,6 @@ class KeyDesk {
  private:
   KeyDesk() = default;
   void look_at(uint8_t slot, KeySigner& signer);
-  void ring();
 
   static constexpr uint32_t FRUITLESS_MAX = 100'000;  // times that a server may wake us for nothing in a row
 

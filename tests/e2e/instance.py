@@ -77,6 +77,12 @@ def processes_of(session, word):
     return found
 
 
+def eventfds(pid):
+    """The eventfds that a process has, by their number in the kernel."""
+    texts = [one.read_text() for one in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    return {line.split()[1] for text in texts for line in text.splitlines() if line.startswith("eventfd-id:")}
+
+
 def make_pair(directory, file, name=None, kind=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
     """The paths of a certificate for `name` (or that of the file) that signs itself, and of its key."""
     cert, key, name = f"{directory}/{file}.pem", f"{directory}/{file}.key", name or file

@@ -6,8 +6,9 @@ import ssl
 import subprocess
 from pathlib import Path
 
+from conftest import needs_root
 from http_client import fetch, wait_until
-from instance import ONE_SITE, free_port, make_pair
+from instance import ONE_SITE, eventfds, free_port, make_pair
 
 KEYS = ONE_SITE + "site.main.tls.key = {DIR}/key.pem\n"
 
@@ -47,6 +48,20 @@ def test_killed_it_is_replaced_and_the_server_goes_on(make):
     assert server.role("server") == front
     assert fetch(server.port, "/a.txt").body == b"a"
     assert "was killed by SIGKILL" in server.status()["keyd"]["last_end"]
+
+
+@needs_root
+def test_it_rings_servers_with_what_they_do_not_have(make, tmp_path):
+    """An eventfd of two processes is one description: a server that was broken into could make keyd's write wait for ever."""
+    certificate, key = make_pair(tmp_path, "localhost")
+    server = make(ONE_SITE + f"server.listen_tls = 127.0.0.1:{free_port()}\nsite.main.tls.certificate = {certificate}\nsite.main.tls.key = {key}\n"
+                  "server.reactors = 2\n")
+    first = keyd(server)
+    assert len(eventfds(first)) == 4, "its own, a bell for each reactor and one for the control thread"
+    os.kill(first, signal.SIGKILL)
+    second = wait_until(lambda: keyd(server) not in (None, first) and keyd(server), 10)
+    wait_until(lambda: len(eventfds(second)) == 4, 10, what="the bells are there")
+    assert eventfds(server.role("server")) & eventfds(second) == set()
 
 
 def test_a_killed_server_leaves_it_alone(make):

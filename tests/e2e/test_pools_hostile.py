@@ -1,9 +1,9 @@
 """Issue 3 §1, SB8: what a worker does to the descriptors that it was given stops nobody but itself."""
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from conftest import needs_root
 from http_client import wait_until
+from instance import eventfds
 from test_pools_life import config, fetch, pid_of, status_of, workers
 
 ONE = "workers_min=1;workers_max=1;"
@@ -49,12 +49,6 @@ def test_a_worker_that_rings_without_end_keeps_nobody_waiting(make):
         assert flood.result() == 200
     assert pid_of(server) == first, "nothing is wrong with a bell that rings"
     assert server.role("server") == front
-
-
-def eventfds(pid):
-    """The eventfds that a process has, by their number in the kernel."""
-    texts = [one.read_text() for one in Path(f"/proc/{pid}/fdinfo").iterdir()]
-    return {line.split()[1] for text in texts for line in text.splitlines() if line.startswith("eventfd-id:")}
 
 
 @needs_root

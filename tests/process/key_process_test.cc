@@ -2,6 +2,7 @@
 #include "src/admin/key_messages.h"
 #include "src/admin/role_process.h"
 #include "src/base/clock.h"
+#include "src/base/doorbell.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/tls/tls_world.h"
 
@@ -108,8 +109,9 @@ class KeydTest : public testing::Test {
                       {.fd = keyd_->channel.fd(), .events = POLLIN, .revents = 0}};
       if (::poll(fds, 2, 30'000) <= 0) return false;
       if (fds[1].revents != 0 && !serve_keyd()) return false;
-      uint64_t count = 0;
-      if (::read(world_.channel.wake_fd(), &count, sizeof count) > 0) return true;
+      if (fds[0].revents == 0) continue;
+      empty_bed(world_.channel.wake_fd());
+      return true;
     }
   }
   bool serve_keyd() {

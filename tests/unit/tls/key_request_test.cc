@@ -81,7 +81,7 @@ TEST(KeyRequest, a_request_that_no_server_of_ours_makes_is_a_breach) {
 
 TEST(KeyDesk, a_breach_closes_the_desk_before_anything_is_signed) {
   RemoteWorld world;
-  auto desk = KeyDesk::open(duplicate(world.ends));
+  auto desk = open_desk(world.ends);
   ASSERT_TRUE(desk.has_value());
   EXPECT_EQ(desk->serve(world.signer), KeyDesk::Turn::WORKED);  // the look at what a predecessor may have left
   EXPECT_EQ(desk->serve(world.signer), KeyDesk::Turn::IDLE);
@@ -98,7 +98,7 @@ TEST(KeyDesk, a_breach_closes_the_desk_before_anything_is_signed) {
 
 TEST(KeyDesk, who_wakes_it_without_end_for_nothing_is_shut_out) {
   RemoteWorld world;
-  auto desk = KeyDesk::open(duplicate(world.ends));
+  auto desk = open_desk(world.ends);
   ASSERT_TRUE(desk.has_value());
   auto map = SharedMapping::map(world.ends.memory.get(), sizeof(KeySegment), SharedMapping::Access::READ_WRITE);
   ASSERT_TRUE(map.has_value());

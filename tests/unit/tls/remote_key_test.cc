@@ -254,7 +254,7 @@ TEST(RemoteKey, threads_do_not_meet) {
       auto ends = create_key_channel();
       ASSERT_TRUE(ends.has_value());
       KeyChannel channel;
-      ASSERT_TRUE(channel.open(duplicate(*ends)).has_value());
+      ASSERT_TRUE(open_channel(channel, *ends).has_value());
       ASSERT_TRUE(prepare_key_thread().has_value());
       const TestKeyd keyd(*ends, world.signer);
       const auto client = client_context(TLS1_3_VERSION);

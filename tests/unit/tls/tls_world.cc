@@ -1,5 +1,7 @@
 #include "tests/unit/tls/tls_world.h"
 
+#include "src/base/doorbell.h"
+
 #include <algorithm>
 #include <cstring>
 #include <fcntl.h>
@@ -91,7 +93,7 @@ std::expected<size_t, KeySigner::Refusal> TestSigner::answer(const KeyRequest& r
 }
 
 TestKeyd::TestKeyd(const KeyChannelEnds& ends, KeySigner& signer) {
-  auto opened = KeyDesk::open(duplicate(ends));
+  auto opened = open_desk(ends);
   EXPECT_TRUE(opened.has_value());
   desk_ = std::make_unique<KeyDesk>(std::move(*opened));
   thread_ = std::thread([this, &signer] {
@@ -112,15 +114,26 @@ TestKeyd::~TestKeyd() {
 KeyChannelEnds duplicate(const KeyChannelEnds& ends) {
   KeyChannelEnds copy;
   copy.memory.reset(::fcntl(ends.memory.get(), F_DUPFD_CLOEXEC, 3));
+  copy.bed.reset(::fcntl(ends.bed.get(), F_DUPFD_CLOEXEC, 3));
   copy.bell.reset(::fcntl(ends.bell.get(), F_DUPFD_CLOEXEC, 3));
   return copy;
+}
+
+Status open_channel(KeyChannel& channel, const KeyChannelEnds& ends) {
+  KeyChannelEnds own = duplicate(ends);
+  return channel.open(std::move(own.memory), std::move(own.bed));
+}
+
+Result<KeyDesk> open_desk(const KeyChannelEnds& ends) {
+  KeyChannelEnds own = duplicate(ends);
+  return KeyDesk::open(std::move(own.memory), std::move(own.bell));
 }
 
 RemoteWorld::RemoteWorld() : context(OSSL_LIB_CTX_new()) {
   auto made = create_key_channel();
   EXPECT_TRUE(made.has_value());
   ends = std::move(*made);
-  EXPECT_TRUE(channel.open(duplicate(ends)).has_value());
+  EXPECT_TRUE(open_channel(channel, ends).has_value());
   auto loaded = RemoteKeys::load(context.get());
   EXPECT_TRUE(loaded.has_value()) << loaded.error().message;
   keys = std::make_unique<RemoteKeys>(std::move(*loaded));
@@ -173,8 +186,7 @@ bool Pair::step() {
 void wait_bell(const KeyChannel& channel) {
   pollfd poll{.fd = channel.wake_fd(), .events = POLLIN, .revents = 0};
   ASSERT_EQ(::poll(&poll, 1, 30'000), 1);
-  uint64_t count = 0;
-  ASSERT_EQ(::read(channel.wake_fd(), &count, sizeof count), ssize_t{sizeof count});
+  empty_bed(channel.wake_fd());
 }
 
 bool finish(Pair& pair, KeyChannel& channel) {

@@ -64,6 +64,8 @@ class TestKeyd {
 };
 
 KeyChannelEnds duplicate(const KeyChannelEnds& ends);
+Status open_channel(KeyChannel& channel, const KeyChannelEnds& ends);
+Result<KeyDesk> open_desk(const KeyChannelEnds& ends);
 
 // A server's side with remote keys: the channel, the provider in a context of its own, and one handshake after another.
 class RemoteWorld {
