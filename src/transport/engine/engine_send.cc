@@ -18,15 +18,18 @@ constexpr uint32_t TRIES_MAX = 50;  // of a read that the kernel was told to pre
 
 }  // namespace
 
-void EngineTransport::send(Handle handle, std::span<const SendPart> parts, bool) {
+void EngineTransport::send(Handle handle, std::span<const SendPart> parts, bool last) {
   Conn& conn = live(handle);
   ASSERT(!conn.has(SENDING) && !parts.empty() && parts.size() <= SEND_PARTS_MAX);
   // The FAILED event is in the batch that the caller is working through: it ends this send, too.
   if (conn.has(FAILED)) return;
   ++counters_.sends;
   conn.set(SENDING);
-  if (send_at_once(conn, parts)) [[likely]]
+  if (last) conn.set(LAST);
+  if (send_at_once(conn, parts)) [[likely]] {
+    if (last) stack_.shutdown_send(conn.engine);
     return;
+  }
   conn.job = jobs_.take(parts);
   ASSERT(conn.job != nullptr);  // as many as connections
   feed(conn);
@@ -54,6 +57,7 @@ void EngineTransport::feed(Conn& conn) {
   while (conn.job != nullptr && !conn.has(FAILED | READING)) {
     Job& job = *conn.job;
     if (job.next == job.parts.size()) {
+      if (conn.has(LAST)) stack_.shutdown_send(conn.engine);
       drop_job(conn);
       return;
     }

@@ -76,6 +76,7 @@ class EngineTransport final : public Transport {
     TOLD = 64,       // … told
     ENDED = 128,     // close() or reset() called
     FINISHED = 256,  // in finished_
+    LAST = 512,      // nothing follows the outstanding send: its last segment takes the FIN along
   };
   // A send with file parts, or with more bytes than the engine takes at a time.
   struct Job {

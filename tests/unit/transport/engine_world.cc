@@ -109,7 +109,9 @@ class Clients {
 
 class EnginePeer final : public Peer {
  public:
-  EnginePeer(Clients& clients, Client& client) : clients_(clients), client_(client) {}
+  // `counted`: each frame comes once.
+  EnginePeer(Clients& clients, Client& client, bool counted)
+      : clients_(clients), client_(client), counted_(counted), before_(frames()) {}
   ~EnginePeer() override { clients_.forget(client_); }
 
   size_t write(std::string_view bytes) override {
@@ -135,7 +137,10 @@ class EnginePeer final : public Peer {
       client_.received.pop_front();
       client_.taken = 0;
     }
-    if (bytes.empty() && client_.fin) end_ = End::FIN;
+    if (bytes.empty() && client_.fin && end_ == End::OPEN) {
+      end_ = End::FIN;
+      packets_ = static_cast<uint32_t>(frames() - before_);
+    }
     if (bytes.empty() && client_.failed) end_ = End::RESET;
     return bytes;
   }
@@ -147,17 +152,25 @@ class EnginePeer final : public Peer {
     clients_.end(client_, true);
     end_ = End::RESET;
   }
+  uint32_t packets() override { return counted_ ? packets_ : 0; }
   PeerAddress address() override { return client_.address; }
 
  private:
+  [[nodiscard]] uint64_t frames() { return clients_.stack().counters().frames_received; }
+
   Clients& clients_;
   Client& client_;
+  const bool counted_;
+  const uint64_t before_;  // of all connections
+  uint32_t packets_ = 0;   // from then until its end was seen
   End end_ = End::OPEN;
 };
 
 class Wired final : public EngineWorld {
  public:
-  Wired(const TransportOptions& options, uint64_t seed, const LinkOptions& link) : link_(seed, link) {
+  Wired(const TransportOptions& options, uint64_t seed, const LinkOptions& link)
+      : link_(seed, link),
+        faulty_(link.faults.lose_one_in + link.faults.duplicate_one_in + link.faults.corrupt_one_in != 0) {
     link_.set_now(START);
     clients_ = std::make_unique<Clients>(link_.end(0), START);
     EngineOptions engine{.transport = options, .net = config_of(SERVER), .spin = {}, .file_chunks = CHUNKS};
@@ -198,7 +211,7 @@ class Wired final : public EngineWorld {
     const NetAddresses there = config_of(SERVER).addresses;
     Client* client =
         clients_->connect(listener->second.first == Family::IPV4 ? there.v4 : there.v6, listener->second.second);
-    return client == nullptr ? nullptr : std::make_unique<EnginePeer>(*clients_, *client);
+    return client == nullptr ? nullptr : std::make_unique<EnginePeer>(*clients_, *client, !faulty_);
   }
   void add_wake(uint32_t id) override {
     wakes_[id] = make_wake_fd();
@@ -245,6 +258,7 @@ class Wired final : public EngineWorld {
 
   MonoTime now_ = START;
   SimLink link_;
+  const bool faulty_;
   std::unique_ptr<Clients> clients_;
   std::map<uint32_t, std::pair<Family, uint16_t>> listeners_;
   std::map<uint32_t, UniqueFd> fds_;
