@@ -1,6 +1,7 @@
 #include "src/admin/operator_log.h"
 
 #include <ctime>
+#include <poll.h>
 #include <unistd.h>
 
 namespace penstock {
@@ -40,17 +41,34 @@ std::string iso_time(WallTime when) {
   return {text, n};
 }
 
-void OperatorLog::say(Severity severity, std::string_view text) {
+// Of a pipe, a terminal and a socket it is true when a line of LINE_BYTES_MAX can be written without waiting; of a file
+// always. An error is room, too: the write then says so at once.
+bool OperatorLog::has_room() const {
+  pollfd out{.fd = fd_, .events = POLLOUT, .revents = 0};
+  return ::poll(&out, 1, lost_ == 0 ? static_cast<int>(PATIENCE.ms()) : 0) > 0;
+}
+
+void OperatorLog::put(WallTime when, Severity severity, std::string_view text) const {
   const auto level = static_cast<size_t>(severity);
+  std::string line(to_journal_ ? std::string(JOURNAL_PREFIX[level])
+                               : iso_time(when) + " penstock: " + std::string(WORD[level]));
+  line += text;
+  line += '\n';
+  [[maybe_unused]] const ssize_t n = ::write(fd_, line.data(), line.size());
+}
+
+void OperatorLog::say(Severity severity, std::string_view text) {
   OperatorEvent event{clock_.wall(), severity, escape_line(text, LINE_BYTES_MAX)};
-  std::string line;
-  if (to_journal_) {
-    line = std::string(JOURNAL_PREFIX[level]) + event.text + "\n";
-  } else {
-    line = iso_time(event.when) + " penstock: " + std::string(WORD[level]) + event.text + "\n";
+  if (lost_ > 0 && has_room()) {
+    put(event.when, Severity::WARNING, std::to_string(lost_) + " lines before this one are lost: nobody took them");
+    lost_ = 0;
   }
   // A full pipe or a closed terminal must not stop the supervisor; the event is still in recent().
-  [[maybe_unused]] const ssize_t n = ::write(fd_, line.data(), line.size());
+  if (lost_ == 0 && has_room()) {
+    put(event.when, severity, event.text);
+  } else {
+    ++lost_;
+  }
   recent_.push_back(std::move(event));
   if (recent_.size() > KEPT) recent_.pop_front();
 }

@@ -2,6 +2,8 @@
 //
 // Owned by the supervisor, used by its thread. A line is written by one write(2) and escaped, so that no byte of a
 // peer or a worker can forge a second line or a terminal sequence. Under systemd each line carries its priority.
+// Who reads too slowly is waited for once, for PATIENCE; who has stopped reading loses lines, and is told how many as
+// soon as there is room: a pager or a pipe that stands still must not hold up the one who replaces servers.
 #pragma once
 
 #include "src/base/clock.h"
@@ -25,7 +27,8 @@ struct OperatorEvent {
 class OperatorLog {
  public:
   static constexpr size_t KEPT = 100;
-  static constexpr size_t LINE_BYTES_MAX = 4096;
+  static constexpr size_t LINE_BYTES_MAX = 4000;  // with time and severity within PIPE_BUF: one page of a pipe takes it
+  static constexpr Duration PATIENCE = milliseconds(50);
 
   // `to_journal`: stderr goes to the systemd journal (JOURNAL_STREAM is set), which knows the time itself.
   OperatorLog(Clock& clock, int fd, bool to_journal) : clock_(clock), fd_(fd), to_journal_(to_journal) {}
@@ -39,10 +42,13 @@ class OperatorLog {
 
  private:
   void say(Severity severity, std::string_view text);
+  void put(WallTime when, Severity severity, std::string_view text) const;
+  [[nodiscard]] bool has_room() const;
 
   Clock& clock_;
   int fd_;
   bool to_journal_;
+  uint64_t lost_ = 0;  // lines since the last one that was written
   std::deque<OperatorEvent> recent_;
 };
 

@@ -67,9 +67,34 @@ TEST(OperatorLog, writes_one_line_an_event_and_keeps_the_last) {
   char text[256];
   const ssize_t n = ::read(ends[0], text, sizeof text);
   EXPECT_EQ(std::string(text, static_cast<size_t>(n)), "2025-11-22T02:53:20Z penstock: error: first\\x0aforged\n");
-  for (size_t i = 0; i < 2 * OperatorLog::KEPT; ++i) log.note(std::to_string(i));  // the pipe fills: nothing blocks
+  for (size_t i = 0; i < 2 * OperatorLog::KEPT; ++i) log.note(std::to_string(i));
   EXPECT_EQ(log.recent().size(), OperatorLog::KEPT);
   EXPECT_EQ(log.recent().back().text, std::to_string(2 * OperatorLog::KEPT - 1));
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+TEST(OperatorLog, waits_for_nobody_who_has_stopped_reading_and_tells_how_much_he_lost) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);  // a write to it waits for room
+  StoppedClock clock;
+  OperatorLog log(clock, ends[1], true);
+  const std::string longest(2 * OperatorLog::LINE_BYTES_MAX, 'x');
+  for (int i = 0; i < 200; ++i) log.note(longest);
+  ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  std::string seen(1 << 20, '\0');
+  const auto read_all = [&] {
+    return seen.substr(0, static_cast<size_t>(std::max<ssize_t>(::read(ends[0], seen.data(), seen.size()), 0)));
+  };
+  const std::string first = read_all();
+  const auto lines = std::count(first.begin(), first.end(), '\n');
+  EXPECT_GT(lines, 5);
+  EXPECT_EQ(first.back(), '\n');  // no half a line
+  log.note("again");
+  EXPECT_EQ(read_all(),
+            "<4>" + std::to_string(200 - lines) + " lines before this one are lost: nobody took them\n<5>again\n");
+  log.note("and on");
+  EXPECT_EQ(read_all(), "<5>and on\n");
   ::close(ends[0]);
   ::close(ends[1]);
 }
