@@ -204,6 +204,7 @@ std::optional<int> Supervisor::start() {
 int Supervisor::run() {
   if (const auto code = start()) exit_code_ = code;
   while (!exit_code_) turn();
+  tell_open_requests(open_lines_.size());
   for (const auto& role : roles_) role->kill_and_wait();  // only after a failed start
   if (pools_) pools_->kill_and_wait();
   if (alarms_) alarms_->kill_all();
@@ -218,6 +219,7 @@ void Supervisor::turn() {
   for (const EventLoop::Ready& one : ready) dispatch(one);
   run_timers(now_);
   pump_changes();
+  tell_open_requests(OPEN_REQUEST_LINES);
   if (stopping_) step_stop();
 }
 
@@ -254,6 +256,7 @@ void Supervisor::dispatch(const EventLoop::Ready& ready) {
 }
 
 MonoTime Supervisor::next_deadline() const {
+  if (!open_lines_.empty()) return now_;
   MonoTime next = std::min({server_record_.restart_at, logd_record_.restart_at, keyd_record_.restart_at});
   next = std::min({next, control_->next_deadline(), pools_->next_deadline(), alarms_->next_deadline()});
   for (const auto& role : roles_) {

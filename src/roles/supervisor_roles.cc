@@ -27,7 +27,6 @@ constexpr Duration DRAIN_GRACE = seconds(1);
 constexpr Duration HANDOVER_TIMEOUT = seconds(3);  // from one server to the next; a server whose reactor hangs
 constexpr Duration ROOM_AGAIN = milliseconds(20);
 constexpr Duration RENEW_EVERY = seconds(1);  // a server younger than this is not replaced at its own wish
-constexpr size_t OPEN_REQUEST_LINES = 1000;   // of a crashed server, to the operator; the journal has them all
 
 // A log directory that is missing is made for logd, which could not make it itself. One that exists is the operator's:
 // logd says so if it may not write there.
@@ -379,15 +378,16 @@ void Supervisor::account_end(const RoleProcess& role, const RoleExit& end) {
   if (role.role != "server") return;
   const std::vector<InFlightRequest> open = journals_->in_flight(role.journal_set);
   note_server_end(role, end, open);
-  report_open_requests(role, open);
+  note_open_requests(role, open);
+  tell_open_requests(OPEN_REQUEST_LINES);
 }
 
-void Supervisor::report_open_requests(const RoleProcess& role, const std::vector<InFlightRequest>& open) {
+// Each of them, however many: what a turn does not get told is told in the next.
+void Supervisor::note_open_requests(const RoleProcess& role, const std::vector<InFlightRequest>& open) {
   if (open.empty()) return;
-  log_.error(std::to_string(open.size()) + (open.size() == 1 ? " request was" : " requests were") + " open in pid " +
-             std::to_string(role.pid()) + ":");
-  for (size_t i = 0; i < open.size() && i < OPEN_REQUEST_LINES; ++i) {
-    const InFlightRequest& request = open[i];
+  open_lines_.push_back(std::to_string(open.size()) + (open.size() == 1 ? " request was" : " requests were") +
+                        " open in pid " + std::to_string(role.pid()) + ":");
+  for (const InFlightRequest& request : open) {
     std::string line = "open request: client " + address_text(request.client) + " stage " +
                        std::string(STAGE_NAMES[static_cast<size_t>(request.stage)]) + " for " +
                        duration_text(now_ - request.begin);
@@ -397,10 +397,14 @@ void Supervisor::report_open_requests(const RoleProcess& role, const std::vector
       line += " " + request.method + " " + escape_line(request.target, 1000) + " host " + request.host;
     }
     if (request.torn) line += " (its record was being written)";
-    log_.error(line);
+    open_lines_.push_back(std::move(line));
   }
-  if (open.size() > OPEN_REQUEST_LINES) {
-    log_.error("and " + std::to_string(open.size() - OPEN_REQUEST_LINES) + " more");
+}
+
+void Supervisor::tell_open_requests(size_t lines) {
+  for (; lines > 0 && !open_lines_.empty(); --lines) {
+    log_.error(open_lines_.front());
+    open_lines_.pop_front();
   }
 }
 

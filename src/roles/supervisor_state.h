@@ -149,7 +149,8 @@ class Supervisor {
   void role_ready(RoleProcess& role, const ChannelMessage& message);
   void role_ended(uint32_t serial);
   void account_end(const RoleProcess& role, const RoleExit& end);
-  void report_open_requests(const RoleProcess& role, const std::vector<InFlightRequest>& open);
+  void note_open_requests(const RoleProcess& role, const std::vector<InFlightRequest>& open);
+  void tell_open_requests(size_t lines);
   void restart_later(const std::string& role, MonoTime started);
   void drain(RoleProcess& role, Duration timeout);
   void server_let_go();
@@ -255,6 +256,10 @@ class Supervisor {
 
   std::vector<std::unique_ptr<RoleProcess>> roles_;
   DeathList deaths_;
+  // What is still to be told of requests that servers left open, and how much of it in a turn: the replacement of a
+  // server does not wait for it.
+  static constexpr size_t OPEN_REQUEST_LINES = 1000;
+  std::deque<std::string> open_lines_;
   std::optional<Alarms> alarms_;  // what workers tried, and what they run
   std::optional<Pools> pools_;    // the worker processes
   RoleRecord server_record_, logd_record_, keyd_record_;

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -225,6 +226,54 @@ def test_a_crash_report_names_the_requests_that_were_open(make, transport):
     line = next(line for line in server.output().splitlines() if "marker-4711" in line)
     assert "deliver" in line.lower(), line
     connection.close()
+
+
+def test_a_crash_report_names_every_open_request_however_many(make):
+    server = make(ONE_SITE + "limits.header_timeout = 60s\n")
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
+    wanted = [f"/marker-{number:05}" for number in range(1300)]
+    clients = []
+    try:
+        for target in wanted:
+            clients.append(socket.create_connection(("127.0.0.1", server.port), 30))
+            clients[-1].sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n".encode())  # the end of the head is to come
+        wait_until(lambda: len(json.loads(server.cli("requests", "--json").stdout)["requests"]) == len(wanted), what="all are in the journal")
+        os.kill(server.role("server"), signal.SIGKILL)
+
+        def named():
+            return re.findall(r"open request: client 127\.0\.0\.1 stage decode for [^\"]* head \"GET (/marker-\d{5}) ", server.words.read_text())
+        wait_until(lambda: len(named()) >= len(wanted), what="the report")
+        assert sorted(named()) == wanted
+    finally:
+        for client in clients:
+            client.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def test_who_has_stopped_reading_what_it_says_holds_up_nothing(make):
+    """As a pager that stands still: servers are replaced and questions are answered."""
+    server = make(start=False, files={"a.txt": "a"})
+    reading, writing = os.pipe()
+    try:
+        server.process = subprocess.Popen([str(BINARY), "run", "-c", str(server.file), "--control", str(server.control)], stdin=subprocess.DEVNULL,
+                                          stdout=writing, stderr=writing, cwd=server.dir, start_new_session=True)
+        server.wait_ready()
+        os.set_blocking(writing, False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                os.write(writing, b"x" * 4096)
+        os.set_blocking(writing, True)
+        old = server.role("server")
+        os.kill(old, signal.SIGKILL)
+        wait_until(lambda: server.role("server") != old, what="it is replaced")
+        assert server.fetch("/a.txt").body == b"a"
+        server.sysctl(cache__admit_hits=3)
+        assert server.stop() == 0
+    finally:
+        server.stop()
+        os.close(reading)
+        os.close(writing)
 
 
 def test_requests_in_flight_are_listed(make, transport):
