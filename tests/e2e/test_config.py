@@ -335,6 +335,10 @@ def reachable(port, path="/a.txt"):
 @needs_root
 def test_another_user_may_not_change_settings(make):
     server = make()
-    done = server.cli("sysctl", "-w", "cache.admit_hits=9", user=UNPRIVILEGED, check=False)
-    assert done.returncode != 0
+    for mode in (0o600, 0o666):  # whatever the file lets through, the peer is asked who it is
+        server.control.chmod(mode)
+        for command in (["sysctl", "-w", "cache.admit_hits=9"], ["sysctl", "-a"], ["status"]):
+            done = server.cli(*command, user=UNPRIVILEGED, check=False)
+            assert done.returncode != 0 and done.stdout == "", command
+        assert ("only root and the user that runs penstock" in done.stderr) == (mode == 0o666), done.stderr
     assert server.cli("sysctl", "cache.admit_hits").stdout == "cache.admit_hits = 2\n"

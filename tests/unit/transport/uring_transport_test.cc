@@ -1,0 +1,107 @@
+// What the io_uring transport is made of, beyond what every transport promises: its ring and its descriptors.
+#include "src/transport/uring/uring_transport.h"
+
+#include "tests/unit/transport/conformance.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <liburing.h>
+#include <set>
+
+namespace penstock::test {
+namespace {
+
+// DESIGN: what moves connections and bytes; nothing that opens, writes or changes a file, or makes a socket.
+constexpr std::array ITS_OWN = {IORING_OP_ACCEPT,       IORING_OP_RECV,    IORING_OP_SEND,       IORING_OP_SENDMSG,
+                                IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE,   IORING_OP_SHUTDOWN,   IORING_OP_POLL_ADD,
+                                IORING_OP_SPLICE,       IORING_OP_SEND_ZC, IORING_OP_SENDMSG_ZC, IORING_OP_URING_CMD};
+constexpr uint8_t FIXED_FD_INSTALL = 54;  // of 6.8; liburing 2.3 does not know it
+
+class UringTransportTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    Result<std::unique_ptr<Transport>> opened = UringTransport::open({.connections_max = 64}, {});
+    if (!opened) GTEST_SKIP() << opened.error().message;
+    transport_ = std::move(*opened);
+    std::array<TransportEvent, 8> events;
+    (void)transport_->poll(MonoTime{}, MonoTime{}, events);  // this thread is the issuer
+  }
+  Ring& ring() { return static_cast<UringTransport&>(*transport_).ring(); }
+  // The result of an entry that is its operation and flags alone.
+  int32_t try_entry(uint8_t opcode, uint8_t flags) {
+    io_uring_sqe* entry = ring().sqe();
+    entry->opcode = opcode;
+    entry->flags = flags;
+    entry->fd = -1;
+    EXPECT_EQ(ring().enter(1, seconds(10)), 0);
+    EXPECT_EQ(ring().ready(), 1U);
+    const int32_t result = ring().peek(0).res;
+    ring().advance(ring().ready());
+    return result;
+  }
+  std::unique_ptr<Transport> transport_;
+};
+
+TEST_F(UringTransportTest, its_ring_takes_the_operations_it_uses_and_no_other) {
+  const std::set<uint8_t> own(ITS_OWN.begin(), ITS_OWN.end());
+  int refused = 0;
+  for (uint8_t opcode = 0; opcode < 64; ++opcode) {
+    if (own.contains(opcode) || opcode == FIXED_FD_INSTALL || !ring().supports(opcode)) continue;
+    EXPECT_EQ(try_entry(opcode, 0), -EACCES) << "opcode " << int{opcode};
+    ++refused;
+  }
+  EXPECT_GT(refused, 30);  // openat, write, connect, socket, unlinkat, …
+  for (const uint32_t flag : {IOSQE_IO_LINK, IOSQE_IO_HARDLINK, IOSQE_IO_DRAIN, IOSQE_ASYNC}) {
+    EXPECT_EQ(try_entry(IORING_OP_CLOSE, static_cast<uint8_t>(flag)), -EACCES) << "flag " << flag;
+  }
+  EXPECT_FALSE(ring().register_sparse_files(16)) << "nor may it be given anything new";
+}
+
+TEST_F(UringTransportTest, its_ring_has_one_issuer_and_defers_its_work) {
+  if (!ring().supports(FIXED_FD_INSTALL)) GTEST_SKIP() << "the kernel is older than 6.8, and may be than 6.1";
+  EXPECT_NE(ring().setup_flags() & IORING_SETUP_SINGLE_ISSUER, 0U);
+  EXPECT_NE(ring().setup_flags() & IORING_SETUP_DEFER_TASKRUN, 0U);
+}
+
+size_t open_descriptors() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return static_cast<size_t>(std::distance(begin(all), end(all)));
+}
+
+TEST(UringConnections, use_no_descriptor_of_the_process) {
+  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
+  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
+  if (!static_cast<UringTransport&>(world->transport()).ring().supports(FIXED_FD_INSTALL)) GTEST_SKIP() << "before 6.8";
+  Server server(*world);
+  server.echo = true;
+  const size_t before = open_descriptors();
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (int i = 0; i < 20; ++i) peers.push_back(world->connect());
+  ASSERT_TRUE(server.until([&] { return server.conns().size() == peers.size(); }));
+  EXPECT_EQ(open_descriptors() - before, peers.size()) << "the peers' own, and none of the server's";
+  server.close_all();
+  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+}
+
+TEST(UringConnections, are_accepted_and_read_without_a_new_entry_for_each) {
+  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
+  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
+  Server server(*world);
+  server.echo = true;
+  const auto peer = world->connect();
+  const auto ask = [&] {
+    peer->write("request");
+    std::string got;
+    ASSERT_TRUE(server.until([&] { return (got += peer->read(7 - got.size())).size() == 7; }));
+  };
+  for (int i = 0; i < 3; ++i) ask();  // the first receive may be a single one
+  const uint64_t rearmed = world->transport().counters().receive_rearms;
+  for (int i = 0; i < 50; ++i) ask();
+  EXPECT_EQ(world->transport().counters().receive_rearms, rearmed);
+  server.close_all();
+  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+}
+
+}  // namespace
+}  // namespace penstock::test
