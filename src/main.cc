@@ -1,6 +1,6 @@
-// One binary for every role. The supervisor starts it again as `penstock --role NAME --channel FD`, a worker of a pool
-// as `penstock --role worker`, alarm.exec as `penstock --role alarm`; without --role it is the command line. The
-// environment is read here and nowhere else.
+// One binary for every role. The supervisor starts it again as `penstock --role NAME --channel FD`, alarm.exec
+// as `penstock --role alarm`, a worker of a pool where penstock-worker is missing as `penstock --role worker`; without
+// --role it is the command line. The environment is read here and nowhere else.
 #include "src/base/bytes.h"
 #include "src/cli/cli.h"
 #include "src/cli/commands.h"

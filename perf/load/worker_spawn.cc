@@ -76,6 +76,7 @@ int run(const std::string& penstock, const std::vector<std::string>& command) {
   WorkerLaunch launch;
   launch.command = command;
   launch.sandbox.execute_paths = {command[0]};
+  launch.sandbox.listener = true;  // as the supervisor asks for it
   if (::geteuid() == 0) launch.sandbox.identity = SandboxIdentity{1'900'000'000, 1'900'000'000};
   launch.server_half = memory.server_half.get();
   launch.worker_half = memory.worker_half.get();

@@ -1,8 +1,7 @@
-// Where the programs that belong to penstock lie: the runtimes of workers, and penstock-init.
+// Where the programs that belong to penstock lie: the runtimes of workers, penstock-worker and penstock-init.
 //
-// Beside the binary in the build tree (DIR/pool/runtimes/NAME or in a folder of its kind there,
-// DIR/pool/sandbox/NAME), else where they are installed
-// (DIR/../libexec/penstock/NAME).
+// Beside the binary in the build tree (DIR/pool/runtimes/NAME or in a folder of its kind there, DIR/pool/sandbox/NAME,
+// DIR/src/roles/NAME), else where they are installed (DIR/../libexec/penstock/NAME).
 #pragma once
 
 #include "src/base/result.h"

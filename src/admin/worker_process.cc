@@ -228,8 +228,10 @@ Result<WorkerProcess> WorkerProcess::spawn(const std::string& executable, const 
     if (!fd) return std::unexpected(fd.error());
     process.init_ = std::move(*fd);
   }
-  const auto pid =
-      attributes.start(executable, {"penstock", "--role", "worker"}, role_environment(environ), handed.places());
+  const auto program = program_path(executable, "penstock-worker");
+  const std::vector<std::string> words =
+      program ? std::vector<std::string>{"penstock-worker"} : std::vector<std::string>{"penstock", "--role", "worker"};
+  const auto pid = attributes.start(program.value_or(executable), words, role_environment(environ), handed.places());
   auto fd = pid ? pidfd_of(*pid) : Result<UniqueFd>(std::unexpected(pid.error()));
   if (!fd) {
     process.worker_exit_ = RoleExit{};

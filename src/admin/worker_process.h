@@ -1,9 +1,10 @@
 // WorkerProcess: one process of an application pool as the supervisor sees it: started, watched, ended, reaped.
 //
-// Mechanism only; when to start and end is the supervisor's. The process is this same executable, run anew as
-// `penstock --role worker`, which reads its WorkerLaunch, enters its sandbox and execs the runtime: no memory of the
-// supervisor is ever in it, and no program ever runs with more than the sandbox allows. stdin is /dev/null, stdout and
-// stderr are the worker's log pipe. It is watched by pidfd.
+// Mechanism only; when to start and end is the supervisor's. The process is penstock-worker (src/roles/worker_main.cc),
+// a small program that the loader has nothing to do for, or where that does not lie beside this executable, this same
+// one run anew as `penstock --role worker`. Either reads its WorkerLaunch, enters its sandbox and execs the runtime: no
+// memory of the supervisor is ever in it, and no program ever runs with more than the sandbox allows. stdin is
+// /dev/null, stdout and stderr are the worker's log pipe. It is watched by pidfd.
 //
 // Where the supervisor is root and the profile asks for a pid namespace, a second process, penstock-init, is the first
 // of that namespace (pool/sandbox/init), and the worker the second. The pid is the worker's own, so its memory, its

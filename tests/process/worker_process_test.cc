@@ -2,16 +2,19 @@
 #include "src/admin/worker_process.h"
 
 #include "pool/ring/segment.h"
+#include "src/admin/program_path.h"
 #include "src/base/clock.h"
 #include "src/base/doorbell.h"
 
 #include <csignal>
 #include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -171,6 +174,43 @@ TEST_F(WorkerProcessTest, this_process_stays_in_its_own_pid_namespace) {
   EXPECT_TRUE(end_of(process).clean);
   EXPECT_EQ(std::filesystem::read_symlink("/proc/self/ns/pid"),
             std::filesystem::read_symlink("/proc/self/ns/pid_for_children"));
+}
+
+// The process before its exec: held where it joins a cgroup, which is a FIFO that nobody reads yet.
+class StartedProgram : public WorkerProcessTest {
+ protected:
+  ~StartedProgram() override { std::filesystem::remove_all(directory_); }
+  // The name of the program that enters the sandbox when `executable` starts workers.
+  std::string name_of(const std::string& executable) {
+    WorkerLaunch held = launch("exit 0");
+    held.sandbox.cgroup = directory_;
+    auto process = WorkerProcess::spawn(executable, held, MonoTime{});
+    EXPECT_TRUE(process) << process.error().message;
+    const std::string link = "/proc/" + std::to_string(process->pid()) + "/exe";
+    const std::string name = std::filesystem::read_symlink(link).filename();
+    const UniqueFd reader(::open((directory_ + "/cgroup.procs").c_str(), O_RDONLY | O_CLOEXEC));
+    EXPECT_TRUE(report_of(*process));
+    EXPECT_TRUE(end_of(*process).clean);
+    return name;
+  }
+  std::string directory_ = [] {
+    std::string path = "/tmp/penstock-started-XXXXXX";
+    EXPECT_NE(::mkdtemp(path.data()), nullptr);
+    EXPECT_EQ(::mkfifo((path + "/cgroup.procs").c_str(), 0600), 0);
+    return path;
+  }();
+};
+
+TEST_F(StartedProgram, is_the_small_one_that_lies_beside_the_binary) {
+  const auto program = program_path(PENSTOCK_BINARY, "penstock-worker");
+  if (!program) GTEST_SKIP() << program.error().message << ": not linked with sanitizers";
+  EXPECT_EQ(name_of(PENSTOCK_BINARY), "penstock-worker");
+}
+
+TEST_F(StartedProgram, is_the_binary_where_that_lies_alone) {
+  const std::string alone = directory_ + "/penstock";
+  std::filesystem::copy_file(PENSTOCK_BINARY, alone);
+  EXPECT_EQ(name_of(alone), "penstock");
 }
 
 TEST_F(WorkerProcessTest, dies_with_the_supervisor) {
