@@ -64,8 +64,7 @@ int H2Callbacks::on_begin_headers(nghttp2_session*, const nghttp2_frame* frame, 
 
 int H2Callbacks::on_header(nghttp2_session*, const nghttp2_frame*, const uint8_t* name, size_t name_size,
                            const uint8_t* value, size_t value_size, uint8_t, void* session) {
-  of(session).header(text(name, name_size), text(value, value_size));
-  return 0;
+  return of(session).header(text(name, name_size), text(value, value_size)) ? 0 : NGHTTP2_ERR_PAUSE;
 }
 
 int H2Callbacks::on_data(nghttp2_session*, uint8_t, int32_t stream_id, const uint8_t* data, size_t size,

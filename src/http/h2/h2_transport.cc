@@ -17,6 +17,8 @@ constexpr Duration FLOOD_PATIENCE = milliseconds(100);  // for GOAWAY to leave, 
 // Answers of ours, to pings and the like, behind which a peer that does not read them is not read.
 constexpr size_t QUEUED_MAX = 512;
 constexpr size_t QUEUED_LOW = 64;
+// Buffers from below that wait for their turn, behind which a peer is not read.
+constexpr size_t INPUTS_MAX = 4;
 
 }  // namespace
 
@@ -28,6 +30,7 @@ H2Transport::H2Transport(Transport& below, uint32_t connections_max, uint32_t st
 
 H2Transport::~H2Transport() {
   carriers_.for_each([this](Carrier& carrier) {
+    drop_inputs(carrier);
     batch_over(carrier, false);
     carrier.session.reset();
   });
@@ -68,6 +71,7 @@ size_t H2Transport::poll(MonoTime now, MonoTime deadline, std::span<TransportEve
     }
   }
   emitted_alone_ = false;
+  receive_waiting();
   pump_all();
   take_endings();
   deadline = has_news() ? now : std::min(deadline, next_ending());
@@ -80,7 +84,7 @@ size_t H2Transport::poll(MonoTime now, MonoTime deadline, std::span<TransportEve
 }
 
 bool H2Transport::has_news() const {
-  return shared_->first_ready != nullptr || !telling_.empty() || !shared_->notes.empty();
+  return shared_->first_ready != nullptr || !telling_.empty() || !shared_->notes.empty() || !waiting_.empty();
 }
 
 // ---- from below
@@ -144,8 +148,9 @@ size_t H2Transport::sniff(Link& link, const TransportEvent& event, std::span<Tra
       void* const context = event.context;
       if (make_carrier(link, event.conn)) {
         link.carrier->context = context;
-        link.carrier->session->receive(held);
-        link.carrier->session->receive(bytes);
+        (void)link.carrier->session->receive(held, turn_);
+        receive(*link.carrier, {bytes, event.buffer});
+        return 0;
       }
     }
     below_.release(event.buffer);
@@ -175,20 +180,12 @@ size_t H2Transport::sniff(Link& link, const TransportEvent& event, std::span<Tra
 void H2Transport::carrier_event(Carrier& carrier, const TransportEvent& event) {
   switch (event.kind) {
     case TransportEventKind::RECEIVED:
-      if (carrier.below_open && !carrier.below_failed && !carrier.lingering) {
-        carrier.session->receive({event.data, event.size});
-        regulate_reading(carrier);
-        mark_dirty(carrier);
-        if (carrier.session->is_flooded()) end_later(carrier, shared_->now + FLOOD_PATIENCE);
-      }
-      below_.release(event.buffer);
+      receive(carrier, {{event.data, event.size}, event.buffer});
       break;
     case TransportEventKind::PEER_CLOSED:
       if (!carrier.below_open) break;
       carrier.peer_closed = true;
-      carrier.session->peer_closed();
-      tell(carrier);
-      if (carrier.lingering) end_below(carrier, false);
+      if (carrier.inputs.empty()) peer_left(carrier);
       break;
     case TransportEventKind::SENT:
       batch_over(carrier, true);
@@ -196,6 +193,7 @@ void H2Transport::carrier_event(Carrier& carrier, const TransportEvent& event) {
       break;
     case TransportEventKind::FAILED:
       batch_over(carrier, false);
+      drop_inputs(carrier);
       carrier.below_failed = carrier.failed = true;
       carrier.session->lose(event.error);
       tell(carrier);
@@ -208,6 +206,52 @@ void H2Transport::carrier_event(Carrier& carrier, const TransportEvent& event) {
     default:
       ASSERT(false);
   }
+}
+
+void H2Transport::receive(Carrier& carrier, Input input) {
+  if (!carrier.inputs.empty() || !use(carrier, input)) carrier.inputs.push_back(input);
+  if (carrier.inputs.empty() || carrier.waiting) return;
+  carrier.waiting = true;
+  waiting_.push_back(&carrier);
+}
+
+// False: what is left of it is for another turn.
+bool H2Transport::use(Carrier& carrier, Input& input) {
+  if (carrier.below_open && !carrier.below_failed && !carrier.lingering) {
+    input.bytes.remove_prefix(carrier.session->receive(input.bytes, turn_));
+    regulate_reading(carrier);
+    mark_dirty(carrier);
+    if (carrier.session->is_paused()) return false;
+    if (carrier.session->is_flooded()) end_later(carrier, shared_->now + FLOOD_PATIENCE);
+  }
+  below_.release(input.buffer);
+  return true;
+}
+
+// What no longer waits leaves the list here, where nobody walks it.
+void H2Transport::receive_waiting() {
+  std::erase_if(waiting_, [this](Carrier* carrier) {
+    size_t used = 0;
+    while (used < carrier->inputs.size() && use(*carrier, carrier->inputs[used])) ++used;
+    carrier->inputs.erase(carrier->inputs.begin(), carrier->inputs.begin() + static_cast<ptrdiff_t>(used));
+    carrier->waiting = !carrier->inputs.empty();
+    if (carrier->waiting) return false;
+    regulate_reading(*carrier);
+    if (carrier->peer_closed && carrier->below_open && !carrier->below_failed) peer_left(*carrier);
+    return true;
+  });
+}
+
+void H2Transport::peer_left(Carrier& carrier) {
+  carrier.peer_left = true;
+  carrier.session->peer_closed();
+  tell(carrier);
+  if (carrier.lingering) end_below(carrier, false);
+}
+
+void H2Transport::drop_inputs(Carrier& carrier) {
+  for (const Input& input : carrier.inputs) below_.release(input.buffer);
+  carrier.inputs.clear();
 }
 
 void H2Transport::batch_over(Carrier& carrier, bool sent) {
@@ -254,7 +298,10 @@ void H2Transport::pump(Carrier& carrier) {
 
 void H2Transport::regulate_reading(Carrier& carrier) {
   const size_t queued = carrier.session->queued_frames();
-  const bool wanted = queued < (carrier.reading ? QUEUED_MAX : QUEUED_LOW) && !carrier.session->is_flooded();
+  const size_t inputs = carrier.inputs.size();
+  const bool has_room =
+      carrier.reading ? queued < QUEUED_MAX && inputs < INPUTS_MAX : queued < QUEUED_LOW && inputs == 0;
+  const bool wanted = has_room && !carrier.session->is_flooded();
   if (wanted == carrier.reading || carrier.peer_closed) return;
   carrier.reading = wanted;
   below_.set_receiving(carrier.handle, wanted);
@@ -322,6 +369,8 @@ void H2Transport::end_below(Carrier& carrier, bool reset) {
 
 void H2Transport::give(Carrier& carrier) {
   links_[carrier.handle.index] = {};
+  drop_inputs(carrier);
+  if (carrier.waiting) std::erase(waiting_, &carrier);
   if (carrier.dirty) std::ranges::replace(dirty_, &carrier, static_cast<Carrier*>(nullptr));
   if (carrier.listed) std::erase(telling_, &carrier);
   if (carrier.ending) std::erase(ending_, &carrier);

@@ -66,6 +66,11 @@ class H2Transport final : public TransportLayer {
   [[nodiscard]] const TransportCounters& counters() const override { return below_.counters(); }
 
  private:
+  // What was received below, lent until it is used up.
+  struct Input {
+    std::string_view bytes;
+    uint32_t buffer;
+  };
   // A connection below that speaks HTTP/2.
   struct Carrier {
     Handle handle;
@@ -73,6 +78,7 @@ class H2Transport final : public TransportLayer {
     std::unique_ptr<H2Session> session;
     H2Batch* batch = nullptr;  // with `below`
     void* context = nullptr;
+    std::vector<Input> inputs;  // that the session could not use up yet
     bool upper_open = true;
     bool below_open = true;
     bool below_failed = false;
@@ -81,11 +87,13 @@ class H2Transport final : public TransportLayer {
     bool listed = false;  // in telling_
     bool failed = false;  // FAILED is to be told above
     bool failed_told = false;
-    bool peer_closed = false;
+    bool peer_closed = false;  // its FIN has come
+    bool peer_left = false;    // … and all that was before it is used up
     bool peer_closed_told = false;
     bool sent = false;       // SENT is to be told above: of a refusal that we put into our own words
     bool lingering = false;  // all is said; waits for the peer to leave
     bool ending = false;     // in ending_
+    bool waiting = false;    // in waiting_
     MonoTime due;            // of `ending`
   };
   enum class Mode : uint8_t { PASS, SNIFF, CARRIER };
@@ -109,6 +117,11 @@ class H2Transport final : public TransportLayer {
   [[nodiscard]] size_t sniff(Link& link, const TransportEvent& event, std::span<TransportEvent> out);
   [[nodiscard]] bool make_carrier(Link& link, Handle handle);
   void carrier_event(Carrier& carrier, const TransportEvent& event);
+  void receive(Carrier& carrier, Input input);
+  [[nodiscard]] bool use(Carrier& carrier, Input& input);
+  void receive_waiting();
+  void drop_inputs(Carrier& carrier);
+  void peer_left(Carrier& carrier);
   void batch_over(Carrier& carrier, bool sent);
 
   // To below.
@@ -140,7 +153,8 @@ class H2Transport final : public TransportLayer {
   std::vector<Carrier*> dirty_;    // may have frames to send
   std::vector<Carrier*> telling_;  // have something to tell above
   std::vector<Carrier*> ending_;
-  bool wanted_ = false;  // HTTP/2 could be spoken at some time
+  std::vector<Carrier*> waiting_;  // have inputs for this turn
+  bool wanted_ = false;            // HTTP/2 could be spoken at some time
   uint64_t turn_ = 0;
   bool emitted_alone_ = false;  // the last poll() told of streams only and did not ask below
   std::array<TransportEvent, 128> from_below_;

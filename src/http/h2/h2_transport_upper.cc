@@ -33,7 +33,7 @@ size_t H2Transport::emit_carriers(std::span<TransportEvent> out) {
       out[count++] = event;
     }
     carrier.sent = false;
-    if (carrier.peer_closed && !carrier.peer_closed_told && !carrier.failed) {
+    if (carrier.peer_left && !carrier.peer_closed_told && !carrier.failed) {
       carrier.peer_closed_told = true;
       event.kind = TransportEventKind::PEER_CLOSED;
       out[count++] = event;

@@ -34,6 +34,20 @@ uint32_t code_of(Reason reason) {
   }
 }
 
+// Of nghttp2_session_mem_recv().
+Reason reason_of_failure(ssize_t error) {
+  switch (error) {
+    case NGHTTP2_ERR_BAD_CLIENT_MAGIC:
+      return Reason::H2_PREFACE_INVALID;
+    case NGHTTP2_ERR_FLOODED:
+      return Reason::H2_ANSWERS_UNREAD;
+    case NGHTTP2_ERR_NOMEM:
+      return Reason::H2_INTERNAL;
+    default:  // CONTINUATION frames without end are the one thing that is left
+      return Reason::H2_HEADER_FLOOD;
+  }
+}
+
 }  // namespace
 
 // ---- what sessions share
@@ -125,21 +139,19 @@ void H2Session::spend_reset() {
   if (!resets_.spend(shared_.options.resets, shared_.now)) terminate(Reason::H2_RESET_FLOOD);
 }
 
-void H2Session::receive(std::string_view bytes) {
-  if (dying_) return;
+size_t H2Session::receive(std::string_view bytes, uint64_t turn) {
+  paused_ = false;
+  if (dying_) return bytes.size();
+  if (turn_ != turn) {
+    turn_ = turn;
+    requests_of_turn_ = 0;
+  }
   const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
   const auto used = nghttp2_session_mem_recv(wire_, data, bytes.size());
-  if (used >= 0 || dying_) return;
-  switch (used) {
-    case NGHTTP2_ERR_BAD_CLIENT_MAGIC:
-      return terminate(Reason::H2_PREFACE_INVALID);
-    case NGHTTP2_ERR_FLOODED:
-      return terminate(Reason::H2_ANSWERS_UNREAD);
-    case NGHTTP2_ERR_NOMEM:
-      return terminate(Reason::H2_INTERNAL);
-    default:  // CONTINUATION frames without end are the one thing that is left
-      return terminate(Reason::H2_HEADER_FLOOD);
-  }
+  if (!dying_ && used >= 0) return static_cast<size_t>(used);
+  paused_ = false;
+  if (!dying_) terminate(reason_of_failure(used));
+  return bytes.size();
 }
 
 bool H2Session::wants_write() const { return nghttp2_session_want_write(wire_) != 0; }
@@ -266,17 +278,20 @@ void H2Session::headers_begun(bool is_request) {
                shared_.options.head_bytes);
 }
 
-void H2Session::header(std::string_view name, std::string_view value) {
-  if (dying_ || head_ == nullptr) return;
+bool H2Session::header(std::string_view name, std::string_view value) {
+  if (dying_ || head_ == nullptr) return true;
   head_->field(name, value);
   // Beyond what the parser above can say 431 to, compression must not make us work without end.
   if (head_->list_bytes() > 4 * uint64_t{shared_.options.head_bytes} + 65'536) terminate(Reason::H2_HEADER_FLOOD);
+  paused_ = requests_of_turn_ >= REQUESTS_PER_TURN;
+  return !paused_;
 }
 
 void H2Session::headers_done(int32_t stream_id, bool is_request, bool end_stream) {
   if (dying_ || head_ == nullptr) return;
   const Reason offence = head_->finish(end_stream);
   if (is_request) {
+    ++requests_of_turn_;
     if (offence == Reason::NONE) {
       open_stream(stream_id, end_stream);
     } else {

@@ -63,7 +63,13 @@ class H2Session {
   H2Session(const H2Session&) = delete;
   H2Session& operator=(const H2Session&) = delete;
 
-  void receive(std::string_view bytes);
+  // Requests of one peer that one turn takes; what is behind them waits for the next, so that nobody's burst keeps all
+  // others waiting.
+  static constexpr uint32_t REQUESTS_PER_TURN = 32;
+  // Returns how many of `bytes` were used up in this `turn`. Where is_paused() then, the rest, or nothing if none is
+  // left, is to be given in another turn.
+  [[nodiscard]] size_t receive(std::string_view bytes, uint64_t turn);
+  [[nodiscard]] bool is_paused() const { return paused_; }
   // Fills `batch` with what may be sent now. False: nothing was added.
   bool produce(H2Batch& batch);
   [[nodiscard]] bool wants_write() const;
@@ -117,7 +123,8 @@ class H2Session {
   // Frames in.
   void frame_begun(uint8_t type, size_t length, uint8_t flags);
   void headers_begun(bool is_request);
-  void header(std::string_view name, std::string_view value);
+  // False: nothing more in this turn.
+  [[nodiscard]] bool header(std::string_view name, std::string_view value);
   void headers_done(int32_t stream_id, bool is_request, bool end_stream);
   void open_stream(int32_t stream_id, bool end_stream);
   void data(int32_t stream_id, std::string_view bytes);
@@ -159,6 +166,9 @@ class H2Session {
   uint32_t stream_count_ = 0;
   H2Budget control_;
   H2Budget resets_;
+  uint64_t turn_ = 0;              // of the last receive()
+  uint32_t requests_of_turn_ = 0;  // that came in it
+  bool paused_ = false;
   bool dying_ = false;
   bool flooded_ = false;
   bool draining_ = false;

@@ -187,6 +187,12 @@ void H2World::pump_client() {
   }
 }
 
+void H2World::flush_client() {
+  pump_client();
+  sim_.client_send(socket_, to_server_);
+  to_server_.clear();
+}
+
 void H2World::turn(int count) {
   for (int i = 0; i < count; ++i) {
     pump_client();

@@ -74,6 +74,8 @@ class H2World {
   void close(Conn& conn, bool reset = false);
   [[nodiscard]] const std::vector<Reason>& noted() const { return noted_; }
 
+  // What the client has to say is said at once, whatever `piece` is.
+  void flush_client();
   // So many polls, with the client's share before and behind each.
   void turn(int count = 12);
   void advance(Duration by) { now_ = now_ + by; }

@@ -100,6 +100,59 @@ TEST(H2Limits, section_10_5_rapid_reset) {
   expect_end(world, NGHTTP2_ENHANCE_YOUR_CALM, Reason::H2_RESET_FLOOD);
 }
 
+// One peer's burst does not keep the others waiting: a turn takes its share, and the next ones the rest, in order.
+TEST(H2Limits, a_burst_of_requests_is_taken_in_shares) {
+  constexpr size_t BURST = 3 * H2Session::REQUESTS_PER_TURN + 5;
+  H2World world({.cleartext = true, .streams = BURST});
+  world.turn();
+  for (size_t i = 0; i < BURST; ++i) (void)world.request(H2World::get("/" + std::to_string(i)));
+  size_t last = 0;
+  size_t turns_with_more = 0;
+  for (int i = 0; i < 24; ++i) {
+    world.turn(1);
+    EXPECT_LE(world.streams() - last, H2Session::REQUESTS_PER_TURN);
+    turns_with_more += world.streams() > last ? 1 : 0;
+    last = world.streams();
+  }
+  EXPECT_EQ(turns_with_more, 4U);
+  ASSERT_EQ(world.streams(), BURST);
+  for (size_t i = 0; i < BURST; ++i) {
+    EXPECT_TRUE(world.stream(i).received.starts_with("GET /" + std::to_string(i) + " HTTP/1.1\r\n"));
+  }
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+// What waits for its turn is before the FIN that came behind it.
+TEST(H2Limits, a_burst_and_its_fin_are_taken_in_order) {
+  constexpr size_t BURST = 2 * H2Session::REQUESTS_PER_TURN;
+  H2World world({.cleartext = true, .streams = BURST});
+  world.turn();
+  for (size_t i = 0; i < BURST; ++i) (void)world.request(H2World::get("/"));
+  world.flush_client();
+  world.below().client_half_close(world.socket());
+  world.turn(1);
+  EXPECT_EQ(world.streams(), 0U + H2Session::REQUESTS_PER_TURN);
+  EXPECT_FALSE(world.carrier().peer_closed);
+  world.turn();
+  ASSERT_EQ(world.streams(), BURST);
+  EXPECT_TRUE(world.carrier().peer_closed);
+  EXPECT_TRUE(world.stream(BURST - 1).peer_closed);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+// … and is given back where the connection ends before its turn comes.
+TEST(H2Limits, a_burst_whose_connection_is_lost_lends_nothing) {
+  constexpr size_t BURST = 2 * H2Session::REQUESTS_PER_TURN;
+  H2World world({.cleartext = true, .streams = BURST});
+  world.turn();
+  for (size_t i = 0; i < BURST; ++i) (void)world.request(H2World::get("/"));
+  world.turn(1);
+  world.below().client_reset(world.socket());
+  world.turn();
+  EXPECT_TRUE(world.carrier().failed);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
 TEST(H2Limits, a_flood_is_not_read_on_and_its_end_not_waited_for_where_the_peer_reads_nothing) {
   H2World world({.cleartext = true, .control_frames = 100}, {.socket_bytes_max = 100});
   world.turn();
@@ -201,9 +254,9 @@ TEST(H2Limits, section_10_5_answers_to_pings_that_nobody_sends) {
   H2Shared shared(4, 4, 1);
   shared.options.control_frames = 1'000'000;
   const auto session = H2Session::create(shared, {}, 1);
-  session->receive("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-  session->receive(client.frame(NGHTTP2_SETTINGS, 0, 0, ""));
-  for (int i = 0; i < 2'000; ++i) session->receive(client.frame(NGHTTP2_PING, 0, 0, "12345678"));
+  (void)session->receive("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 1);
+  (void)session->receive(client.frame(NGHTTP2_SETTINGS, 0, 0, ""), 1);
+  for (int i = 0; i < 2'000; ++i) (void)session->receive(client.frame(NGHTTP2_PING, 0, 0, "12345678"), 1);
   ASSERT_EQ(shared.notes.size(), 1U);
   EXPECT_EQ(shared.notes[0].reason, Reason::H2_ANSWERS_UNREAD);
   H2Batch batch;
