@@ -57,12 +57,14 @@ struct Connection {
   bool stream = false;  // of HTTP/2: one request, then it ends
   bool secure = false;  // Transport::layer()
   bool in_flush_list = false;
+  bool leaving = false;      // a change of the configuration has it end: leaving.h
   bool awaits_body = false;  // in SERVING: the client has to send more of the body that an application reads
   bool counted = false;      // by the ConnectionLimiter
   bool counted_per_client = false;
   BodyKind body = BodyKind::NONE;  // of the request whose body is being forwarded or drained
   RequestParser parser;
   JournalSlot slot;              // of the head that has begun and is not complete
+  uint32_t listener = 0;         // that it came by
   uint32_t requests = 0;         // heads complete
   uint32_t site = 0;             // Site::number + 1 of who answered last; 0: nobody
   uint64_t site_generation = 0;  // Snapshot::serving_generation, in which that is its number

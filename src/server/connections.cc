@@ -7,6 +7,7 @@
 #include "src/server/connections.h"
 
 #include "src/server/client_address.h"
+#include "src/server/leaving.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/streams.h"
 #include "src/server/walk.h"
@@ -240,7 +241,7 @@ void set_deadline(Core& core, Connection& c, DeadlineKind kind, Duration from_no
 
 void await_request(Core& core, Connection& c) {
   c.state = ConnectionState::READING;
-  if (core.draining) {
+  if (is_leaving(core, c)) {
     set_deadline(core, c, DeadlineKind::DRAIN, core.config->settings.server_drain_idle_timeout);
   } else {
     set_deadline(core, c, DeadlineKind::IDLE, patience_with(core, c).idle);
@@ -266,6 +267,7 @@ void connection_accepted(Core& core, const TransportEvent& event) {
   Connection& c = *taken;
   c.handle = event.conn;
   c.peer = event.peer;
+  c.listener = event.id;
   c.secure = layer.secure;
   c.client_rules = layer.client_rules;
   core.transport.set_context(event.conn, &c);  // for CLOSED, when the handle is dead
@@ -277,8 +279,10 @@ void connection_accepted(Core& core, const TransportEvent& event) {
              .client = journal_address_of(event.peer),
              .server = journal_address_of(core.transport.local_address(event.conn))};
   core.counters.connections_open.add();
+  c.leaving = std::ranges::find(core.listeners_gone, event.id) != core.listeners_gone.end();
   const Settings& settings = core.config->settings;
   await_request(core, c);
+  if (c.leaving) drain_connection(core, c);
   const auto admission = core.shared.limiter.enter(
       c.peer, settings.limits_connections,
       is_trusted_proxy(settings, c.facts.client) ? 0 : settings.limits_connections_per_client);
@@ -439,7 +443,7 @@ void end_connection(Core& core, Connection& c, EndKind kind, Reason why) {
 void connection_answered(Core& core, Connection& c, const Exchange& exchange) {
   c.exchange = nullptr;
   remember_site(c, exchange);
-  if (!exchange.keep_alive || core.draining) {
+  if (!exchange.keep_alive || is_leaving(core, c)) {
     c.state = ConnectionState::CLOSING;
     // Unread input behind a close would make the kernel send RST over our answer.
     c.linger_after_send = exchange.lingers || exchange.head.body != BodyKind::NONE;
@@ -489,12 +493,6 @@ void flush_all(Core& core) {
     if (c->sending == nullptr && c->state == ConnectionState::CLOSING) close_or_linger(core, *c);
   }
   core.flush_list.clear();
-}
-
-void drain_connection(Core& core, Connection& c) {
-  if (c.state != ConnectionState::CLOSED && core.transport.is_open(c.handle)) core.transport.drain(c.handle);
-  if (c.state == ConnectionState::READING && !c.slot.valid()) await_request(core, c);
-  // All others: connection_answered() sees core.draining.
 }
 
 }  // namespace penstock

@@ -50,9 +50,6 @@ void remember_site(Connection& connection, const Exchange& exchange);
 [[nodiscard]] const Patience& patience_with(const Core& core, const Connection& connection);
 void await_request(Core& core, Connection& connection);
 
-// Ends it with its next answer; or, where no request comes, after server.drain_idle_timeout.
-void drain_connection(Core& core, Connection& connection);
-
 // Sets when and why the connection's patience ends.
 void set_deadline(Core& core, Connection& connection, DeadlineKind kind, Duration from_now);
 

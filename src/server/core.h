@@ -58,6 +58,7 @@ struct Core {
   [[nodiscard]] MonoTime moment() const { return turn_clock.at(clock.ticks()); }
   std::array<char, DATE_BYTES> date{};  // IMF-fixdate of this second
   bool draining = false;
+  std::vector<uint32_t> listeners_gone;  // leaving.h; the last ones
 
   TimerWheel wheel;
   FixedPool<Connection> connections;

@@ -4,12 +4,14 @@
 #include "src/base/doorbell.h"
 #include "src/http/date.h"
 #include "src/server/connections.h"
+#include "src/server/leaving.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/steps.h"
 #include "src/server/walk.h"
 
 #include <algorithm>
 #include <unistd.h>
+#include <utility>
 
 namespace penstock {
 namespace {
@@ -89,7 +91,9 @@ void Reactor::adopt_config() {
   const Settings& settings = core_.config->settings;
   core_.journal.set_recording(settings.writes_log());
   core_.journal.set_refusing(settings.log_access_on_full == LogFullSetting::REFUSE);
-  core_.transport.set_http2(http2_options(settings));
+  const Http2Options http2 = http2_options(settings);
+  core_.transport.set_http2(http2);
+  leave_http2(core_, std::exchange(http2_, http2), http2);
   core_.transport.set_proxies(peer_ranges(settings.server_proxy_protocol), settings.limits_header_timeout);
   core_.transport.set_exact_local(settings.tells_server_address());
   core_.transport.set_zerocopy_min(static_cast<uint32_t>(std::min<uint64_t>(settings.send_zerocopy_min, UINT32_MAX)));
@@ -207,9 +211,8 @@ void Reactor::obey(const ReactorMessage& message) {
       break;
     }
     case ReactorMessage::Kind::DRAIN:
-      core_.draining = true;
       turns_to_accept_ = ACCEPTED_LATE_TURNS;
-      core_.connections.for_each([this](Connection& connection) { drain_connection(core_, connection); });
+      drain_all(core_);
       break;
     case ReactorMessage::Kind::STOP:
       stopped_ = true;
@@ -226,9 +229,11 @@ void Reactor::obey(const ReactorMessage& message) {
       break;
     case ReactorMessage::Kind::SET_LAYERS:
       core_.transport.set_layers(message.listener, message.layers);
+      leave_layers(core_, message.listener);
       break;
     case ReactorMessage::Kind::REMOVE_LISTENER:
       core_.transport.remove_listener(message.listener);
+      leave_listener(core_, message.listener);
       break;
     case ReactorMessage::Kind::ACCEPT_AGAIN:
       core_.transport.pause_accept(true);

@@ -67,6 +67,7 @@ class Reactor {
   // Connections that were accepted before a listener was let go may still arrive: Transport::remove_listener().
   static constexpr int ACCEPTED_LATE_TURNS = 2;
   int turns_to_accept_ = 0;  // while draining
+  Http2Options http2_;       // as the config of the last turn has them
   bool looked_ = false;      // a LOOK is to be answered when this turn is over
   bool inbox_woken_ = false;
   bool compress_woken_ = false;

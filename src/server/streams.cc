@@ -1,6 +1,7 @@
 #include "src/server/streams.h"
 
 #include "src/server/connections.h"
+#include "src/server/leaving.h"
 
 namespace penstock {
 namespace {
@@ -25,10 +26,10 @@ void begin_stream(Core& core, Connection& c, Handle handle) {
   c.facts = carrier->facts;
   c.requests = carrier->requests++;
   ++carrier->streams;
-  carrier->state = ConnectionState::CARRYING;
-  if (core.draining) {
+  if (carrier->state != ConnectionState::CARRYING && is_leaving(core, *carrier)) {
     set_deadline(core, *carrier, DeadlineKind::DRAIN, core.config->settings.server_drain_idle_timeout);
   }
+  carrier->state = ConnectionState::CARRYING;
   const uint32_t requests_max = core.config->settings.limits_requests_per_connection;
   if (requests_max != 0 && carrier->requests == requests_max) {
     core.transport.drain(handle);

@@ -8,6 +8,7 @@
 #include "src/server/client_address.h"
 #include "src/server/connections.h"
 #include "src/server/entry_maker.h"
+#include "src/server/leaving.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/steps.h"
 
@@ -124,7 +125,8 @@ Exchange& open_exchange(Core& core, Connection& c, std::string_view raw) {
 void begin_exchange(Core& core, Connection& c, std::string_view raw) {
   Exchange& ex = open_exchange(core, c, raw);
   const uint32_t requests_max = core.config->settings.limits_requests_per_connection;
-  ex.keep_alive = ex.head.keep_alive && !c.stream && !core.draining && (requests_max == 0 || c.requests < requests_max);
+  ex.keep_alive =
+      ex.head.keep_alive && !c.stream && !is_leaving(core, c) && (requests_max == 0 || c.requests < requests_max);
   if (!core.config->settings.server_trusted_proxies.empty()) find_client(core, ex);
   core.journal.stage(ex.slot, Stage::LOOKUP, core.now);
   if (core.journal.log_is_full()) {

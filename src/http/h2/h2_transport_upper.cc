@@ -277,7 +277,11 @@ PeerAddress H2Transport::local_address(Handle conn) const {
 }
 
 LayerFacts H2Transport::layer(Handle conn) const {
-  if (!is_stream(conn)) return below_.layer(conn);
+  if (!is_stream(conn)) {
+    LayerFacts plain = below_.layer(conn);
+    if (carrier_of(conn) != nullptr) plain.http_major = 2;
+    return plain;
+  }
   const H2Stream& s = stream(conn);
   LayerFacts facts;
   if (s.session != nullptr) {
