@@ -63,20 +63,23 @@ def test_the_time_that_a_client_takes_to_take_an_answer_is_named(make, transport
     """All is handed over at once, and the client takes its time."""
     pause_s = 0.3
     server = make(log("json", "log.access.fields = cs-uri-stem time-taken x-time-send x-time-ack\ncache.admit_hits = 1\ncache.entry_max = 16m\n"), transport=transport,
-                  files={"a.txt": "a", "large.bin": bytes(12_000_000)})
+                  files={"a.txt": "a", "large.bin": bytes(12_000_000), "piecemeal.bin": bytes(18_000_000)})
     for target in ("/a.txt", "/large.bin", "/large.bin"):  # it is in the cache, so in one piece
         server.fetch(target)
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-        client.connect(("127.0.0.1", server.port))
-        client.sendall(b"GET /large.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        client.recv(1)  # it was handed over
-        time.sleep(pause_s)
-        while client.recv(1 << 20):
-            pass
+    for target in ("/large.bin", "/piecemeal.bin"):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            client.recv(1)  # it was handed over, or its first piece
+            time.sleep(pause_s)
+            while client.recv(1 << 20):
+                pass
     assert json.loads(wait_lines(server, 1, "/a.txt")[0])["ack_us"] == 0
     large = json.loads(wait_lines(server, 3, "/large.bin")[2])
     assert pause_s * 0.9e6 <= large["ack_us"] <= large["time_taken_ms"] * 1000 and large["send_us"] < large["ack_us"], large
+    piecemeal = json.loads(wait_lines(server, 1, "/piecemeal.bin")[0])  # too large for the cache: what the last piece took is apart
+    assert piecemeal["send_us"] > piecemeal["ack_us"] and piecemeal["send_us"] + piecemeal["ack_us"] >= pause_s * 0.9e6, piecemeal
 
 
 def test_the_fields_are_a_key(make):
