@@ -12,6 +12,7 @@ from servers import TREE
 
 HIT_NS_MAX = 300
 JOURNAL_NS_MAX = 150
+LOG_LINE_NS_MAX = 200
 SANDBOX_SPAWN_MS_MAX = 5
 CGI_FIRST_BYTE_MS_MAX = 1.5
 MICRO = TREE / "build/perf/micro"
@@ -50,6 +51,13 @@ def hot_hit(core, load_core, rounds):
 def journal(core, load_core, rounds):
     runs = benchmark("journal_bench", "journal_begin_head_end/4194304$", core, rounds)
     yield {"what": "the journal's part of a request", "unit": "ns", "values": [one["ns_per_request"] for one in runs], "most": JOURNAL_NS_MAX}
+
+
+def log_lines(core, load_core, rounds):
+    for form in ("w3c", "ncsa", "json"):
+        runs = benchmark("log_bench", f"binary_to_lines/{form}$", core, rounds)
+        yield {"what": f"a record of the binary log of 2,000 sites to a line of {form}", "unit": "ns",
+               "values": [1e9 / one["records_per_second"] for one in runs], "most": LOG_LINE_NS_MAX}
 
 
 def round_trip(core, load_core, rounds):
@@ -121,7 +129,7 @@ def traces(core, load_core, rounds):
                    "values": [float(column[2])], "most": round(most + 0.001, 4)}
 
 
-PARTS = {"hot hit": hot_hit, "journal": journal, "round trip": round_trip, "idle memory": idle_memory, "slowloris": slowloris, "spawns": spawns,
+PARTS = {"hot hit": hot_hit, "journal": journal, "log lines": log_lines, "round trip": round_trip, "idle memory": idle_memory, "slowloris": slowloris, "spawns": spawns,
          "traces": traces}
 
 

@@ -43,7 +43,11 @@ class EscapedTable {
 struct Epoch {
   EscapedTable small;
   EscapedTable large;
-  std::vector<uint16_t> ports;  // by id of the small table: the port of a server endpoint
+  struct Endpoint {
+    uint16_t port;
+    uint16_t address_bytes;  // of the escaped text
+  };
+  std::vector<Endpoint> endpoints{{0, 0}};  // by id of the small table, for those that are a server's
 
   void add(Escape escape, const BinaryReader::Block& block) {
     std::string_view payload = block.payload;
@@ -56,12 +60,15 @@ struct Epoch {
       // A server endpoint, "address port", comes apart here; the port is only looked up by records that name it as
       // such.
       const size_t space = text.find(' ');
-      const auto port = space == text.npos ? std::nullopt : parse_decimal(text.substr(space + 1));
-      ports.push_back(port && *port <= UINT16_MAX ? static_cast<uint16_t>(*port) : 0);
+      const uint64_t port = space == text.npos ? 0 : parse_decimal(text.substr(space + 1)).value_or(0);
       small.add(escape, text);
+      const std::string_view escaped = small.at(endpoints.size());
+      const size_t address =
+          std::min({escaped.size(), escaped.find_first_of(" +"), size_t{UINT16_MAX}});  // " " may be escaped
+      endpoints.push_back({static_cast<uint16_t>(port <= UINT16_MAX ? port : 0), static_cast<uint16_t>(address)});
     }
   }
-  [[nodiscard]] uint16_t port(size_t id) const { return id == 0 || id > ports.size() ? 0 : ports[id - 1]; }
+  [[nodiscard]] Endpoint endpoint(size_t id) const { return id < endpoints.size() ? endpoints[id] : Endpoint{0, 0}; }
 };
 
 AccessEntry full_entry(const BinaryRecord& record, const BlockHeader& header, const Epoch& epoch) {
@@ -75,9 +82,9 @@ AccessEntry full_entry(const BinaryRecord& record, const BlockHeader& header, co
   set(Text::user_agent, epoch.large.at(record.user_agent));
   set(Text::referer, epoch.large.at(record.referer));
   entry.texts[ENTRY_CLIENT_IP] = epoch.large.at(record.client);
-  const std::string_view server = epoch.small.at(record.server);
-  entry.texts[ENTRY_SERVER_IP] = server.substr(0, server.find_first_of(" +"));  // the space may be escaped
-  entry.server_port = epoch.port(record.server);
+  const Epoch::Endpoint server = epoch.endpoint(record.server);
+  entry.texts[ENTRY_SERVER_IP] = epoch.small.at(record.server).substr(0, server.address_bytes);
+  entry.server_port = server.port;
   return entry;
 }
 
