@@ -1,5 +1,9 @@
 """Issue §2: config errors all at once, live changes as whole generations, files that are watched, round trips."""
+import os
+import random
 import re
+import signal
+import socket
 import subprocess
 import threading
 import time
@@ -298,6 +302,75 @@ def test_live_changes_lose_no_connection(make, transport):
     if LONG:
         print(f"{changes} changes in {minutes:.1f} minutes, {answers[0]} answers, resident KiB {memory}")
         assert minutes < 11 and max(memory) <= memory[0] * 1.01
+
+
+def twice(value):
+    """One setting in two places: an answer that has two values is of a mixed configuration."""
+    return ONE_SITE + f"site.main.header.X-One = {value}\nsite.main.header.X-Two = {value}\n"
+
+
+def can_be_bound(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("role", ["server", "supervisor"])
+def test_a_change_that_is_cut_short_by_a_kill_is_there_or_not_and_never_mixed(make, role):
+    """CF4: at 1,000 random points in the long form. What is killed at once with the change comes back with the old or the new one."""
+    kills, seed = 1000 if LONG else 5, int(os.environ.get("PENSTOCK_SEED", random.randrange(1 << 32)))
+    print("seed", seed)  # PENSTOCK_SEED repeats it
+    chance = random.Random(seed)
+    server, wrong, stop = make(twice(1), files={"a.txt": "a"}), [], threading.Event()
+
+    def values():
+        answer = server.fetch("/a.txt")
+        return answer["x-one"], answer["x-two"]
+
+    def ask():
+        while not stop.is_set():
+            try:
+                one, two = values()
+                if one != two:
+                    wrong.append((one, two))
+            except Exception:  # the server is gone for a moment
+                time.sleep(0.001)
+
+    def change(value):
+        if role == "supervisor" and value % 2:  # by the file
+            return server.write_config(twice(value))
+        return subprocess.Popen([str(BINARY), "sysctl", "-w", f"site.main.header.X-One={value}", f"site.main.header.X-Two={value}",
+                                 "--control", str(server.control)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    asking, saved = threading.Thread(target=ask), "1"
+    asking.start()
+    try:
+        for value in map(str, range(2, 2 + kills)):
+            victim = server.role("server", 20) if role == "server" else server.process.pid
+            command = change(int(value))
+            time.sleep(chance.uniform(0, 0.04))
+            os.kill(victim, signal.SIGKILL)
+            done = command.wait(20) == 0 if command else False
+            if role == "supervisor":  # what is in force then is what the file says
+                saved = saved if command else value
+                server.process.wait()
+                wait_until(lambda: can_be_bound(server.port), what="all have ended, and the kernel has let go of their sockets")
+                server.start()
+                assert values() == (saved, saved)
+            else:
+                wait_until(lambda: server.role("server", 20) != victim and reachable(server.port), 20, what="another server")
+                told = set(re.findall(r" = (.*)", server.cli("sysctl", "site.main.header.X-One", "site.main.header.X-Two").stdout))
+                saved = value if done else saved
+                assert told == {saved} and values() == (saved, saved)
+    finally:
+        stop.set()
+        asking.join()
+    assert wrong == []
 
 
 def test_addresses_change_live(make):

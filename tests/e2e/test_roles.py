@@ -6,7 +6,7 @@ from pathlib import Path
 
 from conftest import needs_root
 from http_client import wait_until
-from instance import UNPRIVILEGED, command_line, family
+from instance import BINARY, ONE_SITE, UNPRIVILEGED, command_line, family, tls_lines
 
 
 def proc_status(pid):
@@ -31,17 +31,23 @@ def test_every_role_but_the_supervisor_is_behind_its_barriers(make, user, transp
 
 
 @needs_root
-def test_as_root_only_the_supervisor_is_root(make):
-    server = make()
+def test_as_root_only_the_supervisor_is_root(make, tmp_path):
+    """Of every kind of process that there is: with a key process, and a pool whose worker runs."""
+    tls, _ = tls_lines(tmp_path)
+    server = make(ONE_SITE + tls + "site.main.route.app.prefix = /app\nsite.main.route.app.handler = pool\nsite.main.route.app.pool = life\n"
+                  f"pool.life.runtime = external\npool.life.app = {BINARY.parent}/tests/support/apps/life\npool.life.workers_min = 1\n")
+    assert server.fetch("/app/who").status == 200
     supervisor, *others = family(server.process.pid)
     assert proc_status(supervisor)["Uid"].split()[0] == "0"
-    assert others
+    assert {name for name in ("server", "logd", "keyd") if server.role(name) in others} == {"server", "logd", "keyd"} and len(others) >= 4
     for pid in others:
         status = proc_status(pid)
         assert "0" not in status["Uid"].split(), command_line(pid)
         assert "0" not in status["Gid"].split(), command_line(pid)
         assert "0" not in status["Groups"].split(), command_line(pid)
-        assert int(status["CapBnd"], 16) == 0, command_line(pid)
+        # A worker's first process has a user namespace of its own, in which the bounding set means nothing outside.
+        held = ("CapPrm", "CapEff", "CapAmb") if "penstock-init" in command_line(pid) else ("CapPrm", "CapEff", "CapAmb", "CapBnd")
+        assert [name for name in held if int(status[name], 16) != 0] == [] and status["NoNewPrivs"] == "1", command_line(pid)
 
 
 @needs_root

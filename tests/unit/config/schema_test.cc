@@ -75,6 +75,54 @@ TEST(Schema, at_most_ten_keys_need_a_restart) {
   EXPECT_GT(boot, 0);
 }
 
+// What users' files and outside checks rely on; a row may be added, none renamed.
+TEST(Schema, has_every_key_whose_name_is_fixed) {
+  std::set<std::string_view> patterns;
+  for (const SettingInfo& info : schema()) patterns.insert(info.pattern);
+  for (const std::string_view key : {"server.listen",
+                                     "server.reactors",
+                                     "server.cpus",
+                                     "server.transport",
+                                     "site.NAME.hosts",
+                                     "site.NAME.root",
+                                     "site.NAME.route.NAME.prefix",
+                                     "site.NAME.route.NAME.handler",
+                                     "site.NAME.route.NAME.pool",
+                                     "pool.NAME.runtime",
+                                     "pool.NAME.app",
+                                     "pool.NAME.workers_min",
+                                     "pool.NAME.workers_max",
+                                     "pool.NAME.queue_max",
+                                     "pool.NAME.request_timeout",
+                                     "pool.NAME.idle_timeout",
+                                     "pool.NAME.cpus",
+                                     "pool.NAME.cpu_limit",
+                                     "pool.NAME.memory_max",
+                                     "pool.NAME.identity",
+                                     "cache.size",
+                                     "cache.admit_hits",
+                                     "cache.admit_window",
+                                     "decode.non_utf8",
+                                     "decode.percent_u",
+                                     "decode.restricted_chars",
+                                     "log.access.format",
+                                     "log.access.path"}) {
+    EXPECT_TRUE(patterns.contains(key)) << key;
+  }
+  for (const std::string_view family : {"pool.NAME.recycle.", "pool.NAME.rapid_fail.", "pool.NAME.orphan.",
+                                        "identity.NAME.", "decode.", "limits.", "cache.", "dpdk."}) {
+    const auto of_family = [family](std::string_view key) { return key.starts_with(family); };
+    EXPECT_TRUE(std::ranges::any_of(patterns, of_family)) << family;
+  }
+  const auto takes = [](std::string_view key, std::initializer_list<std::string_view> words) {
+    const auto info = std::ranges::find(schema(), key, &SettingInfo::pattern);
+    ASSERT_NE(info, schema().end());
+    for (const std::string_view word : words) EXPECT_TRUE(info->canonical(word, info->range)) << key << " = " << word;
+  };
+  takes("server.transport", {"uring", "epoll", "dpdk"});
+  takes("log.access.format", {"none", "w3c", "ncsa", "json", "binary"});
+}
+
 TEST(Schema, default_settings_hold_the_defaults) {
   const Settings settings;
   EXPECT_EQ(settings.limits_head_bytes, 16384U);

@@ -1,5 +1,5 @@
 // A request's moments and its place among all others, over many requests that overlap as they like.
-// PENSTOCK_LONG: a million of them.
+// PENSTOCK_TEST_LONG: a million of them.
 #include "src/base/prng.h"
 #include "tests/unit/log/journal_fixture.h"
 
@@ -13,7 +13,7 @@ namespace {
 using namespace log_test;
 
 TEST(JournalOrder, moments_add_up_and_the_start_numbers_are_the_order_of_arrival) {
-  const size_t many = std::getenv("PENSTOCK_LONG") != nullptr ? 1'000'000 : 100'000;
+  const size_t many = std::getenv("PENSTOCK_TEST_LONG") != nullptr ? 1'000'000 : 100'000;
   Pair pair(64, uint64_t{1} << 20);
   Prng prng(7);
   struct Open {
