@@ -16,8 +16,6 @@
 namespace penstock {
 namespace {
 
-constexpr size_t BURSTS_MAX = 8;  // of one turn, so that timers and output get theirs
-
 std::unique_ptr<CongestionControl> make_congestion(CongestionKind kind) {
   if (kind == CongestionKind::RENO) return std::make_unique<RenoControl>();
   return std::make_unique<CubicControl>();
@@ -54,11 +52,8 @@ size_t NetStack::poll(MonoTime now, std::span<NetEvent> out) {
       free_if_done(*c);
     }
   }
-  for (size_t burst = 0; burst < BURSTS_MAX; ++burst) {
-    const size_t count = device_.rx_burst(rx_frames_);
-    for (size_t i = 0; i < count; ++i) receive_frame(rx_frames_[i]);
-    if (count < BURST) break;
-  }
+  const size_t frames = device_.rx_burst(rx_frames_);
+  for (size_t i = 0; i < frames; ++i) receive_frame(rx_frames_[i]);
   expire_timers();
   ip_.ask_neighbours(now_);
   submit();

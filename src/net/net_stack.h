@@ -91,7 +91,9 @@ class NetStack {
   [[nodiscard]] Lent lent() const;
 
  private:
-  static constexpr size_t BURST = 64;
+  // Frames of one turn. More would save little, and cost much: their answers go out together, when the last of them is
+  // made, and whoever waits for them at the other end does nothing until then.
+  static constexpr size_t BURST = 32;
 
   struct Scoreboard {
     SackScoreboard board;
