@@ -322,7 +322,7 @@ bool NetStack::end(TcpConnection& c, bool with_reset) {
   if (c.state == TcpState::SYN_SENT) become_closed(c);
   if (c.state != TcpState::CLOSED && (with_reset || unread)) {
     if (c.state != TcpState::TIME_WAIT) {
-      (void)send_bare(c, c.snd_nxt, TCP_RST | TCP_ACK);
+      (void)send_bare(c, bare_seq(c), TCP_RST | TCP_ACK);
       ++counters_.resets_sent;
     }
     become_closed(c);

@@ -189,6 +189,7 @@ class NetStack {
   void output_recovery(TcpConnection& c, SackScoreboard& board);
   void sent(TcpConnection& c, SeqNum seq, uint32_t length);
   uint32_t send_data(TcpConnection& c, SeqNum seq, uint32_t bytes_max, bool fin);
+  [[nodiscard]] static SeqNum bare_seq(const TcpConnection& c);
   bool send_bare(TcpConnection& c, SeqNum seq, uint8_t flags);
   void send_syn(TcpConnection& c);
   uint32_t gather(TcpConnection& c, SeqNum seq, uint32_t bytes_max, std::span<TxPart> parts, size_t& count,

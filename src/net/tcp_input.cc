@@ -290,7 +290,7 @@ DropReason NetStack::take_text(TcpConnection& c, const TcpSegment& segment) {
   DropReason drop = DropReason::NONE;
   if (!segment.data.empty()) {
     if (!c.has(OWNED)) {
-      (void)send_bare(c, c.snd_nxt, TCP_RST | TCP_ACK);
+      (void)send_bare(c, bare_seq(c), TCP_RST | TCP_ACK);
       ++counters_.resets_sent;
       become_closed(c);
       free_if_done(c);

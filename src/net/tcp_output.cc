@@ -47,7 +47,7 @@ void NetStack::output(TcpConnection& c) {
       break;
   }
   if (c.has(NEED_ACK) && c.state != TcpState::SYN_SENT && c.state != TcpState::SYN_RECEIVED)
-    (void)send_bare(c, c.snd_nxt, TCP_ACK);
+    (void)send_bare(c, bare_seq(c), TCP_ACK);
   arm(c);
 }
 
@@ -207,6 +207,14 @@ uint32_t NetStack::send_data(TcpConnection& c, SeqNum seq, uint32_t bytes_max, b
   return bytes;
 }
 
+// SND.NXT as the RFC means it: behind the highest number sent, not where sending begins again after a timeout. For an
+// acknowledgement in an old number is not looked at, and two ends that have both gone back would never hear each other.
+// Within the peer's window, beyond which it takes nothing.
+SeqNum NetStack::bare_seq(const TcpConnection& c) {
+  const SeqNum edge = c.snd_una + c.snd_wnd;
+  return c.fin_sent() || c.snd_max <= edge ? c.snd_max : edge;
+}
+
 bool NetStack::send_bare(TcpConnection& c, SeqNum seq, uint8_t flags) {
   TcpHeader header{.seq = seq.value, .flags = flags};
   TcpOptions options;
@@ -298,7 +306,7 @@ void NetStack::challenge(TcpConnection& c) {
     return;
   }
   ++counters_.challenge_acks_sent;
-  (void)send_bare(c, c.snd_nxt, TCP_ACK);
+  (void)send_bare(c, bare_seq(c), TCP_ACK);
 }
 
 }  // namespace penstock

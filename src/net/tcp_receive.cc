@@ -45,7 +45,7 @@ DropReason NetStack::take_data(TcpConnection& c, const TcpSegment& segment) {
     c.last_out_of_order = segment.seq;
     const DropReason drop = hold_out_of_order(c, segment.seq, data);
     // RFC 5681 section 4.2: at once, one for each, so that the sender can count them.
-    (void)send_bare(c, c.snd_nxt, TCP_ACK);
+    (void)send_bare(c, bare_seq(c), TCP_ACK);
     ++counters_.duplicate_acks_sent;
     return drop;
   }

@@ -113,7 +113,7 @@ void NetStack::on_long_timer(TcpConnection& c) {
     const Duration stuck_max = owned ? config_.times.stuck_max : config_.times.orphan_max;
     const Duration stuck = milliseconds(now_ms() - c.progress_ms);
     if (stuck >= stuck_max) {
-      (void)send_bare(c, c.snd_nxt, TCP_RST | TCP_ACK);
+      (void)send_bare(c, bare_seq(c), TCP_RST | TCP_ACK);
       ++counters_.resets_sent;
       fail(c, ETIMEDOUT);
       return;
@@ -128,7 +128,7 @@ void NetStack::on_long_timer(TcpConnection& c) {
     return;
   }
   if (c.probes >= config_.times.keepalive_probes) {
-    (void)send_bare(c, c.snd_nxt, TCP_RST | TCP_ACK);
+    (void)send_bare(c, bare_seq(c), TCP_RST | TCP_ACK);
     ++counters_.resets_sent;
     fail(c, ETIMEDOUT);
     return;

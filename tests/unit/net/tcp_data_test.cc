@@ -11,6 +11,43 @@ namespace {
 const TcpOptions SACKED = {.mss = 1'000, .sack_permitted = true};
 std::string text(size_t size) { return std::string(size, 'x'); }
 
+// After a timeout at both ends each sends from an old number: what acknowledges the other must not be in one.
+TEST(TcpData, rfc9293_3_10_7_4_an_acknowledgement_bears_the_highest_number_sent) {
+  TcpBench bench;
+  bench.establish();
+  bench.send(std::string(2'500, 'a'));
+  ASSERT_EQ(bench.out().size(), 3U);
+  bench.pass(seconds(1));
+  EXPECT_EQ(bench.out().at(0).header.seq, bench.ack);  // it has gone back
+  bench.in(TCP_ACK, bench.seq + 5, bench.ack, "out of order");
+  EXPECT_EQ(bench.out().at(0).header.seq, bench.ack + 2'500);
+  bench.in(TCP_ACK, bench.seq, bench.ack, "first");
+  bench.pass(milliseconds(100));
+  for (const SentSegment& segment : bench.out()) {
+    if (segment.data.empty()) {
+      EXPECT_EQ(segment.header.seq, bench.ack + 2'500);
+    }
+  }
+  bench.told();
+}
+
+// The answers to a turn's frames go out before the next frames are looked at, so that both ends of a wire work at once.
+TEST(NetStack, a_turn_takes_a_burst_of_frames_and_leaves_the_rest_for_the_next) {
+  TcpBench bench;
+  bench.establish();
+  for (uint32_t i = 0; i < 48; ++i)
+    bench.device.incoming.push_back(bench.segment(TCP_ACK, bench.seq + i, bench.ack, "x"));
+  const uint64_t before = bench.stack->counters().frames_received;
+  NetEvent events[64];
+  size_t received = bench.stack->poll(bench.now, events);
+  EXPECT_EQ(bench.stack->counters().frames_received - before, 32U);
+  EXPECT_EQ(received, 32U);
+  for (size_t i = 0; i < received; ++i) bench.stack->release(events[i].buffer);
+  received = bench.stack->poll(bench.now, events);
+  EXPECT_EQ(received, 16U);
+  for (size_t i = 0; i < received; ++i) bench.stack->release(events[i].buffer);
+}
+
 TEST(TcpReceive, rfc9293_3_8_6_3_a_single_segment_is_acknowledged_within_the_delay_and_the_second_at_once) {
   TcpBench bench;
   bench.establish();
