@@ -30,12 +30,16 @@ std::optional<IpAddress> IpLayer::local_for(const IpAddress& remote) const {
   return local.is_unspecified() ? std::nullopt : std::optional(local);
 }
 
-std::optional<MacAddress> IpLayer::resolve(const IpAddress& remote, Handle waiter, MonoTime now) {
+const IpAddress& IpLayer::next_hop(const IpAddress& remote) const {
   const bool v4 = remote.is_v4();
   const bool on_link = v4 ? remote.same_prefix(addresses_.v4, addresses_.v4_prefix_bits)
                           : remote.is_link_local_v6() || remote.same_prefix(addresses_.v6, addresses_.v6_prefix_bits);
   const IpAddress& gateway = v4 ? addresses_.v4_gateway : addresses_.v6_gateway;
-  return neighbours_.resolve(on_link || gateway.is_unspecified() ? remote : gateway, waiter, now);
+  return on_link || gateway.is_unspecified() ? remote : gateway;
+}
+
+std::optional<MacAddress> IpLayer::resolve(const IpAddress& remote, Handle waiter, MonoTime now) {
+  return neighbours_.resolve(next_hop(remote), waiter, now);
 }
 
 DropReason IpLayer::receive(const RxFrame& frame, MonoTime now, Arrival& arrival) {
@@ -50,7 +54,7 @@ DropReason IpLayer::receive(const RxFrame& frame, MonoTime now, Arrival& arrival
   bool v6 = false;
   switch (static_cast<EtherType>(link.type)) {
     case EtherType::ARP:
-      return receive_arp(payload, now, arrival);
+      return receive_arp(payload, now);
     case EtherType::IPV4:
       drop = parse_ipv4(payload, frame.ip_checksum_good, arrival.packet);
       break;
@@ -88,20 +92,20 @@ DropReason IpLayer::check_addresses(const IpHeader& packet) const {
   return group_of_ours ? DropReason::NONE : DropReason::IP_NOT_OURS;
 }
 
-DropReason IpLayer::receive_arp(std::span<const uint8_t> bytes, MonoTime now, Arrival& arrival) {
+DropReason IpLayer::receive_arp(std::span<const uint8_t> bytes, MonoTime now) {
   ArpPacket arp;
   const DropReason drop = parse_arp(bytes, arp);
   if (drop != DropReason::NONE) return drop;
   if (is_ours(arp.sender) || arp.sender.is_multicast()) return DropReason::ARP_NOT_OURS;
   if (arp.sender == arp.target &&
       !arp.sender.is_unspecified()) {  // an announcement (RFC 5227 section 3): of use to who waits
-    arrival.resolved = neighbours_.learn(arp.sender, arp.sender_mac, false, now);
+    neighbours_.learn(arp.sender, arp.sender_mac, false, now);
     return DropReason::NONE;
   }
   if (!is_ours(arp.target)) return DropReason::ARP_NOT_OURS;
   // RFC 826: who asks us is somebody we shall speak to. A probe (RFC 5227) comes from 0.0.0.0 and says nothing of its
   // sender.
-  if (!arp.sender.is_unspecified()) arrival.resolved = neighbours_.learn(arp.sender, arp.sender_mac, arp.request, now);
+  if (!arp.sender.is_unspecified()) neighbours_.learn(arp.sender, arp.sender_mac, arp.request, now);
   if (!arp.request) return DropReason::NONE;
   uint8_t* room = nullptr;
   TxFrame& frame = add_frame(room);
@@ -142,14 +146,14 @@ DropReason IpLayer::receive_neighbour(MonoTime now, Arrival& arrival) {
   if (drop != DropReason::NONE) return drop;
   if (!message.solicitation) {
     if (!message.has_mac || is_ours(message.target)) return DropReason::NDP_NOT_OURS;
-    arrival.resolved = neighbours_.learn(message.target, message.mac, false, now);
+    neighbours_.learn(message.target, message.mac, false, now);
     return DropReason::NONE;
   }
   if (!is_ours(message.target)) return DropReason::NDP_NOT_OURS;
   const bool probe = arrival.packet.source.is_unspecified();  // answered to all nodes (RFC 4861 section 7.2.4)
   IpAddress to = arrival.packet.source;
   if (probe) to.bytes = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
-  if (!probe && message.has_mac) arrival.resolved = neighbours_.learn(to, message.mac, true, now);
+  if (!probe && message.has_mac) neighbours_.learn(to, message.mac, true, now);
   uint8_t answer[NeighbourMessage::BYTES];
   write_ndp(answer,
             {.solicitation = false,

@@ -34,7 +34,6 @@ class IpLayer {
     IpHeader packet;
     IcmpMessage icmp;
     MacAddress from;
-    NeighbourTable::Waiting resolved;  // these waited for an address that is now known
   };
   // NONE when the frame was of use.
   [[nodiscard]] DropReason receive(const RxFrame& frame, MonoTime now, Arrival& arrival);
@@ -42,8 +41,12 @@ class IpLayer {
   // Our address that speaks to `remote`; none: we do not speak its version.
   [[nodiscard]] std::optional<IpAddress> local_for(const IpAddress& remote) const;
   [[nodiscard]] bool is_ours(const IpAddress& address) const;
-  // The MAC address of the next hop to `remote`, or nothing, and `waiter` is told later (Arrival::resolved).
+  // The MAC address of the next hop to `remote`, or nothing, and `waiter` is told later (next_woken()).
   [[nodiscard]] std::optional<MacAddress> resolve(const IpAddress& remote, Handle waiter, MonoTime now);
+  // One who waited for an address that the last frame has told; false: no more. To be asked until then.
+  [[nodiscard]] bool next_woken(Handle& waiter) { return neighbours_.next_woken(waiter); }
+  // `remote` does not answer; be it that its next hop has another address than we know.
+  void doubt(const IpAddress& remote, MonoTime now) { neighbours_.doubt(next_hop(remote), now); }
 
   // Adds a packet to the batch: `head` is that of the transport, with its checksum. `tcp_checksum_later`: the port
   // makes it. The pieces that `parts` name are held until the device is done with them.
@@ -67,7 +70,8 @@ class IpLayer {
  private:
   static constexpr size_t BATCH = 64;
 
-  [[nodiscard]] DropReason receive_arp(std::span<const uint8_t> bytes, MonoTime now, Arrival& arrival);
+  [[nodiscard]] const IpAddress& next_hop(const IpAddress& remote) const;
+  [[nodiscard]] DropReason receive_arp(std::span<const uint8_t> bytes, MonoTime now);
   [[nodiscard]] DropReason receive_icmp(MonoTime now, Arrival& arrival);
   [[nodiscard]] DropReason receive_neighbour(MonoTime now, Arrival& arrival);
   [[nodiscard]] DropReason check_addresses(const IpHeader& packet) const;

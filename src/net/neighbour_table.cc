@@ -25,6 +25,7 @@ NeighbourTable::Entry& NeighbourTable::make(const IpAddress& ip, MonoTime now) {
     if (oldest == nullptr || entry.used < oldest->used) oldest = &entry;
   }
   set_state(*oldest, State::FREE);
+  drop_waiters(*oldest);
   *oldest = {};
   oldest->ip = ip;
   oldest->used = now;
@@ -41,6 +42,7 @@ void NeighbourTable::set_state(Entry& entry, State state) {
 void NeighbourTable::ask(Entry& entry, State state, MonoTime now) {
   set_state(entry, state);
   entry.tries = 0;
+  entry.doubted = false;
   entry.next_try = now;
   next_request_ = asking_ == 1 ? now : std::min(next_request_, now);
 }
@@ -53,11 +55,7 @@ std::optional<MacAddress> NeighbourTable::resolve(const IpAddress& ip, Handle wa
   }
   entry->used = now;
   if (entry->state == State::ASKING) {
-    Waiting& waiting = entry->waiting;
-    const auto begin = waiting.conns.begin();
-    if (waiting.count < WAITING_MAX && std::find(begin, begin + waiting.count, waiter) == begin + waiting.count) {
-      waiting.conns[waiting.count++] = waiter;
-    }
+    add_waiter(*entry, waiter);
     return std::nullopt;
   }
   // Old knowledge goes on being used while it is asked for again.
@@ -65,18 +63,60 @@ std::optional<MacAddress> NeighbourTable::resolve(const IpAddress& ip, Handle wa
   return entry->mac;
 }
 
-NeighbourTable::Waiting NeighbourTable::learn(const IpAddress& ip, const MacAddress& mac, bool create, MonoTime now) {
+// One that waits already and comes back with its next segment, or its timer, is not sought for: to be woken twice does
+// no harm.
+void NeighbourTable::add_waiter(Entry& entry, Handle conn) {
+  if (entry.last_waiter != NO_INDEX && waiters_[entry.last_waiter].conn == conn) return;
+  const uint32_t index = waiters_.take();
+  if (index == NO_INDEX) return;
+  waiters_[index].conn = conn;
+  if (entry.last_waiter == NO_INDEX) {
+    entry.first_waiter = index;
+  } else {
+    waiters_[entry.last_waiter].next = index;
+  }
+  entry.last_waiter = index;
+}
+
+void NeighbourTable::drop_waiters(Entry& entry) {
+  while (entry.first_waiter != NO_INDEX) {
+    const uint32_t index = entry.first_waiter;
+    entry.first_waiter = waiters_[index].next;
+    waiters_.give(index);
+  }
+  entry.last_waiter = NO_INDEX;
+}
+
+bool NeighbourTable::next_woken(Handle& waiter) {
+  if (woken_ == NO_INDEX) [[likely]]
+    return false;
+  const uint32_t index = woken_;
+  waiter = waiters_[index].conn;
+  woken_ = waiters_[index].next;
+  waiters_.give(index);
+  return true;
+}
+
+void NeighbourTable::doubt(const IpAddress& ip, MonoTime now) {
+  Entry* entry = find(ip);
+  if (entry == nullptr || entry->state != State::KNOWN || now - entry->confirmed <= RETRY) return;
+  ask(*entry, State::REFRESHING, now);
+  entry->doubted = true;
+}
+
+void NeighbourTable::learn(const IpAddress& ip, const MacAddress& mac, bool create, MonoTime now) {
   Entry* entry = find(ip);
   if (entry == nullptr) {
-    if (!create) return {};
+    if (!create) return;
     entry = &make(ip, now);
   }
   set_state(*entry, State::KNOWN);
   entry->mac = mac;
   entry->confirmed = now;
-  const Waiting waiting = entry->waiting;
-  entry->waiting.count = 0;
-  return waiting;
+  if (entry->first_waiter == NO_INDEX) return;
+  ASSERT(woken_ == NO_INDEX);  // one frame teaches one address
+  woken_ = entry->first_waiter;
+  entry->first_waiter = entry->last_waiter = NO_INDEX;
 }
 
 size_t NeighbourTable::due_requests(std::span<IpAddress> out, MonoTime now, uint64_t& lost) {
@@ -86,8 +126,13 @@ size_t NeighbourTable::due_requests(std::span<IpAddress> out, MonoTime now, uint
   for (Entry& entry : entries_) {
     if (entry.state != State::ASKING && entry.state != State::REFRESHING) continue;
     if (entry.next_try <= now && count < out.size()) {
+      if (entry.tries == TRIES_MAX && entry.doubted) {
+        set_state(entry, State::KNOWN);
+        continue;
+      }
       if (entry.tries == TRIES_MAX) {
         set_state(entry, State::FREE);
+        drop_waiters(entry);
         ++lost;
         continue;
       }

@@ -23,13 +23,14 @@ void NetStack::receive_frame(const RxFrame& frame) {
   IpLayer::Arrival arrival;
   DropReason drop = ip_.receive(frame, now_, arrival);
   frame_from_ = arrival.from;
+  Handle woken;
+  while (ip_.next_woken(woken)) {
+    TcpConnection* c = connections_.find(woken);
+    if (c == nullptr || c->state == TcpState::CLOSED) continue;
+    const bool opening = c->state == TcpState::SYN_SENT || c->state == TcpState::SYN_RECEIVED;
+    want_output(*c, opening ? uint32_t{NEED_SYN} : 0);
+  }
   if (drop == DropReason::NONE) {
-    for (uint32_t i = 0; i < arrival.resolved.count; ++i) {
-      TcpConnection* c = connections_.find(arrival.resolved.conns[i]);
-      if (c == nullptr || c->state == TcpState::CLOSED) continue;
-      const bool opening = c->state == TcpState::SYN_SENT || c->state == TcpState::SYN_RECEIVED;
-      want_output(*c, opening ? uint32_t{NEED_SYN} : 0);
-    }
     if (arrival.kind == IpLayer::Arrival::Kind::TCP) drop = receive_tcp(frame, arrival);
     if (arrival.kind == IpLayer::Arrival::Kind::ICMP_ERROR) drop = receive_icmp_error(arrival);
   }

@@ -42,6 +42,7 @@ void NetStack::on_retransmission_timer(TcpConnection& c) {
     fail(c, ETIMEDOUT);
     return;
   }
+  ip_.doubt(c.tuple.remote, now_);
   const uint32_t rto_before = c.rtt.rto_us;
   c.rtt.back_off(static_cast<uint32_t>(config_.times.rto_max.us()));
   if (opening) {
@@ -133,6 +134,7 @@ void NetStack::on_long_timer(TcpConnection& c) {
     fail(c, ETIMEDOUT);
     return;
   }
+  if (c.probes != 0) ip_.doubt(c.tuple.remote, now_);
   ++c.probes;
   ++counters_.keepalive_probes;
   (void)send_bare(c, c.snd_una - 1, TCP_ACK);  // a number that is acknowledged already: the peer must answer

@@ -3,6 +3,7 @@
 #include "tests/support/net_bytes.h"
 #include "tests/support/tcp_bench.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 namespace penstock {
@@ -57,6 +58,45 @@ TEST(Arp, three_questions_a_second_apart_and_then_none) {
   EXPECT_EQ(bench.stack->counters().neighbour_requests, 1U);
   bench.pass(milliseconds(2'000));
   EXPECT_EQ(bench.stack->counters().neighbour_requests, 3U);
+}
+
+TEST(Arp, all_who_wait_for_one_address_go_out_with_its_answer) {
+  NetConfig config = TcpBench::default_config();
+  config.limits.connections_max = 64;
+  TcpBench bench(config);
+  const IpAddress other = IpAddress::v4(10, 0, 0, 3);
+  for (int i = 0; i < 60; ++i) ASSERT_TRUE(bench.stack->connect(other, 99).valid());
+  bench.stack->submit();
+  bench.device.sent.clear();
+  bench.put(arp_frame(false, other, TcpBench::OURS));
+  EXPECT_EQ(bench.out().size(), 60U);
+  EXPECT_EQ(bench.stack->counters().neighbour_requests, 1U);
+}
+
+// RFC 4861 section 7.3.1: who sends without an answer has no proof that its neighbour is where it was. The address may
+// be wrong from the start: a frame of ARP has no checksum of its own.
+TEST(Arp, a_neighbour_that_does_not_answer_is_asked_for_again) {
+  TcpBench bench;
+  bench.establish();
+  bench.put(arp_frame(true, TcpBench::PEER, TcpBench::OURS, {{2, 9, 9, 9, 9, 9}}));
+  bench.device.sent.clear();
+  bench.send("answer");
+  bench.device.sent.clear();
+  bench.pass(milliseconds(1'500));  // two timeouts
+  ArpPacket question;
+  const auto asks = [&](const ScriptDevice::Sent& frame) {
+    return parse_arp(std::span(frame.bytes).subspan(14), question) == DropReason::NONE && question.request;
+  };
+  ASSERT_EQ(std::ranges::count_if(bench.device.sent, asks), 1);  // not with every timeout
+  EXPECT_EQ(question.target, TcpBench::PEER);
+  bench.put(arp_frame(false, TcpBench::PEER, TcpBench::OURS));
+  bench.device.sent.clear();
+  bench.pass(seconds(2));
+  ASSERT_EQ(bench.device.sent.size(), 2U);  // the next question, and
+  EthernetHeader link;
+  ASSERT_EQ(parse_ethernet(bench.device.sent[1].bytes, link), DropReason::NONE);
+  EXPECT_EQ(link.destination, TcpBench::PEER_MAC);
+  EXPECT_EQ(bench.out().at(0).data, "answer");
 }
 
 TEST(Arp, an_answer_that_nobody_asked_for_is_not_believed) {

@@ -1,5 +1,5 @@
-// EngineTransport under faults, from seeds: a wire that loses, doubles and delays, files and memory in one answer, the
-// memory's sums known beforehand or not, and both sides hanging up in the midst of it.
+// EngineTransport under faults, from seeds: a wire that loses, doubles, delays and corrupts, files and memory in one
+// answer, the memory's sums known beforehand or not, and both sides hanging up in the midst of it.
 //
 // Checked for each seed: what a client gets is the beginning of its answer, all of it where nobody hung up; a send has
 // one end; and when all is over no piece, frame, chunk or slot is left, and no memory changed while a frame still
@@ -58,7 +58,8 @@ class Faults {
                      .queue_max = one_of(prng_, {20, 1'000}),
                      .faults = {.lose_one_in = one_of(prng_, {0, 8, 30, 100}),
                                 .duplicate_one_in = one_of(prng_, {0, 10, 50}),
-                                .delay_one_in = one_of(prng_, {0, 4, 30})},
+                                .delay_one_in = one_of(prng_, {0, 4, 30}),
+                                .corrupt_one_in = one_of(prng_, {0, 0, 10, 50})},
                      .offload = prng_.one_in(2),
                      .copies = prng_.one_in(3)};
     world_ = make_engine_world({.connections_max = 64, .receive_buffers = one_of(prng_, {8, 64})}, seed, link);

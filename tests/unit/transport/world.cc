@@ -264,7 +264,8 @@ std::unique_ptr<World> World::make(Kind kind, const TransportOptions& options) {
         std::make_unique<SimWorld>(options, 42, SimFaults{.partial_receive = 3, .late_receive = 5, .late_event = 3});
   } else if (is_engine(kind)) {
     LinkOptions link{.delay = microseconds(20)};
-    if (kind == Kind::FAULTY) link.faults = {.lose_one_in = 30, .duplicate_one_in = 50, .delay_one_in = 20};
+    if (kind == Kind::FAULTY)
+      link.faults = {.lose_one_in = 30, .duplicate_one_in = 50, .delay_one_in = 20, .corrupt_one_in = 40};
     world = make_engine_world(options, 42, link);
   } else {
     Result<std::unique_ptr<Transport>> transport =
