@@ -133,7 +133,7 @@ class Bench {
     auto ends = create_key_channel();
     ASSERT(ends.has_value());
     keyd_ = std::make_unique<Keyd>(binary, *ends, identity_.key.get());
-    ASSERT(channel_.open(std::move(*ends)).has_value());
+    ASSERT(channel_.open(std::move(ends->memory), std::move(ends->bed)).has_value());
     auto loaded = RemoteKeys::load(nullptr);
     ASSERT(loaded.has_value() && prepare_key_thread().has_value());
     keys_ = std::make_unique<RemoteKeys>(std::move(*loaded));
