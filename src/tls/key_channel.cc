@@ -102,6 +102,7 @@ size_t KeyWait::take(std::span<unsigned char> out) {
   const KeyReply& reply = channel_->segment_->slots[slot_].reply;
   status_ = reply.status;
   size_t size = reply.bytes;
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // both are read here, and not again
   if (size > sizeof reply.data || (status_ == KeyStatus::OK && size > out.size())) {  // keyd never says so
     status_ = KeyStatus::FAILED;
     size = 0;
