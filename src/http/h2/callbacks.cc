@@ -80,6 +80,8 @@ int H2Callbacks::on_frame(nghttp2_session*, const nghttp2_frame* frame, void* se
     s.headers_done(frame->hd.stream_id, frame->headers.cat == NGHTTP2_HCAT_REQUEST, end_stream);
   } else if (frame->hd.type == NGHTTP2_DATA && end_stream) {
     if (H2Stream* stream = s.stream_of(frame->hd.stream_id); stream != nullptr) s.request_done(*stream);
+  } else if (frame->hd.type == NGHTTP2_GOAWAY) {
+    s.peer_left(frame->goaway.error_code);
   }
   return 0;
 }

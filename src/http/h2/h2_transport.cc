@@ -121,6 +121,7 @@ bool H2Transport::make_carrier(Link& link, Handle handle) {
   carrier->session = H2Session::create(*shared_, link.peer, link.listener);
   if (carrier->session == nullptr) {
     carriers_.give(carrier);
+    shared_->notes.push_back({link.peer, link.listener, Reason::H2_INTERNAL});
     return false;
   }
   carrier->handle = handle;
@@ -162,6 +163,7 @@ size_t H2Transport::sniff(Link& link, const TransportEvent& event, std::span<Tra
     H2Block* block = shared_->blocks.take();
     if (block == nullptr) {
       below_.release(event.buffer);
+      shared_->notes.push_back({link.peer, link.listener, Reason::H2_BUSY});
       return 0;  // as if nothing had come: the idle timeout ends it
     }
     std::ranges::copy(PREFACE.substr(0, link.held), block->bytes);

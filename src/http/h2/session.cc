@@ -405,6 +405,13 @@ void H2Session::consumed(int32_t stream_id, uint32_t bytes) {
   if (bytes > 0 && !dying_) (void)nghttp2_session_consume(wire_, stream_id, bytes);
 }
 
+// GOAWAY of the peer's, which may say it as often as it likes: what runs goes on.
+void H2Session::peer_left(uint32_t code) {
+  if (dying_ || noted_peer_ || code == NGHTTP2_NO_ERROR) return;
+  noted_peer_ = true;
+  note(Reason::H2_PEER_ERROR);
+}
+
 // The stream is closed on the wire: both sides ended it, or one reset it.
 void H2Session::stream_over(int32_t stream_id) {
   H2Stream* stream = stream_of(stream_id);

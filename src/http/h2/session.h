@@ -130,6 +130,7 @@ class H2Session {
   void data(int32_t stream_id, std::string_view bytes);
   void request_done(H2Stream& stream);
   void stream_over(int32_t stream_id);
+  void peer_left(uint32_t code);
   void refuse(int32_t stream_id, uint32_t code, Reason reason);
   [[nodiscard]] bool append(H2Stream& stream, std::string_view bytes, bool is_body);
   void fail(H2Stream& stream);
@@ -173,6 +174,7 @@ class H2Session {
   bool flooded_ = false;
   bool draining_ = false;
   bool noted_end_ = false;                 // the end of the connection was noted
+  bool noted_peer_ = false;                // the peer's GOAWAY was
   std::vector<nghttp2_nv> fields_;         // scratch of one call
   std::vector<int32_t> resets_under_way_;  // RST_STREAM of our own, with its note made or none wanted
 };
