@@ -6,6 +6,7 @@
 #include "src/admin/role_process.h"
 #include "src/base/assert.h"
 #include "src/base/bytes.h"
+#include "src/base/doorbell.h"
 #include "src/tls/remote_key.h"
 
 #include <algorithm>
@@ -184,8 +185,8 @@ class Bench {
                       {.fd = keyd_->fd(), .events = POLLIN, .revents = 0}};
       (void)::poll(fds, 2, -1);
       if (fds[1].revents != 0) keyd_->serve();
-      uint64_t count = 0;
-      if (::read(channel_.wake_fd(), &count, sizeof count) < 0) continue;
+      if (fds[0].revents == 0) continue;
+      empty_bed(channel_.wake_fd());
       const size_t answered = channel_.collect(tokens);
       for (size_t i = 0; i < answered; ++i) {
         SSL_do_handshake(pairs[tokens[i]]->server);
