@@ -1,13 +1,15 @@
 """Issue 5 §2: HTTP/2 by the clients people use, and against those who mean ill, who are told why in the journal."""
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import needs
 
 pytest.importorskip("hpack")
 from demo import FEATURES  # noqa: E402
-from h2_client import (CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, NO_ERROR, PING, PROTOCOL_ERROR,  # noqa: E402
-                       RST_STREAM, H2Client, frame)
+from h2_client import (CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, INITIAL_WINDOW_SIZE, NO_ERROR, PING,  # noqa: E402
+                       PROTOCOL_ERROR, RST_STREAM, WINDOW_UPDATE, H2Client, frame)
 from http_client import Connection, wait_until  # noqa: E402
 from instance import JSON_LOG, ONE_SITE, tls_lines  # noqa: E402
 
@@ -56,14 +58,15 @@ def fields_of(answer):
     return {name.lower(): value for name, value in fields if name.lower() not in ("date", "connection", "age", ":status")}
 
 
-def test_the_same_urls_give_equal_answers(make, tmp_path):
+def test_the_same_urls_give_equal_answers(make, transport, tmp_path):
     """A thousand URLs, over HTTP/1.1, HTTP/1.1 on TLS, HTTP/2 and HTTP/2 on TLS."""
     lines, secure = tls_lines(tmp_path)
-    server = server_of(make, None, lines)
+    server = server_of(make, transport, lines)
     for number in range(100):
         server.put(f"d/{number}.txt", f"{number} " * number)
+    server.put("large.bin", BIG[:200_000])
     paths = [path for n in range(100) for path in (
-        f"/d/{n}.txt", f"/d/{n}.txt?q={n}", f"/d/./{n}.txt", f"/d/%3{n % 10}.txt", f"/none/{n}", f"/d/../{n}", f"/%{n:02x}", f"/d/{n}.txt/", "/d", f"/big.bin?{n}")]
+        f"/d/{n}.txt", f"/d/{n}.txt?q={n}", f"/d/./{n}.txt", f"/d/%3{n % 10}.txt", f"/none/{n}", f"/d/../{n}", f"/%{n:02x}", f"/d/{n}.txt/", "/d", f"/large.bin?{n}")]
     assert len(paths) == 1000
 
     def connect(over_tls):
@@ -180,6 +183,38 @@ def test_connections_are_counted_not_streams(make):
         streams = [client.request("/a.txt") for _ in range(20)]
         client.wait(*streams)
         assert all(client.replies[s].body == b"a" for s in streams)
+
+
+def memory_of(pid):
+    return int(re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1])
+
+
+def test_who_asks_for_much_and_reads_nothing_costs_little(make):
+    """Twenty connections with windows without end, fifty answers of two megabytes each: what is not taken is not held."""
+    server = server_of(make, None, "server.reactors = 1\n")
+    front, clients = server.role("server"), []
+
+    def ask():
+        client = H2Client(server.port, settings=[(INITIAL_WINDOW_SIZE, 2**31 - 1)], receive_bytes=4096)
+        client.send(frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\0\0"))
+        for _ in range(50):
+            client.request("/big.bin")
+        clients.append(client)
+        return client
+    for _ in range(3):  # what is in use from now on
+        ask()
+    rests = lambda: wait_until(lambda: len(set(server.counter("bytes_out") for _ in range(5))) == 1, 20, what="nothing more is taken")
+    rests()
+    before = memory_of(front)
+    for _ in range(20):
+        ask()
+    rests()
+    with H2Client(server.port) as other:
+        assert other.get("/a.txt").body == b"a"
+    grown = memory_of(front) - before
+    for client in clients:
+        client.socket.close()
+    assert grown < 20 * 50 * 24, f"{grown} KiB: what it takes to answer so many, and nothing of the 2 GB"
 
 
 def test_an_idle_connection_is_closed_with_goaway(make):

@@ -76,6 +76,15 @@ def test_a_key_of_another_certificate_changes_nothing_and_is_named(https, tmp_pa
     assert curl(https, "/a.txt").stdout == b"a"
 
 
+def test_the_kernels_tls_is_looked_for_and_told_of_once(https):
+    told = lambda: [line.partition("kTLS: ")[2] for line in https.words.read_text().splitlines() if "kTLS: " in line]
+    front, once = https.role("server"), wait_until(told, what="the line")
+    os.kill(front, signal.SIGKILL)
+    wait_until(lambda: https.role("server") not in (None, front), 20)
+    assert curl(https, "/a.txt").stdout == b"a"
+    assert told() == once and len(once) == 1 and once[0], "with its reason, and not by every server anew"
+
+
 def test_plain_http_on_the_tls_port_is_told_so(https):
     answer = subprocess.run(["curl", "-sS", f"http://127.0.0.1:{https.https}/"], capture_output=True)
     assert b"This address speaks https" in answer.stdout

@@ -95,6 +95,21 @@ def test_clients_with_nothing_in_common_get_an_alert_and_one_record_each(https):
     wait_reasons(server, NOTHING_COMMON=5)
 
 
+def test_tls_1_2_is_switched_off_live(https):
+    server = https()
+    words = b"GET /a.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    plain, session, incoming, outgoing = secure(server, ssl.TLSVersion.TLSv1_2)
+    server.sysctl(tls__only_1_3=1)
+    said = s_client(server, "-tls1_2", "-ign_eof", words=words)
+    assert "alert protocol version" in said, said
+    assert "HTTP/1.1 200" in s_client(server, "-tls1_3", "-ign_eof", words=words)
+    drive(plain, incoming, outgoing, lambda: session.write(words))
+    assert drive(plain, incoming, outgoing, lambda: session.read(4096)).startswith(b"HTTP/1.1 200"), "who is there stays"
+    server.sysctl(tls__only_1_3=0)
+    assert "HTTP/1.1 200" in s_client(server, "-tls1_2", "-ign_eof", words=words)
+    wait_reasons(server, NOTHING_COMMON=1)
+
+
 def test_what_is_not_tls_and_who_leaves_or_does_not_trust_us_is_recorded(https):
     server = https()
     connect(server, b"\x00\x01\x02\x03\x04\x05\x06\x07").recv(100)

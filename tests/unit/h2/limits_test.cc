@@ -271,6 +271,25 @@ TEST(H2Limits, section_4_3_a_block_that_cannot_be_decompressed) {
   expect_frame_ends(NGHTTP2_HEADERS, 5, 1, "\xff\xff\xff\xff\xff", NGHTTP2_COMPRESSION_ERROR, Reason::H2_COMPRESSION);
 }
 
+// RFC 7541 section 6.3: a peer may not make the table that we decompress by larger than we said, which is 4,096 bytes.
+TEST(H2Limits, header_compression_keeps_a_table_of_a_bounded_size) {
+  expect_frame_ends(NGHTTP2_HEADERS, 5, 1, "\x3f\xe1\x3f", NGHTTP2_COMPRESSION_ERROR, Reason::H2_COMPRESSION);
+  H2World world;  // and none has us remember more of our answers, whatever it offers
+  const nghttp2_settings_entry offer{NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 1U << 20};
+  ASSERT_EQ(nghttp2_submit_settings(world.client(), NGHTTP2_FLAG_NONE, &offer, 1), 0);
+  for (size_t n = 0; n < 100; ++n) {
+    const int32_t id = world.request(H2World::get("/"));
+    world.turn();
+    const std::string value(100, static_cast<char>('a' + n % 26));
+    world.answer(n, "HTTP/1.1 204 No Content\r\nX-" + std::to_string(n) + ": " + value + "\r\n\r\n");
+    world.turn();
+    EXPECT_EQ(world.reply(id).field("x-" + std::to_string(n)), value);
+  }
+  EXPECT_GT(nghttp2_session_get_hd_inflate_dynamic_table_size(world.client()), 2'000U);
+  EXPECT_LE(nghttp2_session_get_hd_inflate_dynamic_table_size(world.client()), 4'096U);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
 TEST(H2Limits, section_6_9_1_an_overrun_window) {
   expect_frame_ends(NGHTTP2_WINDOW_UPDATE, 0, 0, "\x7f\xff\xff\xff", NGHTTP2_FLOW_CONTROL_ERROR,
                     Reason::H2_FLOW_CONTROL);
