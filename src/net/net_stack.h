@@ -52,6 +52,10 @@ class NetStack {
   enum class ListenOn : uint8_t { BOTH, V4, V6 };
   [[nodiscard]] bool listen(uint16_t port, uint32_t id, ListenOn on = ListenOn::BOTH);
   void stop_listening(uint32_t id);
+  // A SYN to a port without a listener is dropped instead of refused: the peer repeats it, and somebody else may listen
+  // then.
+  void set_succession(bool on) { succession_ = on; }
+  [[nodiscard]] size_t listener_count() const { return listener_count_; }
   // SYNs are dropped meanwhile; the peer repeats them.
   void pause_accept(bool paused) { accept_paused_ = paused; }
   // At most so many ACCEPTED follow until it is called again; SYNs beyond that are dropped as in a pause.
@@ -228,6 +232,7 @@ class NetStack {
   std::array<Listener, LISTENERS_MAX> listeners_;
   size_t listener_count_ = 0;
   bool accept_paused_ = false;
+  bool succession_ = false;
   uint32_t accept_room_ = UINT32_MAX;
   bool frame_kept_ = false;   // the frame in hand is held by a ReceiveHold
   uint32_t frame_token_ = 0;  // its token

@@ -25,6 +25,7 @@ DropReason NetStack::closed_arrives(const TcpTuple& tuple, const TcpSegment& seg
   const Listener* listener = listener_for(tuple);
   if (segment.has(TCP_RST)) return DropReason::TCP_NO_CONNECTION;
   if (listener == nullptr) {
+    if (segment.has(TCP_SYN) && succession_) return DropReason::TCP_ACCEPT_PAUSED;
     reply_reset(tuple, segment);
     return segment.has(TCP_SYN) ? DropReason::TCP_NO_LISTENER : DropReason::TCP_NO_CONNECTION;
   }

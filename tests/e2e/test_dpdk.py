@@ -16,6 +16,8 @@ from conftest import needs
 from dpdk import Tap, Veth
 from http_client import Connection, wait_until
 from instance import ONE_SITE, QUICK, TREE, Instance, stat_fields
+from test_pools_life import Load, show
+from test_pools_life import config as pool_config
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -128,6 +130,30 @@ def test_settings_change_under_traffic_and_no_request_fails(make):
             for _ in range(10):
                 assert connection.request("/a.txt").body == b"a" * 2000
     assert server.generation() == 31
+
+
+def test_up7_workers_are_replaced_under_traffic_and_no_request_fails(make):
+    server = make(pool_config(), transport="dpdk")
+    with Load(server) as load:
+        for number in range(1, 4):
+            wait_until(lambda: load.done > 20 * number, what="the load is on")
+            server.sysctl(pool__life__idle_timeout=f"{60 + number}s")
+            server.cli("pool", "recycle", "life")
+            wait_until(lambda: show(server)["pool"]["recycled"] >= number, what=f"recycled {number} times")
+    assert load.failed == [] and show(server)["pool"]["failures"] == 0
+
+
+def test_up7_a_new_server_on_the_port_costs_new_connections_time_and_no_request(make):
+    """A key of the port's needs one. What is open is finished; who comes between the two has its SYN sent again."""
+    server = make(transport="dpdk", device=Veth(), files={"a.txt": "a" * 2000})
+    before = server.role("server")
+    with Load(server, "/a.txt") as load:
+        wait_until(lambda: load.done > 20, what="the load is on")
+        server.cli("sysctl", "-w", "dpdk.spin=2ms")
+        seen = load.done
+        wait_until(lambda: load.done > seen + 20, what="the load goes on")
+    assert server.role("server") != before
+    assert load.failed == []
 
 
 def test_a_server_that_crashes_gets_its_port_again(make):

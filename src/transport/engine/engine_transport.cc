@@ -61,6 +61,7 @@ EngineTransport::EngineTransport(PacketDevice& device, const EngineOptions& opti
 EngineTransport::~EngineTransport() = default;
 
 Status EngineTransport::set_up() {
+  stack_.set_succession(true);  // until the first listener is there
   epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return fail_errno("epoll_create1");
   if (chunks_.wake_fd() >= 0) {
@@ -278,7 +279,13 @@ Status EngineTransport::add_listener(int fd, uint32_t id) {
   // An engine without that version listens to nobody there.
   if (!stack_.listen(bound.port, id, v4 ? NetStack::ListenOn::V4 : NetStack::ListenOn::V6))
     return fail("port " + std::to_string(bound.port) + " has a listener already, or there are too many");
+  stack_.set_succession(false);
   return {};
+}
+
+void EngineTransport::remove_listener(uint32_t id) {
+  stack_.stop_listening(id);
+  stack_.set_succession(stack_.listener_count() == 0);
 }
 
 bool EngineTransport::is_open(Handle handle) const {

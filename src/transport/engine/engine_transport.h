@@ -43,7 +43,9 @@ class EngineTransport final : public Transport {
   // `fd` is bound (listening or not) to a wildcard address or to one of the engine's, which then listens there; what
   // reaches the kernel's own interfaces is not served.
   [[nodiscard]] Status add_listener(int fd, uint32_t id) override;
-  void remove_listener(uint32_t id) override { stack_.stop_listening(id); }
+  // Without the last one the port is on its way to another server, or to none: new connections are not refused, so that
+  // their SYNs come again.
+  void remove_listener(uint32_t id) override;
   void pause_accept(bool paused) override { stack_.pause_accept(paused); }
   void set_zerocopy_min(uint32_t) override {}
   [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override;

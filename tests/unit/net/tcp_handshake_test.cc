@@ -92,6 +92,20 @@ TEST(TcpListen, rfc9293_3_10_7_1_a_closed_port_answers_by_a_rst_that_fits) {
   EXPECT_EQ(bench.dropped(DropReason::TCP_NO_CONNECTION), 2U);
 }
 
+TEST(TcpListen, up7_between_two_servers_a_syn_is_not_refused_and_comes_again) {
+  TcpBench bench;
+  bench.stack->stop_listening(7);
+  bench.stack->set_succession(true);
+  bench.in(TCP_SYN, 5'000, 0);
+  EXPECT_TRUE(bench.out().empty());
+  EXPECT_EQ(bench.dropped(DropReason::TCP_ACCEPT_PAUSED), 1U);
+  bench.in(TCP_ACK, 5'000, 77);  // what belongs to a connection that is gone is told so
+  EXPECT_EQ(bench.out().size(), 1U);
+  ASSERT_TRUE(bench.stack->listen(TcpBench::PORT, 8));
+  bench.in(TCP_SYN, 5'000, 0);
+  EXPECT_EQ(bench.out().at(0).header.flags, TCP_SYN | TCP_ACK);
+}
+
 TEST(TcpListen, rsts_are_limited) {
   NetConfig config = TcpBench::default_config();
   config.limits.replies_per_second = 3;
