@@ -58,7 +58,7 @@ struct Connection {
   bool secure = false;  // Transport::layer()
   bool in_flush_list = false;
   bool leaving = false;      // a change of the configuration has it end: leaving.h
-  bool awaits_body = false;  // in SERVING: the client has to send more of the body that an application reads
+  bool awaits_body = false;  // in SERVING: the client has to send more of the body that somebody reads
   bool counted = false;      // by the ConnectionLimiter
   bool counted_per_client = false;
   BodyKind body = BodyKind::NONE;  // of the request whose body is being forwarded or drained

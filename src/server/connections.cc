@@ -9,6 +9,7 @@
 #include "src/server/client_address.h"
 #include "src/server/leaving.h"
 #include "src/server/pools/pool_bridge.h"
+#include "src/server/request_body.h"
 #include "src/server/streams.h"
 #include "src/server/walk.h"
 
@@ -35,18 +36,6 @@ JournalAddress journal_address_of(const PeerAddress& from) {
     to.family = JournalAddress::UNIX;
   }
   return to;
-}
-
-// A record for a connection that ends, or a refusal, with no request to tell of it.
-void record_connection(Core& core, const ConnectionFacts& facts, Reason reason, uint64_t head_bytes_out = 0) {
-  const ReasonInfo& info = reason_info(reason);
-  Outcome outcome;
-  outcome.status = info.status;
-  outcome.sub_status = info.sub_status;
-  outcome.reason = static_cast<uint16_t>(reason);
-  outcome.verdict = static_cast<uint16_t>(Verdict::BAD_REQUEST);
-  outcome.head_bytes_out = head_bytes_out;
-  core.journal.connection(core.now, facts, static_cast<uint32_t>(core.config->generation), outcome);
 }
 
 // Whether what the client still sends must be read once all was sent. What has been false stays so.
@@ -81,6 +70,10 @@ void close_or_linger(Core& core, Connection& c) {
   set_deadline(core, c, DeadlineKind::LINGER, core.config->settings.limits_linger_timeout);
 }
 
+bool is_refusal(const Exchange& exchange) {
+  return std::max(exchange.app_status, reason_status(exchange.reason)) >= 400;
+}
+
 // The prebuilt refusal of a connection over a limit (QS1): no head is read, no exchange made.
 void refuse_connection(Core& core, Connection& c, Reason reason) {
   Outgoing* out = room_for(core, c, core.config->refusal.size(), 0);
@@ -94,48 +87,6 @@ void refuse_connection(Core& core, Connection& c, Reason reason) {
   }
   record_connection(core, c.facts, reason, core.config->refusal.size());
   mark_for_flush(core, c);
-}
-
-// Uses the body of an answered request from the front of `bytes`; returns how many were used.
-size_t drain_body(Core& core, Connection& c, std::string_view bytes) {
-  size_t used = 0;
-  bool done = false;
-  if (c.body == BodyKind::LENGTH) {
-    used = static_cast<size_t>(std::min<uint64_t>(bytes.size(), c.body_left));
-    c.body_left -= used;
-    done = c.body_left == 0;
-  } else {
-    while (used < bytes.size()) {
-      const ChunkStep step = c.chunks.next(bytes.substr(used));
-      used += step.consumed;
-      if (step.state == ChunkState::DATA) continue;
-      if (step.state == ChunkState::BAD) {
-        // The answer is on its way already: nothing more can be said, but the framing is lost.
-        record_connection(core, c.facts, c.chunks.error());
-        core.counters.parse_errors.add();
-        c.state = ConnectionState::CLOSING;
-        c.linger_after_send = true;
-        mark_for_flush(core, c);
-        return bytes.size();
-      }
-      done = step.state == ChunkState::DONE;
-      break;
-    }
-  }
-  c.drained_bytes += used;
-  if (done) {
-    c.body = BodyKind::NONE;
-    await_request(core, c);
-    return used;
-  }
-  if (c.drained_bytes > core.config->settings.limits_drain_bytes) {
-    c.state = ConnectionState::CLOSING;  // enough: what is left is not worth the connection
-    c.linger_after_send = true;
-    mark_for_flush(core, c);
-    return bytes.size();
-  }
-  set_deadline(core, c, DeadlineKind::BODY, patience_with(core, c).body);
-  return used;
 }
 
 // Looks for one head at the front of `bytes`; returns how many bytes were used (0: need more).
@@ -187,8 +138,12 @@ size_t consume(Core& core, Connection& c, std::string_view bytes) {
         now_used = drain_body(core, c, rest);
         break;
       case ConnectionState::SERVING:
-        // Behind a head that waits for its answer: its body, if an application reads it, or the next request.
-        if (c.exchange->dispatch != nullptr) now_used = core.pools->take_body(*c.exchange, rest);
+        // Behind a head that waits for its answer: its body, if somebody reads it, or the next request.
+        if (c.exchange->held) {
+          now_used = read_held_body(core, c, rest);
+        } else if (c.exchange->dispatch != nullptr) {
+          now_used = core.pools->take_body(*c.exchange, rest);
+        }
         break;
       case ConnectionState::CLOSING:
         c.client_is_done = false;
@@ -220,6 +175,17 @@ void linger_on(Core& core, Connection& c, size_t bytes) {
 }
 
 }  // namespace
+
+void record_connection(Core& core, const ConnectionFacts& facts, Reason reason, uint64_t head_bytes_out) {
+  const ReasonInfo& info = reason_info(reason);
+  Outcome outcome;
+  outcome.status = info.status;
+  outcome.sub_status = info.sub_status;
+  outcome.reason = static_cast<uint16_t>(reason);
+  outcome.verdict = static_cast<uint16_t>(Verdict::BAD_REQUEST);
+  outcome.head_bytes_out = head_bytes_out;
+  core.journal.connection(core.now, facts, static_cast<uint32_t>(core.config->generation), outcome);
+}
 
 void mark_for_flush(Core& core, Connection& c) {
   if (c.in_flush_list) return;
@@ -342,6 +308,7 @@ void connection_peer_closed(Core& core, Connection& c) {
   c.peer_closed = true;
   switch (c.state) {
     case ConnectionState::SERVING:
+      if (c.exchange->held) return refuse_held(core, c, Reason::BODY_CUT_SHORT);
       if (c.exchange->dispatch != nullptr && c.input.empty() && core.pools->may_leave(*c.exchange)) {
         end_connection(core, c, EndKind::CLOSE, Reason::CONNECTION_DROPPED);
       }
@@ -445,8 +412,9 @@ void connection_answered(Core& core, Connection& c, const Exchange& exchange) {
   remember_site(c, exchange);
   if (!exchange.keep_alive || is_leaving(core, c)) {
     c.state = ConnectionState::CLOSING;
-    // Unread input behind a close would make the kernel send RST over our answer.
-    c.linger_after_send = exchange.lingers || exchange.head.body != BodyKind::NONE;
+    // Unread input behind a close would make the kernel send RST over our answer, also input that is still to come from
+    // a client that promised to send no more: a refusal is seen whatever it does.
+    c.linger_after_send = exchange.lingers || exchange.head.body != BodyKind::NONE || is_refusal(exchange);
     c.client_is_done = !exchange.head.keep_alive && c.input.empty();
     std::string().swap(c.input);
   } else if (exchange.head.body != BodyKind::NONE && !exchange.body_done) {

@@ -42,6 +42,9 @@ enum class EndKind : uint8_t { CLOSE, RESET };
 // Ends it now; an exchange in flight is abandoned (its journal record closed with `why`).
 void end_connection(Core& core, Connection& connection, EndKind kind, Reason why);
 
+// A record for a connection that ends, or a refusal, with no request to tell of it.
+void record_connection(Core& core, const ConnectionFacts& facts, Reason reason, uint64_t head_bytes_out = 0);
+
 // It waits for a request now, and not for ever. While the server drains, a close that crosses a request on its way
 // would lose it: who asks often asks soon, and is answered and told to close.
 // The connection's last answer is `exchange`'s: its patience is that of its site.

@@ -1,6 +1,7 @@
 // Deadlines of connections: which patience has run out, and what the peer and the log are told.
 
 #include "src/server/connections.h"
+#include "src/server/request_body.h"
 #include "src/server/streams.h"
 #include "src/server/walk.h"
 
@@ -52,6 +53,7 @@ void expire(Core& core, Connection& c) {
       return;
     case DeadlineKind::BODY:
       core.counters.timeouts_body.add();
+      if (c.exchange != nullptr && c.exchange->held) return refuse_held(core, c, Reason::TIMER_ENTITY_BODY);
       end_connection(core, c, EndKind::CLOSE, Reason::TIMER_ENTITY_BODY);
       return;
     case DeadlineKind::LINGER:

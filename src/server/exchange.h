@@ -66,9 +66,11 @@ struct ExchangeFacts {
   bool entry_pinned = false;
   bool config_pinned = false;  // parked: the snapshot must stay
   bool keep_alive = true;
-  bool lingers = false;    // close, but let the peer see the answer first
-  bool body_done = false;  // the request's body was read already
-  bool refused = false;    // the head is no good: only its method may be looked at
+  bool lingers = false;           // close, but let the peer see the answer first
+  bool body_done = false;         // the request's body was read already
+  bool held = false;              // parked until its body is known to be well framed (request_body.h)
+  Step held_for = Step::DELIVER;  // where it goes on then
+  bool refused = false;           // the head is no good: only its method may be looked at
   bool http_1_0 = false;
   bool http_2 = false;     // it came on a stream
   bool secure = false;     // it came over TLS

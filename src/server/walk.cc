@@ -10,6 +10,7 @@
 #include "src/server/entry_maker.h"
 #include "src/server/leaving.h"
 #include "src/server/pools/pool_bridge.h"
+#include "src/server/request_body.h"
 #include "src/server/steps/steps.h"
 
 namespace penstock {
@@ -54,6 +55,7 @@ Outcome outcome_of(const Core& core, const Exchange& ex, const Connection& c) {
 void walk(Core& core, Exchange& ex, Step step) {
   StepResult result = StepResult::NEXT;
   while (true) {
+    const bool finds = step <= Step::ROUTE;  // who answers
     switch (step) {
       case Step::LOOKUP:
         result = lookup_step(core, ex);
@@ -90,6 +92,11 @@ void walk(Core& core, Exchange& ex, Step step) {
       case StepResult::DONE:
         finish_exchange(core, ex);
         return;
+    }
+    if (ex.head.body == BodyKind::CHUNKED && finds && waits_for_body(ex, step)) [[unlikely]] {
+      keep_head(core, ex);
+      hold_answer(core, ex, step);
+      return;
     }
   }
 }

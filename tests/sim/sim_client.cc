@@ -18,6 +18,8 @@ constexpr const char* BAD_REQUESTS[] = {
     "GET /../x HTTP/1.1\r\nHost: a\r\n\r\n",
     "GET / HTTP/1.1\r\n\r\n",
     "G@T / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /huge.txt HTTP/1.1\r\nHost: sim.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc0\r\n\r\n",
+    "PUT /a.txt HTTP/1.1\r\nHost: sim.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nA : b\r\n\r\n",
 };
 
 // Of these, what HTTP/2 can say: all else is a matter of HTTP/1.1's form.

@@ -310,7 +310,7 @@ size_t PoolBridge::take_chunked(Exchange& ex, Dispatch& d, std::string_view byte
     used += step.consumed;
     switch (step.state) {
       case ChunkState::DATA:
-        if (c.chunks.body_bytes() > ex.site->body_bytes) return refuse_body(ex, d, Reason::CONTENT_LENGTH_LIMIT, bytes);
+        if (c.chunks.body_bytes() > ex.site->body_bytes) return refuse_body(ex, d, Reason::ENTITY_TOO_LARGE, bytes);
         d.upload.assign(step.data);
         break;
       case ChunkState::NEED_MORE:
