@@ -54,6 +54,7 @@ ParseLimits limits_of_heads(const Settings& settings) {
 DecodeRules rules_of_paths(const Settings& settings) {
   DecodeRules rules;
   rules.non_utf8 = settings.decode_non_utf8;
+  rules.legacy = settings.decode_legacy_charset == LegacyCharsetSetting::LATIN ? &ISO_8859_1 : &WINDOWS_1252;
   rules.percent_u = settings.decode_percent_u;
   rules.restricted_chars = settings.decode_restricted_chars;
   rules.double_escape = settings.decode_double_escape;

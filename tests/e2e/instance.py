@@ -289,6 +289,11 @@ class Instance:
                           what=f"{count} log records; there are {len(self.records(name))}")
 
 
+def sub_statuses(records):
+    """Status and sub-status of each record, as 400.26."""
+    return [f"{record['status']}.{record['substatus']}" for record in records]
+
+
 JSON_LOG = ("log.access.format = json\nlog.access.path = {LOGS}/access.log\n"
             "log.access.fields = x-timestamp c-ip cs-method cs-uri-stem cs-uri-query sc-status sc-substatus x-reason x-cache sc-bytes cs-bytes\n")
 ONE_SITE = "site.main.hosts = *\nsite.main.root = {WWW}\n"

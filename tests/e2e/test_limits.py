@@ -4,86 +4,66 @@ import threading
 import time
 
 from http_client import Closed, Connection, wait_until
-from instance import JSON_LOG, ONE_SITE
+from instance import JSON_LOG, ONE_SITE, sub_statuses
 
 SLACK_S = 5  # a timer is never early; how late depends on what else runs on the machine
-
-
-def get(server, target="/a.txt", *lines):
-    with server.connect() as connection:
-        connection.send("\r\n".join([f"GET {target} HTTP/1.1", "Host: x", *lines, "", ""]))
-        return connection.read_response().status
 
 
 def last_record(server):
     return server.wait_records(1)[-1]
 
 
-def test_the_length_of_a_head(make, transport):
-    server = make(ONE_SITE + "limits.head_bytes = 1k\n", files={"a.txt": "a"}, transport=transport)
-    fixed = len("GET /a.txt HTTP/1.1\r\nHost: x\r\nA: \r\n\r\n")
-    assert get(server, "/a.txt", "A: " + "b" * (1024 - fixed)) == 200
-    assert get(server, "/a.txt", "A: " + "b" * (1025 - fixed)) == 431
+def exactly(total, start="GET /a.txt HTTP/1.1\r\nHost: x\r\nA: ", end="\r\n\r\n"):
+    """A request of that many bytes."""
+    return start + "b" * (total - len(start) - len(end)) + end
 
 
-def test_the_length_of_a_field(make, transport):
-    server = make(ONE_SITE + "limits.field_bytes = 100\n", files={"a.txt": "a"}, transport=transport)
-    line = "Abc: " + "b" * 200
-    assert get(server, "/a.txt", line[:100]) == 200
-    assert get(server, "/a.txt", line[:102]) == 431
+def asks(target="/a.txt", *fields, method="GET"):
+    return "\r\n".join([f"{method} {target} HTTP/1.1", "Host: x", *fields, "", ""])
 
 
-def test_the_number_of_fields(make, transport):
-    server = make(ONE_SITE + "limits.fields = 10\n", files={"a.txt": "a"}, transport=transport)
-    assert get(server, "/a.txt", *[f"A{n}: b" for n in range(9)]) == 200  # and Host
-    assert get(server, "/a.txt", *[f"A{n}: b" for n in range(10)]) == 431
+CHUNKED = "GET /a.txt HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+LIMITS = [  # key, its value, requests at the limit and beyond it, answers to both, and to the second without the limit (200.0)
+    ("head_bytes", "1k", exactly(1024), exactly(1025), "200.0", "431.0"),
+    ("field_bytes", 100, asks("/a.txt", "A: " + "b" * 97), asks("/a.txt", "A: " + "b" * 98), "200.0", "431.1"),
+    ("fields", 10, asks("/a.txt", *["A: b"] * 9), asks("/a.txt", *["A: b"] * 10), "200.0", "431.2"),  # and Host
+    ("url_bytes", 64, asks("/" + "./" * 29 + "a.txt"), asks("/" + "./" * 29 + "/a.txt"), "200.0", "414.0"),
+    ("url_bytes", 64, asks("/a.txt?" + "q" * 200), asks("/" + "./" * 29 + "/a.txt?"), "200.0", "414.0"),  # the query has a limit of its own
+    ("query_bytes", 10, asks("/a.txt?" + "q" * 10), asks("/a.txt?" + "q" * 11), "200.0", "414.1"),
+    ("segment_bytes", 8, asks("/12345678/b/c.txt"), asks("/123456789/b/c.txt"), "200.0", "414.2", "404.0"),
+    ("segment_bytes", 8, asks("/%31%32345678/b/c.txt"), asks("/%C3%A4%C3%A4%C3%A4%C3%A4%C3%A4"), "200.0", "414.2", "404.0"),  # in bytes, decoded
+    ("segments", 3, asks("/12345678/./x/../b/c.txt"), asks("/1/2/3/4"), "200.0", "404.20", "404.0"),
+    ("verb_bytes", 8, asks(method="ABCDEFGH"), asks(method="ABCDEFGHI"), "501.0", "501.1", "501.0"),
+    ("body_bytes", 10, asks("/a.txt", "Content-Length: 10") + "b" * 10, asks("/a.txt", "Content-Length: 11"), "200.0", "413.1"),
+    ("body_bytes", 10, CHUNKED + "a\r\n0123456789\r\n0\r\n\r\n", CHUNKED + "a\r\n0123456789\r\n1\r\nx\r\n0\r\n\r\n", "200.0", "413.0"),
+    ("ranges", 2, asks("/a.txt", "Range: bytes=0-0,50-50"), asks("/a.txt", "Range: bytes=0-0,50-50,90-90"), "206.0", "200.0", "206.0"),
+]
 
 
-def test_the_length_of_the_target(make, transport):
-    server = make(ONE_SITE + "limits.url_bytes = 64\n", files={"a.txt": "a"}, transport=transport)
-    assert get(server, "/a.txt?" + "q" * 200) == 200  # the query has a limit of its own
-    assert get(server, "/" + "./" * 29 + "a.txt") == 200
-    assert get(server, "/" + "n" * 63) == 404
-    assert get(server, "/" + "n" * 64) == 414
+def test_each_limit_is_exact_has_its_own_cause_and_acts_on_the_next_request(make, transport):
+    """At N it is as if there were no limit, at N+1 it is refused; set live, while connections are open."""
+    server = make(ONE_SITE + JSON_LOG, files={"a.txt": "a" * 100, "12345678/b/c.txt": "c"}, transport=transport)
+    expected = []
 
+    def ask(connection, request, answer):
+        connection.send(request)
+        assert connection.read_response().status == int(answer[:3]), (key, request[:60])
+        expected.append(answer)
 
-def test_the_length_of_the_query(make, transport):
-    server = make(ONE_SITE + "limits.query_bytes = 10\n", files={"a.txt": "a"}, transport=transport)
-    assert get(server, "/a.txt?" + "q" * 10) == 200
-    assert get(server, "/a.txt?" + "q" * 11) == 414
-
-
-def test_the_length_and_number_of_segments(make, transport):
-    server = make(ONE_SITE + "limits.segment_bytes = 8\nlimits.segments = 3\n", files={"12345678/b/c.txt": "a"}, transport=transport)
-    assert get(server, "/12345678/b/c.txt") == 200
-    assert get(server, "/%31%32345678/b/c.txt") == 200  # it is measured decoded
-    assert get(server, "/123456789/b/c.txt") == 414
-    assert get(server, "/1/2/3/4") == 404
-
-
-def test_the_length_of_a_method(make):
-    server = make(ONE_SITE + "limits.verb_bytes = 8\n" + JSON_LOG)
-    for method, status in (("ABCDEFGH", 501), ("ABCDEFGHI", 501)):
-        with server.connect() as connection:
-            connection.send(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert connection.read_response().status in (status, 400)
-    assert len({str(r["substatus"]) for r in server.wait_records(2)}) == 2
-
-
-def test_every_limit_has_its_own_cause(make):
-    server = make(ONE_SITE + JSON_LOG + "limits.head_bytes = 2k\nlimits.field_bytes = 500\nlimits.fields = 20\nlimits.url_bytes = 100\n"
-                  "limits.query_bytes = 20\nlimits.segment_bytes = 20\nlimits.segments = 5\nlimits.body_bytes = 10\n", files={"a.txt": "a"})
-    get(server, "/a.txt", *["A: " + "b" * 400] * 6)
-    get(server, "/a.txt", "A: " + "b" * 600)
-    get(server, "/a.txt", *["A: b"] * 25)
-    get(server, "/" + "/".join(["abc"] * 40))
-    get(server, "/a.txt?" + "q" * 30)
-    get(server, "/" + "s" * 30)
-    get(server, "/1/2/3/4/5/6")
-    get(server, "/a.txt", "Content-Length: 11")
-    records = server.wait_records(8)
-    assert len({(str(r["status"]), str(r["substatus"])) for r in records}) == 8, records
-    assert all(r["reason"] not in ("", "-") or str(r["status"]) == "404" for r in records), records
+    for key, value, within, beyond, answer, refusal, *otherwise in LIMITS:
+        with server.connect() as first, server.connect() as second:
+            ask(first, within, answer)
+            ask(second, within, answer)
+            server.sysctl(**{f"limits__{key}": value})
+            ask(first, within, answer)
+            ask(first, beyond, refusal)
+            assert refusal[0] == "2" or refusal in ("414.0", "414.1", "414.2", "404.20") or first.at_end(), key
+            server.sysctl(**{f"limits__{key}": ""})
+            if refusal != "413.1":  # its body does not come
+                ask(second, beyond, *(otherwise or ["200.0"]))
+    records = server.settled_records()
+    assert sub_statuses(records) == expected
+    assert all(r["reason"] not in ("", "-") for r in records if r["status"] >= 400 and r["status"] != 404)
 
 
 def test_requests_per_connection(make, transport):
@@ -301,16 +281,26 @@ def test_the_number_of_connections_is_exact_under_eight_openers(make, transport)
 
 
 def test_the_number_of_connections_of_one_address(make, transport):
-    server = make(ONE_SITE + "limits.connections_per_client = 5\n", files={"a.txt": "a"}, transport=transport)
+    server = make(ONE_SITE + JSON_LOG + "limits.connections_per_client = 5\n", files={"a.txt": "a"}, transport=transport)
     wait_until(lambda: server.counter("connections_open") == 0)
+    count = len(server.settled_records())
     held = [server.connect(source="127.0.0.2") for _ in range(5)]
     assert [greet(c) for c in held] == [200] * 5
-    with server.connect(source="127.0.0.2") as sixth:
-        assert greet(sixth) in (503, None)
+    for _ in range(3):
+        with server.connect(source="127.0.0.2") as sixth:
+            response = sixth.read_response()
+            assert (response.status, response["connection"], sixth.at_end()) == (503, "close", True)
     with server.connect(source="127.0.0.3") as other:
         assert greet(other) == 200
+    held.pop().close()
+    wait_until(lambda: server.counter("connections_open") == 4)
+    with server.connect(source="127.0.0.2") as again:
+        assert greet(again) == 200
+        with server.connect(source="127.0.0.2") as sixth:
+            assert sixth.read_response().status == 503
     for connection in held:
         connection.close()
+    assert sub_statuses(server.settled_records()[count:]) == ["200.0"] * 5 + ["503.22"] * 3 + ["200.0"] * 2 + ["503.22"]
 
 
 def test_thousands_of_idle_connections(make, transport):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from http_client import wait_until
-from instance import JSON_LOG, ONE_SITE, QUICK
+from instance import JSON_LOG, ONE_SITE, QUICK, sub_statuses
 
 FILES = {"a.txt": "a" * 10, "numbers.txt": "0123456789" * 100}
 for number in range(10):
@@ -176,7 +176,7 @@ def test_a_chunked_request_has_one_answer_whatever_becomes_of_its_body(make, tra
                 connection.sock.shutdown(socket.SHUT_WR)
             assert connection.read_response().status == int(wanted[:3]), wanted
             assert connection.at_end(), wanted
-    assert [f"{r['status']}.{r['substatus']}" for r in server.settled_records()] == [wanted for *_, wanted in rows]
+    assert sub_statuses(server.settled_records()) == [wanted for *_, wanted in rows]
 
 
 @pytest.mark.parametrize("end", [" HTTP/1.0\r\n\r\n", " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"], ids=["1.0", "close"])
@@ -235,20 +235,38 @@ def test_every_answer_has_the_date_and_a_length(site):
         assert response["content-length"].isdigit()
 
 
+ALL_PATHS = [  # request, status: every way in which an answer is made
+    ("GET /a.txt", 200), ("HEAD /a.txt", 200), ("GET /a.txt|Range: bytes=0-0", 206), ("GET /a.txt|Range: bytes=0-0,2-2", 206), ("GET /a.txt|Range: bytes=99-", 416),
+    ("GET /a.txt|If-None-Match: *", 304), ("GET /a.txt|If-Match: x", 412), ("GET /a.txt|Accept-Encoding: *;q=0", 406), ("GET /n", 301), ("GET /n/", 403), ("GET /list/", 200),
+    ("GET /to/x", 302), ("GET /gone/x", 410), ("GET /none", 404), ("GET /page/none", 404), ("OPTIONS /a.txt", 204), ("OPTIONS *", 204), ("POST /a.txt", 405), ("CONNECT x:80", 405), ("PURGE /a.txt", 405),
+    ("BREW /a.txt", 501), ("GET /a.txt|Transfer-Encoding: x", 501), ("GET /a.txt|Expect: x", 417), ("GET /a.txt|Content-Length: 99", 413), ("GET /%zz", 400), ("GET /a.txt|A : b", 400),
+    ("GET /a.txt?" + "q" * 99, 414), ("GET /" + "s" * 99, 414), ("GET /a.txt|A: " + "b" * 999, 431), ("GET /a.txt|Host: y", 400), ("PRI *", 400), ("GET /big.bin", 200)]
+
+
 @pytest.mark.parametrize("mode, pattern", [("full", r"penstock/\S+"), ("product", "penstock"), ("none", None)])
 def test_the_server_field_is_controlled_on_every_answer(make, mode, pattern):
-    server = make("site.main.hosts = a.example\nsite.main.root = {WWW}\nserver.header = " + mode + "\n", files={"a.txt": "a"})
-    answers = [server.fetch(target, host=host, method=method) for target, host, method in
-               (("/a.txt", "a.example", "GET"), ("/a.txt", "a.example", "HEAD"), ("/none", "a.example", "GET"), ("/", "nobody.example", "GET"),
-                ("/a.txt", "a.example", "POST"), ("/%zz", "a.example", "GET"), ("/a.txt", "a.example", "BREW"))]
+    server = make(ONE_SITE + f"server.header = {mode}\nlimits.body_bytes = 10\nlimits.query_bytes = 20\nlimits.segment_bytes = 20\nlimits.field_bytes = 200\nlimits.header_timeout = 500ms\n"
+                  "site.main.route.l.prefix = /list/\nsite.main.route.l.listing = 1\nsite.main.route.t.prefix = /to/\nsite.main.route.t.handler = redirect\nsite.main.route.t.to = /a.txt\n"
+                  "site.main.route.g.prefix = /gone/\nsite.main.route.g.handler = status\nsite.main.route.g.status = 410\nsite.main.route.page.prefix = /page/\n"
+                  "site.other.hosts = other.example\nsite.other.root = {WWW}\nsite.other.error_page.404 = /a.txt\n",
+                  files={"a.txt": "a" * 10, "n/x": "x", "list/x": "x", "big.bin": b"x" * (5 << 20)})
+
+    def check(response, what, status):
+        assert response.status == status, what
+        assert response.all("server") == [] if pattern is None else re.fullmatch(pattern, response["server"]), what
+    for _ in range(3):  # from the file, then from the cache
+        for what, status in ALL_PATHS:
+            first, *fields = what.split("|")
+            with server.connect() as connection:
+                connection.send("\r\n".join([first + " HTTP/1.1", "Host: x", *fields, "", ""]))
+                check(connection.read_response(first.partition(" ")[0]), what, status)
+        check(server.fetch("/none", host="other.example"), "a page of the site", 404)
     with server.connect() as connection:
-        connection.send("rubbish\r\n\r\n")
-        answers.append(connection.read_response())
-    for response in answers:
-        if pattern is None:
-            assert response.all("server") == [], response
-        else:
-            assert re.fullmatch(pattern, response["server"]), response
+        connection.send("GET /")
+        check(connection.read_response(), "a head that does not come", 408)
+        server.sysctl(limits__connections=1)
+        with server.connect() as other:
+            check(other.read_response(), "one connection too many", 503)
 
 
 def test_a_client_that_leaves_in_the_middle_harms_nobody(site):
