@@ -12,8 +12,10 @@ Result<LogFilter> LogFilter::parse(std::span<const std::string> terms) {
     Parsed<LogTerm> term = parse_log_term(text);
     if (!term) return fail(term.error());
     const auto field = static_cast<LogField>(term->field);
-    filter.terms_.push_back({std::move(*term), std::make_unique<LineFormat>(
-                                                   LineFormatOptions{.format = LogFormat::W3C, .fields = {field}})});
+    const bool needs_texts = LOG_FIELD_INFO[term->field].type != LogFieldType::NUMBER;
+    filter.terms_.push_back(
+        {std::move(*term), std::make_unique<LineFormat>(LineFormatOptions{.format = LogFormat::W3C, .fields = {field}}),
+         needs_texts});
   }
   return filter;
 }
@@ -21,8 +23,12 @@ Result<LogFilter> LogFilter::parse(std::span<const std::string> terms) {
 bool LogFilter::wants(const EndRecordView& record, uint32_t reactor, EntryTexts& texts) {
   if (terms_.empty()) return true;
   AccessEntry entry = entry_of(record.head, reactor);
-  texts.fill(entry, record, Escape::W3C);
+  bool has_texts = false;  // most conditions are about a status or a time, and escaping them is what costs
   return std::ranges::all_of(terms_, [&](const Term& term) {
+    if (term.needs_texts && !has_texts) {
+      texts.fill(entry, record, Escape::W3C);
+      has_texts = true;
+    }
     line_.clear();
     term.value->line(line_, entry);
     return term.term.holds(line_.view().substr(0, line_.size() - 1));

@@ -30,6 +30,7 @@ class LogFilter {
   struct Term {
     LogTerm term;
     std::unique_ptr<LineFormat> value;  // a line of the one field
+    bool needs_texts;                   // the field is no number
   };
 
   std::vector<Term> terms_;
