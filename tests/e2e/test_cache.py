@@ -316,13 +316,14 @@ def test_one_fill_for_many_who_wait(make, transport):
     server = make(ONE_SITE + "cache.admit = always\n", transport=transport)
     os.utime(server.put("cold.bin", os.urandom(600_000)), (SETTLED, SETTLED))
     body = (server.www / "cold.bin").read_bytes()
-    opened = server.counter("files_opened")
+    fills, opened = server.counter("cache_fills"), server.counter("files_opened")
     connections = [Connection(server.port) for _ in range(200)]
     for connection in connections:
         connection.send("GET /cold.bin HTTP/1.1\r\nHost: x\r\n\r\n")
     answers = [connection.read_response().body for connection in connections]
     assert all(answer == body for answer in answers)
-    assert server.counter("files_opened") - opened <= 8
+    # One; and one more where a reactor misses just before another's fill is there, and asks who leads just after.
+    assert 1 <= server.counter("cache_fills") - fills <= server.counter("files_opened") - opened <= 2
     for connection in connections:
         connection.close()
 

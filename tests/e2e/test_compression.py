@@ -5,6 +5,7 @@ import random
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import brotli
 import pytest
@@ -162,6 +163,18 @@ def test_a_hot_answer_is_compressed_in_the_background(make, coding, transport):
         response = ask()
         return UNPACK[coding_of(response)](response.body)
     wait_until(lambda: plain() == TEXT + b"more\n", what="a variant does not outlive its file")
+
+
+def test_the_compressor_has_only_what_nobody_else_wants(site):
+    """Its thread, and no other of the server, is scheduled when the processor would be idle (or is as nice as can be)."""
+    SCHED_IDLE, NICEST = 5, 19
+    tasks = Path(f"/proc/{site.role('server')}/task")
+    low = []
+    for task in tasks.iterdir():
+        fields = (task / "stat").read_text().rpartition(")")[2].split()  # from the third on
+        if int(fields[41 - 3]) == SCHED_IDLE or int(fields[19 - 3]) == NICEST:
+            low.append((task / "comm").read_text().strip())
+    assert len(low) == 1, low
 
 
 def test_nobody_waits_while_it_is_compressed(make, transport):

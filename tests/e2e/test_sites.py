@@ -1,4 +1,5 @@
 """Issue §6: hosts, virtual directories, routes, what may be reached in them, and how it is presented."""
+import gzip
 import html.parser
 import json
 import os
@@ -10,6 +11,8 @@ import pytest
 from conftest import needs_root
 from http_client import wait_until
 from instance import JSON_LOG, ONE_SITE, Instance
+
+SYSTEM_TYPES = Path("/etc/mime.types")
 
 
 def sites(*names, default=None):
@@ -321,6 +324,19 @@ def test_media_types(make, name, mime):
     assert re.fullmatch(mime, response["content-type"], re.I), response["content-type"]
 
 
+@pytest.mark.skipif(not SYSTEM_TYPES.exists(), reason=f"no {SYSTEM_TYPES}")
+def test_media_types_of_the_system(make):
+    """What only the system's table knows: most of its some 1,500."""
+    own = (Path(__file__).resolve().parents[2] / "src/files/mime_types.def").read_text()
+    lines = [line.split() for line in SYSTEM_TYPES.read_text().splitlines() if not line.startswith("#")]
+    known = {extension: words[0] for words in reversed(lines) for extension in words[1:] if re.fullmatch("[a-z0-9]+", extension)}
+    only = {extension: mime for extension, mime in sorted(known.items()) if not re.search(rf"\b{extension}\b", own)}
+    assert len(only) > 100
+    server = make(files={f"a.{extension}": "x" for extension in list(only)[::10]})
+    for extension in list(only)[::10]:
+        assert server.fetch(f"/a.{extension}")["content-type"].partition(";")[0].lower() == only[extension].lower(), extension
+
+
 def test_media_types_of_our_own_and_the_policy_for_unknown_ones(make):
     server = make(ONE_SITE + "mime.gadget = application/x-gadget\nsite.main.unknown_type = deny\nsite.main.charset = iso-8859-1\n",
                   files={"a.gadget": "x", "a.unheard-of": "x", "a.txt": "x"})
@@ -339,6 +355,57 @@ def test_error_pages_of_the_site(make):
     assert server.fetch("/nothing", method="HEAD").status == 404
     assert server.fetch("/nothing", fields=["If-None-Match: *", "Range: bytes=0-1"]).status == 404
     assert server.fetch("/dir/").status == 403  # a page that is missing does not make a loop
+
+
+def test_error_pages_by_sub_status_come_from_the_cache(make, transport):
+    """The page of the cause goes before that of the status; once it is hot no file is opened for it, nor where it is changed a stale one sent."""
+    server = make(ONE_SITE + JSON_LOG + "site.main.error_page.404 = /e/any.html\nsite.main.error_page.404_8 = /e/hidden.html\nsite.main.error_page.405 = /e/method.html\n",
+                  files={"e/any.html": "any", "e/hidden.html": "hidden", "e/method.html": "method", "a.txt": "a"}, transport=transport)
+    rows = [("/none", "GET", 404, b"any"), ("/.secret", "GET", 404, b"hidden"), ("/a.txt", "POST", 405, b"method"), ("/.secret", "HEAD", 404, b"")]
+
+    def ask():
+        for target, method, status, body in rows:
+            response = server.fetch(target, method=method)
+            assert (response.status, response.body, response["content-length"]) == (status, body, str(len(body or b"hidden")))
+
+    def opened():
+        before = server.counter("files_opened")
+        ask()
+        return server.counter("files_opened") - before
+    wait_until(lambda: opened() == 3, what="only what was asked for is looked for, thrice")
+    assert [opened() for _ in range(5)] == [3] * 5
+    server.put("e/new", "other").rename(server.www / "e/any.html")
+    wait_until(lambda: server.fetch("/none").body == b"other", seconds=2)
+
+
+OVERRIDES = [  # key, the site's value, the route's, target, what tells them apart, of the site and of the route
+    ("symlinks", "all", "none", "/{}/link.txt", lambda r: r.status, 200, 403), ("symlinks", "none", "all", "/{}/link.txt", lambda r: r.status, 403, 200),
+    ("dotfiles", "deny", "allow", "/{}/.dot", lambda r: r.status, 404, 200), ("dotfiles", "allow", "deny", "/{}/.dot", lambda r: r.status, 200, 404),
+    ("listing", 0, 1, "/{}/empty/", lambda r: r.status, 403, 200), ("index", "one.html", "two.html", "/{}/", lambda r: r.body, b"one", b"two"),
+    ("methods", "GET", "GET HEAD OPTIONS", "/{}/a.txt|OPTIONS", lambda r: r.status, 405, 204), ("unknown_type", "octet-stream", "deny", "/{}/a.unheard-of", lambda r: r.status, 200, 404),
+    ("cache_control", "no-cache", "max-age=9", "/{}/a.txt", lambda r: r["cache-control"], "no-cache", "max-age=9"),
+    ("precompressed", 1, 0, "/{}/a.txt", lambda r: r.get("content-encoding"), "gzip", None), ("precompressed", 0, 1, "/{}/a.txt", lambda r: r.get("content-encoding"), None, "gzip"),
+]
+
+
+def test_a_route_overrides_its_site_and_one_file_can_be_a_route(make):
+    """CO1, VH3: site, then directory, then file; live."""
+    files = {"link.txt": None, ".dot": "d", "one.html": "one", "two.html": "two", "empty/x": "x", "a.txt": "a" * 100, "a.txt.gz": gzip.compress(b"a" * 100), "a.unheard-of": "x"}
+    server = make(ONE_SITE + "compress.enable = 0\nsite.main.route.r.prefix = /r/\n", files={f"{folder}/{name}": body for folder in "rs" for name, body in files.items() if body is not None})
+    for folder in "rs":
+        (server.www / folder / "link.txt").symlink_to("a.txt")
+
+    def see(folder, target, tell):
+        target, _, method = target.partition("|")
+        return tell(server.fetch(target.format(folder), method=method or "GET", fields=["Accept-Encoding: gzip"]))
+    for key, of_site, of_route, target, tell, in_site, in_route in OVERRIDES:
+        server.sysctl(**{f"site__main__{key}": of_site})
+        assert [see(folder, target, tell) for folder in "rs"] == [in_site] * 2, f"{key}: inherited"
+        server.sysctl(**{f"site__main__route__r__{key}": of_route})
+        assert [see(folder, target, tell) for folder in "rs"] == [in_route, in_site], key
+        server.sysctl(**{f"site__main__route__r__{key}": "inherit", f"site__main__{key}": ""})
+    server.sysctl(site__main__route__f__prefix="/s/a.txt", site__main__route__f__precompressed=0)
+    assert [see(folder, "/{}/a.txt", lambda r: r.get("content-encoding")) for folder in "rs"] == ["gzip", None], "a route for one file"
 
 
 def test_an_error_answer_does_not_reflect_the_request(make):
