@@ -1,6 +1,7 @@
 #include "src/cli/commands.h"
 #include "src/config/parse.h"
 #include "src/config/print.h"
+#include "src/config/risk.h"
 #include "src/config/tree.h"
 
 #include <array>
@@ -26,7 +27,13 @@ Json described(const Json& entries) {
       entry["expects"] = setting.expects(setting.range);
       entry["unit"] = setting.unit;
       entry["default"] = setting.is_map ? Json() : Json(canonical_default(setting));
+      entry["range"] = print_range(setting);
       entry["live"] = setting.apply.live;
+      if (!setting.apply.live) entry["boot_reason"] = setting.apply.boot_reason;
+      const KeyRisk& risk = risk_of(setting);
+      entry["since"] = risk.since;
+      entry["risk"] = static_cast<int>(risk.risk);
+      if (!risk.why.empty()) entry["risk_reason"] = risk.why;
     }
     out.push_back(std::move(entry));
   }

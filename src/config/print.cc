@@ -1,6 +1,7 @@
 #include "src/config/print.h"
 
 #include "src/base/assert.h"
+#include "src/config/risk.h"
 #include "src/config/text.h"
 
 #include <fmt/format.h>
@@ -15,11 +16,15 @@ std::string print_apply(const SettingApply& apply) {
 
 std::string print_default(const SettingInfo& setting) { return setting.is_map ? "none" : canonical_default(setting); }
 
-void describe(std::string& out, const SettingInfo& setting) {
+// `source` is where the value was set; empty where it is the default.
+void describe(std::string& out, const SettingInfo& setting, const std::string& source) {
+  const KeyRisk& risk = risk_of(setting);
   out += fmt::format("# {}\n", setting.help);
   out += fmt::format("#   expects {}\n", setting.expects(setting.range));
   out += fmt::format("#   type {}, range {}, unit {}, default {}, {}\n", setting.type(), print_range(setting),
                      setting.unit, print_default(setting), print_apply(setting.apply));
+  out += fmt::format("#   source {}, since {}\n", source.empty() ? "default" : quote_for_message(source), risk.since);
+  out += fmt::format("#   {}\n", print_risk(risk));
 }
 
 // Text within a cell of a Markdown table.
@@ -32,6 +37,12 @@ std::string cell(std::string_view text) {
   return out;
 }
 
+// "0" or "1: a low one refuses long URLs".
+std::string risk_cell(const KeyRisk& risk) {
+  const int level = static_cast<int>(risk.risk);
+  return risk.why.empty() ? fmt::format("{}", level) : fmt::format("{}: {}", level, risk.why);
+}
+
 struct Section {
   std::string_view title;
   std::string_view prefix;  // of the patterns it lists
@@ -40,7 +51,7 @@ struct Section {
 
 constexpr std::string_view INTRODUCTION = R"(# Configuration reference
 
-*Made from `src/config/schema.def`; a unit test compares. Change the table, then run
+*Made from `src/config/schema.def` and `risks.def`; a unit test compares. Change the tables, then run
 `ninja -C build config-reference`.*
 
 A configuration is text, one `key = value` a line:
@@ -70,7 +81,10 @@ site.blog.route.old.to = /archive$path$query
 - **Live** keys are changed while the server runs, by `penstock sysctl -w KEY=VALUE…`, `-p FILE` or by saving the file named
   by `run -c`; each change is validated as a whole and becomes a new numbered generation. **Boot** keys keep the value they
   started with: `sysctl -w` refuses to change them, and a saved file's value for them waits for the next restart.
-- `penstock sysctl -a` prints every key in this form, so that its output is a configuration; `-a -v` adds what this page says.
+- `penstock sysctl -a` prints every key in this form, so that its output is a configuration; `-a -v` adds what this page says,
+  and where each value was set.
+- **Risk** is the worst that a careless value can do: 0 nothing, 1 it may refuse or slow requests, 2 it may lose connections,
+  records or cached content, 3 it may weaken a protection. **Since** is the release that first had the key.
 )";
 
 constexpr Section SECTIONS[] = {
@@ -132,7 +146,7 @@ std::string print_tree(const Tree& tree, PrintDetail detail, std::string_view pr
       const auto path = resolve_key(key);
       ASSERT(path);
       if (!out.empty()) out += '\n';
-      describe(out, *path->setting);
+      describe(out, *path->setting, tree.origin(key));
     }
     out += fmt::format("{} = {}\n", key, value);
   }
@@ -144,12 +158,14 @@ std::string reference_markdown() {
   for (const Section& section : SECTIONS) {
     out += fmt::format("\n## {}\n\n", section.title);
     if (!section.text.empty()) out += fmt::format("{}\n\n", section.text);
-    out += "| key | what it is | expects | default | unit | takes effect |\n|---|---|---|---|---|---|\n";
+    out += "| key | what it is | expects | default | unit | takes effect | risk | since |\n";
+    out += "|---|---|---|---|---|---|---|---|\n";
     for (const SettingInfo& setting : schema()) {
       if (!belongs(setting, section)) continue;
-      out += fmt::format("| `{}` | {} | {} | `{}` | {} | {} |\n", setting.pattern, cell(setting.help),
+      const KeyRisk& risk = risk_of(setting);
+      out += fmt::format("| `{}` | {} | {} | `{}` | {} | {} | {} | {} |\n", setting.pattern, cell(setting.help),
                          cell(setting.expects(setting.range)), print_default(setting), setting.unit,
-                         cell(print_apply(setting.apply)));
+                         cell(print_apply(setting.apply)), cell(risk_cell(risk)), risk.since);
     }
   }
   return out;

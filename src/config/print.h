@@ -11,10 +11,12 @@ namespace penstock {
 
 enum class PrintDetail : uint8_t {
   VALUES,     // key = value
-  DESCRIBED,  // above each key, as comments: help, type, range, unit, default, live or boot with its reason, origin
+  DESCRIBED,  // above each key, as comments: help, type, range, unit, default, live or boot with its reason, where the
+              // value was set, the first release with the key, its risk
 };
 
-// `sysctl -a [-v]`: every key, defaults included. Loads again to the same settings; printing that is byte-equal.
+// `sysctl -a [-v]`: every key, defaults included. Loads again to the same settings; printing those is
+// byte-equal, but for where the values of DESCRIBED were set.
 std::string print_tree(const Tree& tree, PrintDetail detail, std::string_view prefix = {});
 
 // "from 256 to 1m", "up to 64 bytes", "1 to 64 items"; empty for types without bounds.

@@ -133,6 +133,8 @@ def test_every_key_is_described(make):
     assert len(re.findall(r"^\S+ = ", text, re.M)) > 60
     for word in ("cache.admit_hits", "Requests that make a response frequent", "1000"):
         assert word in text
+    fields = re.findall(r"^#   type .+, range .+, unit .+, default .+, (?:live|boot: .+)\n#   source .+, since [\d.]+\n#   risk [0-3], .+\n\S+ = ", text, re.M)
+    assert len(fields) == len(re.findall(r"^\S+ = ", text, re.M)), "a key without a field"
 
 
 def test_all_settings_make_a_file_that_gives_the_same_settings(make):

@@ -1,8 +1,12 @@
 #include "src/config/schema.h"
 
+#include "src/base/version.h"
+#include "src/config/risk.h"
 #include "src/config/settings.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <gtest/gtest.h>
 #include <set>
 
@@ -60,6 +64,46 @@ TEST(Schema, members_are_the_keys_with_dots_as_underscores) {
   for (const SettingInfo& info : schema()) {
     if (!info.is_map) {
       EXPECT_EQ(info.member, dots_to_underscores(info.key));
+    }
+  }
+}
+
+// The build too fails where a key has no row or two.
+TEST(Schema, every_key_states_its_risk) {
+  EXPECT_EQ(key_risks().size(), schema().size());
+  for (const SettingInfo& info : schema()) {
+    EXPECT_EQ(std::ranges::count(key_risks(), info.pattern, &KeyRisk::pattern), 1) << info.pattern;
+    const KeyRisk& row = risk_of(info);
+    EXPECT_EQ(row.risk == Risk::NONE, row.why.empty()) << info.pattern;
+    EXPECT_TRUE(row.why.empty() || row.why.size() >= 10) << info.pattern;
+    EXPECT_FALSE(row.why.ends_with('.')) << info.pattern;
+    EXPECT_EQ(row.why.find('\n'), std::string_view::npos) << info.pattern;
+  }
+  for (const Risk risk : {Risk::NONE, Risk::SLOWS, Risk::LOSES, Risk::WEAKENS})
+    EXPECT_TRUE(std::ranges::count(key_risks(), risk, &KeyRisk::risk) > 0) << risk_meaning(risk);
+}
+
+TEST(Schema, no_key_is_of_a_release_to_come) {
+  const auto numbers = [](std::string_view release) {
+    std::array<int, 3> out{-1, -1, -1};
+    const char* at = release.data();
+    const char* const end = at + release.size();
+    for (int& number : out) {
+      at = std::from_chars(at, end, number).ptr;
+      if (&number != &out.back() && at != end && *at == '.') ++at;
+    }
+    EXPECT_TRUE(at == end && out.back() >= 0) << release;
+    return out;
+  };
+  for (const KeyRisk& row : key_risks()) EXPECT_LE(numbers(row.since), numbers(version())) << row.pattern;
+}
+
+TEST(Schema, what_switches_a_protection_off_is_of_the_highest_risk) {
+  for (const SettingInfo& info : schema()) {
+    const bool switch_of_decoding = info.pattern.starts_with("decode.") && info.type() == "switch";
+    const bool permission = info.pattern.starts_with("identity.NAME.") && info.type() == "list";
+    if (switch_of_decoding || permission) {
+      EXPECT_EQ(risk_of(info).risk, Risk::WEAKENS) << info.pattern;
     }
   }
 }
