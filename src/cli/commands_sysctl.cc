@@ -16,7 +16,7 @@ std::string without_eol(std::string text) {
   return text;
 }
 
-// Of each key also what -v says as comments.
+// Of each key also what -v says as comments; "source" is there already, empty where the value is the default.
 Json described(const Json& entries) {
   Json out = Json::array();
   for (Json entry : entries) {
@@ -64,7 +64,10 @@ int show_offline(const SysctlArguments& arguments) {
     const Tree::Entries found = tree->entries(key);
     if (found.empty()) return cli_fail(tree->get(key).error().message, CLI_USAGE);
     text += print_tree(*tree, detail, key);
-    for (const auto& [name, value] : found) entries.push_back({{"key", name}, {"value", value}});
+    for (const auto& [name, value] : found) {
+      entries.push_back({{"key", name}, {"value", value}});
+      if (arguments.verbose) entries.back()["source"] = tree->origin(name);
+    }
   }
   if (arguments.json) {
     print_entries({{"entries", std::move(entries)}}, arguments.verbose);
@@ -143,7 +146,8 @@ int show_keys(const SysctlArguments& arguments, const std::string& control) {
     return cli_fail("sysctl: expected KEY, got " + word + "; -w changes one", CLI_USAGE);
   }
   const Json keys = arguments.words.empty() ? Json::array({""}) : Json(arguments.words);
-  const CallResult called = call_instance(control, {{"cmd", "sysctl.get"}, {"keys", keys}});
+  const CallResult called =
+      call_instance(control, {{"cmd", "sysctl.get"}, {"keys", keys}, {"verbose", arguments.verbose}});
   if (called.exit_code != CLI_OK) return called.exit_code;
   if (arguments.json) {
     print_entries(called.answer, arguments.verbose);

@@ -74,18 +74,22 @@ void Supervisor::reply_error(uint64_t client, const std::string& why) {
 
 void Supervisor::command_get(const ControlRequest& request, const Json& body) {
   Json entries = Json::array();
+  const auto add = [&](std::string_view key, std::string_view value) {
+    entries.push_back({{"key", key}, {"value", value}});
+    if (json_flag(body, "verbose")) entries.back()["source"] = tree_.origin(key);
+  };
   for (const Json& key : json_array(body, "keys")) {
     if (!key.is_string()) return reply_error(request.client, "a key is not text");
     const auto& name = key.get_ref<const std::string&>();
     if (auto value = tree_.get(name)) {
-      entries.push_back({{"key", name}, {"value", *value}});
+      add(name, *value);
       continue;
     }
     // Not a key: perhaps the part above several, as in `sysctl cache`.
     const Tree::Entries below = tree_.entries(name);
     if (below.empty())
       return reply(request.client, {{"ok", false}, {"error", tree_.get(name).error().message}, {"kind", "config"}});
-    for (const auto& [below_key, value] : below) entries.push_back({{"key", below_key}, {"value", value}});
+    for (const auto& [below_key, value] : below) add(below_key, value);
   }
   reply(request.client, {{"ok", true}, {"generation", tree_.generation()}, {"entries", entries}});
 }

@@ -1,4 +1,5 @@
 """Issue §2: config errors all at once, live changes as whole generations, files that are watched, round trips."""
+import json
 import os
 import random
 import re
@@ -135,6 +136,16 @@ def test_every_key_is_described(make):
         assert word in text
     fields = re.findall(r"^#   type .+, range .+, unit .+, default .+, (?:live|boot: .+)\n#   source .+, since [\d.]+\n#   risk [0-3], .+\n\S+ = ", text, re.M)
     assert len(fields) == len(re.findall(r"^\S+ = ", text, re.M)), "a key without a field"
+
+
+def test_a_key_says_where_its_value_was_set(make):
+    server = make(ONE_SITE + "cache.admit_hits = 9\n")
+    server.sysctl(cache__admit_window="3s")
+    said = json.loads(server.cli("sysctl", "-v", "--json", "cache").stdout)["entries"]
+    source = {entry["key"]: entry["source"] for entry in said}
+    assert re.search(r":\d+$", source["cache.admit_hits"]) and source["cache.admit_window"] == "-w" and source["cache.size"] == ""
+    text = server.cli("sysctl", "-v", "cache.admit_window", "cache.size").stdout
+    assert re.findall(r"^#   source (.+), since", text, re.M) == ['"-w"', "default"]
 
 
 def test_all_settings_make_a_file_that_gives_the_same_settings(make):

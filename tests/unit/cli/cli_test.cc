@@ -108,7 +108,8 @@ TEST(Cli, settings_are_json_on_demand) {
   EXPECT_NE(all.find(R"("default":"256m","expects":"a size from 1m)"), std::string::npos) << all;
   EXPECT_NE(all.find(R"("key":"server.reactors","live":false)"), std::string::npos);
   EXPECT_NE(all.find(R"("range":"1m to 1048576g","risk":2,"risk_reason":"a smaller one drops)"), std::string::npos);
-  EXPECT_NE(all.find(R"("since":"0.1.0")"), std::string::npos);
+  EXPECT_NE(all.find(R"("since":"0.1.0","source":"","type")"), std::string::npos);
+  EXPECT_NE(all.find("\"source\":\"" + file + ":1\""), std::string::npos) << all;
 }
 
 TEST(Cli, features_name_what_is_in_the_build) {
