@@ -4,6 +4,7 @@
 #include "src/base/assert.h"
 #include "src/base/hash.h"
 
+#include <array>
 #include <cstring>
 
 namespace penstock {
@@ -13,13 +14,15 @@ int64_t stage_time(uint32_t us) {
   return us == BinaryRecord::TIME_NOT_REACHED ? AccessEntry::NOT_REACHED : static_cast<int64_t>(us);
 }
 
-HttpVersion version_of(uint64_t bits) {
-  // Four bits of 10, 11, 20 and 30: 10, 11, 4 and 14.
+// Four bits of 10, 11, 20 and 30 are 10, 11, 4 and 14.
+constexpr auto VERSIONS = [] {
+  std::array<HttpVersion, 16> versions{};
+  versions.fill(HttpVersion::UNKNOWN);
   for (const HttpVersion v : {HttpVersion::HTTP_10, HttpVersion::HTTP_11, HttpVersion::HTTP_2, HttpVersion::HTTP_3}) {
-    if ((static_cast<uint64_t>(v) & 15) == bits) return v;
+    versions[static_cast<size_t>(v) & 15] = v;
   }
-  return HttpVersion::UNKNOWN;
-}
+  return versions;
+}();
 
 }  // namespace
 
@@ -100,11 +103,16 @@ BinaryRecord record_at(const BinaryReader::Block& block, uint32_t index) {
 
 AccessEntry entry_of(const BinaryRecord& record, const BlockHeader& header) {
   AccessEntry entry;
+  set_numbers(entry, record, header);
+  return entry;
+}
+
+void set_numbers(AccessEntry& entry, const BinaryRecord& record, const BlockHeader& header) {
   const uint64_t bits = record.body_bytes_out >> 48;
   entry.kind = (bits & 0x80) != 0 ? RecordKind::CONNECTION : RecordKind::REQUEST;
   entry.flags = static_cast<uint16_t>(bits & 0x7f);
   entry.coding = static_cast<BodyCoding>(bits >> 8 & 15);
-  entry.version = version_of(bits >> 12 & 15);
+  entry.version = VERSIONS[bits >> 12 & 15];
   entry.reactor = header.reactor;
   entry.begin_wall = record.begin_wall_ns;
   entry.seq_start = record.seq_start & LOW_48;
@@ -124,7 +132,6 @@ AccessEntry entry_of(const BinaryRecord& record, const BlockHeader& header) {
   entry.first_byte_us = stage_time(record.first_byte_us);
   entry.queue_us = stage_time(record.queue_us);
   entry.worker_us = stage_time(record.worker_us_low | static_cast<uint32_t>(record.worker_us_high) << 16);
-  return entry;
 }
 
 }  // namespace penstock

@@ -44,5 +44,7 @@ class BinaryReader {
 
 // The numbers of a record; its strings are the caller's business.
 [[nodiscard]] AccessEntry entry_of(const BinaryRecord& record, const BlockHeader& header);
+// Likewise, all that a binary log has, over those of the record before it.
+void set_numbers(AccessEntry& entry, const BinaryRecord& record, const BlockHeader& header);
 
 }  // namespace penstock

@@ -28,7 +28,7 @@ class EscapedTable {
   }
   [[nodiscard]] std::string_view at(size_t id) const {
     if (id >= spans_.size()) return {};
-    return std::string_view(bytes_).substr(spans_[id].offset, spans_[id].size);
+    return {bytes_.data() + spans_[id].offset, spans_[id].size};
   }
 
  private:
@@ -71,8 +71,9 @@ struct Epoch {
   [[nodiscard]] Endpoint endpoint(size_t id) const { return id < endpoints.size() ? endpoints[id] : Endpoint{0, 0}; }
 };
 
-AccessEntry full_entry(const BinaryRecord& record, const BlockHeader& header, const Epoch& epoch) {
-  AccessEntry entry = entry_of(record, header);
+// All that a binary log has of a record, over the one before it.
+void set_entry(AccessEntry& entry, const BinaryRecord& record, const BlockHeader& header, const Epoch& epoch) {
+  set_numbers(entry, record, header);
   const auto set = [&](Text which, std::string_view text) { entry.texts[static_cast<size_t>(which)] = text; };
   set(Text::method, epoch.small.at(record.method));
   set(Text::site, epoch.small.at(record.site));
@@ -85,7 +86,6 @@ AccessEntry full_entry(const BinaryRecord& record, const BlockHeader& header, co
   const Epoch::Endpoint server = epoch.endpoint(record.server);
   entry.texts[ENTRY_SERVER_IP] = epoch.small.at(record.server).substr(0, server.address_bytes);
   entry.server_port = server.port;
-  return entry;
 }
 
 // One record of a sorted conversion.
@@ -126,6 +126,7 @@ class Converter {
     out_.clear();
     return status;
   }
+  [[nodiscard]] Status record(const BinaryReader::Block& block, uint32_t index, const Epoch& epoch);
   [[nodiscard]] Status records(const BinaryReader::Block& block);
   void keep(const BinaryReader::Block& block);
   uint32_t stream_of(const BlockHeader& header);
@@ -133,6 +134,7 @@ class Converter {
   Escape escape_;
   LogOrder order_;
   LineFormat format_;
+  AccessEntry entry_;
   const LogSink& sink_;
   LineBuffer out_;
   std::vector<std::unique_ptr<Epoch>> epochs_;  // the last is the current one; sorted conversions keep all
@@ -177,11 +179,16 @@ Status Converter::file(std::string_view bytes) {
   return {};
 }
 
+Status Converter::record(const BinaryReader::Block& block, uint32_t index, const Epoch& epoch) {
+  set_entry(entry_, record_at(block, index), block.header, epoch);
+  format_.line(out_, entry_);
+  ++report.records;
+  return flush(SINK_BYTES);
+}
+
 Status Converter::records(const BinaryReader::Block& block) {
   for (uint32_t i = 0; i < block.header.count; ++i) {
-    format_.line(out_, full_entry(record_at(block, i), block.header, *epochs_.back()));
-    ++report.records;
-    if (Status ok = flush(SINK_BYTES); !ok) return ok;
+    if (Status ok = record(block, i, *epochs_.back()); !ok) return ok;
   }
   return {};
 }
@@ -236,9 +243,7 @@ Status Converter::finish() {
     heads.pop();
     const Place& place = places_[cursor.at];
     const Kept& kept = kept_[place.block];
-    format_.line(out_, full_entry(record_at(kept.block, place.index), kept.block.header, *epochs_[kept.epoch]));
-    ++report.records;
-    if (Status ok = flush(SINK_BYTES); !ok) return ok;
+    if (Status ok = record(kept.block, place.index, *epochs_[kept.epoch]); !ok) return ok;
     if (++cursor.at < cursor.end) heads.push(cursor);
   }
   return flush(1);

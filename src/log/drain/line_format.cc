@@ -2,8 +2,8 @@
 
 #include "cache/verdict.h"
 #include "src/base/assert.h"
-#include "src/base/bytes.h"
 #include "src/http/status.h"
+#include "src/log/drain/line_put.h"
 
 #include <algorithm>
 #include <cstring>
@@ -14,32 +14,8 @@ namespace {
 
 constexpr size_t NUMBER_BOUND = 64;  // any field that is not a text: number, date, name of a table
 
-// Most texts are short: two words that may overlap cost less than a call.
-char* put(char* out, std::string_view text) {
-  const size_t size = text.size();
-  const char* from = text.data();
-  if (size > 16 || size < 4) {
-    if (size > 16) std::memcpy(out, from, size);
-    for (size_t i = 0; size < 4 && i < size; ++i) out[i] = from[i];
-  } else if (size >= 8) {
-    std::memcpy(out, from, 8);
-    std::memcpy(out + size - 8, from + size - 8, 8);
-  } else {
-    std::memcpy(out, from, 4);
-    std::memcpy(out + size - 4, from + size - 4, 4);
-  }
-  return out + size;
-}
-char* put(char* out, char c) {
-  *out++ = c;
-  return out;
-}
-char* put_number(char* out, uint64_t value) { return out + write_decimal(out, value); }
-
-char* put_padded(char* out, uint64_t value, int digits) {
-  for (int i = digits - 1; i >= 0; --i, value /= 10) out[i] = static_cast<char>('0' + value % 10);
-  return out + digits;
-}
+// Literals are copied by words of this size, over their end.
+constexpr size_t LITERAL_WORD = 32;
 
 // Codes of a compromised or newer server may name no row.
 std::string_view reason_phrase_of(uint16_t code) {
@@ -120,36 +96,78 @@ void LineBuffer::append(std::string_view text) {
 LineFormat::LineFormat(LineFormatOptions options)
     : options_(std::move(options)), escape_(escape_of(options_.format)), time_(options_.utc) {
   ASSERT(options_.format == LogFormat::W3C || options_.format == LogFormat::NCSA || options_.format == LogFormat::JSON);
-  computer_name_.resize(options_.computer_name.size() * ESCAPE_GROWTH_MAX);
-  computer_name_.resize(escape_text(escape_, options_.computer_name, computer_name_.data()));
-  if (options_.format == LogFormat::NCSA) {
-    for (const size_t i : {ENTRY_CLIENT_IP, static_cast<size_t>(Text::user), static_cast<size_t>(Text::method),
-                           static_cast<size_t>(Text::target), static_cast<size_t>(Text::referer),
-                           static_cast<size_t>(Text::user_agent)}) {
-      text_uses_[i] = 1;
-    }
-    fixed_bound_ = 4 * NUMBER_BOUND;
-    // The user stands outside quotes: its spaces are escaped on the way out, four bytes for one.
-    text_uses_[static_cast<size_t>(Text::user)] = 4;
+  if (options_.format != LogFormat::NCSA) {
+    make_pieces();
     return;
   }
-  for (const LogField field : options_.fields) {
-    const LogFieldInfo& info = LOG_FIELD_INFO[static_cast<size_t>(field)];
-    std::string key = json_keys_.empty() ? "{\"" : ",\"";
-    key += info.json;
-    key += "\":";
-    json_keys_.push_back(key);
-    json_quoted_.push_back(info.type != LogFieldType::NUMBER);
-    fixed_bound_ += NUMBER_BOUND + key.size() + 8;
-    if (field == LogField::S_COMPUTERNAME) fixed_bound_ += computer_name_.size();
-    if (const size_t index = text_index(field); index < ENTRY_TEXT_COUNT) ++text_uses_[index];
+  for (const size_t i :
+       {ENTRY_CLIENT_IP, static_cast<size_t>(Text::user), static_cast<size_t>(Text::method),
+        static_cast<size_t>(Text::target), static_cast<size_t>(Text::referer), static_cast<size_t>(Text::user_agent)}) {
+    text_uses_[i] = 1;
   }
-  fixed_bound_ += 8;
+  fixed_bound_ = 4 * NUMBER_BOUND;
+  // The user stands outside quotes: its spaces are escaped on the way out, four bytes for one.
+  text_uses_[static_cast<size_t>(Text::user)] = 4;
+}
+
+// The literal from `literal` to the end of literals_, and what follows it; the next one begins there.
+void LineFormat::end_piece(uint32_t& literal, LogField field) {
+  const auto end = static_cast<uint32_t>(literals_.size());
+  const size_t index = text_index(field);
+  const bool splits = field == LogField::CS_URI_STEM || field == LogField::CS_URI_QUERY;
+  pieces_.push_back({literal, end - literal, field, static_cast<uint8_t>(splits ? ENTRY_TEXT_COUNT : index)});
+  literal = end;
+  splits_target_ |= splits;
+  if (index < ENTRY_TEXT_COUNT) ++text_uses_[index];
+}
+
+void LineFormat::make_pieces() {
+  const bool json = options_.format == LogFormat::JSON;
+  const auto patch = [this](bool is_date, size_t bytes) {
+    patches_.push_back({static_cast<uint32_t>(literals_.size()), is_date});
+    literals_.append(bytes, '0');
+  };
+  uint32_t literal = 0;
+  for (size_t i = 0; i < options_.fields.size(); ++i) {
+    const LogField field = options_.fields[i];
+    const LogFieldInfo& info = LOG_FIELD_INFO[static_cast<size_t>(field)];
+    const bool quoted = json && info.type != LogFieldType::NUMBER;
+    if (json) literals_.append(i == 0 ? "{\"" : ",\"").append(info.json).append(quoted ? "\":\"" : "\":");
+    if (!json && i > 0) literals_ += ' ';
+    if (field == LogField::DATE || field == LogField::TIMESTAMP) patch(true, time_.date().size());
+    if (field == LogField::TIMESTAMP) literals_ += 'T';
+    if (field == LogField::TIME || field == LogField::TIMESTAMP) {
+      patch(false, time_.time().size());
+      literals_ += '.';
+    }
+    if (field == LogField::S_COMPUTERNAME) {
+      std::string name(options_.computer_name.size() * ESCAPE_GROWTH_MAX, '\0');
+      name.resize(escape_text(escape_, options_.computer_name, name.data()));
+      literals_.append(name.empty() && !json ? "-" : name);
+    } else if (field != LogField::DATE) {
+      end_piece(literal, field);
+    }
+    if (quoted) literals_ += '"';
+  }
+  if (json) literals_ += '}';
+  tail_ = literal;
+  tail_bytes_ = static_cast<uint32_t>(literals_.size()) - literal;
+  // A '#' at the start becomes three bytes, and a newline ends the line.
+  fixed_bound_ = literals_.size() + pieces_.size() * NUMBER_BOUND + LITERAL_WORD + 8;
+  literals_.append(LITERAL_WORD, '\0');
+}
+
+void LineFormat::set_second(int64_t unix_seconds) {
+  if (!time_.set(unix_seconds)) return;
+  for (const Patch& patch : patches_) {
+    const std::string_view text = patch.is_date ? time_.date() : time_.time();
+    text.copy(literals_.data() + patch.at, text.size());
+  }
 }
 
 void LineFormat::header(LineBuffer& out, WallTime now) {
   if (options_.format != LogFormat::W3C) return;
-  time_.set(now.unix_seconds());
+  set_second(now.unix_seconds());
   std::string text = "#Software: penstock\n#Version: 1.0\n#Date: ";
   text.append(time_.date()).append(" ").append(time_.time()).append("\n#Fields:");
   for (const LogField field : options_.fields) text.append(" ").append(LOG_FIELD_INFO[static_cast<size_t>(field)].w3c);
@@ -175,20 +193,9 @@ size_t LineFormat::bound(const AccessEntry& entry) const {
 }
 
 void LineFormat::line(LineBuffer& out, const AccessEntry& entry) {
-  const WallTime begin{entry.begin_wall};
-  time_.set(begin.unix_seconds());
+  set_second(WallTime{entry.begin_wall}.unix_seconds());
   char* at = out.room(bound(entry));
-  switch (options_.format) {
-    case LogFormat::NCSA:
-      at = ncsa(at, entry);
-      break;
-    case LogFormat::JSON:
-      at = json(at, entry);
-      break;
-    default:
-      at = w3c(at, entry);
-      break;
-  }
+  at = options_.format == LogFormat::NCSA ? ncsa(at, entry) : pieces(at, entry);
   *at++ = '\n';
   out.commit(at);
 }
@@ -198,32 +205,27 @@ char* LineFormat::stage_time(char* out, int64_t us) const {
   return options_.format == LogFormat::JSON ? put(out, "null") : out;
 }
 
-// A field's value alone; nothing where it has none. NUMBERs of JSON are never empty.
-char* LineFormat::value(char* out, LogField field, const AccessEntry& entry) {
-  const auto sub_ns = [&entry] {
-    return static_cast<uint64_t>(((entry.begin_wall % 1'000'000'000) + 1'000'000'000) % 1'000'000'000);
+// What a field has behind its literal and is no whole text; nothing where it has none. NUMBERs of JSON are never empty.
+// `mark` is where the target has its first '?'.
+char* LineFormat::value(char* out, LogField field, const AccessEntry& entry, size_t mark) const {
+  const auto sub_us = [&entry] {
+    const auto ns = static_cast<int32_t>(entry.begin_wall % 1'000'000'000);
+    return static_cast<uint32_t>(ns < 0 ? ns + 1'000'000'000 : ns) / 1000;
   };
   const std::string_view target = entry.text(Text::target);
   switch (field) {
-    case LogField::DATE:
-      return put(out, time_.date());
     case LogField::TIME:
-      return put_padded(put(put(out, time_.time()), '.'), sub_ns() / 1'000'000, 3);
+      return put_3_digits(out, sub_us() / 1000);
     case LogField::TIMESTAMP:
-      out = put(put(put(out, time_.date()), 'T'), time_.time());
-      return put(put_padded(put(out, '.'), sub_ns() / 1000, 6), time_.zone());
+      return put(put_6_digits(out, sub_us()), time_.zone());
     case LogField::C_PORT:
       return put_number(out, entry.client_port);
     case LogField::S_PORT:
       return put_number(out, entry.server_port);
-    case LogField::S_COMPUTERNAME:
-      return put(out, computer_name_);
     case LogField::CS_URI_STEM:
-      return put(out, target.substr(0, target.find('?')));
-    case LogField::CS_URI_QUERY: {
-      const size_t mark = target.find('?');
+      return put(out, target.substr(0, mark));
+    case LogField::CS_URI_QUERY:
       return mark == target.npos ? out : put(out, target.substr(mark + 1));
-    }
     case LogField::CS_VERSION:
       return put(out, version_text(entry.version));
     case LogField::SC_STATUS:
@@ -246,7 +248,7 @@ char* LineFormat::value(char* out, LogField field, const AccessEntry& entry) {
       return put_number(out, entry.bytes_in);
     case LogField::TIME_TAKEN:
       out = put_number(out, static_cast<uint64_t>(entry.duration_us) / 1000);
-      return put_padded(put(out, '.'), static_cast<uint64_t>(entry.duration_us) % 1000, 3);
+      return put_3_digits(put(out, '.'), static_cast<uint32_t>(static_cast<uint64_t>(entry.duration_us) % 1000));
     case LogField::X_TIME_RECEIVE:
       return stage_time(out, entry.receive_us);
     case LogField::X_TIME_ROUTE:
@@ -282,35 +284,36 @@ char* LineFormat::value(char* out, LogField field, const AccessEntry& entry) {
     case LogField::X_SCHEME:
       return put(out, (entry.flags & RECORD_SECURE) != 0 ? "https" : "http");
     default:
-      return put(out, entry.texts[text_index(field)]);
+      return out;
   }
 }
 
-char* LineFormat::w3c(char* out, const AccessEntry& entry) {
+// REQUIRES: room for a word more.
+inline char* LineFormat::put_literal(char* out, uint32_t at, uint32_t bytes) const {
+  const char* from = literals_.data() + at;
+  std::memcpy(out, from, LITERAL_WORD);
+  if (bytes > LITERAL_WORD) std::memcpy(out + LITERAL_WORD, from + LITERAL_WORD, bytes - LITERAL_WORD);
+  return out + bytes;
+}
+
+char* LineFormat::pieces(char* out, const AccessEntry& entry) {
   char* const start = out;
-  for (const LogField field : options_.fields) {
-    if (out != start) *out++ = ' ';
-    char* const before = out;
-    out = value(out, field, entry);
-    if (out == before) *out++ = '-';
+  const bool dashes = options_.format == LogFormat::W3C;
+  const size_t mark = splits_target_ ? entry.text(Text::target).find('?') : std::string_view::npos;
+  for (const Piece& piece : pieces_) {
+    char* const before = put_literal(out, piece.literal, piece.literal_bytes);
+    out =
+        piece.text < ENTRY_TEXT_COUNT ? put(before, entry.texts[piece.text]) : value(before, piece.field, entry, mark);
+    if (dashes && out == before) *out++ = '-';
   }
-  // A line that begins with '#' would be a directive.
-  if (out != start && *start == '#') {
+  out = put_literal(out, tail_, tail_bytes_);
+  // A line of W3C that begins with '#' would be a directive.
+  if (dashes && out != start && *start == '#') {
     std::memmove(start + 3, start + 1, static_cast<size_t>(out - start - 1));
     std::memcpy(start, "%23", 3);
     out += 2;
   }
   return out;
-}
-
-char* LineFormat::json(char* out, const AccessEntry& entry) {
-  for (size_t i = 0; i < options_.fields.size(); ++i) {
-    out = put(out, json_keys_[i]);
-    if (json_quoted_[i]) *out++ = '"';
-    out = value(out, options_.fields[i], entry);
-    if (json_quoted_[i]) *out++ = '"';
-  }
-  return put(out, '}');
 }
 
 // host - user [time] "request" status bytes "referer" "user agent"
@@ -327,7 +330,7 @@ char* LineFormat::ncsa(char* out, const AccessEntry& entry) {
       out = put(put(out, ' '), version);
     }
   }
-  out = put_padded(put(out, "\" "), entry.status, 3);
+  out = put_3_digits(put(out, "\" "), entry.status % 1000U);
   out = put(out, ' ');
   out = entry.body_bytes_out == 0 ? put(out, '-') : put_number(out, entry.body_bytes_out);
   out = put(put(out, " \""), or_dash(entry.text(Text::referer)));

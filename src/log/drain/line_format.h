@@ -57,19 +57,37 @@ class LineFormat {
   void gap(LineBuffer& out, uint32_t reactor, uint64_t dropped);
 
  private:
+  // A line is pieces: bytes that are the same for a whole second, then the value of a field that is not.
+  struct Piece {
+    uint32_t literal;  // where in literals_
+    uint32_t literal_bytes;
+    LogField field;
+    uint8_t text;  // which of the entry's texts the value is, or ENTRY_TEXT_COUNT
+  };
+  struct Patch {  // a text of the second, in literals_
+    uint32_t at;
+    bool is_date;  // or the time of day
+  };
+
+  void make_pieces();
+  void end_piece(uint32_t& literal, LogField field);
+  void set_second(int64_t unix_seconds);
   [[nodiscard]] size_t bound(const AccessEntry& entry) const;
-  char* w3c(char* out, const AccessEntry& entry);
+  char* put_literal(char* out, uint32_t at, uint32_t bytes) const;
+  char* pieces(char* out, const AccessEntry& entry);
   char* ncsa(char* out, const AccessEntry& entry);
-  char* json(char* out, const AccessEntry& entry);
-  char* value(char* out, LogField field, const AccessEntry& entry);
+  char* value(char* out, LogField field, const AccessEntry& entry, size_t mark) const;
   char* stage_time(char* out, int64_t us) const;
 
   LineFormatOptions options_;
   Escape escape_;
   LogTime time_;
-  std::string computer_name_;           // escaped
-  std::vector<std::string> json_keys_;  // {"date":" ... ready to copy, one per field
-  std::vector<bool> json_quoted_;
+  std::vector<Piece> pieces_;
+  std::vector<Patch> patches_;
+  std::string literals_;  // those of the pieces, the end of a line, and bytes that a copy in whole words may read
+  uint32_t tail_ = 0;     // the end of a line
+  uint32_t tail_bytes_ = 0;
+  bool splits_target_ = false;
   std::array<uint32_t, ENTRY_TEXT_COUNT> text_uses_{};  // how often a text stands in a line
   size_t fixed_bound_ = 0;
 };

@@ -23,9 +23,11 @@ class LogTime {
  public:
   explicit LogTime(bool utc) : utc_(utc) {}
 
-  // Makes the texts of this second; cheap where it is the one made last.
-  void set(int64_t unix_seconds) {
-    if (unix_seconds != second_) make(unix_seconds);
+  // Makes the texts of this second; false where it is the one made last, which is cheap.
+  bool set(int64_t unix_seconds) {
+    if (unix_seconds == second_) return false;
+    make(unix_seconds);
+    return true;
   }
   [[nodiscard]] std::string_view date() const { return {date_.data(), 10}; }          // 2026-11-22
   [[nodiscard]] std::string_view time() const { return {time_.data(), 8}; }           // 03:32:32

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <map>
 
 namespace penstock {
@@ -79,11 +80,12 @@ const LineFormatOptions JSON_ALL{
                LogField::X_CODING,     LogField::X_REQUEST,    LogField::X_REACTOR,     LogField::X_SEQ_START,
                LogField::X_SEQ_FINISH, LogField::X_GENERATION, LogField::X_KIND,        LogField::X_FLAGS}};
 
-std::string json_of(const EndRecordView& view, uint32_t reactor) {
-  LineFormat format(JSON_ALL);
+// As logd writes it in that format: each string escaped for each record.
+std::string line_of(const EndRecordView& view, uint32_t reactor, const LineFormatOptions& options) {
+  LineFormat format(options);
   EntryTexts texts;
   AccessEntry entry = entry_of(view.head, reactor);
-  texts.fill(entry, view, Escape::JSON);
+  texts.fill(entry, view, escape_of(options.format));
   LineBuffer out;
   format.line(out, entry);
   return std::string(out.view().substr(0, out.size() - 1));
@@ -124,7 +126,7 @@ TEST(BinaryLog, converting_gives_the_lines_that_logging_in_that_format_gives) {
     const auto reactor = static_cast<uint32_t>(batch % 2);
     for (int i = 0; i < 50; ++i) random_request(*source.pair(reactor).journal, prng, 1'000'000'000 + batch * 1000 + i);
     RingReader& ring = *source.pair(reactor).ring;
-    while (const EndRecordView* record = ring.next()) expected.push_back(json_of(*record, reactor));
+    while (const EndRecordView* record = ring.next()) expected.push_back(line_of(*record, reactor, JSON_ALL));
     ring.rewind();
     source.drain(reactor);
     if (batch == 20) source.writer().start(source.buffer(), NOW, false);  // a new logd goes on in the file
@@ -135,6 +137,54 @@ TEST(BinaryLog, converting_gives_the_lines_that_logging_in_that_format_gives) {
   for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], expected[i]);
   EXPECT_EQ(report.records, expected.size());
   EXPECT_EQ(report.skipped_bytes, 0U);
+}
+
+// The converter escapes a string once and then copies it; what it copies must be what each line would have got.
+TEST(BinaryLog, strings_that_are_escaped_once_are_those_escaped_for_each_line) {
+  const std::string_view hostile[] = {"plain",
+                                      "",
+                                      "#",
+                                      "\"",
+                                      "\\",
+                                      "\\\"\\",
+                                      "?",
+                                      "?\"?\n",
+                                      "a b\tc\r\nd",
+                                      "\x01\x1f\x7f",
+                                      "\xff\xfe",
+                                      "\xc3",
+                                      "\xc3\xa4",
+                                      "\xed\xa0\x80",
+                                      "\xe2\x80\xa8\xc2\x85",
+                                      "\xf4\x90\x80\x80",
+                                      "%41+\\x41",
+                                      "\xe2\x81\xa6 \xf0\x9f\x98\x80\""};
+  for (const LogFormat form : {LogFormat::W3C, LogFormat::NCSA, LogFormat::JSON}) {
+    LineFormatOptions options = JSON_ALL;
+    options.format = form;
+    options.fields.insert(options.fields.end(), {LogField::CS_URI_STEM, LogField::CS_URI_QUERY});
+    Source source(1);
+    std::vector<std::string> expected;
+    for (size_t round = 0; round < 3; ++round) {  // each string is in the table when it comes again
+      for (const std::string_view text : hostile) {
+        const std::string target = "/" + std::string(text) + "?" + std::string(text);
+        Outcome outcome = ok_outcome();
+        outcome.user = outcome.site = text;
+        Journal& journal = *source.pair(0).journal;
+        const JournalSlot slot = journal.begin({1'000'000'000}, facts(), 1, 3, {});
+        journal.head(slot, {}, {.method = text, .target = target, .host = text, .user_agent = text, .referer = text});
+        journal.end(slot, {1'000'500'000}, outcome);
+      }
+      RingReader& ring = *source.pair(0).ring;
+      while (const EndRecordView* record = ring.next()) expected.push_back(line_of(*record, 0, options));
+      ring.rewind();
+      source.drain(0);
+    }
+    std::vector<std::string> got = lines_of(source.file(), {.line = options});
+    if (form == LogFormat::W3C) got.erase(got.begin(), got.begin() + 4);  // the directives
+    EXPECT_EQ(got, expected);
+    EXPECT_EQ(got.size(), 3 * std::size(hostile));
+  }
 }
 
 TEST(BinaryLog, order_by_start_is_the_order_of_arrival_and_by_finish_that_of_ends) {

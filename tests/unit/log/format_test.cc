@@ -3,6 +3,7 @@
 #include "src/http/status.h"
 #include "src/http/utf8.h"
 #include "src/log/drain/line_format.h"
+#include "src/log/drain/line_put.h"
 #include "tests/support/effort.h"
 #include "tests/unit/log/journal_fixture.h"
 
@@ -196,6 +197,39 @@ TEST(LineFormat, local_time_has_its_offset) {
             std::string::npos);
   ASSERT_EQ(::unsetenv("TZ"), 0);
   ::tzset();
+}
+
+TEST(LineFormat, a_time_is_that_of_its_own_record) {
+  const auto fields = {LogField::DATE, LogField::TIME, LogField::S_COMPUTERNAME, LogField::TIMESTAMP};
+  LineFormat format({.format = LogFormat::W3C, .fields = fields});
+  const std::pair<int64_t, std::string_view> times[] = {
+      {1'795'318'352'123'456'789, "2026-11-22 03:32:32.123 - 2026-11-22T03:32:32.123456Z\n"},
+      {1'795'318'352'000'000'000, "2026-11-22 03:32:32.000 - 2026-11-22T03:32:32.000000Z\n"},
+      {1'795'318'353'009'000'999, "2026-11-22 03:32:33.009 - 2026-11-22T03:32:33.009000Z\n"},
+      {1'795'391'999'999'999'999, "2026-11-22 23:59:59.999 - 2026-11-22T23:59:59.999999Z\n"},
+      {1'795'392'000'000'000'000, "2026-11-23 00:00:00.000 - 2026-11-23T00:00:00.000000Z\n"},
+      {1'795'318'352'010'000'000, "2026-11-22 03:32:32.010 - 2026-11-22T03:32:32.010000Z\n"}};
+  for (const auto& [ns, line] : times) {
+    LineBuffer out;
+    format.header(out, {0});  // another second lies between
+    out.clear();
+    AccessEntry entry;
+    entry.begin_wall = ns;
+    format.line(out, entry);
+    EXPECT_EQ(out.view(), line);
+  }
+}
+
+TEST(LineFormat, numbers_of_every_width_are_whole) {
+  const auto check = [](uint64_t value) {
+    char digits[24];
+    ASSERT_EQ(std::string_view(digits, put_number(digits, value)), std::to_string(value));
+  };
+  for (uint64_t value = 0; value < 30'000; ++value) check(value);
+  for (uint64_t power = 1; power <= UINT64_MAX / 10; power *= 10) {
+    for (const uint64_t value : {power * 10 - 1, power * 10, power * 10 + 1, power * 7 + power / 3}) check(value);
+  }
+  check(UINT64_MAX);
 }
 
 TEST(LineFormat, codes_that_name_nothing_are_survived) {
