@@ -3,6 +3,7 @@
 #include "src/base/unique_fd.h"
 #include "src/cli/commands.h"
 #include "src/config/types.h"
+#include "src/log/drain/binary_reader.h"
 #include "src/log/drain/convert.h"
 
 #include <cerrno>
@@ -70,6 +71,7 @@ int command_log_convert(const LogConvertArguments& arguments) {
   for (const std::string& path : arguments.files) {
     auto file = MappedFile::open(path);
     if (!file) return cli_fail(file.error().message);
+    if (auto log = BinaryReader::open(file->view()); !log) return cli_fail(path + ": " + log.error().message);
     views.push_back(file->view());
     files.push_back(std::move(*file));
   }

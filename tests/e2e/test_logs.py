@@ -148,6 +148,14 @@ def test_binary_converts_to_every_form(make):
     assert all(NCSA.fullmatch(line) for line in convert("ncsa"))
 
 
+def test_a_file_that_is_no_binary_log_is_named(tmp_path):
+    path = tmp_path / "lines.log"
+    path.write_text("#Software: penstock\n#Version: 1.0\n#Date: 2026-11-22\n")
+    done = subprocess.run([str(BINARY), "log", "convert", str(path)], capture_output=True, text=True, timeout=20)
+    assert done.returncode != 0 and done.stdout == ""
+    assert f"{path}: not a binary access log" in done.stderr
+
+
 INJECTION = [b"/a%0d%0ainjected%20line", b"/a%0Ainjected", b"/\xc3\xa4-raw", b"/a%22%20quoted", b"/a%5c", b"/%E2%80%A8line-separator", b"/%1b[31mred", b"/a%09tab",
              b"/#", b"/a?b=%0d%0ac", b"/a?\"b\\c\"", b"/a,b;c|d`e$(f)"]
 HEADERS = [b'User-Agent: a"b\\c\td e', b"User-Agent: \xff\xfe\x80", b"User-Agent: #Fields: evil", b'Referer: ","sc-status":"999"', b"User-Agent: " + b"x" * 8000,
