@@ -178,12 +178,6 @@ bool run_posts(penstock_worker& worker) {
   return !due.empty();
 }
 
-void spin_once() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
 }  // namespace
 }  // namespace penstock
 
@@ -235,7 +229,7 @@ bool penstock_worker::settle(bool once, bool& did_something) {
       continue;
     }
     if (!(once && did_something) && spin.again()) {
-      spin_once();
+      spin_pause();
       continue;
     }
     if (may_wait()) return true;

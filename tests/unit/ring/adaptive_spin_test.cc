@@ -1,4 +1,4 @@
-#include "pool/sdk/spin.h"
+#include "pool/ring/adaptive_spin.h"
 
 #include <gtest/gtest.h>
 
