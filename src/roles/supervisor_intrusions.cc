@@ -140,7 +140,8 @@ void Pools::book_program(uint64_t number, const Process& process, const WaitingC
   if (!followed) world_.alarms.program_ended(booked, "not followed: it could not be watched", now);
 }
 
-// The alarm comes after the answer where that ends something: what is inside is read before it is let go of.
+// What is inside the worker is read before it is let go of: the alarm comes before the answer, except where that ends
+// something at once.
 void Pools::answer_denied(uint64_t number, Process& process, const WaitingCall& call, const WorkerAttempt& attempt,
                           MonoTime now) {
   Pool& pool = *process.pool;
@@ -158,8 +159,9 @@ void Pools::answer_denied(uint64_t number, Process& process, const WaitingCall& 
   }
   IntrusionSetting policy = pool.settings.on_intrusion;
   if (policy == IntrusionSetting::CONTAIN && attempt.landlock_refuses) {
+    told("refused");
     process.listener.refuse(call, EACCES);
-    return told("refused");
+    return;
   }
   if (policy == IntrusionSetting::CONTAIN && !by_worker) {
     signal_process(caller, SIGKILL);
@@ -167,8 +169,9 @@ void Pools::answer_denied(uint64_t number, Process& process, const WaitingCall& 
   }
   if (policy == IntrusionSetting::CONTAIN) policy = IntrusionSetting::KILL;
   if (policy == IntrusionSetting::REFUSE) {
+    told("refused");
     process.listener.refuse(call, EPERM);
-    return told("refused");
+    return;
   }
   const bool freeze = policy == IntrusionSetting::FREEZE;
   told(freeze ? "the worker is frozen" : "the worker is killed");

@@ -22,6 +22,8 @@ def test_every_role_but_the_supervisor_is_behind_its_barriers(make, user, transp
     server = make(user=user, transport=transport)
     roles = {name: server.role(name) for name in ("server", "logd")}
     for name, pid in roles.items():
+        # The server may serve a moment before logd has shut itself in.
+        wait_until(lambda pid=pid: proc_status(pid)["Seccomp"] == "2", what=f"{name} is behind its filter")
         for thread in threads(pid):
             status = proc_status(f"{pid}/task/{thread}")
             assert status["NoNewPrivs"] == "1", (name, thread)
