@@ -197,6 +197,7 @@ def test_an_expert_finds_nothing_wrong_in_what_we_send(make, tmp_path):
                 tcpdump.wait()
         fields = ["-T", "fields", "-e", "frame.number", "-e", "_ws.expert.severity", "-e", "_ws.expert.message"]
         found = subprocess.run(["tshark", "-r", capture, "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-Y",
-                                "_ws.malformed or tcp.checksum.status == 0 or ip.checksum.status == 0 or tcp.option.len.invalid or "
-                                "(_ws.expert.severity == error)", *fields], capture_output=True, text=True, timeout=120)
+                                "tcp.checksum.status == 0 or ip.checksum.status == 0 or tcp.option.len.invalid or tcp.segment.overlap.conflict or "
+                                # The same bytes again within 3 ms pass for late ones that overlap; other bytes there are the conflict above.
+                                "((_ws.malformed or _ws.expert.severity == error) and not _ws.expert.message contains \"overlaps old data\")", *fields], capture_output=True, text=True, timeout=120)
         assert found.returncode == 0 and found.stdout == "", found.stdout[:2000] + found.stderr[:2000]
