@@ -99,6 +99,12 @@ bool Settings::tells_server_address() const {
                              [&](const LogfileSettings& log) { return tells(log.format, log.fields, log.where); });
 }
 
+uint64_t Settings::longest_head() const {
+  uint64_t bytes = limits_head_bytes;
+  for (const SiteSettings& site : sites) bytes = std::max(bytes, site.limits_head_bytes.value_or(0));
+  return bytes;
+}
+
 const SiteSettings* Settings::site(std::string_view name) const {
   const auto at =
       std::lower_bound(sites.begin(), sites.end(), name,

@@ -74,6 +74,8 @@ struct Settings {
   [[nodiscard]] bool writes_log() const;
   // Whether a log or an application is told the address that a client connected to.
   [[nodiscard]] bool tells_server_address() const;
+  // limits.head_bytes of the server or of the site that takes most.
+  [[nodiscard]] uint64_t longest_head() const;
   // The site of that name, or null. O(log n).
   [[nodiscard]] const SiteSettings* site(std::string_view name) const;
 };

@@ -84,7 +84,7 @@ void Pools::configure_one(const Settings& settings, const PoolSettings& one, con
   pool.files.watch(watched_files_of(one), one.directory);
   pool.settings = one;
   pool.hashes.set(one.programs_sha256);
-  pool.shape = segment_shape(world_.reactors, static_cast<uint32_t>(one.concurrency), settings.limits_head_bytes);
+  pool.shape = segment_shape(world_.reactors, static_cast<uint32_t>(one.concurrency), settings.longest_head());
   if (one.ring_version != 0) pool.shape.version_max = static_cast<uint32_t>(one.ring_version);
   pool.launch = std::move(launch);
   pool.identity = profile ? profile->identity : "";

@@ -94,6 +94,12 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
   Site& site = *sites_.emplace_back(std::make_unique<Site>());
   site.name = from.name;
   site.number = static_cast<uint32_t>(sites_.size() - 1);
+  site.heads = {.head_bytes = static_cast<uint32_t>(from.limits_head_bytes.value_or(all.limits_head_bytes)),
+                .field_bytes = static_cast<uint32_t>(from.limits_field_bytes.value_or(all.limits_field_bytes)),
+                .fields = static_cast<uint32_t>(from.limits_fields.value_or(all.limits_fields))};
+  narrowest_heads_ = {.head_bytes = std::min(narrowest_heads_.head_bytes, site.heads.head_bytes),
+                      .field_bytes = std::min(narrowest_heads_.field_bytes, site.heads.field_bytes),
+                      .fields = std::min(narrowest_heads_.fields, site.heads.fields)};
   site.url_bytes = from.limits_url_bytes.value_or(all.limits_url_bytes);
   site.query_bytes = from.limits_query_bytes.value_or(all.limits_query_bytes);
   site.body_bytes = from.limits_body_bytes.value_or(all.limits_body_bytes);

@@ -74,10 +74,18 @@ struct Patience {
   uint64_t send_rate_min = 0;
 };
 
+// What of a request's head is taken, each at most: limits.head_bytes, limits.field_bytes, limits.fields.
+struct HeadLimits {
+  uint32_t head_bytes = UINT32_MAX;
+  uint32_t field_bytes = UINT32_MAX;
+  uint32_t fields = UINT32_MAX;
+};
+
 struct Site {
   std::string name;
-  uint32_t number = 0;     // place in RouteTable::sites()
-  uint64_t url_bytes = 0;  // limits in force: the site's own, or the server's
+  uint32_t number = 0;  // place in RouteTable::sites()
+  HeadLimits heads;     // limits in force: the site's own, or the server's
+  uint64_t url_bytes = 0;
   uint64_t query_bytes = 0;
   uint64_t body_bytes = 0;
   uint32_t segment_bytes = 0;
@@ -120,6 +128,8 @@ class RouteTable {
   [[nodiscard]] static bool allows(const Route& route, Method method, std::string_view method_text);
   // Whether any site has client_rules.
   [[nodiscard]] bool looks_at_clients() const { return looks_at_clients_; }
+  // The least that any site takes: what is within it need not be held to its own site's.
+  [[nodiscard]] const HeadLimits& narrowest_heads() const { return narrowest_heads_; }
   // Every directory served, each once, in the order of Route::root_index.
   [[nodiscard]] const std::vector<std::string>& roots() const { return roots_; }
   // In the order of Site::number, which is that of their settings.
@@ -136,6 +146,7 @@ class RouteTable {
   StringMap<const Site*> exact_;
   StringMap<const Site*> wildcard_;  // "*.example.com" under ".example.com"
   bool looks_at_clients_ = false;
+  HeadLimits narrowest_heads_;
   const Site* any_ = nullptr;  // `*`
   const Site* default_ = nullptr;
   std::vector<std::string> roots_;

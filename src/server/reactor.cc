@@ -26,7 +26,7 @@ Http2Options http2_options(const Settings& settings) {
           .streams = settings.http2_streams,
           .stream_window_bytes = static_cast<uint32_t>(settings.http2_stream_window),
           .connection_window_bytes = static_cast<uint32_t>(settings.http2_connection_window),
-          .head_bytes = static_cast<uint32_t>(settings.limits_head_bytes),
+          .head_bytes = static_cast<uint32_t>(settings.longest_head()),
           .control_frames = settings.http2_control_frames,
           .resets = settings.http2_resets};
 }

@@ -37,17 +37,21 @@ uint32_t clamp32(uint64_t value) { return static_cast<uint32_t>(std::min<uint64_
 
 // The parser refuses what no site would take; sites with tighter limits of their own refuse later.
 ParseLimits limits_of_heads(const Settings& settings) {
+  uint64_t field = settings.limits_field_bytes;
+  uint64_t fields = settings.limits_fields;
   uint64_t url = settings.limits_url_bytes;
   uint64_t query = settings.limits_query_bytes;
   for (const SiteSettings& site : settings.sites) {
+    field = std::max(field, site.limits_field_bytes.value_or(0));
+    fields = std::max<uint64_t>(fields, site.limits_fields.value_or(0));
     url = std::max(url, site.limits_url_bytes.value_or(0));
     query = std::max(query, site.limits_query_bytes.value_or(0));
   }
-  return {.head_bytes = clamp32(settings.limits_head_bytes),
-          .field_bytes = clamp32(settings.limits_field_bytes),
+  return {.head_bytes = clamp32(settings.longest_head()),
+          .field_bytes = clamp32(field),
           .url_bytes = clamp32(url),
           .query_bytes = clamp32(query),
-          .fields = settings.limits_fields,
+          .fields = clamp32(fields),
           .verb_bytes = settings.limits_verb_bytes};
 }
 
@@ -157,8 +161,9 @@ uint64_t serving_fingerprint(const Tree& tree) {
     }
     if (begins("site.") && key.substr(std::min(key.find('.', 5), key.size())).starts_with(".tls.")) continue;
     // No kept answer depends on who may purge it, how much of it is sent, and how patiently.
-    constexpr std::string_view NOT_OF_THE_ANSWER[] = {".purge_from", ".limits.ranges", ".limits.idle_timeout",
-                                                      ".limits.body_timeout", ".limits.send_rate_min"};
+    constexpr std::string_view NOT_OF_THE_ANSWER[] = {
+        ".purge_from",         ".limits.ranges", ".limits.idle_timeout", ".limits.head_bytes",
+        ".limits.field_bytes", ".limits.fields", ".limits.body_timeout", ".limits.send_rate_min"};
     if (std::ranges::any_of(NOT_OF_THE_ANSWER, [&name = key](auto end) { return name.ends_with(end); })) continue;
     hash = hash_bytes(value, hash_bytes(key, hash));
   }

@@ -75,6 +75,48 @@ def test_requests_per_connection(make, transport):
         assert connection.at_end()
 
 
+HEADS = [  # a site's own limit, requests at it and beyond it, the refusal
+    ("head_bytes", "1k", exactly(1024), exactly(1025), "431.0"),
+    ("field_bytes", 100, asks("/a.txt", "A: " + "b" * 97), asks("/a.txt", "A: " + "b" * 98), "431.1"),
+    ("field_bytes", 100, asks("/a.txt", "A: b" + " " * 96), asks("/a.txt", "A: b" + " " * 97), "431.1"),  # the last line, to its end
+    ("field_bytes", 100, asks("/a.txt", "A: " + "b" * 97, "B: c"), asks("/a.txt", "A: " + "b" * 98, "B: c"), "431.1"),
+    ("fields", 10, asks("/a.txt", *["A: b"] * 9), asks("/a.txt", *["A: b"] * 10), "431.2"),  # and Host
+]
+
+
+def test_limits_of_the_head_of_one_site(make, transport):
+    """Live, on the next request, for that site alone; and for what the cache has, too."""
+    server = make("site.x.hosts = x\nsite.x.root = {WWW}\nsite.y.hosts = y\nsite.y.root = {WWW}\n" + JSON_LOG, files={"a.txt": "a" * 100}, transport=transport)
+    expected = []
+
+    def ask(connection, request, answer):
+        connection.send(request)
+        assert connection.read_response().status == int(answer[:3]), (key, request[:60])
+        expected.append(answer)
+
+    for key, value, within, beyond, refusal in HEADS:
+        with server.connect() as x, server.connect() as y:
+            for _ in range(3):  # the cache has it
+                ask(x, beyond, "200.0")
+                ask(y, beyond.replace("Host: x", "Host: y"), "200.0")
+            server.sysctl(**{f"site__x__limits__{key}": value})
+            ask(x, within, "200.0")
+            ask(x, beyond, refusal)
+            ask(y, beyond.replace("Host: x", "Host: y"), "200.0")
+            ask(x, within, "200.0")
+            server.sysctl(**{f"site__x__limits__{key}": ""})
+            ask(x, beyond, "200.0")
+    key = "head_bytes of a site that takes more than the others"
+    server.sysctl(limits__head_bytes="2k", site__x__limits__head_bytes="8k")
+    with server.connect() as x, server.connect() as y:
+        ask(x, exactly(8192), "200.0")
+        ask(y, exactly(2048).replace("Host: x", "Host: y"), "200.0")
+        ask(y, exactly(2049).replace("Host: x", "Host: y"), "431.0")
+        ask(x, exactly(8193), "431.0")
+        assert x.at_end()
+    assert sub_statuses(server.settled_records()) == expected
+
+
 def test_limits_of_one_site(make):
     server = make("site.a.hosts = a.example\nsite.a.root = {WWW}\nsite.a.limits.query_bytes = 5\nsite.b.hosts = b.example\nsite.b.root = {WWW}\n",
                   files={"a.txt": "a"})

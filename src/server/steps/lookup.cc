@@ -46,6 +46,8 @@ StepResult lookup_step(Core& core, Exchange& ex) {
   // Anything unusual walks the full table; fill_step() asks the cache again once the route has said yes.
   if (!ex.head.plain) return StepResult::NEXT;
   if (core.config->routes.looks_at_clients() && is_known_by_certificate(core, ex)) return StepResult::NEXT;
+  // The cache does not know whose limits hold for this host.
+  if (head_beyond(ex, core.config->routes.narrowest_heads()) != Reason::NONE) return StepResult::NEXT;
   ex.looked_up = true;
   const KeyView key{.secure = ex.secure, .host = ex.head.authority, .target = ex.head.target};
   ex.key_hash = hash_key(key, core.shared.cache.hash_seed());

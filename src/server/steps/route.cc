@@ -95,6 +95,7 @@ StepResult find_answer(Core& core, Exchange& ex) {
     ex.lingers = true;
     return refuse(ex, Reason::SITE_UNKNOWN, Verdict::NO_SITE);
   }
+  if (const Reason reason = head_beyond(ex, ex.site->heads); reason != Reason::NONE) return refuse(ex, reason);
   if (const Reason reason = look_at_client(core, ex, *ex.site); reason != Reason::NONE) {
     return refuse_client(core, ex, reason);
   }
@@ -143,6 +144,20 @@ StepResult find_answer(Core& core, Exchange& ex) {
 }
 
 }  // namespace
+
+Reason head_beyond(const Exchange& ex, const HeadLimits& limits) {
+  const RequestHead& head = ex.head;
+  if (ex.head_bytes_in > limits.head_bytes) return Reason::HEAD_LENGTH;
+  if (head.field_count > limits.fields) return Reason::FIELD_COUNT;
+  if (limits.field_bytes >= ex.config->head_limits.field_bytes) return Reason::NONE;  // the parser has looked
+  // A line ends with the CRLF before the next one, the last before the empty line.
+  constexpr ptrdiff_t CRLF = 2;
+  const char* next = ex.raw_head.data() + ex.raw_head.size() - CRLF;
+  for (size_t i = head.field_count; i-- > 0; next = head.lines[i].name.data()) {
+    if (next - CRLF - head.lines[i].name.data() > ptrdiff_t{limits.field_bytes}) return Reason::FIELD_LENGTH;
+  }
+  return Reason::NONE;
+}
 
 StepResult route_step(Core& core, Exchange& ex) {
   core.journal.stage(ex.slot, Stage::ROUTE, core.now);

@@ -24,6 +24,9 @@ namespace penstock {
 // Over TLS only? Asked before the cache, of requests that came without, where a site is (Snapshot::https_redirects).
 [[nodiscard]] StepResult https_step(Core& core, Exchange& exchange);
 
+// For what of `limits` the request's head is too much; NONE: for nothing.
+[[nodiscard]] Reason head_beyond(const Exchange& exchange, const HeadLimits& limits);
+
 // Host to site, path to canonical path, both to a route; refuses what the route does not take.
 [[nodiscard]] StepResult route_step(Core& core, Exchange& exchange);
 
