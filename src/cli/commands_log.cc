@@ -66,15 +66,6 @@ LogOrder order_named(const std::string& name) {
 }  // namespace
 
 int command_log_convert(const LogConvertArguments& arguments) {
-  std::vector<MappedFile> files;
-  std::vector<std::string_view> views;
-  for (const std::string& path : arguments.files) {
-    auto file = MappedFile::open(path);
-    if (!file) return cli_fail(file.error().message);
-    if (auto log = BinaryReader::open(file->view()); !log) return cli_fail(path + ": " + log.error().message);
-    views.push_back(file->view());
-    files.push_back(std::move(*file));
-  }
   ConvertOptions options;
   options.line.format = ConfigEnum<LogFormat>::parse(arguments.to, {}).value_or(LogFormat::W3C);
   options.line.fields = default_log_fields();
@@ -84,6 +75,15 @@ int command_log_convert(const LogConvertArguments& arguments) {
     auto fields = log_fields(arguments.fields);
     if (!fields) return cli_fail(fields.error().message, CLI_USAGE);
     options.line.fields = std::move(*fields);
+  }
+  std::vector<MappedFile> files;
+  std::vector<std::string_view> views;
+  for (const std::string& path : arguments.files) {
+    auto file = MappedFile::open(path);
+    if (!file) return cli_fail(file.error().message);
+    if (auto log = BinaryReader::open(file->view()); !log) return cli_fail(path + ": " + log.error().message);
+    views.push_back(file->view());
+    files.push_back(std::move(*file));
   }
   RealClock clock;
   const auto report = convert_binary_logs(views, clock.wall(), options, &write_lines);
