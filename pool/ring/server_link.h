@@ -141,8 +141,6 @@ class ServerLink {
   // The next thing the worker did; false: nothing, or a violation. A hostile worker always has one more: the caller
   // bounds how many it takes in a turn.
   [[nodiscard]] bool next(LinkEvent& event);
-  // Whether next() would find a word of the worker; cheap, to be asked again and again.
-  [[nodiscard]] bool has_news() { return up_ && violation_ == LinkViolation::NONE && up_->available() > 0; }
   // Before the reactor waits: false if there is something for next(). After either: awake().
   [[nodiscard]] bool may_sleep();
   void awake();

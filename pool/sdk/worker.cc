@@ -178,6 +178,12 @@ bool run_posts(penstock_worker& worker) {
   return !due.empty();
 }
 
+void spin_once() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
 }  // namespace
 }  // namespace penstock
 
@@ -229,7 +235,7 @@ bool penstock_worker::settle(bool once, bool& did_something) {
       continue;
     }
     if (!(once && did_something) && spin.again()) {
-      spin_pause();
+      spin_once();
       continue;
     }
     if (may_wait()) return true;

@@ -7,8 +7,8 @@
 // touch it; its own `bell` beside it.
 #pragma once
 
-#include "pool/ring/adaptive_spin.h"
 #include "pool/sdk/exchange.h"
+#include "pool/sdk/spin.h"
 #include "src/base/result.h"
 #include "src/base/unique_fd.h"
 

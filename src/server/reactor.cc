@@ -126,7 +126,6 @@ void Reactor::turn(MonoTime deadline) {
   take_loads();
   take_timers();
   core_.pools->turn();
-  while (count < events_.size() && core_.pools->look_again()) core_.pools->turn();
   flush_all(core_);
 
   core_.journal.turn_end();

@@ -13,7 +13,6 @@
 #include "src/server/inbox.h"
 #include "src/server/snapshot.h"
 
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -36,7 +35,6 @@ struct ServerShared {
   int control_wake_fd = -1;                      // an eventfd: written when a reactor has done as LOOK told it
   PoolReports* pool_reports = nullptr;           // nullptr: no pools here
   PurgeDesk* purges = nullptr;                   // nullptr: PURGE is refused
-  std::function<void()> between_looks;  // at workers' rings (PoolBridge::look_again()); none: the processor's pause
 };
 
 }  // namespace penstock

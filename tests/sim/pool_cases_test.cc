@@ -1,6 +1,5 @@
 // Pools, case by case: workers that fail, bodies, older and half-closed clients. What the seeds of pools_test.cc meet
 // by chance at best.
-#include "pool/ring/adaptive_spin.h"
 #include "tests/sim/pool_scene.h"
 
 namespace penstock {
@@ -44,64 +43,6 @@ TEST_F(PoolCases, a_lie_is_heard_also_where_its_doorbell_rang_with_one_that_is_l
     told = has(reports(), PoolReport::Kind::BROKE);
   }
   EXPECT_TRUE(told);
-}
-
-TEST_F(PoolCases, an_answer_that_comes_while_it_looks_again_goes_out_in_that_turn_and_nobody_rings) {
-  turn_rings = false;
-  HandWorker& worker = start();
-  const uint32_t client = connect();
-  uint32_t looks = 0;
-  bool answered = false;
-  bool wants_bell = false;
-  world.shared().between_looks = [&] {
-    worker.hear();
-    if (worker.requests.empty() || ++looks != 3) return;
-    answered = worker.link->send_head(worker.requests[0].exchange, {.length = 1}, "x", true);
-    wants_bell = worker.link->flush();
-  };
-  const uint64_t paid = world.counters(0).looks_paid.get();
-  world.transport(0).client_send(client, GET);
-  for (int i = 0; i < 10 && !answered; ++i) world.step();
-  EXPECT_EQ(world.counters(0).looks_paid.get() - paid, 1U);
-  EXPECT_FALSE(wants_bell);
-  EXPECT_EQ(status_of(take(client)), "200");
-}
-
-TEST_F(PoolCases, a_turn_looks_no_more_than_so_often_whatever_comes) {
-  turn_rings = false;
-  HandWorker& worker = start();
-  uint32_t looks = 0;
-  world.shared().between_looks = [&] {
-    worker.hear();
-    if (++looks % 10 == 0 && !worker.requests.empty()) {
-      (void)worker.link->log(worker.requests[0].exchange, "x");  // always something new
-      (void)worker.link->flush();
-    }
-  };
-  world.transport(0).client_send(connect(), GET);
-  uint32_t most = 0;
-  for (int i = 0; i < 10; ++i, looks = 0) {
-    world.step();
-    most = std::max(most, looks);
-  }
-  EXPECT_EQ(most, AdaptiveSpin::LOOKS_MAX);
-}
-
-TEST_F(PoolCases, it_looks_no_more_where_that_never_pays_and_never_without_requests_inside) {
-  HandWorker& worker = start();
-  uint32_t looks = 0;
-  world.shared().between_looks = [&] { ++looks; };
-  turn(50);
-  EXPECT_EQ(looks, 0U);
-  const uint32_t client = ask(GET);
-  turn(50);
-  EXPECT_GT(looks, 0U);
-  looks = 0;
-  turn(AdaptiveSpin::PROBE_EVERY);
-  EXPECT_LE(looks, 2 * AdaptiveSpin::LOOKS_MIN);
-  worker.answer(worker.requests[0].exchange, "x");
-  turn();
-  EXPECT_EQ(status_of(take(client)), "200");
 }
 
 // --- workers that fail ----------------------------------------------------------------------

@@ -51,7 +51,6 @@ class SimWorld {
   // The pools of the configuration, their workers and what reactors say of them: driven by tests/sim/sim_pools.
   [[nodiscard]] PoolTable& pools() { return pools_; }
   [[nodiscard]] PoolReports& pool_reports() { return *pool_reports_; }
-  [[nodiscard]] ServerShared& shared() { return *shared_; }
   [[nodiscard]] const Counters& counters(uint32_t reactor) const { return nodes_[reactor]->map->counters(); }
   [[nodiscard]] uint32_t open_requests() const;  // journal slots in use
   // A worker has rung at that reactor.

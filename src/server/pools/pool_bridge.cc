@@ -27,7 +27,6 @@ constexpr Duration PINGS_EVERY = milliseconds(250);  // how often links are look
 constexpr uint32_t QUEUE_CLIENTS = 1024;
 // Events of one link in one turn: a worker that never stops talking does not keep the others waiting.
 constexpr uint32_t EVENTS_MAX = 256;
-constexpr size_t SPIN_LINKS_MAX = 16;  // each is one more line of another core's to look at
 // What a worker has under way for one exchange until the client has taken it: memory for slow clients, each.
 constexpr LinkLimits LINK_LIMITS{};
 
@@ -196,22 +195,6 @@ void PoolBridge::turn() {
   });
 }
 
-// What came meanwhile over the network waits as long, and the answers of this turn with it: some ten microseconds at
-// most. For that they go out together, no worker rings, and nobody sleeps who would be woken at once.
-bool PoolBridge::look_again() {
-  if (active_.empty() || active_.size() > SPIN_LINKS_MAX) return false;
-  if (std::ranges::none_of(active_, [](const PoolLink* link) { return link->link.open_exchanges() > 0; })) return false;
-  while (looks_left_ > 0 && spin_.again()) {
-    --looks_left_;
-    core_.shared.between_looks ? core_.shared.between_looks() : spin_pause();
-    if (std::ranges::none_of(active_, [](PoolLink* link) { return link->link.has_news(); })) continue;
-    spin_.worked();
-    core_.counters.looks_paid.add();
-    return true;
-  }
-  return false;
-}
-
 bool PoolBridge::may_wait() {
   bool may = refused_.empty() && body_due_.empty();
   for (PoolLink* link : active_) may = link->link.may_sleep() && !link->must_be_told() && may;
@@ -219,7 +202,6 @@ bool PoolBridge::may_wait() {
 }
 
 void PoolBridge::awake() {
-  looks_left_ = AdaptiveSpin::LOOKS_MAX;
   for (PoolLink* link : active_) link->link.awake();
 }
 

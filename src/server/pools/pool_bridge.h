@@ -15,7 +15,6 @@
 #include "cache/fill.h"
 #include "cache/pass_list.h"
 #include "pool/queue/worker_choice.h"
-#include "pool/ring/adaptive_spin.h"
 #include "pool/ring/server_link.h"
 #include "src/server/core.h"
 #include "src/server/pools/dispatch.h"
@@ -115,9 +114,6 @@ class PoolBridge {
   void doorbell() { bells_rang_ = true; }  // the wake source fired
   // Takes what workers said, looks at the timers, shows workers what there is for them.
   void turn();
-  // After turn(), while workers have requests of this reactor: looks again for a while, as long as that pays. True:
-  // one has said something, and turn() is to be called once more. Bounded for all calls of one turn of the reactor.
-  [[nodiscard]] bool look_again();
   // Before the reactor waits; false: there is something to do. After either: awake().
   [[nodiscard]] bool may_wait();
   void awake();
@@ -230,8 +226,6 @@ class PoolBridge {
   MonoTime pings_next_;
   bool bells_rang_ = false;  // in this turn
   bool bells_owed_ = false;  // whose they were was not asked yet
-  AdaptiveSpin spin_;
-  uint32_t looks_left_ = 0;  // of this turn of the reactor
   PassList pass_{1024};
 };
 

@@ -1,22 +1,15 @@
-// AdaptiveSpin: how often either end of a ring looks again before it sleeps. Pure; one thread.
+// AdaptiveSpin: how often an idle worker looks again before it sleeps. Pure; one thread.
 //
-// To look again is cheaper than to sleep and be woken where the other end has a core of its own and its next word comes
-// soon; where both share a core it keeps the other from running. So it is tried as long as it pays: the budget of
+// To look again is cheaper than to sleep and be woken where the server has a core of its own and the next request comes
+// soon; where both share a core it keeps the server from running. So it is tried as long as it pays: the budget of
 // looks doubles each time that one of them found something, is halved each time that all were in vain, and ends at
-// none. Then every PROBE_EVERY-th sleep tries it again. Who has nothing to do sleeps after LOOKS_MAX looks.
+// none. Then every PROBE_EVERY-th sleep tries it again. A worker with nothing to do sleeps after LOOKS_MAX looks.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
 namespace penstock {
-
-// Between two looks.
-inline void spin_pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
 
 class AdaptiveSpin {
  public:

@@ -1,4 +1,4 @@
-#include "pool/ring/adaptive_spin.h"
+#include "pool/sdk/spin.h"
 
 #include <gtest/gtest.h>
 
