@@ -4,6 +4,7 @@
 #include "src/base/version.h"
 #include "src/cli/commands.h"
 #include "src/cli/render.h"
+#include "src/tls/handshake_offer.h"
 
 #ifdef PENSTOCK_DPDK
 #include "src/transport/dpdk/dpdk_eal.h"
@@ -75,6 +76,13 @@ Feature http2() {
 #endif
 }
 
+Feature tls() {
+  return {"tls", true,
+          openssl_name() +
+              ": 1.2 and 1.3 on server.listen_tls; private keys in a process of their own; tls.groups of " +
+              known_groups() + "; tls.certificate_compression: " + known_compressions()};
+}
+
 std::vector<Feature> features() {
   return {
       {"static sites", true, "files, listings, redirects, response cache"},
@@ -87,7 +95,7 @@ std::vector<Feature> features() {
       wsgi(),
       mimalloc(),
       {"pools", true, "workers behind rings of shared memory, each pool in a sandbox of its own"},
-      {"tls", true, PENSTOCK_OPENSSL ": 1.2 and 1.3 on server.listen_tls; private keys in a process of their own"},
+      tls(),
   };
 }
 

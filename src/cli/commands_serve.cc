@@ -1,7 +1,7 @@
 #include "src/cli/commands.h"
 #include "src/config/tree.h"
 #include "src/config/types.h"
-#include "src/roles/role_users.h"
+#include "src/roles/machine_errors.h"
 
 #include <climits>
 #include <cstdlib>
@@ -60,9 +60,8 @@ int command_check(const std::string& file) {
   if (!text) return cli_fail(text.error().message, CLI_USAGE);
   const auto tree = Tree::from_text(*text, file);
   if (!tree) return report(tree.error());
-  if (::geteuid() == 0) {  // who else runs penstock keeps his own user
-    if (const ConfigErrors errors = role_user_errors(*tree, nullptr); !errors.empty()) return report(errors);
-  }
+  const bool changes_users = ::geteuid() == 0;  // who else runs penstock keeps his own user
+  if (const ConfigErrors errors = machine_errors(*tree, nullptr, changes_users); !errors.empty()) return report(errors);
   cli_print(file + ": ok\n");
   return CLI_OK;
 }

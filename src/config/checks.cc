@@ -58,6 +58,9 @@ class Checker {
       add("tls.tickets.lifetime", "expected at most seven times tls.tickets.rotate: no more keys are kept",
           {"tls.tickets.lifetime", "tls.tickets.rotate"});
     }
+    if (s.tls_ech) {
+      add("tls.ech", "expected 0: OpenSSL 3, which this build stands on, has no Encrypted Client Hello", {"tls.ech"});
+    }
     const auto has_certificate = [](const SiteSettings& site) { return !site.tls_certificate.empty(); };
     if (!s.server_listen_tls.empty() && std::none_of(s.sites.begin(), s.sites.end(), has_certificate)) {
       add("server.listen_tls", "expected a site with tls.certificate and tls.key: without one nobody can be answered",

@@ -134,19 +134,21 @@ CONFIG_ITEM_TYPE(ConfigAddressItem, AddressRange);        // clients: an address
 CONFIG_ITEM_TYPE(ConfigInterfaceItem, InterfaceAddress);  // "192.0.2.1/24", "2001:db8::1/64"
 CONFIG_ITEM_TYPE(ConfigGatewayItem, InterfaceAddress);    // "192.0.2.254", "2001:db8::fe": all bits
 CONFIG_ITEM_TYPE(ConfigHostItem, std::string);  // "example.org", "*.example.org", "*", "192.0.2.1", "[::1]"; lower case
-CONFIG_ITEM_TYPE(ConfigFileNameItem, std::string);   // one path segment
-CONFIG_ITEM_TYPE(ConfigPathItem, std::string);       // absolute
-CONFIG_ITEM_TYPE(ConfigPatternItem, std::string);    // of paths: absolute or not, with *, ? and […]
-CONFIG_ITEM_TYPE(ConfigSha256Item, std::string);     // 64 hexadecimal digits; lower case
-CONFIG_ITEM_TYPE(ConfigUserItem, std::string);       // of the system: a user or group name, or a number
-CONFIG_ITEM_TYPE(ConfigUrlItem, std::string);        // a path with its query, or the whole of it
-CONFIG_ITEM_TYPE(ConfigMethodItem, std::string);     // token, case kept
-CONFIG_ITEM_TYPE(ConfigFieldNameItem, std::string);  // header name; lower case
-CONFIG_ITEM_TYPE(ConfigMimeGlobItem, std::string);   // "text/*", "application/json"; lower case
-CONFIG_ITEM_TYPE(ConfigLogFieldItem, std::string);   // "sc-status", "cs(Referer)"
-CONFIG_ITEM_TYPE(ConfigLogTermItem, std::string);    // "status>=500": see log_term.h
-CONFIG_ITEM_TYPE(ConfigCodingItem, Coding);          // gzip, br, zstd
-CONFIG_ITEM_TYPE(ConfigTimeOfDayItem, uint32_t);     // "04:30": minutes since midnight
+CONFIG_ITEM_TYPE(ConfigFileNameItem, std::string);        // one path segment
+CONFIG_ITEM_TYPE(ConfigPathItem, std::string);            // absolute
+CONFIG_ITEM_TYPE(ConfigPatternItem, std::string);         // of paths: absolute or not, with *, ? and […]
+CONFIG_ITEM_TYPE(ConfigSha256Item, std::string);          // 64 hexadecimal digits; lower case
+CONFIG_ITEM_TYPE(ConfigUserItem, std::string);            // of the system: a user or group name, or a number
+CONFIG_ITEM_TYPE(ConfigUrlItem, std::string);             // a path with its query, or the whole of it
+CONFIG_ITEM_TYPE(ConfigMethodItem, std::string);          // token, case kept
+CONFIG_ITEM_TYPE(ConfigFieldNameItem, std::string);       // header name; lower case
+CONFIG_ITEM_TYPE(ConfigMimeGlobItem, std::string);        // "text/*", "application/json"; lower case
+CONFIG_ITEM_TYPE(ConfigLogFieldItem, std::string);        // "sc-status", "cs(Referer)"
+CONFIG_ITEM_TYPE(ConfigLogTermItem, std::string);         // "status>=500": see log_term.h
+CONFIG_ITEM_TYPE(ConfigCodingItem, Coding);               // gzip, br, zstd
+CONFIG_ITEM_TYPE(ConfigTimeOfDayItem, uint32_t);          // "04:30": minutes since midnight
+CONFIG_ITEM_TYPE(ConfigTlsGroupItem, std::string);        // of the key exchange: "X25519", "?X25519MLKEM768"
+CONFIG_ITEM_TYPE(ConfigTlsCompressionItem, std::string);  // "zlib", "?brotli", "zstd"
 #undef CONFIG_ITEM_TYPE
 
 std::string expects_list(const std::string& what, SettingRange range);

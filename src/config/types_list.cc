@@ -311,6 +311,31 @@ std::string ConfigTimeOfDayItem::print_item(const uint32_t& item) {
   return fmt::format("{:02}:{:02}", item / 60, item % 60);
 }
 
+std::string ConfigTlsGroupItem::what() {
+  return "a group of the key exchange such as X25519, or ?X25519MLKEM768 where it need not be known";
+}
+
+// Which names there are the library knows; in its lists these bytes alone mean nothing but a name.
+Parsed<std::string> ConfigTlsGroupItem::parse_item(const std::string& text) {
+  const std::string_view name = std::string_view(text).substr(text.starts_with('?') ? 1 : 0);
+  const auto is_of_a_name = [](char c) { return is_alnum(c) || c == '-' || c == '_' || c == '.'; };
+  if (name.empty() || name.size() > 64 || !is_alnum(name.front()) || iequals(name, "DEFAULT")) return none();
+  if (!std::ranges::all_of(name, is_of_a_name)) return none();
+  return text;
+}
+
+std::string ConfigTlsGroupItem::print_item(const std::string& item) { return item; }
+
+std::string ConfigTlsCompressionItem::what() { return "one of zlib, brotli, zstd, with a ? before it or not"; }
+
+Parsed<std::string> ConfigTlsCompressionItem::parse_item(const std::string& text) {
+  const std::string_view name = std::string_view(text).substr(text.starts_with('?') ? 1 : 0);
+  if (name != "zlib" && name != "brotli" && name != "zstd") return none();
+  return text;
+}
+
+std::string ConfigTlsCompressionItem::print_item(const std::string& item) { return item; }
+
 std::string ConfigCpuList::expects(SettingRange range) {
   return fmt::format("core numbers and ranges such as 0-3 8, at most {} cores, none above {}", range.max, CPU_MAX);
 }

@@ -4,7 +4,7 @@
 #include "src/base/assert.h"
 #include "src/base/doorbell.h"
 #include "src/base/version.h"
-#include "src/roles/role_users.h"
+#include "src/roles/machine_errors.h"
 #include "src/roles/supervisor_state.h"
 
 #include <algorithm>
@@ -97,7 +97,7 @@ std::optional<int> Supervisor::start_config() {
   assignments.insert(assignments.end(), options_.overlay.begin(), options_.overlay.end());
   auto tree = Tree::from(assignments);
   if (!tree) errors.insert(errors.end(), tree.error().begin(), tree.error().end());
-  if (errors.empty() && as_root_) errors = role_user_errors(*tree, nullptr);
+  if (errors.empty()) errors = machine_errors(*tree, nullptr, as_root_);
   if (!errors.empty()) {
     const std::string text = to_text(errors);
     [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, text.data(), text.size());

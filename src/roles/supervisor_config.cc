@@ -4,7 +4,7 @@
 // old one's sandbox cannot reach what it needs) → committed, listeners that are gone are closed → logd follows.
 // Until the server has taken it, every step can be undone and is.
 #include "src/admin/role_paths.h"
-#include "src/roles/role_users.h"
+#include "src/roles/machine_errors.h"
 #include "src/roles/supervisor_state.h"
 
 #include <algorithm>
@@ -127,8 +127,8 @@ bool Supervisor::begin_change(ChangeRequest& request) {
     return true;
   }
   change.next = std::move(*next);
-  if (const ConfigErrors users = as_root_ ? role_user_errors(change.next, &tree_) : ConfigErrors(); !users.empty()) {
-    refuse_request(request, users);
+  if (const ConfigErrors errors = machine_errors(change.next, &tree_, as_root_); !errors.empty()) {
+    refuse_request(request, errors);
     return true;
   }
   change.changes = change.next.changes_since(tree_);

@@ -34,6 +34,15 @@ Status find_client_rules(const SiteSettings& site, const CertificateBundle& bund
   return find(site.tls_client_crl, rules.revocations);
 }
 
+// What the supervisor has held to the same library already.
+Result<HandshakeOffer> offer_of(const Settings& settings) {
+  auto groups = offer_groups(settings.tls_groups);
+  if (!groups) return fail("tls.groups: " + groups.error().message);
+  auto compressions = offer_compressions(settings.tls_certificate_compression);
+  if (!compressions) return fail("tls.certificate_compression: " + compressions.error().message);
+  return HandshakeOffer{.groups = std::move(*groups), .compressions = std::move(*compressions)};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<TlsLayer>> TlsLayer::make(std::vector<UniqueFd> channels, uint32_t reactors,
@@ -66,6 +75,7 @@ Result<std::unique_ptr<Transport>> TlsLayer::wrap(uint32_t reactor, Transport& b
 Result<std::unique_ptr<CertificateTable>> TlsLayer::load(const Settings& settings, const UniqueFd& certificates,
                                                          std::vector<std::string>& notes) {
   if (!certificates.valid()) return fail("the certificates did not come along with the configuration");
+  if (const auto offer = offer_of(settings); !offer) return std::unexpected(offer.error());
   auto bundle = CertificateBundle::open(certificates.get());
   if (!bundle) return std::unexpected(bundle.error());
   std::vector<CertificateSite> sites;
@@ -103,6 +113,7 @@ void TlsLayer::publish(std::unique_ptr<CertificateTable> table, const Settings& 
   live_.handshakes_max.store((settings.tls_handshakes_max + reactors_ - 1) / reactors_, std::memory_order_relaxed);
   live_.ticket_lifetime_s.store(settings.tls_tickets_lifetime.s(), std::memory_order_relaxed);
   live_.only_1_3.store(settings.tls_only_1_3, std::memory_order_relaxed);
+  if (auto offer = offer_of(settings)) live_.offer.set(std::move(*offer));
   table_ = table.get();
   store_->replace(std::move(table));
 }

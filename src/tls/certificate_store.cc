@@ -15,12 +15,12 @@ void CertificateStore::replace(std::unique_ptr<CertificateTable> table) {
 }
 
 // REQUIRES: mutex_ is held. nullptr: no certificate, so nobody is let in. `loaded`: certificates that were made.
-const CertificateTable::Loaded* CertificateStore::load(std::string_view server_name, uint32_t& site, size_t& loaded) {
+CertificateTable::Loaded* CertificateStore::load(std::string_view server_name, uint32_t& site, size_t& loaded) {
   loaded = 0;
   site = table_ != nullptr ? table_->find(server_name) : CertificateTable::SITE_NONE;
   if (site == CertificateTable::SITE_NONE) return nullptr;
   const bool first = !table_->is_loaded(site);
-  const CertificateTable::Loaded& found = table_->load(site, keys_, problems_);
+  CertificateTable::Loaded& found = table_->load(site, keys_, problems_);
   if (first) loaded = found.pairs.size();
   return &found;
 }
@@ -56,14 +56,18 @@ OpensslPointer<X509_STORE> CertificateStore::client_store(std::string_view serve
   return OpensslPointer<X509_STORE>(found->client.store.get());
 }
 
-CertificateStore::Equipped CertificateStore::equip(SSL* ssl, std::string_view server_name, size_t& loaded) {
+CertificateStore::Equipped CertificateStore::equip(SSL* ssl, std::string_view server_name,
+                                                   std::span<const int> compressions, size_t& loaded) {
+  const bool asks_ocsp = SSL_ctrl(ssl, SSL_CTRL_GET_TLSEXT_STATUS_REQ_TYPE, 0, nullptr) == TLSEXT_STATUSTYPE_ocsp;
   const std::lock_guard lock(mutex_);
   uint32_t site = 0;
-  const CertificateTable::Loaded* const found = load(server_name, site, loaded);
+  CertificateTable::Loaded* const found = load(server_name, site, loaded);
   if (found == nullptr) return Equipped::NONE;
   bool any = false;
-  for (const CertificateTable::Pair& pair : found->pairs) {
-    any = SSL_use_cert_and_key(ssl, pair.leaf.get(), pair.key.get(), pair.chain.get(), 1) == 1 || any;
+  for (CertificateTable::Pair& pair : found->pairs) {
+    if (SSL_use_cert_and_key(ssl, pair.leaf.get(), pair.key.get(), pair.chain.get(), 1) != 1) continue;
+    any = true;
+    if (!asks_ocsp || pair.ocsp.empty()) offer_compressed(ssl, compressions, pair.compressed);
   }
   return any ? Equipped::YES : Equipped::BROKEN;
 }

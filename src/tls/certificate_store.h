@@ -25,10 +25,12 @@ class CertificateStore {
   [[nodiscard]] const CertificateTable* table() const { return table_.get(); }
   [[nodiscard]] KeySource& keys() { return keys_; }
 
-  // Gives the SSL the certificates for `server_name`, one of each kind of key. `loaded`: how many of them were made
-  // ready for it, at their first use.
+  // Gives the SSL the certificates for `server_name`, one of each kind of key, also in `compressions` where nothing is
+  // to be stapled, which a compressed certificate has no place for. `loaded`: how many of them were made ready for it,
+  // at their first use.
   enum class Equipped : uint8_t { YES, NONE, BROKEN };
-  [[nodiscard]] Equipped equip(SSL* ssl, std::string_view server_name, size_t& loaded);
+  [[nodiscard]] Equipped equip(SSL* ssl, std::string_view server_name, std::span<const int> compressions,
+                               size_t& loaded);
   // What to staple for the certificate that was chosen; empty: nothing.
   [[nodiscard]] std::string ocsp_for(const X509* leaf, std::string_view server_name, int64_t now_s);
 
@@ -44,7 +46,7 @@ class CertificateStore {
   [[nodiscard]] std::vector<std::string> take_problems();
 
  private:
-  [[nodiscard]] const CertificateTable::Loaded* load(std::string_view server_name, uint32_t& site, size_t& loaded);
+  [[nodiscard]] CertificateTable::Loaded* load(std::string_view server_name, uint32_t& site, size_t& loaded);
 
   KeySource& keys_;
   std::mutex mutex_;

@@ -10,6 +10,7 @@
 #include "src/base/result.h"
 #include "src/tls/certificate_bundle.h"
 #include "src/tls/client_rules.h"
+#include "src/tls/handshake_offer.h"
 #include "src/tls/ocsp_response.h"
 #include "src/tls/openssl_pointers.h"
 
@@ -63,7 +64,8 @@ class CertificateTable {
     OpensslPointer<EVP_PKEY> key;
     std::string ocsp;  // empty: nothing to staple
     OcspWindow ocsp_window;
-    bool ocsp_ended = false;  // the operator was told
+    bool ocsp_ended = false;                        // the operator was told
+    std::vector<CompressedCertificate> compressed;  // as they were first asked for
   };
   struct Loaded {
     std::vector<Pair> pairs;

@@ -14,7 +14,6 @@ namespace {
 
 // TLS 1.2's; those of 1.3 are OpenSSL's default, all AEAD.
 constexpr const char* SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20";
-constexpr const char* GROUPS = "X25519:P-256:P-384";
 
 TlsSession& session_of(const SSL* ssl) { return *static_cast<TlsSession*>(SSL_get_app_data(ssl)); }
 
@@ -55,7 +54,8 @@ SSL_TICKET_RETURN take_ticket(SSL* ssl, SSL_SESSION* session, const unsigned cha
 int choose_certificate(SSL* ssl, void*) {
   TlsSession& session = session_of(ssl);
   size_t loaded = 0;
-  const auto equipped = session.context().certificates().equip(ssl, session.server_name(), loaded);
+  const auto equipped =
+      session.context().certificates().equip(ssl, session.server_name(), session.context().compressions(), loaded);
   session.context().count_loaded(loaded);
   switch (equipped) {
     case CertificateStore::Equipped::YES:
@@ -151,7 +151,8 @@ Result<std::unique_ptr<TlsContext>> TlsContext::make(CertificateStore& certifica
   SSL_CTX_set_max_early_data(context, 0);
   SSL_CTX_set_quiet_shutdown(context, 0);
   constexpr unsigned char ID[] = "penstock";
-  if (SSL_CTX_set_cipher_list(context, SUITES) != 1 || SSL_CTX_set1_groups_list(context, GROUPS) != 1 ||
+  if (SSL_CTX_set_cipher_list(context, SUITES) != 1 ||
+      SSL_CTX_set1_groups_list(context, HandshakeOffer{}.groups.c_str()) != 1 ||
       SSL_CTX_set_session_id_context(context, ID, sizeof ID - 1) != 1 ||
       SSL_CTX_set_tlsext_ticket_key_evp_cb(context, seal_ticket) != 1) {
     return fail("OpenSSL: " + take_openssl_error());
@@ -168,6 +169,20 @@ Result<std::unique_ptr<TlsContext>> TlsContext::make(CertificateStore& certifica
   // What SSL_CTX_set_tlsext_status_cb() is, without its C cast.
   SSL_CTX_callback_ctrl(context, SSL_CTRL_SET_TLSEXT_STATUS_REQ_CB, reinterpret_cast<void (*)()>(staple));
   return made;
+}
+
+void TlsContext::follow_offer() {
+  const uint64_t version = live_.offer.version();
+  if (version == offer_version_) return;
+  offer_version_ = version;
+  HandshakeOffer offer = live_.offer.get();
+  // The context is of this thread alone; connections have what it said when they came.
+  (void)SSL_CTX_set1_groups_list(context_.get(), offer.groups.c_str());
+  compressions_ = std::move(offer.compressions);
+#ifdef PENSTOCK_CERTIFICATE_COMPRESSION
+  if (compressions_.empty()) return;
+  (void)SSL_CTX_set1_cert_comp_preference(context_.get(), compressions_.data(), compressions_.size());
+#endif
 }
 
 }  // namespace penstock

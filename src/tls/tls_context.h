@@ -7,6 +7,7 @@
 
 #include "src/base/result.h"
 #include "src/tls/certificate_store.h"
+#include "src/tls/handshake_offer.h"
 #include "src/tls/openssl_pointers.h"
 #include "src/tls/tickets.h"
 
@@ -23,6 +24,7 @@ struct TlsLive {
   std::atomic<uint32_t> handshakes_max{1'024};  // of one reactor, at a time
   std::atomic<int64_t> ticket_lifetime_s{86'400};
   std::atomic<bool> only_1_3{false};
+  LiveOffer offer;
 };
 
 class TlsContext {
@@ -41,6 +43,9 @@ class TlsContext {
   // So far, for its reactor.
   [[nodiscard]] uint64_t certificates_loaded() const { return certificates_loaded_; }
   void count_loaded(size_t certificates) { certificates_loaded_ += certificates; }
+  // Before a handshake: what is offered in it is what is in force by now.
+  void follow_offer();
+  [[nodiscard]] const std::vector<int>& compressions() const { return compressions_; }
   // In ALPN's form: each with its length before it.
   [[nodiscard]] const std::string& protocols() const { return protocols_; }
 
@@ -53,6 +58,8 @@ class TlsContext {
   const TlsLive& live_;
   std::string protocols_;
   uint64_t certificates_loaded_ = 0;
+  uint64_t offer_version_ = 0;
+  std::vector<int> compressions_;
   OpensslPointer<SSL_CTX> context_;
 };
 

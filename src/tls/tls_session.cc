@@ -74,6 +74,7 @@ struct TlsSession::Bio {
 
 TlsSession::TlsSession(TlsContext& context, CipherPool& pool, CipherChain& out, int64_t wall_s)
     : context_(context), pool_(pool), out_(out), wall_s_(wall_s) {
+  context.follow_offer();
   OpensslPointer<SSL> ssl(SSL_new(context.ssl_context()));
   OpensslPointer<BIO> bio(BIO_new(Bio::method()));
   if (ssl == nullptr || bio == nullptr) return;

@@ -115,6 +115,7 @@ TEST(Cli, settings_are_json_on_demand) {
 TEST(Cli, features_name_what_is_in_the_build) {
   const std::string features = said({"features"});
   EXPECT_NE(features.find("\n+  tls"), std::string::npos) << features;
+  EXPECT_NE(features.find("tls.groups of X25519, P-256"), std::string::npos) << features;
   EXPECT_EQ(features.find("release"), std::string::npos) << "what is to come is no feature";
 }
 

@@ -53,6 +53,11 @@ TEST(ConfigChecks, a_redirect_to_https_has_somewhere_to_go) {
   tree_of(by_path + "site.a.https_redirect = 308\nsite.a.https_port = 443\n");
 }
 
+TEST(ConfigChecks, what_no_library_has_is_refused_with_the_reason) {
+  tree_of(with_site("tls.ech = 0\n"));
+  expect_error(with_site("tls.ech = 1\n"), "t.conf:3: tls.ech", "OpenSSL 3");
+}
+
 TEST(ConfigChecks, preloading_takes_subdomains_and_a_year) {
   tree_of(with_site("site.a.hsts.preload = 1\nsite.a.hsts.subdomains = 1\n"));
   expect_error(with_site("site.a.hsts.preload = 1\n"), "site.a.hsts.preload", "hsts.subdomains = 1");

@@ -175,6 +175,12 @@ TEST(ConfigTypes, list_counts_its_items) {
   EXPECT_EQ(canonical<ConfigList<ConfigFileNameItem>>("\"a b.html\", c", LIST), "\"a b.html\" c");
   EXPECT_EQ(canonical<ConfigList<ConfigCodingItem>>("zstd gzip", LIST), "zstd gzip");
   expect_refused<ConfigList<ConfigCodingItem>>(LIST, {"deflate", "gzip gzip", "identity"});
+  EXPECT_EQ(canonical<ConfigList<ConfigTlsGroupItem>>("?X25519MLKEM768, X25519 P-256", LIST),
+            "?X25519MLKEM768 X25519 P-256");
+  expect_refused<ConfigList<ConfigTlsGroupItem>>(
+      LIST, {"X25519:P-256", "??X25519", "?", "-P-256", "*X25519", "a/b", "default", std::string(65, 'a'), "a a"});
+  EXPECT_EQ(canonical<ConfigList<ConfigTlsCompressionItem>>("zstd ?zlib", LIST), "zstd ?zlib");
+  expect_refused<ConfigList<ConfigTlsCompressionItem>>(LIST, {"gzip", "?", "??zlib", "zlib zlib"});
   EXPECT_EQ(canonical<ConfigList<ConfigTimeOfDayItem>>("23:59 00:00 04:30", LIST), "23:59 00:00 04:30");
   expect_refused<ConfigList<ConfigTimeOfDayItem>>(LIST,
                                                   {"24:00", "4:30", "04:60", "0430", "04:3a", "-4:30", "01:00 01:00"});
