@@ -49,7 +49,7 @@ nghttp2_session* H2Callbacks::make_wire(H2Session& session) {
   nghttp2_option_set_max_outbound_ack(option, ACKS_QUEUED_MAX);
   nghttp2_option_set_stream_reset_rate_limit(option, OURS_TO_LIMIT, OURS_TO_LIMIT);
   nghttp2_session* wire = nullptr;
-  return nghttp2_session_server_new2(&wire, calls, &session, option) == 0 ? wire : nullptr;
+  return nghttp2_session_server_new3(&wire, calls, &session, option, session.shared_.memory) == 0 ? wire : nullptr;
 }
 
 int H2Callbacks::on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* head, void* session) {

@@ -22,11 +22,13 @@ constexpr size_t INPUTS_MAX = 4;
 
 }  // namespace
 
-H2Transport::H2Transport(Transport& below, uint32_t connections_max, uint32_t streams_max)
+H2Transport::H2Transport(Transport& below, uint32_t connections_max, uint32_t streams_max, nghttp2_mem* memory)
     : TransportLayer(below),
       stream_base_(connections_max),
       shared_(std::make_unique<H2Shared>(streams_max, BLOCKS_PER_STREAM * streams_max, connections_max)),
-      carriers_(connections_max) {}
+      carriers_(connections_max) {
+  shared_->memory = memory;
+}
 
 H2Transport::~H2Transport() {
   carriers_.for_each([this](Carrier& carrier) {
@@ -91,7 +93,7 @@ bool H2Transport::has_news() const {
 
 size_t H2Transport::take(const TransportEvent& event, std::span<TransportEvent> out) {
   const bool has_conn = event.kind != TransportEventKind::WOKEN && event.kind != TransportEventKind::NOTED;
-  if (event.kind == TransportEventKind::ACCEPTED) accepted(event);
+  if (event.kind == TransportEventKind::ACCEPTED && !accepted(event)) return 0;
   if (has_conn && event.kind != TransportEventKind::ACCEPTED) {
     Link& link = link_of(event.conn);
     if (link.mode == Mode::CARRIER) {
@@ -104,15 +106,20 @@ size_t H2Transport::take(const TransportEvent& event, std::span<TransportEvent> 
   return 1;
 }
 
-void H2Transport::accepted(const TransportEvent& event) {
+// False: it is gone before the upper side has heard of it.
+bool H2Transport::accepted(const TransportEvent& event) {
   Link& link = link_of(event.conn);
   link = {.listener = event.id, .peer = event.peer};
   const LayerFacts facts = below_.layer(event.conn);
   if (facts.protocol == "h2") {
-    (void)make_carrier(link, event.conn);
-  } else if (!facts.secure && shared_->options.cleartext) {
+    if (make_carrier(link, event.conn)) return true;
+    (void)below_.reset(event.conn);
+    return false;
+  }
+  if (!facts.secure && shared_->options.cleartext) {
     link.mode = Mode::SNIFF;
   }
+  return true;
 }
 
 bool H2Transport::make_carrier(Link& link, Handle handle) {
@@ -153,6 +160,7 @@ size_t H2Transport::sniff(Link& link, const TransportEvent& event, std::span<Tra
         receive(*link.carrier, {bytes, event.buffer});
         return 0;
       }
+      return fail_first(link, event, out);
     }
     below_.release(event.buffer);
     return 0;
@@ -162,9 +170,8 @@ size_t H2Transport::sniff(Link& link, const TransportEvent& event, std::span<Tra
   if (link.held > 0) {  // what it began with is to be parsed, too
     H2Block* block = shared_->blocks.take();
     if (block == nullptr) {
-      below_.release(event.buffer);
       shared_->notes.push_back({link.peer, link.listener, Reason::H2_BUSY});
-      return 0;  // as if nothing had come: the idle timeout ends it
+      return fail_first(link, event, out);
     }
     std::ranges::copy(PREFACE.substr(0, link.held), block->bytes);
     block->size = link.held;
@@ -177,6 +184,14 @@ size_t H2Transport::sniff(Link& link, const TransportEvent& event, std::span<Tra
   }
   out[count++] = event;
   return count;
+}
+
+// What it began with is lost for want of memory, which is noted: nothing that it says later can be understood.
+size_t H2Transport::fail_first(Link& link, const TransportEvent& event, std::span<TransportEvent> out) {
+  link.mode = Mode::PASS;
+  below_.release(event.buffer);
+  out[0] = {.conn = event.conn, .context = event.context, .error = ENOMEM, .kind = TransportEventKind::FAILED};
+  return 1;
 }
 
 void H2Transport::carrier_event(Carrier& carrier, const TransportEvent& event) {
@@ -291,6 +306,7 @@ void H2Transport::pump(Carrier& carrier) {
       carrier.batch = batch;
       below_.send(carrier.handle, batch->parts(), false);
     } else {
+      H2Session::batch_over(*shared_, *batch, false);  // memory may have ended with a frame half said
       shared_->batches.give(batch);
     }
   }

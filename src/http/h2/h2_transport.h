@@ -34,8 +34,8 @@ namespace penstock {
 class H2Transport final : public TransportLayer {
  public:
   // `connections_max`: of `below`, whose handles have smaller indices. `streams_max`: of all carriers; one more is
-  // refused.
-  H2Transport(Transport& below, uint32_t connections_max, uint32_t streams_max);
+  // refused. `memory`: of nghttp2, nullptr is malloc()'s; it outlives this.
+  H2Transport(Transport& below, uint32_t connections_max, uint32_t streams_max, nghttp2_mem* memory = nullptr);
   ~H2Transport() override;
 
   [[nodiscard]] size_t poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) override;
@@ -113,8 +113,9 @@ class H2Transport final : public TransportLayer {
 
   // From below.
   [[nodiscard]] size_t take(const TransportEvent& event, std::span<TransportEvent> out);
-  void accepted(const TransportEvent& event);
+  [[nodiscard]] bool accepted(const TransportEvent& event);
   [[nodiscard]] size_t sniff(Link& link, const TransportEvent& event, std::span<TransportEvent> out);
+  [[nodiscard]] size_t fail_first(Link& link, const TransportEvent& event, std::span<TransportEvent> out);
   [[nodiscard]] bool make_carrier(Link& link, Handle handle);
   void carrier_event(Carrier& carrier, const TransportEvent& event);
   void receive(Carrier& carrier, Input input);

@@ -176,8 +176,8 @@ void H2Transport::send(Handle conn, std::span<const SendPart> parts, bool last) 
       shared_->mark_ready(s);
       return;
     }
-    s.session->send(s, parts);
     mark_dirty(*carrier_of(s.session->carrier));
+    s.session->send(s, parts);
     return;
   }
   Carrier* carrier = carrier_of(conn);
@@ -227,8 +227,8 @@ void H2Transport::shutdown_send(Handle conn) {
   H2Stream& s = stream(conn);
   ASSERT(!s.sending);
   if (!s.wire_open || s.failed) return;
-  s.session->finish_sending(s);
   mark_dirty(*carrier_of(s.session->carrier));
+  s.session->finish_sending(s);
 }
 
 bool H2Transport::end(Handle conn, bool reset) {

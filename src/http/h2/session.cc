@@ -4,7 +4,7 @@
 //  - nghttp2's user data of a stream is its H2Stream while that has wire_open, else nullptr: what it calls back for is
 //    looked up by number each time.
 //  - A stream in the session's list has session == this; leave_streams() empties the list.
-//  - After terminate() no call changes a stream; only GOAWAY is left to be produced.
+//  - After terminate() no call changes a stream; only GOAWAY is left to be produced. After give_up() nothing is.
 
 #include "src/http/h2/session.h"
 
@@ -41,8 +41,6 @@ Reason reason_of_failure(ssize_t error) {
       return Reason::H2_PREFACE_INVALID;
     case NGHTTP2_ERR_FLOODED:
       return Reason::H2_ANSWERS_UNREAD;
-    case NGHTTP2_ERR_NOMEM:
-      return Reason::H2_INTERNAL;
     default:  // CONTINUATION frames without end are the one thing that is left
       return Reason::H2_HEADER_FLOOD;
   }
@@ -101,8 +99,7 @@ H2Session::H2Session(H2Shared& shared, const PeerAddress& peer, uint32_t listene
 std::unique_ptr<H2Session> H2Session::create(H2Shared& shared, const PeerAddress& peer, uint32_t listener) {
   std::unique_ptr<H2Session> session(new H2Session(shared, peer, listener));  // NOLINT: the constructor is private
   session->wire_ = H2Callbacks::make_wire(*session);
-  if (session->wire_ == nullptr) return nullptr;
-  session->submit_settings();
+  if (session->wire_ == nullptr || !session->submit_settings()) return nullptr;
   return session;
 }
 
@@ -112,7 +109,7 @@ H2Session::~H2Session() {
   if (head_ != nullptr) shared_.spare_heads.push_back(std::move(head_));
 }
 
-void H2Session::submit_settings() {
+bool H2Session::submit_settings() {
   const Http2Options& options = shared_.options;
   const nghttp2_settings_entry entries[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options.streams},
@@ -120,13 +117,23 @@ void H2Session::submit_settings() {
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, 2 * options.head_bytes},
       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
   };
-  (void)nghttp2_submit_settings(wire_, NGHTTP2_FLAG_NONE, entries, std::size(entries));
-  (void)nghttp2_session_set_local_window_size(wire_, NGHTTP2_FLAG_NONE, 0,
-                                              static_cast<int32_t>(options.connection_window_bytes));
+  return nghttp2_submit_settings(wire_, NGHTTP2_FLAG_NONE, entries, std::size(entries)) == 0 &&
+         nghttp2_session_set_local_window_size(wire_, NGHTTP2_FLAG_NONE, 0,
+                                               static_cast<int32_t>(options.connection_window_bytes)) == 0;
 }
 
 void H2Session::note(Reason reason) {
   if (reason != Reason::NONE) shared_.notes.push_back({peer_, listener_, reason});
+}
+
+void H2Session::need(int result) {
+  if (result == NGHTTP2_ERR_NOMEM) give_up();
+}
+
+void H2Session::give_up() {
+  if (!noted_end_) note(Reason::H2_INTERNAL);
+  broken_ = true;
+  lose(ENOMEM);
 }
 
 bool H2Session::spend_control() {
@@ -150,14 +157,18 @@ size_t H2Session::receive(std::string_view bytes, uint64_t turn) {
   const auto used = nghttp2_session_mem_recv(wire_, data, bytes.size());
   if (!dying_ && used >= 0) return static_cast<size_t>(used);
   paused_ = false;
-  if (!dying_) terminate(reason_of_failure(used));
+  if (used == NGHTTP2_ERR_NOMEM) {
+    give_up();
+  } else if (!dying_) {
+    terminate(reason_of_failure(used));
+  }
   return bytes.size();
 }
 
-bool H2Session::wants_write() const { return nghttp2_session_want_write(wire_) != 0; }
+bool H2Session::wants_write() const { return !broken_ && nghttp2_session_want_write(wire_) != 0; }
 
 bool H2Session::finished() const {
-  return nghttp2_session_want_read(wire_) == 0 && nghttp2_session_want_write(wire_) == 0;
+  return broken_ || (nghttp2_session_want_read(wire_) == 0 && nghttp2_session_want_write(wire_) == 0);
 }
 
 size_t H2Session::queued_frames() const { return nghttp2_session_get_outbound_queue_size(wire_); }
@@ -165,14 +176,14 @@ size_t H2Session::queued_frames() const { return nghttp2_session_get_outbound_qu
 void H2Session::shutdown_notice() {
   if (dying_ || draining_) return;
   draining_ = true;
-  (void)nghttp2_submit_shutdown_notice(wire_);
+  need(nghttp2_submit_shutdown_notice(wire_));
 }
 
 void H2Session::refuse_new() {
   if (dying_) return;
   draining_ = true;
-  (void)nghttp2_submit_goaway(wire_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(wire_),
-                              NGHTTP2_NO_ERROR, nullptr, 0);
+  need(nghttp2_submit_goaway(wire_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(wire_), NGHTTP2_NO_ERROR,
+                             nullptr, 0));
 }
 
 void H2Session::terminate(Reason reason) {
@@ -180,7 +191,7 @@ void H2Session::terminate(Reason reason) {
   dying_ = noted_end_ = true;
   note(reason);
   flooded_ = code_of(reason) == NGHTTP2_ENHANCE_YOUR_CALM;
-  (void)nghttp2_session_terminate_session(wire_, code_of(reason));
+  need(nghttp2_session_terminate_session(wire_, code_of(reason)));
   leave_streams(ECONNRESET);
 }
 
@@ -238,7 +249,7 @@ void H2Session::refuse(int32_t stream_id, uint32_t code, Reason reason) {
   note(reason);
   if (H2Stream* stream = stream_of(stream_id); stream != nullptr) stream->reset = true;
   resets_under_way_.push_back(stream_id);
-  (void)nghttp2_submit_rst_stream(wire_, NGHTTP2_FLAG_NONE, stream_id, code);
+  need(nghttp2_submit_rst_stream(wire_, NGHTTP2_FLAG_NONE, stream_id, code));
   if (code == NGHTTP2_PROTOCOL_ERROR) spend_reset();
 }
 
@@ -330,7 +341,7 @@ void H2Session::open_stream(int32_t stream_id, bool end_stream) {
   if (!append(*stream, head_->text(), false)) return;
   if (const auto priority = head_->priority()) {
     const nghttp2_extpri wanted{priority->urgency, priority->incremental ? 1 : 0};
-    (void)nghttp2_session_change_extpri_stream_priority(wire_, stream_id, &wanted, 0);
+    need(nghttp2_session_change_extpri_stream_priority(wire_, stream_id, &wanted, 0));
   }
   shared_.mark_ready(*stream);
 }
@@ -402,7 +413,7 @@ bool H2Session::append(H2Stream& stream, std::string_view bytes, bool is_body) {
 }
 
 void H2Session::consumed(int32_t stream_id, uint32_t bytes) {
-  if (bytes > 0 && !dying_) (void)nghttp2_session_consume(wire_, stream_id, bytes);
+  if (bytes > 0 && !dying_) need(nghttp2_session_consume(wire_, stream_id, bytes));
 }
 
 // GOAWAY of the peer's, which may say it as often as it likes: what runs goes on.

@@ -30,6 +30,7 @@ struct H2Shared {
 
   Http2Options options;
   MonoTime now;
+  nghttp2_mem* memory = nullptr;  // nghttp2's, where that is not malloc()'s
   FixedPool<H2Stream> streams;
   FixedPool<H2Block> blocks;
   FixedPool<H2Batch> batches;
@@ -73,7 +74,7 @@ class H2Session {
   // Fills `batch` with what may be sent now. False: nothing was added.
   bool produce(H2Batch& batch);
   [[nodiscard]] bool wants_write() const;
-  // Nothing will be read or sent any more, once what produce() gave is sent.
+  // Nothing will be read or sent any more, once what produce() gave is sent; or nothing can be, for want of memory.
   [[nodiscard]] bool finished() const;
   // Frames that wait to be sent: a peer that makes us answer and does not read is not read either.
   [[nodiscard]] size_t queued_frames() const;
@@ -114,9 +115,12 @@ class H2Session {
  private:
   friend struct H2Callbacks;
   H2Session(H2Shared& shared, const PeerAddress& peer, uint32_t listener);
-  void submit_settings();
+  [[nodiscard]] bool submit_settings();
 
   void note(Reason reason);
+  // Of a call that can fail for want of memory alone: the connection is over then, without a word.
+  void need(int result);
+  void give_up();
   [[nodiscard]] bool spend_control();
   void spend_reset();
 
@@ -172,6 +176,7 @@ class H2Session {
   bool paused_ = false;
   bool dying_ = false;
   bool flooded_ = false;
+  bool broken_ = false;  // nghttp2 may not be asked for frames any more
   bool draining_ = false;
   bool noted_end_ = false;                 // the end of the connection was noted
   bool noted_peer_ = false;                // the peer's GOAWAY was

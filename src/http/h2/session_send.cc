@@ -42,12 +42,11 @@ Reason reason_of(uint32_t code) {
 
 bool H2Session::produce(H2Batch& batch) {
   batch_ = &batch;
-  while (batch.fits(0, 0)) {
+  while (!broken_ && batch.fits(0, 0)) {
     const uint8_t* data = nullptr;
     const auto size = nghttp2_session_mem_send(wire_, &data);
-    if (size < 0) {  // no memory: nothing can be said any more
-      if (!noted_end_) note(Reason::H2_INTERNAL);
-      lose(ENOMEM);
+    if (size < 0) {  // no memory
+      give_up();
       break;
     }
     if (size == 0) break;
@@ -159,13 +158,14 @@ void H2Session::goaway_sent(uint32_t code) {
 void H2Session::send(H2Stream& stream, std::span<const SendPart> parts) {
   stream.sending = true;
   if (!read_parts(stream, parts)) {
+    if (broken_) return;
     refuse(stream.id, NGHTTP2_INTERNAL_ERROR, Reason::H2_ANSWER_INVALID);
     fail(stream);
     return;
   }
   if (stream.deferred && (stream.body_left > 0 || stream.reader.is_whole())) {
     stream.deferred = false;
-    (void)nghttp2_session_resume_data(wire_, stream.id);
+    need(nghttp2_session_resume_data(wire_, stream.id));
   }
   if (stream.all_framed()) shared_.mark_ready(stream);  // framing only, or behind the end: nothing of it is sent
 }
@@ -207,6 +207,7 @@ bool H2Session::submit_head(H2Stream& stream, const H2AnswerHead& head) {
     const nghttp2_data_provider body{.source = {.fd = 0}, .read_callback = H2Callbacks::read_body};
     failed = nghttp2_submit_response(wire_, stream.id, fields_.data(), fields_.size(), head.has_body ? &body : nullptr);
   }
+  need(failed);
   if (failed != 0) return false;
   ++stream.heads_queued;
   return true;
@@ -223,7 +224,7 @@ void H2Session::reset_stream(H2Stream& stream, uint32_t code) {
   if (stream.reset) return;
   stream.reset = true;
   resets_under_way_.push_back(stream.id);
-  (void)nghttp2_submit_rst_stream(wire_, NGHTTP2_FLAG_NONE, stream.id, code);
+  need(nghttp2_submit_rst_stream(wire_, NGHTTP2_FLAG_NONE, stream.id, code));
 }
 
 bool H2Session::close(H2Stream& stream, bool reset) {
@@ -233,7 +234,7 @@ bool H2Session::close(H2Stream& stream, bool reset) {
       if (!stream.request_done) reset_stream(stream, NGHTTP2_NO_ERROR);
     } else if (stream.deferred) {  // where no length was told, this is the end
       stream.deferred = false;
-      (void)nghttp2_session_resume_data(wire_, stream.id);
+      need(nghttp2_session_resume_data(wire_, stream.id));
     }
     return stream.frames_lent > 0;
   }
@@ -246,7 +247,7 @@ bool H2Session::close(H2Stream& stream, bool reset) {
 void H2Session::finish_sending(H2Stream& stream) {
   if (stream.reader.end() && stream.deferred) {
     stream.deferred = false;
-    (void)nghttp2_session_resume_data(wire_, stream.id);
+    need(nghttp2_session_resume_data(wire_, stream.id));
   }
 }
 

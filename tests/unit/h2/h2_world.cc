@@ -74,9 +74,9 @@ struct H2ClientCalls {
   }
 };
 
-H2World::H2World(const Http2Options& options, const SimFaults& faults, uint64_t seed)
+H2World::H2World(const Http2Options& options, const SimFaults& faults, uint64_t seed, nghttp2_mem* memory)
     : sim_({.connections_max = CONNECTIONS_MAX, .receive_buffers = 8, .receive_buffer_bytes = 4096}, seed, faults),
-      h2_(sim_, CONNECTIONS_MAX, 256) {
+      h2_(sim_, CONNECTIONS_MAX, STREAMS_MAX, memory) {
   h2_.set_http2(options);
   (void)h2_.add_listener(-1, 1);
   socket_ = sim_.client_connect(1, PEER);

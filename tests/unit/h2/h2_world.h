@@ -19,8 +19,11 @@ using Fields = std::vector<std::pair<std::string, std::string>>;
 class H2World {
  public:
   static constexpr uint32_t CONNECTIONS_MAX = 16;
+  static constexpr uint32_t STREAMS_MAX = 256;
 
-  explicit H2World(const Http2Options& options = {.cleartext = true}, const SimFaults& faults = {}, uint64_t seed = 1);
+  // `memory`: of the server's nghttp2.
+  explicit H2World(const Http2Options& options = {.cleartext = true}, const SimFaults& faults = {}, uint64_t seed = 1,
+                   nghttp2_mem* memory = nullptr);
   ~H2World();
   H2World(const H2World&) = delete;
   H2World& operator=(const H2World&) = delete;
