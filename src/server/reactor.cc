@@ -287,6 +287,8 @@ void Reactor::count_transport() {
   core_.counters.tls_certificates_loaded.add(total.certificates_loaded - counted_.certificates_loaded);
   core_.counters.tls_bytes_encrypted.add(total.bytes_encrypted - counted_.bytes_encrypted);
   core_.counters.tls_bytes_gathered.add(total.bytes_gathered - counted_.bytes_gathered);
+  core_.counters.tls_kernel.add(total.kernel_tls - counted_.kernel_tls);
+  core_.counters.tls_kernel_refused.add(total.kernel_tls_refused - counted_.kernel_tls_refused);
   counted_ = total;
 }
 

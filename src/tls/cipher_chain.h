@@ -76,6 +76,11 @@ class CipherChain {
     bytes_ += size;
     return room;
   }
+  // A block of its own for `size` bytes. REQUIRES: as grow().
+  [[nodiscard]] char* grow_alone(size_t size, CipherPool& pool) {
+    blocks_.push_back(pool.take());
+    return grow(size, pool);
+  }
   void clear(CipherPool& pool) {
     for (CipherPool::Block& block : blocks_) pool.give(std::move(block));
     blocks_.clear();

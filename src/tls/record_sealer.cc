@@ -16,7 +16,7 @@ namespace {
 constexpr size_t TAG_BYTES = 16;
 constexpr size_t HEAD_BYTES = 5;
 constexpr size_t PLAIN_MAX = 16'384;
-constexpr size_t KEY_BYTES_MAX = 32;
+constexpr size_t SALT_BYTES = 4;  // of a nonce that is told
 
 // RFC 8446 section 7.1: HKDF-Expand-Label with an empty context.
 bool expand(std::span<const unsigned char> secret, const char* label, std::span<unsigned char> out) {
@@ -46,9 +46,16 @@ uint64_t big_endian(const unsigned char* bytes) {
   return value;
 }
 
+void put_big_endian(unsigned char* to, uint64_t value) {
+  for (int i = 7; i >= 0; --i, value >>= 8) to[i] = static_cast<unsigned char>(value);
+}
+
 }  // namespace
 
+RecordSealer::Offer::~Offer() { OPENSSL_cleanse(bytes.data(), bytes.size()); }
+
 RecordSealer::~RecordSealer() {
+  OPENSSL_cleanse(key_.data(), key_.size());
   OPENSSL_cleanse(iv_.data(), iv_.size());
   OPENSSL_cleanse(secret_.data(), secret_.size());
 }
@@ -63,10 +70,15 @@ void RecordSealer::take_secret(std::string_view line) {
   }
 }
 
+bool RecordSealer::is_1_3() const { return version_ == TLS_1_3_VERSION; }
+bool RecordSealer::nonce_is_told() const { return !is_1_3() && cipher_type_ != TLS_CIPHER_CHACHA20_POLY1305; }
+
 bool RecordSealer::begin(const void* crypto_info) {
   tls_crypto_info info{};
   std::memcpy(&info, crypto_info, sizeof info);
-  if (info.version != TLS_1_3_VERSION || secret_bytes_ == 0) return false;
+  // A key of 1.3 may have to be followed by the next.
+  const bool known = info.version == TLS_1_2_VERSION || (info.version == TLS_1_3_VERSION && secret_bytes_ != 0);
+  if (!known) return false;
   // Each begins so; the parts differ in size.
   const auto take = [&](const auto& offered, const EVP_CIPHER* kind) {
     unsigned char iv[IV_BYTES];
@@ -76,13 +88,16 @@ bool RecordSealer::begin(const void* crypto_info) {
     kind_ = kind;
     cipher_.reset(EVP_CIPHER_CTX_new());
     if (cipher_ != nullptr && set_key(offered.key, iv)) {
+      version_ = info.version;
+      cipher_type_ = info.cipher_type;
       sequence_ = big_endian(offered.rec_seq);
       return true;
     }
     cipher_.reset();
+    kind_ = nullptr;
     return false;
   };
-  const auto read = [&]<typename Offer>(Offer offer, const EVP_CIPHER* kind) {
+  const auto read = [&]<typename Kind>(Kind offer, const EVP_CIPHER* kind) {
     std::memcpy(&offer, crypto_info, sizeof offer);
     const bool good = take(offer, kind);
     OPENSSL_cleanse(&offer, sizeof offer);
@@ -104,16 +119,40 @@ bool RecordSealer::begin(const void* crypto_info) {
   }
 }
 
+void RecordSealer::make_offer(Offer& offer) const {
+  const auto fill = [&]<typename Kind>(Kind kind) {
+    static_assert(sizeof kind <= sizeof offer.bytes);
+    kind.info = {.version = version_, .cipher_type = cipher_type_};
+    std::memcpy(kind.salt, iv_.data(), sizeof kind.salt);
+    std::memcpy(kind.iv, iv_.data() + sizeof kind.salt, sizeof kind.iv);
+    std::memcpy(kind.key, key_.data(), sizeof kind.key);
+    put_big_endian(kind.rec_seq, sequence_);
+    std::memcpy(offer.bytes.data(), &kind, sizeof kind);
+    offer.size = sizeof kind;
+    OPENSSL_cleanse(&kind, sizeof kind);
+  };
+  switch (cipher_type_) {
+    case TLS_CIPHER_AES_GCM_128:
+      return fill(tls12_crypto_info_aes_gcm_128{});
+    case TLS_CIPHER_AES_GCM_256:
+      return fill(tls12_crypto_info_aes_gcm_256{});
+    default:
+      return fill(tls12_crypto_info_chacha20_poly1305{});
+  }
+}
+
 bool RecordSealer::set_key(const unsigned char* key, const unsigned char* iv) {
+  if (kind_ == nullptr) return false;
   std::copy_n(iv, IV_BYTES, iv_.begin());
+  std::copy_n(key, EVP_CIPHER_get_key_length(kind_), key_.begin());
   sequence_ = 0;
-  return kind_ != nullptr && EVP_EncryptInit_ex2(cipher_.get(), kind_, key, nullptr, nullptr) == 1;
+  return cipher_ == nullptr || EVP_EncryptInit_ex2(cipher_.get(), kind_, key, nullptr, nullptr) == 1;
 }
 
 bool RecordSealer::update_key() {
   const std::span secret(secret_.data(), secret_bytes_);
   std::array<unsigned char, 48> next{};
-  std::array<unsigned char, KEY_BYTES_MAX> key{};
+  std::array<unsigned char, 32> key{};
   std::array<unsigned char, IV_BYTES> iv{};
   const auto key_bytes = static_cast<size_t>(EVP_CIPHER_get_key_length(kind_));
   const std::span fresh(next.data(), secret_bytes_);
@@ -134,25 +173,44 @@ bool RecordSealer::seal(uint8_t type, std::span<const char> plain, CipherChain& 
 }
 
 bool RecordSealer::seal_record(uint8_t type, std::span<const char> plain, CipherChain& out, CipherPool& pool) {
-  const size_t sealed = plain.size() + 1 + TAG_BYTES;
+  const size_t told = nonce_is_told() ? IV_BYTES - SALT_BYTES : 0;
+  const size_t type_bytes = is_1_3() ? 1 : 0;
+  const size_t sealed = told + plain.size() + type_bytes + TAG_BYTES;
   auto* const record = reinterpret_cast<unsigned char*>(out.grow(HEAD_BYTES + sealed, pool));
-  record[0] = APPLICATION_DATA;  // outside every record is this; the true type is inside
+  record[0] = is_1_3() ? APPLICATION_DATA : type;  // outside every record of 1.3 is this; the true type is inside
   record[1] = record[2] = 3;
   record[3] = static_cast<unsigned char>(sealed >> 8);
   record[4] = static_cast<unsigned char>(sealed);
   std::array<unsigned char, IV_BYTES> nonce = iv_;
-  for (size_t i = 0; i < 8; ++i) nonce[IV_BYTES - 1 - i] ^= static_cast<unsigned char>(sequence_ >> (8 * i));
+  if (told > 0) {
+    std::copy_n(iv_.data() + SALT_BYTES, told, record + HEAD_BYTES);
+    put_big_endian(iv_.data() + SALT_BYTES, big_endian(iv_.data() + SALT_BYTES) + 1);
+  } else {
+    for (size_t i = 0; i < 8; ++i) nonce[IV_BYTES - 1 - i] ^= static_cast<unsigned char>(sequence_ >> (8 * i));
+  }
+  // What is authenticated beside the text (RFC 8446 section 5.2; RFC 5246 section 6.2.3.3).
+  std::array<unsigned char, 8 + HEAD_BYTES> beside{};
+  put_big_endian(beside.data(), sequence_);
+  std::copy_n(record, HEAD_BYTES, beside.data() + 8);
+  beside[11] = static_cast<unsigned char>(plain.size() >> 8);
+  beside[12] = static_cast<unsigned char>(plain.size());
+  const unsigned char* const aad = is_1_3() ? record : beside.data();
+  const int aad_bytes = static_cast<int>(is_1_3() ? HEAD_BYTES : beside.size());
   ++sequence_;
   EVP_CIPHER_CTX* const cipher = cipher_.get();
-  unsigned char* const body = record + HEAD_BYTES;
+  unsigned char* at = record + HEAD_BYTES + told;
   const auto* const from = reinterpret_cast<const unsigned char*>(plain.data());
   int size = 0;
-  return EVP_EncryptInit_ex2(cipher, nullptr, nullptr, nonce.data(), nullptr) == 1 &&
-         EVP_EncryptUpdate(cipher, nullptr, &size, record, HEAD_BYTES) == 1 &&
-         (plain.empty() || EVP_EncryptUpdate(cipher, body, &size, from, static_cast<int>(plain.size())) == 1) &&
-         EVP_EncryptUpdate(cipher, body + plain.size(), &size, &type, 1) == 1 &&
-         EVP_EncryptFinal_ex(cipher, body + plain.size() + 1, &size) == 1 &&
-         EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, body + plain.size() + 1) == 1;
+  if (EVP_EncryptInit_ex2(cipher, nullptr, nullptr, nonce.data(), nullptr) != 1 ||
+      EVP_EncryptUpdate(cipher, nullptr, &size, aad, aad_bytes) != 1) {
+    return false;
+  }
+  if (!plain.empty() && EVP_EncryptUpdate(cipher, at, &size, from, static_cast<int>(plain.size())) != 1) return false;
+  at += plain.size();
+  if (type_bytes > 0 && EVP_EncryptUpdate(cipher, at, &size, &type, 1) != 1) return false;
+  at += type_bytes;
+  return EVP_EncryptFinal_ex(cipher, at, &size) == 1 &&
+         EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, at) == 1;
 }
 
 }  // namespace penstock

@@ -25,6 +25,7 @@ struct TlsLive {
   std::atomic<int64_t> ticket_lifetime_s{86'400};
   std::atomic<bool> only_1_3{false};
   LiveOffer offer;
+  std::atomic<bool> kernel{true};  // whether a kernel that can is offered the key of what is sent
 };
 
 class TlsContext {
@@ -46,6 +47,9 @@ class TlsContext {
   // Before a handshake: what is offered in it is what is in force by now.
   void follow_offer();
   [[nodiscard]] const std::vector<int>& compressions() const { return compressions_; }
+  // The errno with which a kernel last refused a key, 0: none. Of its reactor; the control thread reads it.
+  [[nodiscard]] int kernel_refusal() const { return kernel_refusal_.load(std::memory_order_relaxed); }
+  void note_kernel_refusal(int error) { kernel_refusal_.store(error, std::memory_order_relaxed); }
   // In ALPN's form: each with its length before it.
   [[nodiscard]] const std::string& protocols() const { return protocols_; }
 
@@ -60,6 +64,7 @@ class TlsContext {
   uint64_t certificates_loaded_ = 0;
   uint64_t offer_version_ = 0;
   std::vector<int> compressions_;
+  std::atomic<int> kernel_refusal_{0};
   OpensslPointer<SSL_CTX> context_;
 };
 

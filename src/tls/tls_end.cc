@@ -25,26 +25,25 @@ void TlsTransport::shutdown_send(Handle handle) {
 
 bool TlsTransport::close(Handle handle) {
   if (find(handle) == nullptr) return below_.close(handle);
-  end(live(handle), false);
-  return false;
+  return end(live(handle), false);
 }
 
 bool TlsTransport::reset(Handle handle) {
   if (find(handle) == nullptr) return below_.reset(handle);
-  end(live(handle), true);
-  return false;
+  return end(live(handle), true);
 }
 
-void TlsTransport::end(Conn& conn, bool with_reset) {
+// True: parts of the layer above are still lent; CLOSED follows.
+bool TlsTransport::end(Conn& conn, bool with_reset) {
   const bool cut = conn.send_open;
   conn.send_open = false;
-  conn.context = nullptr;
   drop_inputs(conn);
   drop_sending(conn);
   // A send that is cut off is not followed by a goodbye, which would say that it was whole.
-  if (with_reset || cut || conn.broken_below) return end_below(conn, with_reset);
+  if (with_reset || cut || conn.broken_below) return cut_below(conn, with_reset);
   if (conn.error == 0 && !conn.shut_wanted) conn.session->say_goodbye();
   begin_dying(conn);
+  return false;
 }
 
 // What is in the output goes out, then the connection ends below.
@@ -60,7 +59,8 @@ void TlsTransport::begin_dying(Conn& conn) {
   if (!conn.with_below) end_below(conn, false);
 }
 
-void TlsTransport::end_below(Conn& conn, bool with_reset) {
+// True: parts of the layer above are lent beyond it.
+bool TlsTransport::cut_below(Conn& conn, bool with_reset) {
   if (conn.state == State::HANDSHAKE) give_up_key(conn);
   if (conn.state == State::HANDSHAKE || conn.state == State::DYING) unlink(conn);
   conn.state = State::GONE;
@@ -68,7 +68,9 @@ void TlsTransport::end_below(Conn& conn, bool with_reset) {
   drop_sending(conn);
   conn.out.clear_all(cipher_);
   const bool lent = with_reset ? below_.reset(conn.handle) : below_.close(conn.handle);
-  if (!lent) forget(conn);
+  if (lent) return conn.lent;
+  forget(conn);
+  return false;
 }
 
 void TlsTransport::forget(Conn& conn) {

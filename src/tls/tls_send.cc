@@ -40,6 +40,8 @@ void TlsTransport::send(Handle handle, std::span<const SendPart> parts, bool las
 // Encrypts until the window is full, the parts are through, or a cold file has to be waited for.
 void TlsTransport::encrypt(Conn& conn) {
   if (conn.sending == nullptr) return;
+  offer_key(conn);
+  if (conn.session->handed_over() || conn.error != 0) return;  // flush() sends it
   while (conn.out.bytes() < WINDOW_BYTES) {
     if (conn.sending->next == conn.sending->parts.size()) return drop_sending(conn);
     if (!encrypt_record(conn)) return;
@@ -155,7 +157,9 @@ void TlsTransport::retry_cold() {
 }
 
 void TlsTransport::flush(Conn& conn) {
-  if (conn.with_below || conn.out.empty() || conn.broken_below) return;
+  if (conn.with_below || conn.broken_below) return;
+  if (conn.session && conn.session->handed_over()) return pass_down(conn);
+  if (conn.out.empty()) return;
   conn.out.move_front(std::min(conn.out.blocks().size(), SEND_PARTS_MAX), conn.flight);
   InplaceVector<SendPart, SEND_PARTS_MAX> parts;
   for (const CipherPool::Block& block : conn.flight.blocks())
@@ -170,7 +174,8 @@ void TlsTransport::flush(Conn& conn) {
 uint64_t TlsTransport::bytes_sent(Handle handle) const {
   const Conn* const conn = find(handle);
   if (conn == nullptr) return below_.bytes_sent(handle);
-  if (!conn->with_below || conn->flight.bytes() == 0) return conn->plain_sent;
+  if (!conn->with_below) return conn->plain_sent;
+  if (conn->lent) return conn->plain_sent + below_.bytes_sent(handle) - conn->below_mark;
   // In proportion: ciphertext is longer by a constant few bytes a record.
   const uint64_t moved = std::min<uint64_t>(below_.bytes_sent(handle) - conn->below_mark, conn->flight.bytes());
   return conn->plain_sent + conn->plain_flight * moved / conn->flight.bytes();

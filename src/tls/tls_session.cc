@@ -147,7 +147,13 @@ TlsSession::Step TlsSession::read(std::span<char> out, size_t& got) {
 // What OpenSSL wrote in plain.
 bool TlsSession::seal(std::span<const char> plain) {
   const uint8_t type = std::exchange(next_type_, RecordSealer::APPLICATION_DATA);
-  if (!sealer_.seal(type, plain, out_, pool_)) return false;
+  if (handed_over_) {
+    char* const record = out_.grow_alone(1 + plain.size(), pool_);
+    record[0] = static_cast<char>(type);
+    std::copy(plain.begin(), plain.end(), record + 1);
+  } else if (!sealer_.seal(type, plain, out_, pool_)) {
+    return false;
+  }
   const bool updates = type == RecordSealer::HANDSHAKE && !plain.empty() && plain[0] == KEY_UPDATE;
   return !updates || sealer_.update_key();
 }
@@ -165,6 +171,31 @@ bool TlsSession::write(std::span<const char> bytes) {
   if (SSL_write_ex(ssl_.get(), bytes.data(), bytes.size(), &put) == 1 && put == bytes.size()) return true;
   (void)failed(false);
   return false;
+}
+
+bool TlsSession::make_offer(RecordSealer::Offer& offer) const {
+  if (!sealer_.active()) return false;
+  sealer_.make_offer(offer);
+  return true;
+}
+
+void TlsSession::hand_over() {
+  handed_over_ = true;
+  sealer_.hand_over();
+}
+
+bool TlsSession::settle_key_update() {
+  if (SSL_get_key_update_type(ssl_.get()) == SSL_KEY_UPDATE_NONE) return true;
+  ERR_clear_error();
+  // By itself OpenSSL would wait until it writes data. The same answer, at once.
+  if (SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1 && SSL_do_handshake(ssl_.get()) == 1) return true;
+  (void)failed(false);
+  return false;
+}
+
+bool TlsSession::is_key_update(const CipherBlock& record) {
+  return record.used > 1 && record.data[0] == static_cast<char>(RecordSealer::HANDSHAKE) &&
+         record.data[1] == KEY_UPDATE;
 }
 
 void TlsSession::say_goodbye() {

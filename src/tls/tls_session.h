@@ -49,8 +49,20 @@ class TlsSession {
   [[nodiscard]] Step read(std::span<char> out, size_t& got);
   // Plaintext was decrypted that no read() took.
   [[nodiscard]] bool has_pending() const { return SSL_pending(ssl_.get()) > 0; }
-  // One record, or more where it is larger. False: failed.
+  // One record, or more where it is larger. False: failed. REQUIRES: !handed_over().
   [[nodiscard]] bool write(std::span<const char> bytes);
+
+  // For a kernel that seals what is sent from here on: the key of the next record. False: there is none to be had.
+  // REQUIRES: all output has been taken by the connection.
+  [[nodiscard]] bool make_offer(RecordSealer::Offer& offer) const;
+  // It took it. From here on the caller sends what is to be sent itself, and the output is what OpenSSL says beside it
+  // (alerts, key updates), in plain: each record a block, whose first byte is its type.
+  void hand_over();
+  [[nodiscard]] bool handed_over() const { return handed_over_; }
+  // What OpenSSL owes the peer before the next data (RFC 8446 section 4.6.3) is put into the output; once that is sent
+  // the key is another. False: failed. REQUIRES: handed_over().
+  [[nodiscard]] bool settle_key_update();
+  [[nodiscard]] static bool is_key_update(const CipherBlock& record);
   // close_notify.
   void say_goodbye();
 
@@ -92,6 +104,7 @@ class TlsSession {
   std::string_view input_;
   RecordSealer sealer_;
   uint8_t next_type_ = RecordSealer::APPLICATION_DATA;  // of what OpenSSL writes next, where sealer_ is active
+  bool handed_over_ = false;
   OpensslPointer<SSL> ssl_;
   int64_t wall_s_;
   Reason reason_ = Reason::NONE;

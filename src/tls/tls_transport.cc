@@ -1,11 +1,13 @@
 // Invariants:
 //  - A connection is in handshaking_ exactly in HANDSHAKE, in dying_ exactly in DYING.
-//  - with_below ⇔ flight is with the layer below, which owes SENT, FAILED or CLOSED.
+//  - with_below ⇔ flight, or where `lent` what the layer above sends, is with the layer below, which owes SENT, FAILED
+//    or CLOSED.
 //  - An event of the layer below gives at most one event above at once; everything else comes by ready_.
 #include "src/tls/tls_transport.h"
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace penstock {
 
@@ -102,7 +104,7 @@ void TlsTransport::translate(const TransportEvent& event, std::span<TransportEve
       return sent_below(*conn, out, count);
     case TransportEventKind::FAILED:
       conn->broken_below = true;
-      conn->with_below = false;
+      conn->with_below = conn->lent = conn->next_key = false;
       conn->flight.clear_all(cipher_);
       conn->out.clear_all(cipher_);
       if (conn->state == State::DYING) return end_below(*conn, false);
@@ -111,6 +113,9 @@ void TlsTransport::translate(const TransportEvent& event, std::span<TransportEve
       return make_ready(*conn);
     case TransportEventKind::CLOSED:
       ASSERT(conn->state == State::GONE);
+      if (conn->lent) {
+        out[count++] = {.conn = conn->handle, .context = conn->context, .kind = TransportEventKind::CLOSED};
+      }
       return forget(*conn);
     default:
       ASSERT(false);
@@ -161,8 +166,11 @@ void TlsTransport::sent_below(Conn& conn, std::span<TransportEvent> out, size_t&
   conn.plain_sent += conn.plain_flight;
   conn.plain_flight = 0;
   conn.flight.clear_all(cipher_);
+  if (std::exchange(conn.lent, false) && conn.error != 0) make_ready(conn);  // which is told now
+  if (std::exchange(conn.next_key, false)) pass_key(conn);
   if (conn.error == 0 && conn.state == State::OPEN) encrypt(conn);
-  if (!conn.out.empty()) return flush(conn);
+  flush(conn);
+  if (conn.with_below) return;
   if (conn.state == State::DYING) return end_below(conn, false);
   if (conn.shut_wanted && !conn.shut) {
     conn.shut = true;
@@ -205,7 +213,7 @@ void TlsTransport::pump_open(Conn& conn, std::span<TransportEvent> out, size_t& 
     if (!read_into_buffer(conn, out, count)) break;
   }
   flush(conn);
-  if (conn.error != 0 && !conn.fail_told) {
+  if (conn.error != 0 && !conn.fail_told && !conn.lent) {
     if (count == out.size()) return make_ready(conn);
     conn.fail_told = true;
     conn.send_open = false;
@@ -314,6 +322,8 @@ const TransportCounters& TlsTransport::counters() const {
   counters_.certificates_loaded += context_.certificates_loaded();
   counters_.bytes_encrypted += bytes_encrypted_;
   counters_.bytes_gathered += bytes_gathered_;
+  counters_.kernel_tls += kernel_tls_;
+  counters_.kernel_tls_refused += kernel_tls_refused_;
   return counters_;
 }
 

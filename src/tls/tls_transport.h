@@ -7,8 +7,12 @@
 // Memory. Received bytes are decrypted from the buffers where they came into buffers of this layer (one of their own,
 // as many as below), which the layer above releases; what the layer above sends is read where it lies and encrypted
 // into blocks, of which a connection has WINDOW_BYTES under way at most, in one send of the layer below. So the parts
-// of a send are never lent beyond close(), which always returns false. An idle connection has neither buffer nor block.
+// of a send are not lent beyond close(). An idle connection has neither buffer nor block.
 // Records are small at first, so that the client can use what has arrived, and whole once the connection is warm.
+//
+// Where the transport below takes keys (Transport::take_key(): kTLS), the key of a connection is offered before its
+// first data, once all that was sealed here is SENT. If it is taken, sends go down as they are, files as files, and
+// their parts are lent as the transport below lends them, beyond close(), too. If not, all goes on as it was.
 //
 // Thread: as every transport's.
 #pragma once
@@ -108,6 +112,9 @@ class TlsTransport final : public TransportLayer {
     bool fail_told = false;     // FAILED was delivered
     bool broken_below = false;  // FAILED came from below
     bool with_below = false;    // the layer below has a send of ours
+    bool offered = false;       // our key, for kTLS
+    bool lent = false;          // what the layer below has are the parts of the layer above
+    bool next_key = false;      // what it has is a key update
     bool send_open = false;     // the layer above waits for SENT
     bool shut_wanted = false;
     bool shut = false;
@@ -173,11 +180,17 @@ class TlsTransport final : public TransportLayer {
   void drop_sending(Conn& conn);
   void fail(Conn& conn, int error);
 
+  // tls_kernel.cc: connections whose records are sealed below
+  void offer_key(Conn& conn);
+  void pass_key(Conn& conn);
+  void pass_down(Conn& conn);
+
   // tls_end.cc: the end of connections
   [[nodiscard]] bool next_input(Conn& conn);
   void drop_inputs(Conn& conn);
-  void end(Conn& conn, bool with_reset);
-  void end_below(Conn& conn, bool with_reset);
+  [[nodiscard]] bool end(Conn& conn, bool with_reset);
+  [[nodiscard]] bool cut_below(Conn& conn, bool with_reset);
+  void end_below(Conn& conn, bool with_reset) { (void)cut_below(conn, with_reset); }
   void forget(Conn& conn);
   void begin_dying(Conn& conn);
   void link(DueList& list, Conn& conn, MonoTime at);
@@ -186,6 +199,7 @@ class TlsTransport final : public TransportLayer {
   TlsContext& context_;
   KeyChannel* keys_;
   bool keys_started_ = false;
+  bool takes_keys_ = true;  // the transport below
   Clock& clock_;
   TransportOptions options_;
   MonoTime now_;
@@ -213,6 +227,8 @@ class TlsTransport final : public TransportLayer {
   uint64_t handshakes_resumed_ = 0;
   uint64_t bytes_encrypted_ = 0;
   uint64_t bytes_gathered_ = 0;
+  uint64_t kernel_tls_ = 0;
+  uint64_t kernel_tls_refused_ = 0;
   mutable TransportCounters counters_;
 };
 

@@ -41,6 +41,10 @@ class ProxyTransport final : public TransportLayer {
   [[nodiscard]] PeerAddress local_address(Handle conn) const override;
   [[nodiscard]] LayerFacts layer(Handle conn) const override { return below_.layer(conn); }
   void drain(Handle conn) override { below_.drain(conn); }
+  [[nodiscard]] int take_key(Handle conn, std::span<const char> key) override { return below_.take_key(conn, key); }
+  void send_record(Handle conn, uint8_t type, std::span<const char> bytes) override {
+    below_.send_record(conn, type, bytes);
+  }
   [[nodiscard]] const TransportCounters& counters() const override { return below_.counters(); }
 
  private:

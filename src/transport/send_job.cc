@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <fcntl.h>
+#include <linux/tls.h>
 #include <sys/sendfile.h>
 #include <sys/syscall.h>
 
@@ -94,6 +95,15 @@ msghdr* SendJob::message() {
   message_ = {};
   message_.msg_iov = vectors_;
   message_.msg_iovlen = fill_vectors();
+  if (record_type_ != 0) {
+    message_.msg_control = control_;
+    message_.msg_controllen = CMSG_LEN(1);
+    cmsghdr* const header = CMSG_FIRSTHDR(&message_);
+    header->cmsg_level = SOL_TLS;
+    header->cmsg_type = TLS_SET_RECORD_TYPE;
+    header->cmsg_len = CMSG_LEN(1);
+    *CMSG_DATA(header) = record_type_;
+  }
   return &message_;
 }
 

@@ -35,6 +35,9 @@ class SendJob {
   SendJob(const SendJob&) = delete;
   SendJob& operator=(const SendJob&) = delete;
 
+  // All of it is one record of TLS of this type, which the kernel seals; of application data where nothing is said.
+  // REQUIRES: a single memory part.
+  void set_record_type(uint8_t type) { record_type_ = type; }
   [[nodiscard]] bool has_files() const { return has_files_; }
   [[nodiscard]] bool done() const { return next_ == parts_.size(); }
   [[nodiscard]] int error() const { return error_; }
@@ -71,6 +74,8 @@ class SendJob {
   InplaceVector<SendPart, Transport::SEND_PARTS_MAX> parts_;
   iovec vectors_[Transport::SEND_PARTS_MAX];
   msghdr message_;
+  alignas(cmsghdr) char control_[CMSG_SPACE(1)];
+  uint8_t record_type_ = 0;
   uint32_t next_ = 0;       // the first part not wholly sent
   uint64_t part_sent_ = 0;  // bytes of it that were
   uint64_t asked_ = 0;      // bytes of the last attempt

@@ -35,12 +35,14 @@
 // transport that moves plain bytes knows nothing of all this: the defaults are for it.
 #pragma once
 
+#include "src/base/assert.h"
 #include "src/base/handle.h"
 #include "src/base/result.h"
 #include "src/base/time.h"
 #include "src/transport/http2_options.h"
 
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -258,6 +260,25 @@ class Transport {
   // The address that the client connected to. Where the listener is bound to a wildcard and set_exact_local(true) was
   // not said, that wildcard and the port.
   [[nodiscard]] virtual PeerAddress local_address(Handle conn) const = 0;
+
+  // TLS made below, by a kernel that can (kTLS): what is sent on `conn` from here on goes out in records that are
+  // sealed with `key`, a tls_crypto_info of <linux/tls.h> and what belongs to it; what is received stays as it comes.
+  // Called again it is the next key. 0: so it is. Else an errno, and nothing has changed: ENOSYS where the transport
+  // cannot; EIO where nobody can tell, and only close() and reset() may follow. REQUIRES: no send outstanding; all that
+  // was to go before has been SENT.
+  [[nodiscard]] virtual int take_key(Handle conn, std::span<const char> key) {
+    (void)conn;
+    (void)key;
+    return ENOSYS;
+  }
+  // Like send(), of one record that is not application data but of `type` (RFC 8446 section 5.1).
+  // REQUIRES: take_key() has taken one. At most 16 KiB.
+  virtual void send_record(Handle conn, uint8_t type, std::span<const char> bytes) {
+    (void)conn;
+    (void)type;
+    (void)bytes;
+    ASSERT(false);
+  }
 
   // Does not change between ACCEPTED and close(), but for client_refused, which is by the rules in force now.
   [[nodiscard]] virtual LayerFacts layer(Handle conn) const {

@@ -62,6 +62,7 @@ void run_seed(uint64_t seed, bool with_faults, uint64_t& records, SimProtocol pr
   options.reactors = 1 + prng.below(2);
   options.config = CONFIG;
   options.protocol = protocol;
+  options.kernel_tls = is_over_tls(protocol) && seed % 2 == 0;
   if (with_faults) {
     options.transport = SimFaults::from_seed(seed);
     options.files = {.late = 1 + prng.below(6), .short_read = prng.below(8), .io_error = prng.one_in(4) ? 50U : 0U};
@@ -100,6 +101,11 @@ void run_seed(uint64_t seed, bool with_faults, uint64_t& records, SimProtocol pr
   for (int turn = 0; turn < 50; ++turn) world.step();
   std::vector<std::string> faults = world.faults_at_end(answered);
   records += world.check_times(faults);
+  if (options.kernel_tls && answered > 0) {
+    uint64_t sealed = 0;
+    for (uint32_t i = 0; i < options.reactors; ++i) sealed += world.counters(i).tls_kernel.get();
+    EXPECT_GT(sealed, 0U) << "seed " << seed << ": no connection came to be the kernel's";
+  }
   ASSERT_TRUE(faults.empty()) << "seed " << seed << ": " << faults.front();
 }
 

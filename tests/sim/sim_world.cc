@@ -88,16 +88,21 @@ void SimWorld::make_node(uint32_t index, const SimOptions& options) {
   const TransportOptions wanted{
       .connections_max = options.connections_max, .receive_buffers = 32, .receive_buffer_bytes = 512};
   node.transport = std::make_unique<SimTransport>(wanted, prng_.next(), options.transport);
-  make_layers(node, wanted);
+  make_layers(node, wanted, options.kernel_tls);
   node.reader = std::make_unique<MemoryFileReader>(tree_, prng_.next(), options.files);
   node.loader = std::make_unique<Loader>(*node.reader, *bodies_, &watch_, 32);
   node.compress_wake.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
 }
 
-void SimWorld::make_layers(Node& node, const TransportOptions& options) {
+void SimWorld::make_layers(Node& node, const TransportOptions& options, bool kernel_tls) {
   if (is_over_tls(protocol_)) {
     node.tls_parts = std::make_unique<test::TlsParts>(std::vector<std::string>{"h2", "http/1.1"});
-    node.tls = std::make_unique<TlsTransport>(*node.transport, *node.tls_parts->context, nullptr, clock_, options);
+    Transport* below = node.transport.get();
+    if (kernel_tls) {
+      node.kernel = std::make_unique<test::FakeKernelTls>(*below, test::FakeKernelOptions{.seed = prng_.next()});
+      below = node.kernel.get();
+    }
+    node.tls = std::make_unique<TlsTransport>(*below, *node.tls_parts->context, nullptr, clock_, options);
   }
 #ifdef PENSTOCK_HTTP2
   if (is_over_h2(protocol_)) {
@@ -206,6 +211,9 @@ std::vector<std::string> SimWorld::faults_at_end(uint64_t requests_at_least) {
   for (auto& node : nodes_) {
     node->transport->at_end();
     for (const std::string& violation : node->transport->violations()) wrong.push_back("transport: " + violation);
+    for (const std::string& violation :
+         node->kernel != nullptr ? node->kernel->violations() : std::vector<std::string>())
+      wrong.push_back("kernel: " + violation);
     if (node->tls != nullptr && (node->tls->blocks_taken() != 0 || node->tls->buffers_lent() != 0)) {
       wrong.emplace_back("a block or a buffer of TLS is not back");
     }

@@ -11,6 +11,7 @@
 #include "src/server/reactor.h"
 #include "src/tls/tls_transport.h"
 #include "tests/sim/sim_wire.h"
+#include "tests/support/fake_kernel_tls.h"
 #include "tests/support/hand_clock.h"
 #include "tests/support/memory_file_reader.h"
 #include "tests/support/sim_transport.h"
@@ -30,6 +31,7 @@ struct SimOptions {
   std::string config;  // whole text
   uint32_t connections_max = 64;
   SimProtocol protocol = SimProtocol::PLAIN;
+  bool kernel_tls = false;  // a fake kernel seals what is sent over TLS
 };
 
 class SimWorld {
@@ -80,6 +82,7 @@ class SimWorld {
     std::unique_ptr<Journal> journal;
     std::unique_ptr<SimTransport> transport;
     std::unique_ptr<test::TlsParts> tls_parts;
+    std::unique_ptr<test::FakeKernelTls> kernel;
     std::unique_ptr<TlsTransport> tls;  // on `transport`, where the protocol has it
     std::unique_ptr<Transport> http2;   // on both
     [[nodiscard]] Transport& below_http2() const { return tls != nullptr ? static_cast<Transport&>(*tls) : *transport; }
@@ -90,7 +93,7 @@ class SimWorld {
     std::unique_ptr<Reactor> reactor;
   };
   void make_node(uint32_t index, const SimOptions& options);
-  void make_layers(Node& node, const TransportOptions& options);
+  void make_layers(Node& node, const TransportOptions& options, bool kernel_tls);
   void publish(const std::string& config);
   void wake_who_was_called();
 

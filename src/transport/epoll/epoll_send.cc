@@ -1,5 +1,6 @@
 // Sending over epoll: tried at once, inside send(); the rest goes when the socket has room.
 #include "src/transport/epoll/epoll_transport.h"
+#include "src/transport/kernel_key.h"
 
 #include <algorithm>
 #include <fcntl.h>
@@ -32,6 +33,30 @@ void EpollTransport::send(Handle handle, std::span<const SendPart> parts, bool l
     conn.job = jobs_.take(parts, last);
     ASSERT(conn.job != nullptr);  // as many as connections
   }
+  push(conn, handle);
+}
+
+int EpollTransport::take_key(Handle handle, std::span<const char> key) {
+  Conn& conn = live(handle);
+  ASSERT(!conn.has(SENDING | SHUT));
+  const int error = give_kernel_key(key, !conn.has(SEALED), [&](const SocketOption& option) {
+    ++counters_.syscalls;
+    return set_socket_option(conn.fd, option);
+  });
+  if (error == 0) conn.set(SEALED);
+  return error;
+}
+
+void EpollTransport::send_record(Handle handle, uint8_t type, std::span<const char> bytes) {
+  Conn& conn = live(handle);
+  ASSERT(conn.has(SEALED) && !conn.has(SENDING | SHUT));
+  if (conn.has(FAIL_TOLD)) return;
+  ++counters_.sends;
+  conn.set(SENDING);
+  const SendPart part = SendPart::memory(bytes.data(), bytes.size());
+  conn.job = jobs_.take(std::span(&part, 1), false);
+  ASSERT(conn.job != nullptr);
+  conn.job->set_record_type(type);
   push(conn, handle);
 }
 

@@ -35,6 +35,8 @@ class EpollTransport final : public Transport {
   void send(Handle conn, std::span<const SendPart> parts, bool last) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override { return live(conn).bytes_sent; }
   [[nodiscard]] uint64_t bytes_held(Handle conn) override;
+  [[nodiscard]] int take_key(Handle conn, std::span<const char> key) override;
+  void send_record(Handle conn, uint8_t type, std::span<const char> bytes) override;
   void set_receiving(Handle conn, bool on) override;
   void shutdown_send(Handle conn) override;
   bool close(Handle conn) override;
@@ -57,6 +59,7 @@ class EpollTransport final : public Transport {
     FAILED = 256,
     FAIL_TOLD = 512,
     SHUT = 1024,
+    SEALED = 2048,  // the kernel has a key for what is sent: take_key()
   };
 
   struct Conn {

@@ -3,6 +3,7 @@
 // A multishot accept takes all that is in the backlog before we hear of the first, so it could run over the
 // limit on connections. When the free slots become scarce it gives way to single accepts, no more than there
 // are free slots; then what we have no room for stays in the backlog.
+#include "src/transport/kernel_key.h"
 #include "src/transport/socket_address.h"
 #include "src/transport/uring/uring_transport.h"
 
@@ -124,7 +125,7 @@ bool UringTransport::on_accept(Listener& listener, const Completion& completion,
     // A multishot accept brings no address. SO_PEERNAME is the option that answers it at the level
     // which the ring's socket command can ask. The receive goes in behind it, in the same submission.
     const uint32_t size = listener.bound.family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-    io_uring_sqe* sqe = socket_option_sqe(*conn, URING_SOCKET_GETSOCKOPT, SO_PEERNAME, &conn->peer, size);
+    io_uring_sqe* sqe = socket_option_sqe(*conn, URING_SOCKET_GETSOCKOPT, {SOL_SOCKET, SO_PEERNAME, &conn->peer, size});
     sqe->user_data = tag(Op::PEER_NAME, handle);
     ++sure_;
     arm_receive(*conn, handle);

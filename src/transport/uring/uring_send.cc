@@ -1,7 +1,10 @@
 // Sending memory: one operation in the kernel a connection; what the kernel did not take is sent again
 // when the socket has room. Short sends are not hidden behind MSG_WAITALL, so that bytes_sent() is true.
+#include "src/transport/kernel_key.h"
 #include "src/transport/socket_address.h"
 #include "src/transport/uring/uring_transport.h"
+
+#include <algorithm>
 
 namespace penstock {
 
@@ -40,8 +43,13 @@ void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool l
   }
 }
 
+// Where the kernel seals, what is sent is another text than ours, and it refuses to send that without a copy.
+bool UringTransport::goes_uncopied(const Conn& conn, uint64_t bytes) const {
+  return zerocopy_min_ > 0 && bytes >= zerocopy_min_ && !conn.send.sealed;
+}
+
 void UringTransport::submit_send(Conn& conn, Handle handle, bool poll_first) {
-  const bool zerocopy = zerocopy_min_ > 0 && conn.send.left >= zerocopy_min_;
+  const bool zerocopy = goes_uncopied(conn, conn.send.left);
   const uint8_t opcode = zerocopy ? IORING_OP_SEND_ZC : IORING_OP_SEND;
   io_uring_sqe* sqe = conn_sqe(conn, opcode, tag(Op::SEND, handle));
   sqe->addr = reinterpret_cast<uint64_t>(conn.send.data);
@@ -54,7 +62,7 @@ void UringTransport::submit_send(Conn& conn, Handle handle, bool poll_first) {
 
 void UringTransport::submit_message(Conn& conn, Handle handle, bool poll_first) {
   SendJob& job = *conn.send.job;
-  const bool zerocopy = zerocopy_min_ > 0 && job.bytes_left() >= zerocopy_min_;
+  const bool zerocopy = goes_uncopied(conn, job.bytes_left());
   const uint8_t opcode = zerocopy ? IORING_OP_SENDMSG_ZC : IORING_OP_SENDMSG;
   io_uring_sqe* sqe = conn_sqe(conn, opcode, tag(Op::SEND, handle));
   sqe->addr = reinterpret_cast<uint64_t>(job.message());
@@ -118,24 +126,59 @@ void UringTransport::count_sent(Conn& conn, uint32_t bytes, bool zerocopy) {
   }
 }
 
-// Asked in the middle of a turn: what is queued is submitted with it, and the answer, which comes within the call, is
-// found where it will be passed over later.
+int UringTransport::take_key(Handle handle, std::span<const char> key) {
+  Conn& conn = live(handle);
+  ASSERT(!conn.has(SENDING | SHUT));
+  const int error = give_kernel_key(key, !conn.send.sealed, [&](const SocketOption& option) {
+    ++counters_.syscalls;
+    if (conn.fd >= 0) return set_socket_option(conn.fd, option);
+    io_uring_sqe& sqe = *socket_option_sqe(conn, URING_SOCKET_SETSOCKOPT, option);
+    sqe.user_data = tag(Op::IGNORED, handle);
+    const std::optional<int32_t> answer = answer_now(sqe);
+    return answer ? -std::min(*answer, 0) : EIO;
+  });
+  if (error == 0) conn.send.sealed = true;
+  return error;
+}
+
+void UringTransport::send_record(Handle handle, uint8_t type, std::span<const char> bytes) {
+  Conn& conn = live(handle);
+  ASSERT(conn.send.sealed && !conn.has(SENDING | SHUT));
+  if (conn.has(FAIL_TOLD)) return;
+  ++counters_.sends;
+  conn.set(SENDING);
+  const SendPart part = SendPart::memory(bytes.data(), bytes.size());
+  conn.send.job = jobs_.take(std::span(&part, 1), false);
+  ASSERT(conn.send.job != nullptr);
+  conn.send.job->set_record_type(type);
+  submit_message(conn, handle, false);
+}
+
+// The result of an entry, the last one queued, that the kernel answers within the call. Asked in the middle of a turn:
+// what is queued is submitted with it, and the answer is found where it will be passed over later. Nothing: the kernel
+// had no room to say it, or was too busy to be asked, and then is not.
+std::optional<int32_t> UringTransport::answer_now(io_uring_sqe& sqe) {
+  const uint64_t mark = sqe.user_data;
+  const uint32_t before = ring_->ready();
+  for (int tries = 0; ring_->queued() > 0 && tries < 3; ++tries) (void)ring_->enter(0, {});
+  if (ring_->queued() > 0) sqe.opcode = IORING_OP_NOP;  // which the ring refuses; what it points at may go
+  for (uint32_t i = ring_->ready(); i > before;) {
+    const Completion& completion = ring_->peek(--i);
+    if (completion.user_data == mark) return completion.res;
+  }
+  return std::nullopt;
+}
+
 uint64_t UringTransport::bytes_held(Handle handle) {
   const Conn& conn = live(handle);
   if (!direct_) {
     ++counters_.syscalls;
     return unsent_bytes(conn.file);
   }
-  const uint64_t mark = tag(Op::IGNORED, handle);
-  conn_sqe(conn, IORING_OP_URING_CMD, mark)->off = URING_SOCKET_SIOCOUTQ;
-  const uint32_t before = ring_->ready();
-  (void)ring_->enter(0, {});
+  io_uring_sqe& sqe = *conn_sqe(conn, IORING_OP_URING_CMD, tag(Op::IGNORED, handle));
+  sqe.off = URING_SOCKET_SIOCOUTQ;
   ++counters_.syscalls;
-  for (uint32_t i = ring_->ready(); i > before;) {
-    const Completion& completion = ring_->peek(--i);
-    if (completion.user_data == mark) return completion.res > 0 ? static_cast<uint32_t>(completion.res) : 0;
-  }
-  return 0;
+  return static_cast<uint32_t>(std::max(answer_now(sqe).value_or(0), 0));
 }
 
 bool UringTransport::finish_send(Conn& conn, Handle handle, TransportEvent& event) {

@@ -1,5 +1,7 @@
 #include "src/transport/uring/uring_transport.h"
 
+#include "src/transport/kernel_key.h"
+
 #include <algorithm>
 #include <poll.h>
 #include <sys/resource.h>
@@ -404,19 +406,18 @@ void UringTransport::abort_on_close(const Conn& conn) {
     (void)::setsockopt(conn.fd, SOL_SOCKET, SO_LINGER, &ABORT, sizeof ABORT);
     return;
   }
-  io_uring_sqe* sqe = socket_option_sqe(conn, URING_SOCKET_SETSOCKOPT, SO_LINGER, &ABORT, sizeof ABORT);
+  io_uring_sqe* sqe = socket_option_sqe(conn, URING_SOCKET_SETSOCKOPT, {SOL_SOCKET, SO_LINGER, &ABORT, sizeof ABORT});
   sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 }
 
-io_uring_sqe* UringTransport::socket_option_sqe(const Conn& conn, uint32_t command, int option, const void* value,
-                                                uint32_t size) {
+io_uring_sqe* UringTransport::socket_option_sqe(const Conn& conn, uint32_t command, const SocketOption& option) {
   // The command's fields, which Debian 12's header does not name: level and optname share `addr`,
   // optlen is `file_index`, optval is `addr3`.
   io_uring_sqe* sqe = conn_sqe(conn, IORING_OP_URING_CMD, 0);
   sqe->off = command;
-  sqe->addr = static_cast<uint64_t>(SOL_SOCKET) | (static_cast<uint64_t>(option) << 32);
-  sqe->file_index = size;
-  sqe->addr3 = reinterpret_cast<uint64_t>(value);
+  sqe->addr = static_cast<uint64_t>(option.level) | (static_cast<uint64_t>(option.name) << 32);
+  sqe->file_index = option.size;
+  sqe->addr3 = reinterpret_cast<uint64_t>(option.value);
   return sqe;
 }
 

@@ -17,10 +17,13 @@
 
 #include <memory>
 #include <netinet/in.h>
+#include <optional>
 #include <sys/socket.h>
 #include <vector>
 
 namespace penstock {
+
+struct SocketOption;  // kernel_key.h
 
 struct UringOptions {
   bool direct_descriptors = true;  // false: ordinary descriptors although direct ones could be had
@@ -48,6 +51,8 @@ class UringTransport final : public Transport {
   void send(Handle conn, std::span<const SendPart> parts, bool last) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override { return live(conn).bytes_sent; }
   [[nodiscard]] uint64_t bytes_held(Handle conn) override;
+  [[nodiscard]] int take_key(Handle conn, std::span<const char> key) override;
+  void send_record(Handle conn, uint8_t type, std::span<const char> bytes) override;
   void set_receiving(Handle conn, bool on) override;
   void shutdown_send(Handle conn) override;
   bool close(Handle conn) override { return end(conn, false); }
@@ -100,6 +105,7 @@ class UringTransport final : public Transport {
     uint32_t zerocopy_notices;  // zero-copy sends whose pages the kernel still holds
     int32_t error;              // of the FAILED event to come
     Op armed;                   // the operation in the kernel; IGNORED: none
+    bool sealed;                // the kernel has a key for what is sent: take_key()
   };
   // One cache line. Freed when it ENDED and the kernel has nothing of it in hand.
   struct Conn {
@@ -114,7 +120,7 @@ class UringTransport final : public Transport {
     uint32_t listener = 0;  // its place in listeners_
     uint16_t flags = RECEIVING | FIRST;
     uint16_t announced_turn = 0;  // low bits of the count of polls
-    Conn() : send{nullptr, nullptr, 0, 0, 0, Op::IGNORED} {}
+    Conn() : send{nullptr, nullptr, 0, 0, 0, Op::IGNORED, false} {}
     [[nodiscard]] bool has(uint16_t flag) const { return (flags & flag) != 0; }
     void set(uint16_t flag) { flags = static_cast<uint16_t>(flags | flag); }
     void clear(uint16_t flag) { flags = static_cast<uint16_t>(flags & ~flag); }
@@ -163,8 +169,7 @@ class UringTransport final : public Transport {
   void cancel(uint64_t user_data, uint32_t flags = 0);
   void close_file(int file);
   void abort_on_close(const Conn& conn);
-  [[nodiscard]] io_uring_sqe* socket_option_sqe(const Conn& conn, uint32_t command, int option, const void* value,
-                                                uint32_t size);
+  [[nodiscard]] io_uring_sqe* socket_option_sqe(const Conn& conn, uint32_t command, const SocketOption& option);
   void arm_wake(uint32_t index);
   [[nodiscard]] bool on_wake(const WakeSource& source, const Completion& completion, TransportEvent& event);
 
@@ -186,6 +191,8 @@ class UringTransport final : public Transport {
   void accept_failed(Listener& listener, int error);
 
   // uring_send.cc
+  [[nodiscard]] std::optional<int32_t> answer_now(io_uring_sqe& sqe);
+  [[nodiscard]] bool goes_uncopied(const Conn& conn, uint64_t bytes) const;
   void submit_send(Conn& conn, Handle handle, bool poll_first);
   void submit_rest(Conn& conn, Handle handle);
   void submit_message(Conn& conn, Handle handle, bool poll_first);

@@ -5,7 +5,9 @@
 #include "src/tls/tls_session.h"
 #include "tests/unit/tls/tls_world.h"
 
+#include <cstring>
 #include <gtest/gtest.h>
+#include <linux/tls.h>
 
 namespace penstock {
 namespace {
@@ -44,7 +46,11 @@ class SealedWorld {
     store_.replace(std::make_unique<CertificateTable>(std::move(sites), std::move(*bundle)));
     context_ = *TlsContext::make(store_, tickets_, live_, {"http/1.1"});
     SSL_CTX_set_max_proto_version(client_context_.get(), version);
-    SSL_CTX_set_ciphersuites(client_context_.get(), suites);
+    if (version == TLS1_3_VERSION) {
+      SSL_CTX_set_ciphersuites(client_context_.get(), suites);
+    } else {
+      SSL_CTX_set_cipher_list(client_context_.get(), suites);
+    }
     client_.reset(SSL_new(client_context_.get()));
     SSL_set_bio(client_.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
     SSL_set_connect_state(client_.get());
@@ -150,11 +156,54 @@ TEST(RecordSealer, close_notify_is_an_alert) {
   EXPECT_EQ(SSL_get_error(world.client(), got), SSL_ERROR_ZERO_RETURN);
 }
 
-TEST(RecordSealer, tls_1_2_is_left_to_openssl) {
-  SealedWorld world(TLS1_2_VERSION);
-  ASSERT_TRUE(world.done());
-  EXPECT_FALSE(world.session->sealer().active());
-  EXPECT_EQ(world.carried(text_of(40'000)), text_of(40'000));
+TEST(RecordSealer, every_suite_of_tls_1_2) {
+  for (const char* suite :
+       {"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"}) {
+    SealedWorld world(TLS1_2_VERSION, suite);
+    ASSERT_TRUE(world.done()) << suite;
+    EXPECT_TRUE(world.session->sealer().active()) << suite;
+    for (const size_t size : std::vector<size_t>{1, 16, 16'384, 16'385, 60'000}) {
+      EXPECT_EQ(world.carried(text_of(size)), text_of(size)) << suite << ' ' << size;
+    }
+    world.session->say_goodbye();
+    world.to_client();
+    char none[16];
+    const int got = SSL_read(world.client(), none, sizeof none);
+    EXPECT_EQ(SSL_get_error(world.client(), got), SSL_ERROR_ZERO_RETURN) << suite;
+  }
+}
+
+// What a kernel would go on with is what comes next here.
+TEST(RecordSealer, an_offer_has_the_key_and_the_place_of_the_next_record) {
+  struct {
+    int version;
+    const char* suite;
+    uint16_t kind;
+    size_t size;
+  } const cases[] = {{TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256", TLS_CIPHER_AES_GCM_128, 40},
+                     {TLS1_3_VERSION, "TLS_AES_256_GCM_SHA384", TLS_CIPHER_AES_GCM_256, 56},
+                     {TLS1_3_VERSION, "TLS_CHACHA20_POLY1305_SHA256", TLS_CIPHER_CHACHA20_POLY1305, 56},
+                     {TLS1_2_VERSION, "ECDHE-ECDSA-AES128-GCM-SHA256", TLS_CIPHER_AES_GCM_128, 40},
+                     {TLS1_2_VERSION, "ECDHE-ECDSA-CHACHA20-POLY1305", TLS_CIPHER_CHACHA20_POLY1305, 56}};
+  for (const auto& one : cases) {
+    SealedWorld world(one.version, one.suite);
+    EXPECT_EQ(world.carried("some"), "some");
+    RecordSealer::Offer first;
+    ASSERT_TRUE(world.session->make_offer(first)) << one.suite;
+    EXPECT_EQ(first.key().size(), one.size) << one.suite;
+    tls_crypto_info info{};
+    std::memcpy(&info, first.bytes.data(), sizeof info);
+    EXPECT_EQ(info.version, one.version);
+    EXPECT_EQ(info.cipher_type, one.kind);
+    EXPECT_EQ(world.carried("more"), "more");
+    RecordSealer::Offer next;
+    ASSERT_TRUE(world.session->make_offer(next));
+    const std::string_view before(first.bytes.data(), one.size - 8);
+    const std::string_view after(next.bytes.data(), one.size - 8);
+    const bool told = one.version == TLS1_2_VERSION && one.kind == TLS_CIPHER_AES_GCM_128;
+    EXPECT_EQ(before.substr(4) == after.substr(4), !told) << "a nonce that is told counts up, too";
+    EXPECT_EQ(next.bytes[one.size - 1], first.bytes[one.size - 1] + 1) << one.suite;
+  }
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "tests/unit/transport/tls_peers.h"
 
 #include "src/tls/tls_transport.h"
+#include "tests/support/fake_kernel_tls.h"
 #include "tests/support/tls_world.h"
 
 #include <algorithm>
@@ -92,8 +93,10 @@ class TlsPeer final : public Peer {
 
 class TlsWorld final : public World {
  public:
-  TlsWorld(std::unique_ptr<World> inner, const TransportOptions& options)
-      : inner_(std::move(inner)), tls_(inner_->transport(), *parts_.context, nullptr, clock_, options) {
+  TlsWorld(std::unique_ptr<World> inner, const TransportOptions& options, bool with_kernel)
+      : inner_(std::move(inner)),
+        kernel_(inner_->transport(), {.chunk_max = 20'000}),
+        tls_(with_kernel ? kernel_ : inner_->transport(), *parts_.context, nullptr, clock_, options) {
     tls_.set_layers(1, {.tls = true});
   }
   Transport& transport() override { return tls_; }
@@ -110,6 +113,7 @@ class TlsWorld final : public World {
   void wake(uint32_t id) override { inner_->wake(id); }
   std::vector<std::string> violations() override {
     std::vector<std::string> found = inner_->violations();
+    found.insert(found.end(), kernel_.violations().begin(), kernel_.violations().end());
     if (tls_.blocks_taken() != 0) found.push_back("blocks of ciphertext are left");
     if (tls_.buffers_lent() != 0) found.push_back("buffers of plaintext are left");
     return found;
@@ -128,6 +132,7 @@ class TlsWorld final : public World {
   RealClock clock_;
   TlsParts parts_;
   std::unique_ptr<World> inner_;
+  FakeKernelTls kernel_;
   TlsTransport tls_;
 };
 
@@ -139,8 +144,8 @@ TlsPeer::~TlsPeer() { world_.remove(this); }
 
 }  // namespace
 
-std::unique_ptr<World> make_tls_world(std::unique_ptr<World> inner, const TransportOptions& options) {
-  return std::make_unique<TlsWorld>(std::move(inner), options);
+std::unique_ptr<World> make_tls_world(std::unique_ptr<World> inner, const TransportOptions& options, bool with_kernel) {
+  return std::make_unique<TlsWorld>(std::move(inner), options, with_kernel);
 }
 
 }  // namespace penstock::test

@@ -7,7 +7,9 @@
 
 namespace penstock::test {
 
-// TlsTransport over the transport of `inner`; its peers speak TLS over the peers of `inner`.
-[[nodiscard]] std::unique_ptr<World> make_tls_world(std::unique_ptr<World> inner, const TransportOptions& options);
+// TlsTransport over the transport of `inner`; its peers speak TLS over the peers of `inner`. `with_kernel`: what is
+// sent is sealed by a fake kernel in between.
+[[nodiscard]] std::unique_ptr<World> make_tls_world(std::unique_ptr<World> inner, const TransportOptions& options,
+                                                    bool with_kernel);
 
 }  // namespace penstock::test

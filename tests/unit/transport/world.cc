@@ -245,6 +245,8 @@ const char* kind_name(Kind kind) {
       return "tls_sim";
     case Kind::TLS_ENGINE:
       return "tls_engine";
+    case Kind::KTLS_SIM:
+      return "ktls_sim";
   }
   return "";
 }
@@ -257,7 +259,7 @@ std::unique_ptr<World> World::make(Kind kind, const TransportOptions& options) {
                        : kind == Kind::TLS_ENGINE ? Kind::ENGINE
                                                   : Kind::SIM;
     world = make(below, options);
-    return world == nullptr ? nullptr : make_tls_world(std::move(world), options);
+    return world == nullptr ? nullptr : make_tls_world(std::move(world), options, kind == Kind::KTLS_SIM);
   }
   if (kind == Kind::SIM) {
     world =

@@ -35,15 +35,19 @@ class Peer {
 
 // ENGINE is our own TCP engine over a wire of the simulator's, FAULTY the same with faults on the wire. From TLS_URING
 // on it is TLS (src/tls) on top of the others: the clients speak TLS, too.
-enum class Kind { URING, URING_PLAIN, EPOLL, SIM, ENGINE, FAULTY, TLS_URING, TLS_EPOLL, TLS_SIM, TLS_ENGINE };
+// In KTLS_SIM a fake kernel seals what is sent.
+enum class Kind { URING, URING_PLAIN, EPOLL, SIM, ENGINE, FAULTY, TLS_URING, TLS_EPOLL, TLS_SIM, TLS_ENGINE, KTLS_SIM };
 [[nodiscard]] const char* kind_name(Kind kind);
-[[nodiscard]] constexpr bool is_simulated(Kind kind) { return kind == Kind::SIM || kind == Kind::TLS_SIM; }
+[[nodiscard]] constexpr bool is_simulated(Kind kind) {
+  return kind == Kind::SIM || kind == Kind::TLS_SIM || kind == Kind::KTLS_SIM;
+}
 [[nodiscard]] constexpr bool is_engine(Kind kind) {
   return kind == Kind::ENGINE || kind == Kind::FAULTY || kind == Kind::TLS_ENGINE;
 }
 [[nodiscard]] constexpr bool is_tls(Kind kind) { return kind >= Kind::TLS_URING; }
-inline constexpr Kind ALL_KINDS[] = {Kind::URING,  Kind::URING_PLAIN, Kind::EPOLL,     Kind::SIM,     Kind::ENGINE,
-                                     Kind::FAULTY, Kind::TLS_URING,   Kind::TLS_EPOLL, Kind::TLS_SIM, Kind::TLS_ENGINE};
+inline constexpr Kind ALL_KINDS[] = {Kind::URING,   Kind::URING_PLAIN, Kind::EPOLL,     Kind::SIM,
+                                     Kind::ENGINE,  Kind::FAULTY,      Kind::TLS_URING, Kind::TLS_EPOLL,
+                                     Kind::TLS_SIM, Kind::TLS_ENGINE,  Kind::KTLS_SIM};
 
 class World {
  public:
