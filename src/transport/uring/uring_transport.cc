@@ -24,6 +24,8 @@ namespace {
 // bring a few more than there are free slots.
 constexpr uint32_t SLOT_MARGIN = 1'024;
 constexpr uint16_t RECEIVE_GROUP = 0;
+constexpr size_t LISTED_BEFOREHAND =
+    4096;  // a turn that lists more connections than any before it allocates beyond that
 
 // How long a new connection that says nothing may wait, where nothing else happens, for being announced. Longer than
 // the kernel's tick, so that no timer has to be set for it.
@@ -41,6 +43,9 @@ Result<std::unique_ptr<Transport>> UringTransport::open(const TransportOptions& 
 UringTransport::UringTransport(const TransportOptions& options)
     : conns_(options.connections_max + SLOT_MARGIN), jobs_(options.connections_max + SLOT_MARGIN), options_(options) {
   ASSERT(options.connections_max + SLOT_MARGIN < INDEX_MAX);
+  const size_t of_a_turn = std::min<size_t>(options.connections_max, LISTED_BEFOREHAND);
+  for (std::vector<Handle>* list : {&starved_, &later_, &continue_, &deferred_}) list->reserve(of_a_turn);
+  early_.reserve(of_a_turn);
 }
 
 Status UringTransport::set_up(const UringOptions& uring) {
