@@ -75,24 +75,27 @@ Parsed<LogTerm> parse_log_term(const std::string& text) {
   return term;
 }
 
+bool LogTerm::holds_of(double value) const {
+  switch (op) {
+    case Op::EQUAL:
+      return value == number;
+    case Op::UNEQUAL:
+      return value != number;
+    case Op::LESS:
+      return value < number;
+    case Op::LESS_EQUAL:
+      return value <= number;
+    case Op::GREATER:
+      return value > number;
+    default:
+      return value >= number;
+  }
+}
+
 bool LogTerm::holds(std::string_view value) const {
   if (is_number) {
     const auto theirs = number_in(value);
-    if (!theirs) return op == Op::UNEQUAL;  // "-": a stage that was not reached
-    switch (op) {
-      case Op::EQUAL:
-        return *theirs == number;
-      case Op::UNEQUAL:
-        return *theirs != number;
-      case Op::LESS:
-        return *theirs < number;
-      case Op::LESS_EQUAL:
-        return *theirs <= number;
-      case Op::GREATER:
-        return *theirs > number;
-      default:
-        return *theirs >= number;
-    }
+    return theirs ? holds_of(*theirs) : op == Op::UNEQUAL;  // "-": a stage that was not reached
   }
   switch (op) {
     case Op::EQUAL:

@@ -24,6 +24,8 @@ struct LogTerm {
 
   // Of a value as a W3C log has it.
   [[nodiscard]] bool holds(std::string_view value) const;
+  // REQUIRES: is_number.
+  [[nodiscard]] bool holds_of(double value) const;
 };
 
 // On error what is wrong, with the term.

@@ -3,11 +3,13 @@
 #pragma once
 
 #include "src/log/drain/escape.h"
+#include "src/log/drain/fields.h"
 #include "src/log/journal_abi.h"
 #include "src/log/ring_reader.h"
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -68,6 +70,38 @@ class EntryTexts {
  private:
   std::vector<char> buffer_;
 };
+
+// What a field is where it is a whole number that stands in the record as it is; nothing for all others. `Record`:
+// AccessEntry or EndRecord, which name such numbers alike.
+template <class Record>
+[[nodiscard]] constexpr std::optional<uint64_t> whole_number(LogField field, const Record& record) {
+  switch (field) {
+    case LogField::SC_STATUS:
+      return record.status;
+    case LogField::SC_SUBSTATUS:
+      return record.sub_status;
+    case LogField::SC_BYTES:
+      return record.head_bytes_out + record.body_bytes_out;
+    case LogField::X_HEAD_BYTES:
+      return record.head_bytes_out;
+    case LogField::X_BODY_BYTES:
+      return record.body_bytes_out;
+    case LogField::CS_BYTES:
+      return record.bytes_in;
+    case LogField::X_CONNECTION:
+      return record.connection;
+    case LogField::X_REQUEST:
+      return record.request_number;
+    case LogField::X_SEQ_START:
+      return record.seq_start;
+    case LogField::X_SEQ_FINISH:
+      return record.seq_finish;
+    case LogField::X_GENERATION:
+      return record.generation;
+    default:
+      return std::nullopt;
+  }
+}
 
 // "HTTP/1.1"; "" where unknown.
 [[nodiscard]] std::string_view version_text(HttpVersion version);

@@ -1,6 +1,7 @@
 #include "src/log/drain/filter.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace penstock {
@@ -22,15 +23,19 @@ Result<LogFilter> LogFilter::parse(std::span<const std::string> terms) {
 
 bool LogFilter::wants(const EndRecordView& record, uint32_t reactor, EntryTexts& texts) {
   if (terms_.empty()) return true;
-  AccessEntry entry = entry_of(record.head, reactor);
-  bool has_texts = false;  // most conditions are about a status or a time, and escaping them is what costs
+  std::optional<AccessEntry> entry;  // most conditions are about a status: the others pay for the rest
+  bool has_texts = false;
   return std::ranges::all_of(terms_, [&](const Term& term) {
+    if (const auto number = whole_number(static_cast<LogField>(term.term.field), record.head)) {
+      return term.term.holds_of(static_cast<double>(*number));
+    }
+    if (!entry) entry.emplace(entry_of(record.head, reactor));
     if (term.needs_texts && !has_texts) {
-      texts.fill(entry, record, Escape::W3C);
+      texts.fill(*entry, record, Escape::W3C);
       has_texts = true;
     }
     line_.clear();
-    term.value->line(line_, entry);
+    term.value->line(line_, *entry);
     return term.term.holds(line_.view().substr(0, line_.size() - 1));
   });
 }

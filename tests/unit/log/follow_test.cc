@@ -5,6 +5,7 @@
 #include "tests/unit/log/journal_fixture.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 namespace penstock {
@@ -118,6 +119,35 @@ TEST_F(FollowTest, every_operator_holds_for_what_it_says) {
   request("/a", 404);
   pass();
   EXPECT_EQ(targets(both).size(), 1u);
+}
+
+TEST(LogFilter, a_number_taken_from_the_record_is_that_of_its_line) {
+  EndRecord head{};
+  head.status = 503;
+  head.sub_status = 7;
+  head.bytes_in = uint64_t{1} << 40;
+  head.head_bytes_out = 230;
+  head.body_bytes_out = 1'000'000;
+  head.connection = 11;
+  head.request_number = 12;
+  head.generation = 13;
+  head.seq_start = 14;
+  head.seq_finish = 15;
+  const AccessEntry entry = entry_of(head, 0);
+  size_t taken = 0;
+  for (size_t i = 0; i < LOG_FIELD_INFO.size(); ++i) {
+    const auto field = static_cast<LogField>(i);
+    const auto number = whole_number(field, head);
+    EXPECT_EQ(number, whole_number(field, entry)) << LOG_FIELD_INFO[i].w3c;
+    if (!number) continue;
+    ++taken;
+    EXPECT_EQ(LOG_FIELD_INFO[i].type, LogFieldType::NUMBER) << LOG_FIELD_INFO[i].w3c;
+    LineFormat format({.format = LogFormat::W3C, .fields = {field}});
+    LineBuffer line;
+    format.line(line, entry);
+    EXPECT_EQ(line.view(), std::to_string(*number) + "\n") << LOG_FIELD_INFO[i].w3c;
+  }
+  EXPECT_EQ(taken, 11u);
 }
 
 TEST(LogFilter, names_the_condition_that_is_none) {
