@@ -7,6 +7,6 @@
 
 namespace penstock {
 
-inline constexpr uint64_t NET_SIM_SEEDS = SANITIZED ? 400 : 10'000;
+inline constexpr uint64_t NET_SIM_SEEDS = SANITIZED ? simulated_seeds(1600) : 10'000;
 
 }  // namespace penstock

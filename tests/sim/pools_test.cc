@@ -6,6 +6,7 @@
 #include "src/base/bytes.h"
 #include "src/http/chunked.h"
 #include "tests/sim/sim_pools.h"
+#include "tests/support/effort.h"
 
 #include <cstdlib>
 #include <deque>
@@ -14,6 +15,8 @@
 
 namespace penstock {
 namespace {
+
+constexpr uint64_t SEEDS = simulated_seeds(400);
 
 constexpr const char* CONFIG =
     "site.s.hosts = *\nsite.s.root = /sim\nlimits.send_rate_min = 0\nlog.access.path = /sim.log\n"
@@ -253,7 +256,7 @@ void run_seed(uint64_t seed, bool with_faults) {
 }
 
 TEST(SimPools, every_request_gets_its_own_answer_from_workers_that_keep_the_rules) {
-  for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_SEEDS", 400) / 4; ++seed) {
+  for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_SEEDS", SEEDS) / 4; ++seed) {
     run_seed(seed, false);
     if (HasFatalFailure()) return;
   }
@@ -261,7 +264,7 @@ TEST(SimPools, every_request_gets_its_own_answer_from_workers_that_keep_the_rule
 
 TEST(SimPools, every_request_gets_its_own_answer_or_an_honest_end_from_workers_that_die_lie_and_hang) {
   if (const uint64_t one = number_from("PENSTOCK_SIM_SEED", 0); one != 0) return run_seed(one, true);
-  for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_SEEDS", 400); ++seed) {
+  for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_SEEDS", SEEDS); ++seed) {
     run_seed(seed, true);
     if (HasFatalFailure()) return;
   }

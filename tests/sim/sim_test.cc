@@ -7,6 +7,7 @@
 
 #include "src/base/bytes.h"
 #include "tests/sim/sim_client.h"
+#include "tests/support/effort.h"
 
 #include <cstdlib>
 #include <gtest/gtest.h>
@@ -14,6 +15,9 @@
 
 namespace penstock {
 namespace {
+
+constexpr uint64_t SEEDS = simulated_seeds(2000);
+constexpr uint64_t LAYER_SEEDS = simulated_seeds(120);
 
 constexpr const char* CONFIG =
     "site.s.hosts = *\nsite.s.root = /sim\ncache.entry_max = 256k\ncache.sendfile_min = 16k\n"
@@ -116,7 +120,7 @@ void expect_records(uint64_t records, uint64_t seeds) {
 }
 
 TEST(Sim, every_request_gets_its_one_right_answer_in_fair_weather) {
-  const uint64_t seeds = number_from("PENSTOCK_SIM_SEEDS", 2000) / 4;
+  const uint64_t seeds = number_from("PENSTOCK_SIM_SEEDS", SEEDS) / 4;
   uint64_t records = 0;
   for (uint64_t seed = 1; seed <= seeds; ++seed) {
     run_seed(seed, false, records);
@@ -128,7 +132,7 @@ TEST(Sim, every_request_gets_its_one_right_answer_in_fair_weather) {
 TEST(Sim, every_request_gets_its_one_right_answer_or_an_honest_end_under_faults) {
   uint64_t records = 0;
   if (const uint64_t one = number_from("PENSTOCK_SIM_SEED", 0); one != 0) return run_seed(one, true, records);
-  const uint64_t seeds = number_from("PENSTOCK_SIM_SEEDS", 2000);
+  const uint64_t seeds = number_from("PENSTOCK_SIM_SEEDS", SEEDS);
   for (uint64_t seed = 1; seed <= seeds; ++seed) {
     run_seed(seed, true, records);
     if (HasFatalFailure()) return;
@@ -147,7 +151,7 @@ TEST_P(SimLayers, requests_get_their_one_right_answer_or_an_honest_end) {
   if (const uint64_t one = number_from("PENSTOCK_SIM_SEED", 0); one != 0) {
     return run_seed(one, true, records, GetParam());
   }
-  for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_LAYER_SEEDS", 60); ++seed) {
+  for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_LAYER_SEEDS", LAYER_SEEDS); ++seed) {
     run_seed(seed, seed % 4 != 0, records, GetParam());
     if (HasFatalFailure()) return;
   }

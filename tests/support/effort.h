@@ -1,6 +1,8 @@
 // How much of what could go on for ever a test does, given what looks on.
 #pragma once
 
+#include <cstdint>
+
 namespace penstock {
 
 #if defined(__has_feature)
@@ -18,14 +20,19 @@ namespace penstock {
 #if defined(PENSTOCK_UNDER_TSAN)
 inline constexpr bool SANITIZED = true;  // all is ten times as slow
 inline constexpr int THREADS_ONLY = 20;
+inline constexpr uint64_t SEEDS_SHARE = 32;
 #elif defined(PENSTOCK_UNDER_ASAN)
 inline constexpr bool SANITIZED = true;
 inline constexpr int THREADS_ONLY = 1;
+inline constexpr uint64_t SEEDS_SHARE = 4;
 #else
 inline constexpr bool SANITIZED = false;
 inline constexpr int THREADS_ONLY = 1;
+inline constexpr uint64_t SEEDS_SHARE = 1;
 #endif
 
+// So many seeds of a simulator, which has one thread: a share of them under a sanitizer, all without.
+constexpr uint64_t simulated_seeds(uint64_t seeds) { return seeds / SEEDS_SHARE; }
 // So many rounds of something that has one thread: ThreadSanitizer sees nothing in them, so that few are enough there.
 constexpr int one_threaded_rounds(int rounds) { return rounds / THREADS_ONLY; }
 

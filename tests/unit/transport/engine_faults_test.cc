@@ -17,7 +17,7 @@
 namespace penstock::test {
 namespace {
 
-constexpr uint64_t SEEDS = SANITIZED ? 30 : 120;
+constexpr uint64_t SEEDS = simulated_seeds(120);
 constexpr size_t FILE_BYTES = 300'000;
 
 uint32_t one_of(Prng& prng, std::initializer_list<uint32_t> values) {
