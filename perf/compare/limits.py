@@ -12,6 +12,7 @@ from servers import TREE
 
 HIT_NS_MAX = 300
 JOURNAL_NS_MAX = 150
+JOURNAL_SHARE_MAX = 0.02
 LOG_LINE_NS_MAX = 200
 SANDBOX_SPAWN_MS_MAX = 5
 CGI_FIRST_BYTE_MS_MAX = 1.5
@@ -48,9 +49,23 @@ def hot_hit(core, load_core, rounds):
         yield {"what": f"decode, lookup and compose of a hot hit, {body} bytes", "unit": "ns", "values": [one["cpu_time"] for one in runs], "most": HIT_NS_MAX}
 
 
+def journal_ns(core, rounds):
+    return [one["ns_per_request"] for one in benchmark("journal_bench", "journal_begin_head_end/4194304$", core, rounds)]
+
+
 def journal(core, load_core, rounds):
-    runs = benchmark("journal_bench", "journal_begin_head_end/4194304$", core, rounds)
-    yield {"what": "the journal's part of a request", "unit": "ns", "values": [one["ns_per_request"] for one in runs], "most": JOURNAL_NS_MAX}
+    yield {"what": "the journal's part of a request", "unit": "ns", "values": journal_ns(core, rounds), "most": JOURNAL_NS_MAX}
+
+
+def log_cost(core, load_core, rounds):
+    found = found_by("log_cost.py", "--rounds", 2 * rounds)
+    ns = median(journal_ns(core, rounds))
+    yield {"what": "the journal's part of the server's time for 1 KiB, 64 connections", "unit": "",
+           "values": [ns / 1000 / us for us in found["request_us"]], "most": JOURNAL_SHARE_MAX}
+    yield {"what": "time of all processes for a request whose log is followed by a condition, to that without", "unit": "×",
+           "values": found["follower"], "most": found["follower_most"]}
+    yield {"what": "99th percentile beside a logd that stands still for 100 ms again and again, to that without", "unit": "×",
+           "values": found["stall"], "most": found["stall_most"]}
 
 
 def log_lines(core, load_core, rounds):
@@ -129,7 +144,7 @@ def traces(core, load_core, rounds):
                    "values": [float(column[2])], "most": round(most + 0.001, 4)}
 
 
-PARTS = {"hot hit": hot_hit, "journal": journal, "log lines": log_lines, "round trip": round_trip, "idle memory": idle_memory, "slowloris": slowloris, "spawns": spawns,
+PARTS = {"hot hit": hot_hit, "journal": journal, "log lines": log_lines, "log cost": log_cost, "round trip": round_trip, "idle memory": idle_memory, "slowloris": slowloris, "spawns": spawns,
          "traces": traces}
 
 
