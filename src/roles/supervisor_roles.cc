@@ -36,6 +36,13 @@ void make_log_directory(const std::string& dir, const RoleStart& start) {
   if (fd.valid()) (void)::fchown(fd.get(), start.uid, start.gid);
 }
 
+// What an operator is told of kTLS.
+std::string kernel_tls_line(const Settings& settings) {
+  if (settings.tls_kernel == KernelTlsSetting::OFF) return "not used: tls.kernel is off";
+  if (settings.server_transport == TransportSetting::DPDK) return "not used: nothing goes through the kernel's sockets";
+  return look_for_kernel_tls().why;
+}
+
 }  // namespace
 
 RoleProcess* Supervisor::find(uint32_t serial) {
@@ -272,7 +279,7 @@ void Supervisor::announce(const RoleProcess& server) {
   if (announced_) return;
   announced_ = true;
   for (const std::string& line : weaker()) log_.warn("weaker here: " + line);
-  if (!tree_.settings().server_listen_tls.empty()) log_.note("kTLS: " + look_for_kernel_tls().why);
+  if (!tree_.settings().server_listen_tls.empty()) log_.note("kTLS: " + kernel_tls_line(tree_.settings()));
   notifier_.ready("serving, generation " + std::to_string(server.generation));
   if (options_.serving.empty()) return;
   for (const ListenerGroup& group : listeners_->groups()) {

@@ -1,7 +1,10 @@
 #include "src/server/tls_layer.h"
 
 #include "src/route/route_table.h"
+#include "src/tls/kernel_tls.h"
 #include "src/tls/ticket_rotation.h"
+
+#include <utility>
 
 namespace penstock {
 namespace {
@@ -61,6 +64,7 @@ Result<std::unique_ptr<TlsLayer>> TlsLayer::make(std::vector<UniqueFd> channels,
   layer->source_ = std::make_unique<RemoteKeySource>(*layer->keys_, *layer->channels_.back());
   layer->store_ = std::make_unique<CertificateStore>(*layer->source_);
   layer->set_ticket_keys(ticket_keys);
+  layer->kernel_offers_ = look_for_kernel_tls().offered;  // later, in its sandbox, the process can make no socket
   layer->reactors_ = reactors;
   return layer;
 }
@@ -113,6 +117,7 @@ void TlsLayer::publish(std::unique_ptr<CertificateTable> table, const Settings& 
   live_.handshakes_max.store((settings.tls_handshakes_max + reactors_ - 1) / reactors_, std::memory_order_relaxed);
   live_.ticket_lifetime_s.store(settings.tls_tickets_lifetime.s(), std::memory_order_relaxed);
   live_.only_1_3.store(settings.tls_only_1_3, std::memory_order_relaxed);
+  live_.kernel.store(kernel_offers_ && settings.tls_kernel == KernelTlsSetting::AUTO, std::memory_order_relaxed);
   if (auto offer = offer_of(settings)) live_.offer.set(std::move(*offer));
   table_ = table.get();
   store_->replace(std::move(table));
@@ -120,6 +125,13 @@ void TlsLayer::publish(std::unique_ptr<CertificateTable> table, const Settings& 
 
 void TlsLayer::maintain(std::vector<std::string>& notes) {
   for (std::string& problem : store_->take_problems()) notes.push_back(std::move(problem));
+  for (const auto& context : contexts_) {
+    const int error = context->kernel_refusal();
+    if (error == 0 || std::exchange(refusal_told_, true)) continue;
+    const auto why =
+        fail_errno("kTLS: the kernel refused the key of a connection (counted in tls_kernel_refused)", error);
+    notes.push_back(why.error().message);
+  }
   if (table_ != nullptr && !table_->check_rest(clock_, CHECK_SLICE, notes)) table_ = nullptr;
 }
 

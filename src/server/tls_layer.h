@@ -49,6 +49,8 @@ class TlsLayer {
   CertificateTable* table_ = nullptr;  // the store's, while check_rest() has to be called
   TicketKeys tickets_;
   TlsLive live_;
+  bool kernel_offers_ = false;  // kTLS
+  bool refusal_told_ = false;
   std::vector<std::unique_ptr<TlsContext>> contexts_;
   uint32_t reactors_ = 1;
 };

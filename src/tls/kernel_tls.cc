@@ -15,14 +15,15 @@ KernelTls look_for_kernel_tls(const std::function<int()>& attach) {
   switch (error) {
     case 0:
     case ENOTCONN:
-      return {.offered = true, .why = "the kernel offers it; records are made in the server all the same"};
+      return {.offered = true, .why = "used: the kernel seals what is sent"};
     case ENOENT:
-      return {.why = "the kernel has no module tls; records are made in the server"};
+      return {.why = "not used: the kernel has no module tls; records are sealed in the server"};
     case ENOPROTOOPT:
-      return {.why = "the kernel is built without it; records are made in the server"};
+      return {.why = "not used: the kernel is built without it; records are sealed in the server"};
     default:
       errno = error;
-      return {.why = fail_errno("the kernel refuses it").error().message + "; records are made in the server"};
+      return {.why =
+                  fail_errno("not used: the kernel refuses it").error().message + "; records are sealed in the server"};
   }
 }
 

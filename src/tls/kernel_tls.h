@@ -1,5 +1,5 @@
-// Whether this kernel would encrypt records itself (kTLS, Linux's "tls" upper-layer protocol). Asked once, at the
-// start.
+// Whether this kernel seals records itself (kTLS, Linux's "tls" upper-layer protocol). Asked once, at the start; asked
+// by root, it loads the module where there is one.
 #pragma once
 
 #include <functional>

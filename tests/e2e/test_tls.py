@@ -83,6 +83,22 @@ def test_the_kernels_tls_is_looked_for_and_told_of_once(https):
     wait_until(lambda: https.role("server") not in (None, front), 20)
     assert curl(https, "/a.txt").stdout == b"a"
     assert told() == once and len(once) == 1 and once[0], "with its reason, and not by every server anew"
+    if once[0].startswith("used: "):
+        assert https.counter("tls_kernel") > 0
+    else:  # the kernel is not asked for each connection anew
+        assert once[0].startswith("not used: ") and https.counter("tls_kernel") == https.counter("tls_kernel_refused") == 0
+
+
+def test_the_kernels_tls_can_be_switched_off(https):
+    https.sysctl(tls__kernel="off")
+    before = https.counter("tls_kernel")
+    assert curl(https, "/a.txt").stdout == b"a"
+    assert https.counter("tls_kernel") == before
+    told = lambda: [line for line in https.words.read_text().splitlines() if "kTLS: " in line]
+    https.stop()
+    https.write_config(https.tls_config + "tls.kernel = off\n")
+    https.start()
+    wait_until(lambda: "kTLS: not used: tls.kernel is off" in "".join(told()[-1:]), what="the line")
 
 
 def test_plain_http_on_the_tls_port_is_told_so(https):

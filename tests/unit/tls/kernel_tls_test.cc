@@ -13,6 +13,7 @@ KernelTls told(int error) {
 TEST(KernelTls, is_offered_by_a_kernel_that_only_misses_the_connection) {
   EXPECT_TRUE(told(ENOTCONN).offered);
   EXPECT_TRUE(told(0).offered);
+  EXPECT_TRUE(told(0).why.starts_with("used: ")) << told(0).why;
 }
 
 TEST(KernelTls, is_missed_with_the_reason) {
@@ -21,6 +22,7 @@ TEST(KernelTls, is_missed_with_the_reason) {
     const KernelTls found = told(error);
     EXPECT_FALSE(found.offered);
     EXPECT_NE(found.why.find(words), std::string::npos) << found.why;
+    EXPECT_TRUE(found.why.starts_with("not used: ")) << found.why;
   }
 }
 
