@@ -2,6 +2,8 @@
 
 #include "src/base/bytes.h"
 #include "src/base/doorbell.h"
+#include "src/http/request_head.h"
+#include "src/http/target.h"
 
 #include <algorithm>
 #include <array>
@@ -78,16 +80,31 @@ void OutputRelay::finish(const std::string& prefix, OperatorLog& log) {
 
 // --- the process ------------------------------------------------------------------------------
 
-SegmentShape segment_shape(uint32_t reactors, uint32_t concurrency, uint64_t head_bytes) {
+// A head grows on the way: the path once more, decoded; the query and the authority once more; offsets and an end for
+// each text. In place of its target may stand another that an application named, escaped anew.
+uint64_t request_block_bytes_max(const Settings& settings) {
+  constexpr uint64_t FIXED =
+      sizeof(penstock_request_head) + sizeof(penstock_client_certificate) + FIELDS_MAX * sizeof(penstock_field);
+  constexpr uint64_t NAMES = 4096 + 1024 + 1024;  // a route's prefix, a certificate's subject, names and addresses
+  uint64_t url = settings.limits_url_bytes;
+  uint64_t query = settings.limits_query_bytes;
+  for (const SiteSettings& site : settings.sites) {
+    url = std::max(url, site.limits_url_bytes.value_or(0));
+    query = std::max(query, site.limits_query_bytes.value_or(0));
+  }
+  const uint64_t head = settings.longest_head();
+  const uint64_t path = canonical_bytes_max(url, {.non_utf8 = settings.decode_non_utf8});
+  return FIXED + NAMES + head + path + query + 3 * path + query;
+}
+
+SegmentShape segment_shape(uint32_t reactors, uint32_t concurrency, uint64_t block_bytes) {
   SegmentShape shape;
   shape.channels = reactors;
-  shape.exchanges_max = concurrency;
-  // A head grows on the way: offsets for each field, the path once more, decoded.
-  const uint64_t wanted = head_bytes + head_bytes / 2 + 8192;
-  shape.chunk_bytes = static_cast<uint32_t>((wanted + PENSTOCK_PAGE - 1) / PENSTOCK_PAGE * PENSTOCK_PAGE);
+  shape.chunk_bytes = static_cast<uint32_t>((block_bytes + PENSTOCK_PAGE - 1) / PENSTOCK_PAGE * PENSTOCK_PAGE);
   // Heads of all exchanges, and as much again for bodies under way; rings that hold what all of them may have waiting.
   const uint32_t fit = (1U << 30) / shape.chunk_bytes;
   shape.chunks = std::min(std::max(CHUNKS_LEAST, 2 * concurrency), fit);
+  shape.exchanges_max = std::min(concurrency, shape.chunks / 2);
   while (shape.entries < 4 * concurrency) shape.entries *= 2;
   return shape;
 }

@@ -9,6 +9,7 @@
 #include "src/admin/operator_log.h"
 #include "src/admin/pool_messages.h"
 #include "src/admin/worker_process.h"
+#include "src/config/settings.h"
 
 #include <cstdint>
 #include <string>
@@ -43,8 +44,11 @@ class OutputRelay {
   uint64_t left_out_ = 0;
 };
 
-// The memory for a worker that takes `concurrency` requests of each reactor, with heads of up to `head_bytes`.
-[[nodiscard]] SegmentShape segment_shape(uint32_t reactors, uint32_t concurrency, uint64_t head_bytes);
+// The most bytes that the head of a request within the limits has in the ring (penstock_request_head).
+[[nodiscard]] uint64_t request_block_bytes_max(const Settings& settings);
+// The memory for a worker that takes `concurrency` requests of each reactor, fewer where so many of their heads, of
+// `block_bytes` each, were more than an arena holds.
+[[nodiscard]] SegmentShape segment_shape(uint32_t reactors, uint32_t concurrency, uint64_t block_bytes);
 
 struct PoolProcess {
   // Makes memory, beds and bells for a server with `shape.channels` reactors, and starts the process. `launch` without

@@ -48,7 +48,8 @@ Json problem(const std::string& text) { return {{"ok", false}, {"error", text}};
 
 // --- configuration ------------------------------------------------------------------------------
 
-PoolRules Pools::rules_of(const PoolSettings& settings, const Result<WorkerLaunch>& launch) const {
+PoolRules Pools::rules_of(const PoolSettings& settings, const Result<WorkerLaunch>& launch,
+                          const SegmentShape& shape) const {
   PoolRules rules;
   rules.workers_min = static_cast<uint32_t>(settings.workers_min);
   rules.workers_max = static_cast<uint32_t>(settings.workers_max);
@@ -68,7 +69,8 @@ PoolRules Pools::rules_of(const PoolSettings& settings, const Result<WorkerLaunc
   rules.orphan_ttl = settings.orphan_ttl;
   rules.orphan_max = static_cast<uint32_t>(settings.orphan_max);
   rules.recipe = launch ? encode_launch(*launch) : "impossible: " + launch.error().message;
-  rules.recipe += " " + std::to_string(settings.concurrency) + " " + std::to_string(settings.ring_version);
+  rules.recipe += " " + std::to_string(settings.concurrency) + " " + std::to_string(settings.ring_version) + " " +
+                  std::to_string(shape.chunk_bytes);  // of limits that may have grown
   return rules;
 }
 
@@ -76,7 +78,10 @@ void Pools::configure_one(const Settings& settings, const PoolSettings& one, con
   auto profile = find_worker_profile(settings, one, ids, world_.as_root, world_.executable);
   Result<WorkerLaunch> launch =
       profile ? Result<WorkerLaunch>(launch_of(one.name, *profile)) : std::unexpected(profile.error());
-  PoolRules rules = rules_of(one, launch);
+  SegmentShape shape =
+      segment_shape(world_.reactors, static_cast<uint32_t>(one.concurrency), request_block_bytes_max(settings));
+  if (one.ring_version != 0) shape.version_max = static_cast<uint32_t>(one.ring_version);
+  PoolRules rules = rules_of(one, launch, shape);
   auto& slot = pools_[one.name];
   const bool fresh = slot == nullptr;
   if (fresh) slot = std::make_unique<Pool>(one.name, rules, numbers_);
@@ -84,8 +89,7 @@ void Pools::configure_one(const Settings& settings, const PoolSettings& one, con
   pool.files.watch(watched_files_of(one), one.directory);
   pool.settings = one;
   pool.hashes.set(one.programs_sha256);
-  pool.shape = segment_shape(world_.reactors, static_cast<uint32_t>(one.concurrency), settings.longest_head());
-  if (one.ring_version != 0) pool.shape.version_max = static_cast<uint32_t>(one.ring_version);
+  pool.shape = shape;
   pool.launch = std::move(launch);
   pool.identity = profile ? profile->identity : "";
   pool.state_directory = profile ? profile->state : "";

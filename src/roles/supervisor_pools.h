@@ -144,7 +144,8 @@ class Pools {
     bool killed = false;
   };
 
-  [[nodiscard]] PoolRules rules_of(const PoolSettings& settings, const Result<WorkerLaunch>& launch) const;
+  [[nodiscard]] PoolRules rules_of(const PoolSettings& settings, const Result<WorkerLaunch>& launch,
+                                   const SegmentShape& shape) const;
   void configure_one(const Settings& settings, const PoolSettings& one, const PoolIds& ids, MonoTime now);
   [[nodiscard]] Status make_state_directory(const Pool& pool) const;
   void run(Pool& pool, MonoTime now);

@@ -1,6 +1,10 @@
 // What the supervisor does with what workers print, and the memory that it makes for them.
 #include "src/roles/pool_process.h"
 
+#include "pool/ring/request_block.h"
+#include "src/http/request_head.h"
+#include "src/http/target.h"
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/ioctl.h>
@@ -84,19 +88,51 @@ TEST_F(OutputRelayTest, leaves_out_lines_beyond_the_rate_and_says_how_many) {
   EXPECT_EQ(log_.recent()[count() - 2].text, "w: (8 lines left out)");
 }
 
-TEST(SegmentShape, holds_every_head_and_is_one_that_can_be_made) {
+// Settings whose heads may be as long as the keys allow.
+Settings longest() {
+  Settings settings;
+  settings.limits_head_bytes = 1 << 20;
+  settings.limits_url_bytes = settings.limits_query_bytes = 65536;
+  settings.decode_non_utf8 = true;
+  return settings;
+}
+
+TEST(SegmentShape, is_one_that_can_be_made_and_has_a_chunk_for_the_head_of_each_exchange) {
   for (const uint32_t concurrency : {1U, 16U, 1024U}) {
-    for (const uint64_t head_bytes : {uint64_t{256}, uint64_t{16} << 10, uint64_t{1} << 20}) {
-      SCOPED_TRACE(std::to_string(concurrency) + " x " + std::to_string(head_bytes));
-      const SegmentShape shape = segment_shape(2, concurrency, head_bytes);
-      EXPECT_GE(shape.chunk_bytes, head_bytes + head_bytes / 2);
+    for (const Settings& settings : {Settings{}, longest()}) {
+      const uint64_t block = request_block_bytes_max(settings);
+      SCOPED_TRACE(std::to_string(concurrency) + " x " + std::to_string(block));
+      const SegmentShape shape = segment_shape(2, concurrency, block);
+      EXPECT_GE(shape.chunk_bytes, block);
       EXPECT_GE(shape.entries, 4 * concurrency);
+      EXPECT_GE(shape.chunks, 2 * shape.exchanges_max);
+      EXPECT_TRUE(shape.exchanges_max == concurrency || 4 * shape.exchanges_max > concurrency);
       const auto memory = create_segment(shape);
       ASSERT_TRUE(memory) << memory.error().message;
       const auto mapped = Segment::map(memory->server_half.get(), memory->worker_half.get(), Segment::Side::SERVER);
       EXPECT_TRUE(mapped) << mapped.error().message;
     }
   }
+}
+
+// What of a head comes twice is what is longest in it.
+TEST(RequestBlock, of_the_longest_head_within_the_limits_fits) {
+  const Settings settings = longest();
+  const std::string path = "/" + std::string(settings.limits_url_bytes - 1, 'p');
+  const std::string query(settings.limits_query_bytes, 'q');
+  const std::string target = path + "?" + query;
+  const std::string name = "X";
+  const size_t rest = settings.limits_head_bytes - target.size() - FIELDS_MAX * (name.size() + 4);
+  const std::string value(rest / FIELDS_MAX, 'v');
+  std::string room(request_block_bytes_max(settings), '\0');
+  RequestBlock parts{.method = "GET", .target = target, .path = path, .query = query};
+  const std::string decoded(canonical_bytes_max(path.size(), {.non_utf8 = true}), 'd');
+  parts.path = decoded;
+  const std::string names(4096, 'n');
+  parts.route_prefix = names;
+  RequestBlockWriter writer(room, parts, FIELDS_MAX);
+  for (size_t i = 0; i < FIELDS_MAX; ++i) writer.field(name, value);
+  EXPECT_GT(writer.finish(), settings.limits_head_bytes);
 }
 
 }  // namespace
