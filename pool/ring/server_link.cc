@@ -353,11 +353,11 @@ bool ServerLink::in_arena(uint32_t at, uint32_t bytes) const {
 
 bool ServerLink::understand_ready(const penstock_descriptor& from) {
   if (ready_) return violate(LinkViolation::ORDER);
+  version_ = from.status;
   if (from.status < PENSTOCK_ABI_VERSION_MIN || from.status > memory_.version_max) {
     return violate(LinkViolation::VERSION);
   }
   ready_ = true;
-  version_ = from.status;
   return true;
 }
 

@@ -111,7 +111,8 @@ class ServerLink {
   [[nodiscard]] bool ready() const { return ready_ && violation_ == LinkViolation::NONE; }
   [[nodiscard]] LinkViolation violation() const { return violation_; }
   // Of the protocol, as the worker chose. REQUIRES: READY came.
-  [[nodiscard]] uint32_t version() const { return version_; }
+  [[nodiscard]] uint32_t version() const { return version_; }  // that the worker's READY named
+  [[nodiscard]] uint32_t version_max() const { return memory_.version_max; }
   [[nodiscard]] uint32_t open_exchanges() const { return open_; }
   [[nodiscard]] uint32_t free_chunks() const { return free_chunks_; }  // all of them when no exchange is open
 

@@ -204,6 +204,7 @@ void Pools::take_report(uint32_t epoch, WorkerReport report, MonoTime now) {
       keeper.idle(report.worker, now);
       break;
     case WorkerReport::Kind::BROKE:
+      pool->last_failure = "worker " + std::to_string(report.worker) + " broke the protocol: " + report.text;
       keeper.broke(report.worker, report.text, std::move(report.serials), now);
       break;
     case WorkerReport::Kind::OVERDUE:

@@ -277,7 +277,12 @@ void PoolBridge::report(PoolReport::Kind kind, PoolLink& link, std::string text)
 void PoolBridge::report_broken(PoolLink& link) {
   link.broken = true;
   link.worker.takes.store(false, std::memory_order_relaxed);
-  report(PoolReport::Kind::BROKE, link, std::string(violation_sentence(link.link.violation())));
+  std::string what(violation_sentence(link.link.violation()));
+  if (link.link.violation() == LinkViolation::VERSION) {
+    what += ": it says version " + std::to_string(link.link.version()) + ", spoken with it are " +
+            std::to_string(PENSTOCK_ABI_VERSION_MIN) + " to " + std::to_string(link.link.version_max());
+  }
+  report(PoolReport::Kind::BROKE, link, std::move(what));
   lose_all(link, Reason::WORKER_BROKE);
   hand_out(link.pool);
 }
