@@ -84,6 +84,10 @@ std::vector<InFlightRequest> JournalSets::in_flight_of(uint32_t set, uint64_t wo
   return by_start(set, [worker](const JournalReader& reader) { return reader.in_flight_of(worker); });
 }
 
+std::vector<InFlightRequest> JournalSets::inside_since(uint32_t set, uint64_t worker, MonoTime since) const {
+  return by_start(set, [worker, since](const JournalReader& reader) { return reader.inside_since(worker, since); });
+}
+
 std::vector<CounterValues> JournalSets::counters(uint32_t set) const {
   std::vector<CounterValues> out;
   for (uint32_t reactor = 0; reactor < reactors_; ++reactor) {

@@ -33,6 +33,9 @@ class JournalSets {
   // Of these, what the worker process of that number has.
   [[nodiscard]] std::vector<InFlightRequest> in_flight_of(uint32_t set, uint64_t worker) const;
 
+  // And what left it since then, as far as it is still known.
+  [[nodiscard]] std::vector<InFlightRequest> inside_since(uint32_t set, uint64_t worker, MonoTime since) const;
+
   // The counters of a set by reactor. TOTALs go on over server processes; GAUGEs mean nothing without a live one.
   [[nodiscard]] std::vector<CounterValues> counters(uint32_t set) const;
 

@@ -22,10 +22,12 @@ std::string requests_text(const Json& row) {
   const Json& requests = json_array(row, "requests");
   std::string out;
   for (const Json& request : requests) {
-    out += fmt::format("  inside: {}:{} {} {}{} for {}\n", json_text(request, "client"),
+    out += fmt::format("  {}: {}:{} {} {}{} for {}, {} bytes in, {} out\n",
+                       json_flag(request, "left") ? "was inside" : "inside", json_text(request, "client"),
                        json_number(request, "client_port"), cli_clean(json_text(request, "method")),
                        cli_clean(json_text(request, "host")), cli_clean(json_text(request, "target")).substr(0, 500),
-                       render_micros(json_number(request, "age_us")));
+                       render_micros(json_number(request, "age_us")), json_number(request, "bytes_in"),
+                       json_number(request, "bytes_out"));
   }
   if (const uint64_t more = json_number(row, "left_out"); more > 0) out += fmt::format("  and {} more\n", more);
   return out;

@@ -190,6 +190,9 @@ JournalSlot Journal::begin(MonoTime now, const ConnectionFacts& connection, uint
   // The one copy of a request's bytes on the hot path: the begin record must outlive this process.
   if (kept > 0) std::memcpy(slot.text.data(), raw.data(), kept);
   slot.worker.store(0, RELAXED);
+  slot.worker_left.store(0, RELAXED);
+  slot.bytes_in.store(0, RELAXED);
+  slot.bytes_out.store(0, RELAXED);
   slot.stage.store(static_cast<uint32_t>(Stage::DECODE), RELAXED);
   ++open_count_;
   counters_.requests.add();
@@ -260,7 +263,16 @@ void Journal::stage(JournalSlot handle, Stage stage, MonoTime now) {
   if (implied != Moment::NONE) moment(handle, implied, now);
 }
 
-void Journal::worker_done(JournalSlot handle) { map_.slot(handle.index).worker.store(0, RELAXED); }
+void Journal::worker_done(JournalSlot handle, MonoTime now) {
+  Slot& slot = map_.slot(handle.index);
+  slot.left_mono.store(now.ns, RELAXED);
+  slot.worker_left.store(slot.worker.load(RELAXED), RELAXED);
+  slot.worker.store(0, RELAXED);
+}
+
+void Journal::bytes_in(JournalSlot handle, uint64_t bytes) { map_.slot(handle.index).bytes_in.store(bytes, RELAXED); }
+
+void Journal::bytes_out(JournalSlot handle, uint64_t bytes) { map_.slot(handle.index).bytes_out.store(bytes, RELAXED); }
 
 void Journal::worker(JournalSlot handle, uint64_t number, MonoTime now) {
   // The number first: whoever sees the stage sees whose it is.

@@ -123,7 +123,10 @@ class Journal {
   // A worker process gets the request: before it can see it. 0: it was taken from a worker that was lost, and waits.
   void worker(JournalSlot slot, uint64_t number, MonoTime now);
   // The worker has said its last word of the request: it is inside of no process any more. The stage stays.
-  void worker_done(JournalSlot slot);
+  void worker_done(JournalSlot slot, MonoTime now);
+  // Bytes so far of a request that an application has, or is to have.
+  void bytes_in(JournalSlot slot, uint64_t bytes);
+  void bytes_out(JournalSlot slot, uint64_t bytes);
   // The request's number: unique among those of this reactor in this instance.
   [[nodiscard]] uint64_t serial(JournalSlot slot) const { return map_.slot(slot.index).seq_start; }
   // Stamps one moment, if not stamped yet.

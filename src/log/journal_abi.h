@@ -1,4 +1,4 @@
-// The journal's shared memory: what lies where. Version 2.
+// The journal's shared memory: what lies where. Version 3.
 //
 // One pair of memfds per reactor, created, sealed against resizing and owned by the supervisor:
 //
@@ -22,7 +22,8 @@
 // Ordering. Ring: the reactor writes a record, then stores head (release); logd loads head (acquire);
 // logd stores tail (release) once the record is in every log that wants it; the reactor loads tail (acquire) when
 // its remembered tail says the ring is full. Slot: a sequence lock; `version` is odd while the reactor
-// rewrites the slot, `stage` and `moments` change by single relaxed stores in between.
+// rewrites the slot, `stage`, `moments`, byte counts and what is said of workers change by single relaxed stores in
+// between.
 #pragma once
 
 #include <array>
@@ -35,7 +36,7 @@
 namespace penstock {
 
 inline constexpr uint64_t JOURNAL_MAGIC = 0x314c4e4a534e4550ULL;  // "PENSJNL1" in memory order
-inline constexpr uint32_t JOURNAL_VERSION = 2;
+inline constexpr uint32_t JOURNAL_VERSION = 3;
 inline constexpr uint32_t JOURNAL_PAGE = 4096;
 
 // Where a request is. 0 marks a free slot.
@@ -152,9 +153,9 @@ enum class DrainState : uint32_t {
   ASLEEP,  // until the bell
 };
 
-// A request in flight: 192 bytes of facts, then bytes of its head as they came from the wire.
+// A request in flight: 224 bytes of facts, then bytes of its head as they came from the wire.
 struct Slot {
-  static constexpr size_t TEXT_AREA = 832;
+  static constexpr size_t TEXT_AREA = 800;
   static constexpr size_t EXCERPT_MAX = 704;  // the rest of the area takes strings that the excerpt misses
   struct Span {
     uint16_t offset;
@@ -175,10 +176,14 @@ struct Slot {
   std::array<Span, HEAD_TEXT_COUNT> texts;  // valid once the head was parsed; {0,0} where absent
   uint16_t excerpt_bytes;
   uint16_t flags;
-  std::atomic<uint64_t> worker;  // number of the worker process that has it; 0: none
+  std::atomic<uint64_t> worker;       // number of the worker process that has it; 0: none
+  std::atomic<uint64_t> worker_left;  // that had it, and has said its last word of it; also of a free slot
+  std::atomic<int64_t> left_mono;     // when
+  std::atomic<uint64_t> bytes_in;     // of a request for an application, so far: head and body as it went there
+  std::atomic<uint64_t> bytes_out;    // and head and body as they were written for the client
   std::array<char, TEXT_AREA> text;
 };
-static_assert(sizeof(Slot) == 1024 && offsetof(Slot, text) == 192);
+static_assert(sizeof(Slot) == 1024 && offsetof(Slot, text) == 224);
 static_assert(std::is_standard_layout_v<Slot>);
 
 enum class RecordKind : uint16_t {
@@ -213,7 +218,7 @@ struct EndRecord {
   uint32_t request_number;
   uint32_t generation;
   std::array<int64_t, MOMENT_COUNT> moments;
-  uint64_t bytes_in;  // head and body of the request
+  uint64_t bytes_in;  // head of the request, and what an application was given of its body
   uint64_t head_bytes_out;
   uint64_t body_bytes_out;
   uint16_t status;  // 0 where no response was sent

@@ -37,9 +37,16 @@ std::string text_of(const Slot& copy, Text which) {
 
 }  // namespace
 
-std::optional<InFlightRequest> JournalReader::read(uint32_t index) const {
+std::optional<InFlightRequest> JournalReader::read(uint32_t index) const { return read(index, false); }
+
+uint32_t JournalReader::used() const {
+  const uint64_t used = map_.producer().slots_used.load(std::memory_order_acquire);
+  return static_cast<uint32_t>(std::min<uint64_t>(used, map_.header().slot_count));
+}
+
+std::optional<InFlightRequest> JournalReader::read(uint32_t index, bool also_free) const {
   const Slot& slot = map_.slot(index);
-  if (slot.stage.load(std::memory_order_relaxed) == static_cast<uint32_t>(Stage::FREE) &&
+  if (!also_free && slot.stage.load(std::memory_order_relaxed) == static_cast<uint32_t>(Stage::FREE) &&
       (slot.version.load(std::memory_order_relaxed) & 1U) == 0) {
     return std::nullopt;
   }
@@ -47,7 +54,7 @@ std::optional<InFlightRequest> JournalReader::read(uint32_t index) const {
   copy_slot(slot, raw);
   const Slot& copy = raw.slot();
   const uint32_t stage = copy.stage.load(std::memory_order_relaxed);
-  if (stage == static_cast<uint32_t>(Stage::FREE)) return std::nullopt;
+  if (!also_free && stage == static_cast<uint32_t>(Stage::FREE)) return std::nullopt;
 
   InFlightRequest request;
   request.torn = raw.torn || stage >= STAGE_NAMES.size();
@@ -59,6 +66,8 @@ std::optional<InFlightRequest> JournalReader::read(uint32_t index) const {
   request.generation = copy.generation;
   request.stage = stage < STAGE_NAMES.size() ? static_cast<Stage>(stage) : Stage::DECODE;
   request.worker = copy.worker.load(std::memory_order_relaxed);
+  request.bytes_in = copy.bytes_in.load(std::memory_order_relaxed);
+  request.bytes_out = copy.bytes_out.load(std::memory_order_relaxed);
   request.begin = {copy.begin_mono};
   request.begin_wall = {copy.begin_wall};
   for (size_t i = 0; i < MOMENT_COUNT; ++i) request.moments[i] = copy.moments[i].load(std::memory_order_relaxed);
@@ -72,10 +81,8 @@ std::optional<InFlightRequest> JournalReader::read(uint32_t index) const {
 }
 
 std::vector<InFlightRequest> JournalReader::in_flight() const {
-  const uint64_t used = map_.producer().slots_used.load(std::memory_order_acquire);
-  const auto count = static_cast<uint32_t>(std::min<uint64_t>(used, map_.header().slot_count));
   std::vector<InFlightRequest> list;
-  for (uint32_t index = 0; index < count; ++index) {
+  for (uint32_t index = 0; index < used(); ++index) {
     if (std::optional<InFlightRequest> request = read(index)) list.push_back(std::move(*request));
   }
   std::sort(list.begin(), list.end(),
@@ -84,13 +91,26 @@ std::vector<InFlightRequest> JournalReader::in_flight() const {
 }
 
 std::vector<InFlightRequest> JournalReader::in_flight_of(uint64_t worker) const {
-  const uint64_t used = map_.producer().slots_used.load(std::memory_order_acquire);
-  const auto count = static_cast<uint32_t>(std::min<uint64_t>(used, map_.header().slot_count));
   std::vector<InFlightRequest> list;
-  for (uint32_t index = 0; index < count; ++index) {
+  for (uint32_t index = 0; index < used(); ++index) {
     if (map_.slot(index).worker.load(std::memory_order_relaxed) != worker) continue;
     std::optional<InFlightRequest> request = read(index);
     if (request && request->worker == worker) list.push_back(std::move(*request));
+  }
+  return list;
+}
+
+std::vector<InFlightRequest> JournalReader::inside_since(uint64_t worker, MonoTime since) const {
+  std::vector<InFlightRequest> list = in_flight_of(worker);
+  for (uint32_t index = 0; index < used(); ++index) {
+    const Slot& slot = map_.slot(index);
+    if (slot.worker_left.load(std::memory_order_relaxed) != worker) continue;
+    if (slot.left_mono.load(std::memory_order_relaxed) < since.ns) continue;
+    std::optional<InFlightRequest> request = read(index, true);
+    // The next request may have taken the slot meanwhile.
+    if (!request || request->torn || slot.worker_left.load(std::memory_order_relaxed) != worker) continue;
+    request->left = true;
+    list.push_back(std::move(*request));
   }
   return list;
 }

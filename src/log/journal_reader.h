@@ -26,7 +26,10 @@ struct InFlightRequest {
   uint32_t request_number = 0;
   uint32_t generation = 0;
   Stage stage = Stage::FREE;
-  uint64_t worker = 0;  // number of the worker process that has it; 0: none
+  uint64_t worker = 0;     // number of the worker process that has it; 0: none
+  uint64_t bytes_in = 0;   // of a request for an application, so far: head and body as it went there
+  uint64_t bytes_out = 0;  // and as was written for the client
+  bool left = false;       // it is not in flight: the worker that was asked about had it
   MonoTime begin;
   WallTime begin_wall;
   std::array<int64_t, MOMENT_COUNT> moments{};  // monotonic ns, 0 where not reached
@@ -50,6 +53,9 @@ class JournalReader {
   [[nodiscard]] std::vector<InFlightRequest> in_flight() const;
   // Of these, in no order, what the worker process of that number has: a look at every slot, a copy of few.
   [[nodiscard]] std::vector<InFlightRequest> in_flight_of(uint64_t worker) const;
+  // The same, and of those that the worker has said its last word of since then what the memory still knows: a slot
+  // that the next request has taken does not. For what is heard of late.
+  [[nodiscard]] std::vector<InFlightRequest> inside_since(uint64_t worker, MonoTime since) const;
   // Numbers of the ring and its drain, for status.
   struct RingStatus {
     uint64_t finished = 0;  // records ever finished
@@ -61,6 +67,9 @@ class JournalReader {
   [[nodiscard]] RingStatus ring_status() const;
 
  private:
+  [[nodiscard]] std::optional<InFlightRequest> read(uint32_t index, bool also_free) const;
+  [[nodiscard]] uint32_t used() const;
+
   const JournalMap& map_;
 };
 

@@ -22,8 +22,9 @@ constexpr Duration LOOK_EVERY = seconds(1);  // at ages, and at what was killed
 
 std::string request_text(const InFlightRequest& request, MonoTime now) {
   return "client " + address_text(request.client) + " for " + duration_text(now - request.begin) + " " +
-         request.method + " " + escape_line(request.target, 500) + " host " + escape_line(request.host, 300) +
-         " connection " + std::to_string(request.connection) + " number " + std::to_string(request.request_number);
+         request.method + " " + escape_line(request.target, 500) + " host " + escape_line(request.host, 300) + ", " +
+         std::to_string(request.bytes_in) + " bytes in, " + std::to_string(request.bytes_out) + " out, connection " +
+         std::to_string(request.connection) + " number " + std::to_string(request.request_number);
 }
 
 // A file that only its readers' descriptors know, at its beginning.

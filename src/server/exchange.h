@@ -89,6 +89,7 @@ struct ExchangeFacts {
   bool waits_fill = false;
   std::string_view raw_head;  // of the turn in which the head was complete
   uint32_t head_bytes_in = 0;
+  uint64_t body_bytes_in = 0;  // that an application was given, as they came
   uint64_t head_bytes_out = 0;
   uint64_t body_bytes_out = 0;
   uint64_t bytes_waited = 0;  // bytes out when it began to wait for SENT; 0: it waits for something else, or not at all

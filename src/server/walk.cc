@@ -41,7 +41,7 @@ Outcome outcome_of(const Core& core, const Exchange& ex, const Connection& c) {
   outcome.sub_status = info.sub_status;
   outcome.reason = static_cast<uint16_t>(ex.reason);
   outcome.verdict = static_cast<uint16_t>(ex.verdict);
-  outcome.bytes_in = ex.head_bytes_in;
+  outcome.bytes_in = ex.head_bytes_in + ex.body_bytes_in;
   outcome.head_bytes_out = ex.head_bytes_out;
   outcome.body_bytes_out = ex.body_bytes_out;
   outcome.version = ex.http_1_0 ? HttpVersion::HTTP_10 : ex.http_2 ? HttpVersion::HTTP_2 : HttpVersion::HTTP_11;

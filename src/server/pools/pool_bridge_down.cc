@@ -195,6 +195,7 @@ void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link, Dispatch& d) {
   // Before the worker can see it: if it dies of this request, the journal says whose it was.
   d.purge_mark = core_.shared.cache.purge_mark();
   d.label_mark = core_.shared.cache.label_mark();
+  core_.journal.bytes_in(ex.slot, ex.head_bytes_in + ex.body_bytes_in);
   core_.journal.worker(ex.slot, link.worker.number, core_.now);
   const RequestHead& head = ex.head;
   uint64_t length = 0;
@@ -271,6 +272,8 @@ size_t PoolBridge::take_body(Exchange& ex, std::string_view bytes) {
   if (!d.inside || d.cancelled || d.body_whole) return 0;
   const size_t used = c.body == BodyKind::CHUNKED ? take_chunked(ex, d, bytes) : take_plain(d, c, bytes);
   d.body_sent = d.body_sent || used > 0;
+  ex.body_bytes_in += used;
+  core_.journal.bytes_in(ex.slot, ex.head_bytes_in + ex.body_bytes_in);
   const bool cramped = !d.body_whole && (used < bytes.size() || !d.upload.empty() || d.end_owed);
   if (cramped) d.link->cramped.push_back(dispatches_.handle_of(&d));
   activate(*d.link);

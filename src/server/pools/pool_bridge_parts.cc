@@ -166,6 +166,7 @@ bool PoolBridge::put_window(Exchange& ex, Dispatch& d, AnswerPart& part) {
   if (chunked) out->copy("\r\n");
   part.sent += size;
   ex.body_bytes_out += size;
+  core_.journal.bytes_out(ex.slot, ex.head_bytes_out + ex.body_bytes_out);
   if (d.framing == AnswerFraming::LENGTH) d.left -= size;
   return true;
 }

@@ -107,10 +107,10 @@ void PoolBridge::end_inside(PoolLink& link, Dispatch& d) {
   link.inside[d.handle.index] = nullptr;
   d.inside = false;
   wheel_.disarm(d.timer);
-  if (d.refresh != nullptr) core_.journal.worker_done(d.refresh->exchange.slot);
+  if (d.refresh != nullptr) core_.journal.worker_done(d.refresh->exchange.slot, core_.now);
   if (d.exchange != nullptr) {
-    core_.journal.worker_done(d.exchange->slot);  // what kills the worker from now on is not this
-    d.exchange->connection->awaits_body = false;  // nobody reads on here
+    core_.journal.worker_done(d.exchange->slot, core_.now);  // what kills the worker from now on is not this
+    d.exchange->connection->awaits_body = false;             // nobody reads on here
   }
   if (d.overran) link.worker.overrun.fetch_sub(1);
   link.worker.served[core_.index].count.fetch_add(1, std::memory_order_relaxed);
@@ -195,6 +195,7 @@ void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
   ex->reason = Reason::OK;
   ex->app_status = event.status;
   ex->head_bytes_out = text.size();
+  core_.journal.bytes_out(ex->slot, text.size());
   begin_copy(d, *ex, event, length);
   if (d.copy == nullptr) give_up_copy(d, *ex);
   take_data(d, event.body);
@@ -244,6 +245,7 @@ size_t PoolBridge::put_data(Exchange& ex, Dispatch& d, std::string_view bytes) {
     done += size;
   }
   ex.body_bytes_out += done;
+  core_.journal.bytes_out(ex.slot, ex.head_bytes_out + ex.body_bytes_out);
   if (d.framing == AnswerFraming::LENGTH) d.left -= std::min<uint64_t>(d.left, done);
   return done;
 }

@@ -63,13 +63,48 @@ TEST(Journal, names_the_worker_that_has_the_request_and_forgets_it_with_the_requ
   EXPECT_EQ(reader.in_flight().at(0).stage, Stage::QUEUED);
   pair.journal->worker(slot, 4712, {400});
   pair.journal->stage(slot, Stage::DELIVER, {450});
-  pair.journal->worker_done(slot);
+  pair.journal->worker_done(slot, {455});
   EXPECT_EQ(reader.in_flight().at(0).worker, 0U);
   EXPECT_EQ(reader.in_flight().at(0).stage, Stage::DELIVER);
   pair.journal->worker(slot, 4713, {460});
   pair.journal->end(slot, {500}, {});
   (void)begin_one(*pair.journal, "/b", {600});  // takes the same slot
   EXPECT_EQ(reader.in_flight().at(0).worker, 0U);
+}
+
+TEST(Journal, says_how_many_bytes_came_and_went_so_far) {
+  Pair pair;
+  const JournalReader reader(pair.watch_map);
+  JournalSlot slot = begin_one(*pair.journal, "/a", {100});
+  pair.journal->bytes_in(slot, 7000);
+  pair.journal->bytes_out(slot, 9);
+  EXPECT_EQ(reader.in_flight().at(0).bytes_in, 7000U);
+  EXPECT_EQ(reader.in_flight().at(0).bytes_out, 9U);
+  pair.journal->end(slot, {500}, {});
+  slot = begin_one(*pair.journal, "/b", {600});  // takes the same slot
+  EXPECT_EQ(reader.in_flight().at(0).bytes_in + reader.in_flight().at(0).bytes_out, 0U);
+}
+
+TEST(Journal, remembers_of_a_worker_what_has_left_it_lately_until_the_next_request_needs_the_place) {
+  Pair pair;
+  const JournalReader reader(pair.watch_map);
+  const JournalSlot ended = begin_one(*pair.journal, "/ended", {100});
+  const JournalSlot open = begin_one(*pair.journal, "/open", {110});
+  pair.journal->worker(ended, 4711, {200});
+  pair.journal->worker(open, 4711, {210});
+  pair.journal->worker_done(ended, {300});
+  pair.journal->end(ended, {310}, {});
+  EXPECT_EQ(reader.in_flight_of(4711).size(), 1U);
+  const auto both = reader.inside_since(4711, {300});
+  ASSERT_EQ(both.size(), 2U);
+  EXPECT_EQ(both[0].target, "/open");
+  EXPECT_FALSE(both[0].left);
+  EXPECT_EQ(both[1].target, "/ended");
+  EXPECT_TRUE(both[1].left);
+  EXPECT_EQ(reader.inside_since(4711, {301}).size(), 1U) << "it had left before";
+  EXPECT_TRUE(reader.inside_since(4712, {0}).empty());
+  (void)begin_one(*pair.journal, "/next", {400});
+  EXPECT_EQ(reader.inside_since(4711, {0}).size(), 1U);
 }
 
 TEST(Journal, end_record_carries_everything_and_frees_the_slot) {
