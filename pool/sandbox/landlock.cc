@@ -30,6 +30,7 @@ constexpr uint64_t NET_BIND_TCP = 1ULL << 0;         // ABI 4
 constexpr uint64_t NET_CONNECT_TCP = 1ULL << 1;      // ABI 4
 constexpr uint64_t SCOPE_ABSTRACT_UNIX = 1ULL << 0;  // ABI 6
 constexpr uint64_t SCOPE_SIGNAL = 1ULL << 1;         // ABI 6
+constexpr uint32_t LOG_NEW_EXEC_ON = 1U << 1;        // ABI 7
 
 constexpr uint64_t FILE_RIGHTS = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE |
                                  LANDLOCK_ACCESS_FS_EXECUTE;  // all that the kernel takes for a file
@@ -147,7 +148,8 @@ Status landlock_restrict(const LandlockRules& rules, std::vector<SandboxStep>& s
   for (const LandlockRules::Path& path : rules.paths) {
     if (Status ok = allow_path(ruleset.get(), path, attr.handled_access_fs, missing); !ok) return ok;
   }
-  if (::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) != 0) return fail_errno("landlock: restrict self");
+  const uint32_t flags = rules.executes && abi >= 7 ? LOG_NEW_EXEC_ON : 0;
+  if (::syscall(SYS_landlock_restrict_self, ruleset.get(), flags) != 0) return fail_errno("landlock: restrict self");
   report(rules, abi, missing, steps);
   return {};
 }

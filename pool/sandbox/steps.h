@@ -30,6 +30,7 @@ struct LandlockRules {
   };
   std::vector<Path> paths;
   bool tcp_connect = false;
+  bool executes = false;  // what is denied after the next exec is told to the kernel's audit log, too (ABI 7)
 };
 
 // Confines files, TCP, signals and abstract sockets of this thread and all it starts. Adds three steps to the report.

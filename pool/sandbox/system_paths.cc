@@ -65,6 +65,7 @@ LandlockRules worker_landlock(const WorkerSandbox& sandbox) {
   if (sandbox.private_tmp) rules.paths.push_back({"/tmp", Access::ALL_BUT_EXECUTE, true});
   if (sandbox.pid_namespace && sandbox.mount_namespace) rules.paths.push_back({"/proc", Access::READ, true});
   rules.tcp_connect = sandbox.network == WorkerNetwork::CLIENT;
+  rules.executes = true;
   return rules;
 }
 

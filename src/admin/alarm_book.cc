@@ -21,7 +21,7 @@ void cut(std::string& text) {
 }  // namespace
 
 std::string_view alarm_kind_name(AlarmKind kind) {
-  static constexpr std::string_view NAMES[] = {"program", "call", "age", "more", "test"};
+  static constexpr std::string_view NAMES[] = {"program", "call", "access", "age", "more", "test"};
   return NAMES[static_cast<size_t>(kind)];
 }
 
@@ -35,10 +35,14 @@ Alarm* AlarmBook::book(Alarm alarm, Duration repeat) {
   }
   auto known = std::ranges::find_if(alarms_, [&](const Alarm& one) { return same_kind(one, alarm); });
   if (known == alarms_.end() && alarm.kind != AlarmKind::TEST) {
-    const auto of_pool = std::ranges::count_if(alarms_, [&](const Alarm& one) { return one.pool == alarm.pool; });
+    // Files that are looked for do not hide what is worse.
+    const bool access = alarm.kind == AlarmKind::ACCESS;
+    const auto of_pool = std::ranges::count_if(
+        alarms_, [&](const Alarm& one) { return one.pool == alarm.pool && access == (one.kind == AlarmKind::ACCESS); });
     if (static_cast<size_t>(of_pool) >= KINDS_OF_POOL) {
-      alarm.detail =
-          "the last one: " + std::exchange(alarm.what, "more than " + std::to_string(KINDS_OF_POOL) + " kinds");
+      const std::string more =
+          "more than " + std::to_string(KINDS_OF_POOL) + (access ? " files and addresses" : " kinds");
+      alarm.detail = "the last one: " + std::exchange(alarm.what, more);
       alarm.kind = AlarmKind::MORE;
       known = std::ranges::find_if(alarms_, [&](const Alarm& one) { return same_kind(one, alarm); });
     }

@@ -1,12 +1,12 @@
 // AlarmBook: what was tried in workers that they must not do, by kind: `penstock alarm list`.
 //
-// A kind is a pool, what was tried (a program's path, the name of a system call) and whether it was only learnt. Its
-// first occurrence is an alarm, the others are counted; after a quiet time the next one is an alarm again. Owned by
-// the supervisor, used by its thread; pure. Lives as long as the supervisor.
+// A kind is a pool, what was tried (a program's path, the name of a system call, a file) and whether it was only
+// learnt. Its first occurrence is an alarm, the others are counted; after a quiet time the next one is an alarm again.
+// Owned by the supervisor, used by its thread; pure. Lives as long as the supervisor.
 //
-// What is tried is the intruder's choice, so the book is bounded twice: a pool has KINDS_OF_POOL kinds, and what goes
-// beyond is one more kind, MORE, which is an alarm as the others are; all pools together have KINDS_MAX, of which the
-// one not seen for longest gives way, counted in forgotten().
+// What is tried is the intruder's choice, so the book is bounded twice: a pool has KINDS_OF_POOL kinds, as many of
+// accesses, and what goes beyond is one more kind, MORE, which is an alarm as the others are; all pools together have
+// KINDS_MAX, of which the one not seen for longest gives way, counted in forgotten().
 #pragma once
 
 #include "pool/sandbox/program_start.h"
@@ -26,6 +26,7 @@ namespace penstock {
 enum class AlarmKind : uint8_t {
   PROGRAM,  // the start of a program that is not on the pool's list
   CALL,     // a system call that the sandbox forbids
+  ACCESS,   // a file, an address or a process that Landlock has kept from it
   AGE,      // a program or a request older than alarm.request_age
   MORE,     // more kinds in one pool than are told apart
   TEST,     // `penstock alarm test`
@@ -47,7 +48,7 @@ struct Alarm {
   std::string action;  // what was done: "refused", "the process was killed", …
   WallTime when;
   MonoTime at;
-  std::vector<InFlightRequest> inside;  // by start, at most REQUESTS_MAX
+  std::vector<InFlightRequest> inside;  // by start, at most REQUESTS_MAX; of an access also what has left since
   uint64_t left_out = 0;                // of these
   RequestHint hint;                     // of the program that tried it
   bool own_first = false;               // the first of them is the one that the program was started for, as it says

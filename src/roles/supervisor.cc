@@ -196,7 +196,8 @@ std::optional<int> Supervisor::start() {
                               token(Source::PROGRAM), token(Source::ALARM), token(Source::TEST)});
   alarms_->configure(tree_.settings());
   pools_.emplace(PoolsWorld{loop_, log_, clock_, *journals_, roles_, environment_.executable, reactors_, as_root_,
-                            token(Source::WORKER), token(Source::ACTION), token(Source::LISTENER), deaths_, *alarms_});
+                            token(Source::WORKER), token(Source::ACTION), token(Source::LISTENER), token(Source::AUDIT),
+                            deaths_, *alarms_});
   pools_->configure(tree_.settings(), now_);
   return std::nullopt;
 }
@@ -252,6 +253,8 @@ void Supervisor::dispatch(const EventLoop::Ready& ready) {
       return alarms_->command_event(serial, now_);
     case Source::TEST:
       return alarms_->test_event(serial, now_);
+    case Source::AUDIT:
+      return pools_->audit_event(now_);
   }
 }
 

@@ -92,6 +92,22 @@ std::vector<InFlightRequest> Alarms::requests_inside(uint64_t worker) const {
   return out;
 }
 
+std::vector<InFlightRequest> Alarms::requests_inside_since(uint64_t worker, MonoTime since) const {
+  std::vector<InFlightRequest> out;
+  for (const auto& role : world_.roles) {
+    if (role->role != "server") continue;
+    for (InFlightRequest& request : world_.journals.inside_since(role->journal_set, worker, since)) {
+      out.push_back(std::move(request));
+    }
+  }
+  return out;
+}
+
+uint64_t Alarms::worker_of(pid_t program) {
+  const ProgramRecord* const record = programs_.find(programs_.of_process(program));
+  return record != nullptr ? record->worker : 0;
+}
+
 // --- alarms ---------------------------------------------------------------------------------------
 
 uint64_t Alarms::raise(Alarm alarm, MonoTime now) {

@@ -63,6 +63,10 @@ class Alarms {
   // To every program that the worker has started and that still runs.
   void signal_programs(uint64_t worker, int number);
   [[nodiscard]] std::vector<InFlightRequest> requests_inside(uint64_t worker) const;
+  // And what has left since then, for what is heard of late.
+  [[nodiscard]] std::vector<InFlightRequest> requests_inside_since(uint64_t worker, MonoTime since) const;
+  // The worker that has started the program which this process runs; 0: none is known to.
+  [[nodiscard]] uint64_t worker_of(pid_t program);
 
   void program_event(uint32_t program, MonoTime now);
   void command_event(uint32_t pid, MonoTime now);

@@ -206,6 +206,7 @@ void Pools::book_unseen(uint64_t number, const Process& process, MonoTime now) {
 
 std::vector<std::string> Pools::weaker() const {
   std::vector<std::string> out;
+  if (const std::string lack = audit_lack(); !lack.empty()) out.push_back("alarms of denied files: " + lack);
   for (const auto& [name, pool] : pools_) {
     if (!pool->alarm_problem.empty()) out.push_back("alarms of pool " + name + ": " + pool->alarm_problem);
   }

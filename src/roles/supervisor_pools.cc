@@ -109,6 +109,7 @@ void Pools::configure_one(const Settings& settings, const PoolSettings& one, con
 
 void Pools::configure(const Settings& settings, MonoTime now) {
   for (const auto& [name, pool] : pools_) pool->configured = false;
+  configure_audit(settings);
   const PoolIds ids(settings);
   for (const PoolSettings& one : settings.pools) configure_one(settings, one, ids, now);
   for (auto it = pools_.begin(); it != pools_.end();) {
@@ -267,7 +268,7 @@ void Pools::flush(uint32_t epoch, std::deque<Outgoing>& outbox) {
 // --- time -----------------------------------------------------------------------------------------
 
 MonoTime Pools::next_deadline() const {
-  MonoTime next = look_at_;
+  MonoTime next = std::min(look_at_, audit_deadline());
   for (const auto& [name, pool] : pools_) next = std::min(next, pool->deadline);
   for (const auto& [epoch, outbox] : outboxes_) {
     if (!outbox.empty()) next = std::min(next, flushed_ + OUTBOX_AGAIN);
@@ -292,6 +293,7 @@ void Pools::run_timers(MonoTime now) {
     if (process.listen_again <= now) listen(number, process);
   }
   end_slow_actions(now);
+  audit_timers(now);
   if (look_at_ <= now) look_around(now);
 }
 

@@ -17,6 +17,7 @@
 #include "src/admin/helper_process.h"
 #include "src/admin/journal_sets.h"
 #include "src/admin/json.h"
+#include "src/admin/kernel_audit.h"
 #include "src/admin/operator_log.h"
 #include "src/admin/program_hashes.h"
 #include "src/admin/role_process.h"
@@ -49,6 +50,7 @@ struct PoolsWorld {
   uint64_t worker_token = 0;  // the upper half of the tokens under which processes are watched
   uint64_t action_token = 0;
   uint64_t listener_token = 0;  // likewise, of their listeners
+  uint64_t audit_token = 0;
   DeathList& deaths;
   Alarms& alarms;
 };
@@ -66,6 +68,7 @@ class Pools {
   void worker_event(uint32_t worker, MonoTime now);  // one of its descriptors is readable
   void action_event(uint32_t pid, MonoTime now);
   void listener_event(uint32_t worker, MonoTime now);  // calls of it wait
+  void audit_event(MonoTime now);                      // the kernel tells of what it has denied
   void run_timers(MonoTime now);
   [[nodiscard]] MonoTime next_deadline() const;
 
@@ -80,6 +83,7 @@ class Pools {
 
   // Every pool, for status.
   [[nodiscard]] Json list() const;
+  [[nodiscard]] Json audit_status() const;
   // What the sandboxes of workers lack of what alarms need, each once with its reason.
   [[nodiscard]] std::vector<std::string> weaker() const;
   // `alarm test`. "": any pool that can start workers.
@@ -169,6 +173,16 @@ class Pools {
   void answer_denied(uint64_t number, Process& process, const WaitingCall& call, const WorkerAttempt& attempt,
                      MonoTime now);
 
+  // supervisor_denials.cc
+  void configure_audit(const Settings& settings);
+  void close_audit();
+  void take_denials(MonoTime now);
+  void book_denial(AccessDenial denial, MonoTime now);
+  void identify(AccessDenial& denial, MonoTime now);
+  void audit_timers(MonoTime now);
+  [[nodiscard]] MonoTime audit_deadline() const;
+  [[nodiscard]] std::string audit_lack() const;
+
   // supervisor_deaths.cc
   void note_report(const WorkerReport& report);
   void note_end(uint64_t number, Process& process, const RoleExit& end, const std::string& how, bool out_of_memory,
@@ -201,8 +215,12 @@ class Pools {
   std::map<uint64_t, Process> processes_;
   std::map<uint32_t, std::deque<Outgoing>> outboxes_;  // by epoch of a living server
   std::vector<Action> actions_;
-  std::optional<CgroupTree> cgroups_;     // once a pool has limits
-  MonoTime look_at_ = MonoTime::never();  // the next look around, while there are workers
+  std::optional<CgroupTree> cgroups_;  // once a pool has limits
+  std::optional<KernelAudit> audit_;   // what Landlock denies
+  AuditSetting audit_wanted_ = AuditSetting::OFF;
+  std::string audit_problem_;
+  MonoTime audit_again_ = MonoTime::never();  // where its share of a round is used up
+  MonoTime look_at_ = MonoTime::never();      // the next look around, while there are workers
   MonoTime flushed_;
   uint32_t current_ = 0;  // epoch of the current server; 0: none
   bool down_ = false;

@@ -61,7 +61,8 @@ class Supervisor {
     LISTENER,
     PROGRAM,
     ALARM,
-    TEST
+    TEST,
+    AUDIT
   };
 
   // How a kind of role fares over its processes.

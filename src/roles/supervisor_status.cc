@@ -100,6 +100,7 @@ Json Supervisor::status_json() {
           {"roles", roles},
           {"pools", pools_->list()},
           {"alarms", alarms_->status()},
+          {"denials", pools_->audit_status()},
           {"server", fate(server_record_)},
           {"logd", fate(logd_record_)},
           {"keyd", fate(keyd_record_)},

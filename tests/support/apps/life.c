@@ -10,6 +10,8 @@
  *   …/crash   aborts
  *   …/segv    writes where nothing may be written
  *   …/forbidden  makes a system call that no sandbox allows
+ *   …/peek    opens /etc/debian_version, waits 100 ms, and answers with the errno of that
+ *   …/peek-fast  the same without waiting
  *   …/shell   tries to become a shell, and answers with the errno of that
  *   …/exit3   exits with code 3
  *   …/leave   exits with code 0
@@ -178,6 +180,15 @@ static void request(penstock_exchange* exchange, void* context) {
   if (ends_with(path, "/crash")) abort();
   if (ends_with(path, "/segv")) memset(mmap(0, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1, 4096);
   if (ends_with(path, "/forbidden")) syscall(SYS_keyctl, 0, 0, 0, 0, 0);
+  if (ends_with(path, "/peek") || ends_with(path, "/peek-fast")) {
+    errno = 0;
+    const int fd = open("/etc/debian_version", O_RDONLY);
+    const int error = errno;
+    if (fd >= 0) close(fd);
+    if (ends_with(path, "/peek")) wait_ms(100);
+    answer_number(exchange, error);
+    return;
+  }
   if (ends_with(path, "/shell")) {
     char* const words[] = {"/bin/sh", "-c", "exit 0", 0};
     char text[32];

@@ -58,6 +58,26 @@ TEST(AlarmBook, a_pool_cannot_fill_it_and_that_it_tried_is_one_alarm_more) {
   EXPECT_NE(book.book(tried("/z", {}, "other"), seconds(600)), nullptr);
 }
 
+TEST(AlarmBook, files_that_are_looked_for_do_not_hide_what_is_worse) {
+  AlarmBook book;
+  const auto access = [](const std::string& path) {
+    Alarm alarm = tried(path);
+    alarm.kind = AlarmKind::ACCESS;
+    return alarm;
+  };
+  for (size_t i = 0; i < AlarmBook::KINDS_OF_POOL; ++i) {
+    ASSERT_NE(book.book(access("/x" + std::to_string(i)), seconds(600)), nullptr);
+  }
+  const Alarm* more = book.book(access("/y"), seconds(600));
+  ASSERT_NE(more, nullptr);
+  EXPECT_EQ(more->kind, AlarmKind::MORE);
+  EXPECT_EQ(more->what, "more than 32 files and addresses");
+  EXPECT_EQ(book.book(access("/z"), seconds(600)), nullptr);
+  const Alarm* call = book.book(tried("mount"), seconds(600));
+  ASSERT_NE(call, nullptr);
+  EXPECT_EQ(call->what, "mount");
+}
+
 TEST(AlarmBook, when_it_is_full_the_kind_not_seen_for_longest_goes_and_is_counted) {
   AlarmBook book;
   for (size_t i = 0; i < AlarmBook::KINDS_MAX; ++i) {
