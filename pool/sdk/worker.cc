@@ -135,11 +135,12 @@ void obey(penstock_worker& worker, SdkChannel& channel, const WorkerEvent& event
   using Kind = WorkerEvent::Kind;
   switch (event.kind) {
     case Kind::RESET:
+      channel.pong_owed.reset();
       return server_was_replaced(channel);
     case Kind::REQUEST:
       return request_came(worker, channel, event);
     case Kind::PING:
-      if (!channel.link.pong(event.serial)) channel.starving = true;  // the server asks again
+      channel.pong_owed = event.serial;
       return;
     case Kind::STOP:
       ++worker.stops;
@@ -166,6 +167,17 @@ void advance_busy(SdkChannel& channel) {
     if (exchange->open) sdk_advance(*exchange);
   }
   channel.due.clear();
+}
+
+// Before all others: where answers fill the ring as fast as it is read, it finds no room behind them, and a worker that
+// does not answer is ended.
+void answer_ping(SdkChannel& channel) {
+  if (!channel.pong_owed) return;
+  if (channel.link.pong(*channel.pong_owed)) {
+    channel.pong_owed.reset();
+  } else {
+    channel.starving = true;
+  }
 }
 
 bool run_posts(penstock_worker& worker) {
@@ -198,6 +210,7 @@ bool penstock_worker::turn(bool& did_something) {
       obey(*this, *channel, event);
     }
     channel->starving = false;
+    answer_ping(*channel);
     advance_busy(*channel);
     if (channel->link.flush()) ring(channel->bell);
   }

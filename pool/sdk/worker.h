@@ -14,6 +14,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 namespace penstock {
@@ -27,6 +28,7 @@ struct SdkChannel {
   std::vector<penstock_exchange*> busy;  // with something pending, or pieces to hand out
   std::vector<penstock_exchange*> due;   // of busy, while they are advanced: kept, so that no turn allocates
   bool starving = false;                 // a send found no room
+  std::optional<uint64_t> pong_owed;     // the serial of a PING that is not answered yet
 };
 
 // Sends what is pending and hands out body, as far as rings, window and the application allow.

@@ -89,6 +89,17 @@ void write_before_reading(penstock_exchange* exchange) {
   if (penstock_write(exchange, bytes.data(), bytes.size()) == bytes.size()) penstock_resume(exchange);
 }
 
+// A byte in a message of its own, so often that they fill the ring.
+void write_drops(Application& application, penstock_exchange* exchange) {
+  constexpr size_t DROPS = 1'000;
+  size_t& written = application.big[exchange];
+  for (; written < DROPS; ++written) {
+    if (penstock_write(exchange, "d", 1) == 0) return;  // writable() goes on
+  }
+  application.big.erase(exchange);
+  penstock_end(exchange);
+}
+
 void later(penstock_worker* worker, penstock_exchange* exchange, Application& application) {
   application.threads.emplace_back([worker, exchange] {
     penstock_post(
@@ -193,6 +204,10 @@ void request(penstock_exchange* exchange, void* context) {
     penstock_begin(exchange, 200, nullptr, 0, BIG_BYTES);
     return write_big(application, exchange);
   }
+  if (path == "/drops") {
+    penstock_begin(exchange, 200, nullptr, 0, PENSTOCK_UNKNOWN_LENGTH);
+    return write_drops(application, exchange);
+  }
   if (path == "/echo" || path == "/pause" || path == "/count" || path == "/write-first") {
     penstock_set_data(exchange, std::make_unique<std::string>().release());
     if (path != "/write-first") return;
@@ -216,6 +231,7 @@ void body(penstock_exchange* exchange, const char* bytes, size_t size, int last,
 
 void writable(penstock_exchange* exchange, void* context) {
   if (view(penstock_path(exchange)) == "/write-first") return write_before_reading(exchange);
+  if (view(penstock_path(exchange)) == "/drops") return write_drops(*static_cast<Application*>(context), exchange);
   write_big(*static_cast<Application*>(context), exchange);
 }
 

@@ -83,6 +83,29 @@ TEST_F(WorkerProcess, waits_for_room_in_the_arena_and_is_rung_for_it) {
   for (uint32_t i = 0; i < SHAPE.exchanges_max; ++i) EXPECT_EQ(answers[101 + i].body, std::string(60'000, 'm'));
 }
 
+class PingedProcess : public WorkerProcess {
+ protected:
+  void heard(const LinkEvent& event) override { pongs_ += event.kind == LinkEvent::Kind::PONG ? 1 : 0; }
+  int pongs_ = 0;
+};
+
+// There is never room behind what it has to say of its requests, as long as these go on.
+TEST_F(PingedProcess, answers_a_ping_that_finds_the_ring_full) {
+  (void)ask("/drops");
+  flush();
+  ASSERT_TRUE(starves());
+  ASSERT_TRUE(link_->ping(7));
+  flush();
+  ring(worker_bell_);
+  const penstock_server_page& server = *segment_.channel(0).server;
+  uint32_t& taken = segment_.channel(0).worker->request_head;
+  for (int i = 0; i < 10'000 && std::atomic_ref(taken).load() != server.request_tail; ++i) (void)::poll(nullptr, 0, 1);
+  ASSERT_EQ(std::atomic_ref(taken).load(), server.request_tail) << "it has heard it, and nothing was read meanwhile";
+  ASSERT_TRUE(until([&] { return answers[101].ended; }));
+  EXPECT_EQ(answers[101].body, std::string(1'000, 'd'));
+  EXPECT_EQ(pongs_, 1);
+}
+
 class SteppingProcess : public WorkerProcess {
  protected:
   SteppingProcess() { in_steps = true; }
