@@ -9,6 +9,9 @@
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
 #include <linux/sockios.h>
+#include <linux/tls.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <string>
 #include <sys/ioctl.h>
@@ -33,6 +36,13 @@ constexpr scmp_datum_t PRCTL_OPTIONS[] = {PR_SET_NAME,        PR_GET_NAME,      
 constexpr scmp_datum_t FCNTL_COMMANDS[] = {F_GETFD,     F_SETFD,     F_GETFL,      F_SETFL,     F_DUPFD_CLOEXEC,
                                            F_GET_SEALS, F_ADD_SEALS, F_SETPIPE_SZ, F_GETPIPE_SZ};
 constexpr scmp_datum_t IOCTL_REQUESTS[] = {TCGETS, FIONREAD, FIONBIO, TIOCOUTQ};
+// What accepted sockets and listeners are told. (DPDK's drivers say more, but to sockets that they make before.)
+struct LevelAndOption {
+  int level;
+  int option;
+};
+constexpr LevelAndOption SOCKET_OPTIONS[] = {
+    {SOL_SOCKET, SO_LINGER}, {IPPROTO_TCP, TCP_NODELAY}, {IPPROTO_TCP, TCP_ULP}, {SOL_TLS, TLS_TX}};
 constexpr scmp_datum_t WORKER_PRCTL_OPTIONS[] = {
     PR_SET_NAME,      PR_GET_NAME,         PR_SET_VMA,          PR_GET_DUMPABLE,    PR_SET_PDEATHSIG,
     PR_GET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_SET_THP_DISABLE, PR_GET_THP_DISABLE,
@@ -167,6 +177,15 @@ int add_row(scmp_filter_ctx ctx, const SyscallRow& row, const SyscallContext& co
       return allow_values(ctx, row.number, 1, FCNTL_COMMANDS);
     case SyscallRule::IOCTL:
       return allow_values(ctx, row.number, 1, IOCTL_REQUESTS);
+    case SyscallRule::SOCKET_OPTION: {
+      int rc = 0;
+      for (const LevelAndOption& one : SOCKET_OPTIONS) {
+        if (rc != 0) break;
+        rc = allow(ctx, row.number,
+                   {equals(1, static_cast<uint32_t>(one.level)), equals(2, static_cast<uint32_t>(one.option))});
+      }
+      return rc;
+    }
     case SyscallRule::URING_REGISTER:
       return allow_values(ctx, row.number, 1, URING_REGISTER_OPCODES);
     case SyscallRule::LIMITS_READ: {

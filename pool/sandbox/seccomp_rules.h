@@ -42,6 +42,7 @@ enum class SyscallRule : uint8_t {
   WORKER_FCNTL,           // the same with locks; no owners, leases and seals
   IOCTL,                  // a short list of requests
   WORKER_IOCTL,           // a longer one; what programs try on files gets ENOTTY
+  SOCKET_OPTION,          // setsockopt: a short list of levels with their options
   URING_REGISTER,         // a short list of opcodes
   LIMITS_READ,            // prlimit64: on this process, without a new limit
   OWN_LIMITS_READ,        // prlimit64: pid 0; a new limit gets EPERM

@@ -8,7 +8,9 @@
 #include <gtest/gtest.h>
 #include <linux/io_uring.h>
 #include <linux/sched.h>
+#include <linux/tls.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -102,6 +104,8 @@ constexpr Attempt KILLED_IN_SERVER[] = {
     {"temporary_file", [] { return result_of(::open("/tmp", O_RDWR | O_TMPFILE, 0600)); }},
     {"rename", [] { return result_of(::rename("/tmp/penstock-a", "/tmp/penstock-b")); }},
     {"unlink", [] { return result_of(::unlink("/tmp/penstock-sandbox-none")); }},
+    {"setsockopt_of_ip", [] { return result_of(::setsockopt(0, IPPROTO_IP, IP_OPTIONS, nullptr, 0)); }},
+    {"setsockopt_to_receive_tls", [] { return result_of(::setsockopt(0, SOL_TLS, TLS_RX, nullptr, 0)); }},
 };
 
 // Killed in logd and keyd, which have no connection to anyone.
@@ -179,6 +183,19 @@ TEST(Sandbox, server_can_start_threads_and_use_memory) {
     std::thread thread([&answer] { answer = 0; });
     thread.join();
     return answer;
+  });
+  EXPECT_EQ(outcome.kind, Kind::DID) << outcome;
+}
+
+// And nothing else of what a socket can be told.
+TEST(Sandbox, server_can_end_connections_and_give_the_kernel_their_keys) {
+  const Outcome outcome = try_in_sandbox(role_profile(SyscallProfile::SERVER), [] {
+    constexpr std::pair<int, int> USED[] = {
+        {SOL_SOCKET, SO_LINGER}, {IPPROTO_TCP, TCP_NODELAY}, {IPPROTO_TCP, TCP_ULP}, {SOL_TLS, TLS_TX}};
+    for (const auto& [level, option] : USED) {
+      if (result_of(::setsockopt(-1, level, option, "tls", 4)) != EBADF) return 1;
+    }
+    return 0;
   });
   EXPECT_EQ(outcome.kind, Kind::DID) << outcome;
 }
