@@ -27,9 +27,16 @@ size_t head_size(std::string_view bytes) {
   return at == std::string_view::npos ? 0 : at + 3;
 }
 
+// nghttp2 reads it where it lies, and writes nothing.
+nghttp2_nv lent_field(std::string_view name, std::string_view value) {
+  const auto bytes = [](std::string_view text) { return reinterpret_cast<uint8_t*>(const_cast<char*>(text.data())); };
+  return {bytes(name), bytes(value), name.size(), value.size(),
+          NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE};
+}
+
 }  // namespace
 
-H2AnswerReader::Step H2AnswerReader::next(const SendPart& part, uint64_t offset, H2AnswerHead& out) {
+H2AnswerReader::Step H2AnswerReader::next(const SendPart& part, uint64_t offset, H2AnswerHeads& heads) {
   const uint64_t size = part.size - offset;
   switch (stage_) {
     case Stage::LENGTH:
@@ -53,24 +60,25 @@ H2AnswerReader::Step H2AnswerReader::next(const SendPart& part, uint64_t offset,
   }
   if (part.fd >= 0) return broken();  // a head or framing in a file: not our server's
   const std::string_view bytes{static_cast<const char*>(part.data) + offset, static_cast<size_t>(size)};
-  return stage_ == Stage::HEAD ? head(bytes, out) : framing(bytes);
+  return stage_ == Stage::HEAD ? head(bytes, heads) : framing(bytes);
 }
 
-H2AnswerReader::Step H2AnswerReader::head(std::string_view bytes, H2AnswerHead& out) {
+H2AnswerReader::Step H2AnswerReader::head(std::string_view bytes, H2AnswerHeads& heads) {
   constexpr std::string_view END = "\r\n\r\n";
   size_t consumed = 0;
   if (line_.empty()) {
     // The head of a hot answer is often the one that was read before it, to the last byte.
-    if (!out.source.empty() && bytes.starts_with(out.source)) {
-      begin_body(out);
-      return {Kind::HEAD, out.source.size()};
+    const H2AnswerHead& known = heads.newest();
+    if (!known.source.empty() && bytes.starts_with(known.source)) {
+      begin_body(known);
+      return {Kind::HEAD, known.source.size()};
     }
     consumed = head_size(bytes);
     if (consumed == 0) {
       line_.assign(bytes);
       return line_.size() > HEAD_BYTES_MAX ? broken() : Step{Kind::NOTHING, bytes.size()};
     }
-    out.source.assign(bytes.substr(0, consumed));
+    heads.renew().source.assign(bytes.substr(0, consumed));
   } else {
     const size_t before = line_.size();
     line_.append(bytes);
@@ -79,9 +87,10 @@ H2AnswerReader::Step H2AnswerReader::head(std::string_view bytes, H2AnswerHead& 
       return line_.size() > HEAD_BYTES_MAX ? broken() : Step{Kind::NOTHING, bytes.size()};
     }
     consumed = at + END.size() - before;
-    out.source.assign(line_, 0, at + END.size());
+    heads.renew().source.assign(line_, 0, at + END.size());
     line_.clear();
   }
+  H2AnswerHead& out = heads.newest();
   if (!read_head(out)) {
     out.source.clear();
     return broken();
@@ -97,17 +106,18 @@ bool H2AnswerReader::read_field(std::string_view line, char* name, H2AnswerHead&
   for (size_t i = 0; i < colon; ++i) {
     if (name[i] >= 'A' && name[i] <= 'Z') name[i] = static_cast<char>(name[i] | 0x20);
   }
-  const H2Field field{line.substr(0, colon), trim_ows(line.substr(colon + 1))};
-  if (field.name == "content-length") {
-    const auto length = parse_decimal(field.value);
+  const std::string_view field_name = line.substr(0, colon);
+  const std::string_view value = trim_ows(line.substr(colon + 1));
+  if (field_name == "content-length") {
+    const auto length = parse_decimal(value);
     if (!length) return false;
     out.has_length = true;
     out.length = *length;
-  } else if (is_connection_field(field.name)) {
-    if (field.name == "transfer-encoding") out.chunked = true;
+  } else if (is_connection_field(field_name)) {
+    if (field_name == "transfer-encoding") out.chunked = true;
     return true;
   }
-  out.fields.push_back(field);
+  out.fields.push_back(lent_field(field_name, value));
   return true;
 }
 
@@ -120,7 +130,7 @@ bool H2AnswerReader::read_head(H2AnswerHead& out) {
   if (!rest.starts_with(START) || digits.size() != 3 || !status || *status < 100) return false;
   out.status = static_cast<uint16_t>(*status);
   out.fields.clear();
-  out.fields.push_back({":status", digits});
+  out.fields.push_back(lent_field(":status", digits));
   out.chunked = out.has_length = false;
   rest.remove_prefix(rest.find("\r\n") + 2);
   while (true) {
@@ -135,20 +145,18 @@ bool H2AnswerReader::read_head(H2AnswerHead& out) {
 }
 
 // What follows the head, by its fields and the request's method.
-void H2AnswerReader::begin_body(H2AnswerHead& out) {
-  out.has_body = false;
-  if (!out.is_final) return;  // the stage stays: another head follows
-  left_ = out.length;
-  if (is_head_method_ || status_is_bodiless(out.status)) {
+void H2AnswerReader::begin_body(const H2AnswerHead& head) {
+  if (!head.is_final) return;  // the stage stays: another head follows
+  left_ = head.length;
+  if (is_head_method_ || status_is_bodiless(head.status)) {
     stage_ = Stage::DONE;
-  } else if (out.chunked) {
+  } else if (head.chunked) {
     stage_ = Stage::CHUNK_LINE;
-  } else if (out.has_length) {
+  } else if (head.has_length) {
     stage_ = left_ == 0 ? Stage::DONE : Stage::LENGTH;
   } else {
     stage_ = Stage::UNTIL_CLOSE;
   }
-  out.has_body = stage_ != Stage::DONE;
 }
 
 // RFC 9112 section 7.1: a size line, the line end behind a chunk, or a trailer line.

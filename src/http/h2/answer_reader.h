@@ -5,32 +5,14 @@
 // own, so it is checked but not suspected: what cannot be read is BROKEN, and the stream is to be reset.
 #pragma once
 
+#include "src/http/h2/answer_heads.h"
 #include "src/transport/transport.h"
 
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace penstock {
-
-struct H2Field {
-  std::string_view name;  // in lower case
-  std::string_view value;
-};
-
-// A head as it came out. Views are valid until the next one is read into it; the very same head again is not read anew.
-struct H2AnswerHead {
-  uint16_t status = 0;
-  bool is_final = false;        // not 1xx
-  bool has_body = false;        // DATA follows
-  std::vector<H2Field> fields;  // without those that speak of the connection; ":status" first
-  bool chunked = false;
-  bool has_length = false;
-  uint64_t length = 0;
-  std::string source;  // as it came; empty: nothing of the rest holds
-  std::string text;    // the same with its names in lower case: what the views point into
-};
 
 class H2AnswerReader {
  public:
@@ -39,7 +21,7 @@ class H2AnswerReader {
 
   enum class Kind : uint8_t {
     NOTHING,  // `consumed` bytes were framing, or are dropped
-    HEAD,     // `out` is filled
+    HEAD,     // the newest of `heads` is it
     BODY,     // `consumed` bytes of the part are body
     BROKEN
   };
@@ -48,7 +30,7 @@ class H2AnswerReader {
     uint64_t consumed;
   };
   // Looks at `part` from `offset` on. REQUIRES: offset < part.size. Consumes at least one byte unless BROKEN.
-  [[nodiscard]] Step next(const SendPart& part, uint64_t offset, H2AnswerHead& out);
+  [[nodiscard]] Step next(const SendPart& part, uint64_t offset, H2AnswerHeads& heads);
 
   // The final head came, and every byte of its body.
   [[nodiscard]] bool is_whole() const { return stage_ == Stage::DONE; }
@@ -62,10 +44,10 @@ class H2AnswerReader {
  private:
   enum class Stage : uint8_t { HEAD, LENGTH, CHUNK_LINE, CHUNK_DATA, CHUNK_END, TRAILERS, UNTIL_CLOSE, DONE, BROKEN };
 
-  [[nodiscard]] Step head(std::string_view bytes, H2AnswerHead& out);
-  [[nodiscard]] bool read_head(H2AnswerHead& out);
-  void begin_body(H2AnswerHead& out);
-  [[nodiscard]] bool read_field(std::string_view line, char* name, H2AnswerHead& out);
+  [[nodiscard]] Step head(std::string_view bytes, H2AnswerHeads& heads);
+  [[nodiscard]] static bool read_head(H2AnswerHead& out);
+  void begin_body(const H2AnswerHead& head);
+  [[nodiscard]] static bool read_field(std::string_view line, char* name, H2AnswerHead& out);
   [[nodiscard]] Step framing(std::string_view bytes);
   [[nodiscard]] bool chunk_line();
   Step broken() {

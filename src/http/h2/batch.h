@@ -20,9 +20,10 @@ class H2Batch {
  public:
   static constexpr size_t BYTES_MAX = 64 * 1024;
   static constexpr size_t CONTROL_BYTES = 16'384 + 9;  // what nghttp2 gives at most in one piece
+  static constexpr size_t FRAMES_USUAL = 96;           // two of each answer of 1 KiB
   static constexpr size_t COPY_MAX = 2 * 1024;         // payloads up to it are copied: cheaper than two more parts
 
-  H2Batch() {}  // NOLINT: taking one does not zero its bytes
+  H2Batch() { frames.reserve(FRAMES_USUAL); }  // NOLINT: taking one does not zero its bytes
   H2Batch(const H2Batch&) = delete;
   H2Batch& operator=(const H2Batch&) = delete;
   ~H2Batch() = default;

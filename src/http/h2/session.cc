@@ -84,6 +84,10 @@ void H2Shared::give_if_done(H2Stream& stream) {
     stream.first_block = block->next;
     blocks.give(block);
   }
+  if (stream.pieces.capacity() > 0 && stream.pieces.capacity() <= H2Stream::PIECES_KEPT) {
+    stream.pieces.clear();
+    spare_pieces.push_back(std::move(stream.pieces));
+  }
   streams.give(&stream);
 }
 
@@ -106,6 +110,7 @@ std::unique_ptr<H2Session> H2Session::create(H2Shared& shared, const PeerAddress
 H2Session::~H2Session() {
   leave_streams(ECONNRESET);
   nghttp2_session_del(wire_);
+  while (!heads_under_way_.empty()) shared_.answers.give_back(take_head().head);
   if (head_ != nullptr) shared_.spare_heads.push_back(std::move(head_));
 }
 
@@ -333,6 +338,10 @@ void H2Session::open_stream(int32_t stream_id, bool end_stream) {
   first_stream_ = stream;
   ++stream_count_;
   (void)nghttp2_session_set_stream_user_data(wire_, stream_id, stream);
+  if (!shared_.spare_pieces.empty()) {
+    stream->pieces = std::move(shared_.spare_pieces.back());
+    shared_.spare_pieces.pop_back();
+  }
   stream->reader.begin(head_->is_head_method());
   stream->chunked = head_->chunked();
   stream->has_length = head_->content_length().has_value();

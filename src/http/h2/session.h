@@ -11,10 +11,12 @@
 #include "src/base/fixed_pool.h"
 #include "src/http/h2/batch.h"
 #include "src/http/h2/budget.h"
+#include "src/http/h2/head_memo.h"
 #include "src/http/h2/request_head.h"
 #include "src/http/h2/stream.h"
 #include "src/transport/http2_options.h"
 
+#include <deque>
 #include <memory>
 #include <nghttp2/nghttp2.h>
 #include <span>
@@ -35,7 +37,8 @@ struct H2Shared {
   FixedPool<H2Block> blocks;
   FixedPool<H2Batch> batches;
   std::vector<std::unique_ptr<H2RequestHead>> spare_heads;
-  H2AnswerHead answer;  // scratch of one call
+  H2AnswerHeads answers;
+  std::vector<std::vector<SendPart>> spare_pieces;  // of streams that are gone; as many as there were at once
 
   // Streams that may have an event, in order.
   H2Stream* first_ready = nullptr;
@@ -140,8 +143,13 @@ class H2Session {
   void fail(H2Stream& stream);
 
   // Frames out.
+  // A head that is lent to nghttp2.
+  struct HeadUnderWay {
+    H2AnswerHead* head = nullptr;
+    bool stood_in_for = false;  // nghttp2 has the memo's stand-in
+  };
   [[nodiscard]] bool read_parts(H2Stream& stream, std::span<const SendPart> parts);
-  [[nodiscard]] bool submit_head(H2Stream& stream, const H2AnswerHead& head);
+  [[nodiscard]] bool submit_head(H2Stream& stream);
   // What of the stream's pieces the next frame takes.
   struct Payload {
     size_t bytes = 0;
@@ -151,6 +159,8 @@ class H2Session {
   [[nodiscard]] Payload next_payload(const H2Stream& stream, size_t bytes_max) const;
   // False: the batch is full.
   [[nodiscard]] bool put_data(H2Stream& stream, std::string_view frame_head, size_t bytes, bool is_last);
+  [[nodiscard]] std::string_view head_bytes(std::string_view frame);
+  [[nodiscard]] HeadUnderWay take_head();
   void head_sent(int32_t stream_id, bool ends_stream);
   void head_not_sent(int32_t stream_id);
   void reset_sent(int32_t stream_id, uint32_t code);
@@ -178,9 +188,12 @@ class H2Session {
   bool flooded_ = false;
   bool broken_ = false;  // nghttp2 may not be asked for frames any more
   bool draining_ = false;
-  bool noted_end_ = false;                 // the end of the connection was noted
-  bool noted_peer_ = false;                // the peer's GOAWAY was
-  std::vector<nghttp2_nv> fields_;         // scratch of one call
+  bool noted_end_ = false;                    // the end of the connection was noted
+  bool noted_peer_ = false;                   // the peer's GOAWAY was
+  std::deque<HeadUnderWay> heads_under_way_;  // in the order in which their HEADERS frames leave nghttp2
+  HeadUnderWay head_written_;                 // in the frame that nghttp2 is about to hand out
+  uint32_t heads_to_compress_ = 0;            // of those under way, not stood in for
+  H2HeadMemo memo_;
   std::vector<int32_t> resets_under_way_;  // RST_STREAM of our own, with its note made or none wanted
 };
 

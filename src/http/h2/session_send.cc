@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <nghttp2/nghttp2.h>
+#include <utility>
 
 namespace penstock {
 namespace {
@@ -45,12 +46,10 @@ bool H2Session::produce(H2Batch& batch) {
   while (!broken_ && batch.fits(0, 0)) {
     const uint8_t* data = nullptr;
     const auto size = nghttp2_session_mem_send(wire_, &data);
-    if (size < 0) {  // no memory
-      give_up();
-      break;
-    }
-    if (size == 0) break;
-    batch.copy({reinterpret_cast<const char*>(data), static_cast<size_t>(size)});
+    if (size < 0) give_up();  // no memory
+    const std::string_view frame{reinterpret_cast<const char*>(data), static_cast<size_t>(std::max<ssize_t>(size, 0))};
+    batch.copy(head_written_.head != nullptr ? head_bytes(frame) : frame);
+    if (size <= 0) break;
   }
   batch_ = nullptr;
   return !batch.empty();
@@ -121,7 +120,31 @@ void H2Session::answer_framed(H2Stream& stream) {
   if (!stream.upper_open && !stream.request_done) reset_stream(stream, NGHTTP2_NO_ERROR);
 }
 
+// A HEADERS frame is written, or will not be: they leave in the order in which they were submitted.
+H2Session::HeadUnderWay H2Session::take_head() {
+  ASSERT(!heads_under_way_.empty());
+  const HeadUnderWay head = heads_under_way_.front();
+  heads_under_way_.pop_front();
+  if (!head.stood_in_for) --heads_to_compress_;
+  return head;
+}
+
+// What is sent for nghttp2's `frame`, the last one of head_written_; empty: it was not made.
+std::string_view H2Session::head_bytes(std::string_view frame) {
+  const HeadUnderWay written = std::exchange(head_written_, {});
+  if (!frame.empty()) {
+    if (written.stood_in_for) {
+      frame = memo_.replace(*written.head, frame);
+    } else {
+      memo_.learn(*written.head, frame);
+    }
+  }
+  shared_.answers.give_back(written.head);
+  return frame;
+}
+
 void H2Session::head_sent(int32_t stream_id, bool ends_stream) {
+  head_written_ = take_head();
   H2Stream* stream = stream_of(stream_id);
   if (stream == nullptr || stream->heads_queued == 0) return;
   --stream->heads_queued;
@@ -132,6 +155,7 @@ void H2Session::head_sent(int32_t stream_id, bool ends_stream) {
 
 // It is longer than nghttp2 writes, or the stream is closing.
 void H2Session::head_not_sent(int32_t stream_id) {
+  shared_.answers.give_back(take_head().head);
   H2Stream* stream = stream_of(stream_id);
   if (stream == nullptr || stream->reset) return;
   refuse(stream_id, NGHTTP2_INTERNAL_ERROR, Reason::H2_ANSWER_INVALID);
@@ -176,9 +200,9 @@ bool H2Session::read_parts(H2Stream& stream, std::span<const SendPart> parts) {
   stream.piece_offset = 0;
   for (const SendPart& part : parts) {
     for (uint64_t offset = 0; offset < part.size;) {
-      const H2AnswerReader::Step step = stream.reader.next(part, offset, shared_.answer);
+      const H2AnswerReader::Step step = stream.reader.next(part, offset, shared_.answers);
       if (step.kind == H2AnswerReader::Kind::BROKEN) return false;
-      if (step.kind == H2AnswerReader::Kind::HEAD && !submit_head(stream, shared_.answer)) return false;
+      if (step.kind == H2AnswerReader::Kind::HEAD && !submit_head(stream)) return false;
       if (step.kind == H2AnswerReader::Kind::BODY) {
         stream.pieces.push_back(part.slice(offset, step.consumed));
         stream.body_left += step.consumed;
@@ -189,26 +213,26 @@ bool H2Session::read_parts(H2Stream& stream, std::span<const SendPart> parts) {
   return true;
 }
 
-bool H2Session::submit_head(H2Stream& stream, const H2AnswerHead& head) {
-  const auto bytes = [](std::string_view text) {
-    return reinterpret_cast<uint8_t*>(const_cast<char*>(text.data()));  // nghttp2 reads it, and copies
-  };
-  fields_.clear();
-  for (const H2Field& field : head.fields) {
-    fields_.push_back(
-        {bytes(field.name), bytes(field.value), field.name.size(), field.value.size(), NGHTTP2_NV_FLAG_NONE});
-  }
+bool H2Session::submit_head(H2Stream& stream) {
+  const H2AnswerHead& head = shared_.answers.newest();
+  std::span<const nghttp2_nv> fields = head.fields;
+  const nghttp2_nv stand_in = H2HeadMemo::stand_in();
+  const bool is_known = head.is_final && heads_to_compress_ == 0 && memo_.knows(head);
+  if (is_known) fields = {&stand_in, 1};
   int failed = 0;
   if (!head.is_final) {
     failed =
-        nghttp2_submit_headers(wire_, NGHTTP2_FLAG_NONE, stream.id, nullptr, fields_.data(), fields_.size(), nullptr);
+        nghttp2_submit_headers(wire_, NGHTTP2_FLAG_NONE, stream.id, nullptr, fields.data(), fields.size(), nullptr);
   } else {
     stream.head_sent = true;
     const nghttp2_data_provider body{.source = {.fd = 0}, .read_callback = H2Callbacks::read_body};
-    failed = nghttp2_submit_response(wire_, stream.id, fields_.data(), fields_.size(), head.has_body ? &body : nullptr);
+    failed = nghttp2_submit_response(wire_, stream.id, fields.data(), fields.size(),
+                                     stream.reader.is_whole() ? nullptr : &body);
   }
   need(failed);
   if (failed != 0) return false;
+  heads_under_way_.push_back({shared_.answers.lend(), is_known});
+  if (!is_known) ++heads_to_compress_;
   ++stream.heads_queued;
   return true;
 }

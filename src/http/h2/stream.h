@@ -75,8 +75,9 @@ struct H2Stream {
   std::string trailers;  // field lines, when they came
 
   H2AnswerReader reader;
-  std::vector<SendPart> pieces;  // of the body, of the outstanding send
-  size_t piece = 0;              // the first that is not wholly in frames, and from where on
+  static constexpr size_t PIECES_KEPT = 8;  // for the next stream, where there was room for no more
+  std::vector<SendPart> pieces;             // of the body, of the outstanding send
+  size_t piece = 0;                         // the first that is not wholly in frames, and from where on
   uint64_t piece_offset = 0;
   uint64_t body_left = 0;  // of all pieces
 

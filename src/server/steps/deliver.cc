@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::string_view CONNECTION_CLOSE = "Connection: close\r\n\r\n";
 constexpr std::string_view CONNECTION_KEEP_ALIVE = "Connection: keep-alive\r\n\r\n";
+constexpr uint64_t STREAM_COPY_MAX = 256;
 constexpr size_t AGE_LINE_MAX = 32;  // "Age: ", seconds, CRLF
 
 // The error page that the site has for this refusal, if it is to be tried.
@@ -43,7 +44,9 @@ StepResult deliver_hot(Core& core, Exchange& ex, const Variant& variant) {
   Connection& c = *ex.connection;
   const uint64_t body_size = ex.head.method == Method::HEAD ? 0 : variant.body_size;
   const bool small = body_size <= Outgoing::COPY_MAX;
-  const bool copies = variant.body_data != nullptr && (ex.secure ? small : body_size <= core.limits.copy_max);
+  // HTTP/2 puts many answers into one send, and copies what is small itself.
+  const uint64_t copy_max = c.stream ? STREAM_COPY_MAX : ex.secure ? Outgoing::COPY_MAX : core.limits.copy_max;
+  const bool copies = variant.body_data != nullptr && body_size <= copy_max;
   const size_t most =
       variant.head_size + CONNECTION_KEEP_ALIVE.size() + (AGES ? AGE_LINE_MAX : 0) + (copies ? body_size : 0);
   Outgoing* out = room_for(core, c, most, copies ? 0 : 1);

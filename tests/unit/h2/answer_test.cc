@@ -55,6 +55,53 @@ TEST(H2Answer, the_same_head_again_means_the_same_for_each_request) {
   EXPECT_EQ(world.faults_at_end(), NOTHING);
 }
 
+// A head that was compressed before is not compressed again, and means the same: also where others come between, where
+// it is asked for by HEAD, and where the peer changes the table that it was compressed by while answers wait.
+TEST(H2Answer, rfc_7541_a_head_that_comes_again_is_sent_from_memory) {
+  H2World world;
+  const std::string hot = "HTTP/1.1 200 OK\r\nETag: \"hot\"\r\nX-Hot: 1\r\nContent-Length: 3\r\n\r\nabc";
+  const std::string cold = "HTTP/1.1 404 Not Found\r\nX-Cold: 1\r\nContent-Length: 0\r\n\r\n";
+  Fields head = H2World::get("/");
+  head[0].second = "HEAD";
+  size_t asked = 0;
+  const auto ask = [&](const std::string& answer, size_t times, const Fields& request) {
+    std::vector<int32_t> ids;
+    for (size_t i = 0; i < times; ++i) ids.push_back(world.request(request));
+    world.turn();
+    for (size_t i = 0; i < times; ++i) world.answer(asked++, answer);
+    world.turn();
+    for (const int32_t id : ids) {
+      const H2World::Reply& reply = world.reply(id);
+      const bool is_hot = answer == hot;
+      EXPECT_EQ(reply.head,
+                is_hot ? (Fields{{":status", "200"}, {"etag", "\"hot\""}, {"x-hot", "1"}, {"content-length", "3"}})
+                       : (Fields{{":status", "404"}, {"x-cold", "1"}, {"content-length", "0"}}));
+      EXPECT_EQ(reply.body, is_hot && request != head ? "abc" : "");
+      EXPECT_TRUE(reply.ended);
+    }
+  };
+  ask(hot, 5, H2World::get("/"));
+  ask(hot, 2, head);
+  for (int i = 0; i < 3; ++i) {
+    ask(cold, 2, H2World::get("/"));
+    ask(hot, 3, H2World::get("/"));
+  }
+  for (const uint32_t bytes : {0U, 4'096U, 64U, 100'000U}) {
+    const nghttp2_settings_entry table{NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, bytes};
+    std::vector<int32_t> ids;
+    for (int i = 0; i < 3; ++i) ids.push_back(world.request(H2World::get("/")));
+    world.turn();
+    ASSERT_EQ(nghttp2_submit_settings(world.client(), NGHTTP2_FLAG_NONE, &table, 1), 0);
+    for (int i = 0; i < 3; ++i) world.answer(asked++, hot);  // they wait while the table changes
+    world.turn();
+    for (const int32_t id : ids) EXPECT_EQ(world.reply(id).field("x-hot"), "1") << bytes;
+    ask(hot, 4, H2World::get("/"));
+    ask(cold, 1, H2World::get("/"));
+  }
+  EXPECT_EQ(world.goaway(), -1);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
 TEST(H2Answer, section_8_2_2_connection_fields_stay_inside) {
   const auto reply = reply_to(H2World::get("/"),
                               "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\nUpgrade: x\r\n"
