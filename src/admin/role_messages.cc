@@ -123,6 +123,7 @@ Status send_start(Channel& channel, const RoleStart& start) {
                      {"key_channels", encode_fds(start.key_channels, fds)},
                      {"doorbell", fds.add(start.doorbell)},
                      {"certificates", fds.add(start.certificates)},
+                     {"kernel_tap", fds.add(start.kernel_tap)},
                      {"tickets", start.ticket_keys}};
   return channel.send(MessageKind::HELLO, 0, json_line(head) + "\n" + start.config_text, fds.fds());
 }
@@ -151,6 +152,8 @@ Result<RoleStart> decode_start(ChannelMessage message) {
   if (!fds.take(head->value("doorbell", Json(-1)), start.doorbell)) return fail("bad doorbell descriptor");
   if (!fds.take(head->value("certificates", Json(-1)), start.certificates))
     return fail("bad descriptor of certificates");
+  if (!fds.take(head->value("kernel_tap", Json(-1)), start.kernel_tap))
+    return fail("bad descriptor of the kernel's end");
   start.ticket_keys = json_text(*head, "tickets");
   if (!fds.all_taken()) return fail("HELLO with a descriptor nobody named");
   return start;

@@ -54,6 +54,7 @@ DropReason IpLayer::receive(const RxFrame& frame, MonoTime now, Arrival& arrival
   bool v6 = false;
   switch (static_cast<EtherType>(link.type)) {
     case EtherType::ARP:
+      arrival.neighbours = true;
       return receive_arp(payload, now);
     case EtherType::IPV4:
       drop = parse_ipv4(payload, frame.ip_checksum_good, arrival.packet);
@@ -125,9 +126,10 @@ DropReason IpLayer::receive_icmp(MonoTime now, Arrival& arrival) {
   if (drop != DropReason::NONE) return drop;
   switch (arrival.icmp.kind) {
     case IcmpKind::NEIGHBOUR:
+      arrival.neighbours = true;
       return receive_neighbour(now, arrival);
     case IcmpKind::ECHO_REQUEST:
-      if (!is_ours(arrival.packet.destination) || arrival.packet.source.is_unspecified())
+      if (shared_ || !is_ours(arrival.packet.destination) || arrival.packet.source.is_unspecified())
         return DropReason::ICMP_IGNORED;
       if (!icmp_limit_.allow(now)) return DropReason::ICMP_RATE;
       answer_echo(arrival);

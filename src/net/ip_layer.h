@@ -31,10 +31,13 @@ class IpLayer {
   // What a frame held for the floor above.
   struct Arrival {
     enum class Kind : uint8_t { NOTHING, TCP, ICMP_ERROR } kind = Kind::NOTHING;
+    bool neighbours = false;  // ARP or neighbour discovery
     IpHeader packet;
     IcmpMessage icmp;
     MacAddress from;
   };
+  // Somebody else has our addresses as well, and answers echo requests.
+  void share() { shared_ = true; }
   // NONE when the frame was of use.
   [[nodiscard]] DropReason receive(const RxFrame& frame, MonoTime now, Arrival& arrival);
 
@@ -89,6 +92,7 @@ class IpLayer {
   DeviceFeatures features_;
   NeighbourTable neighbours_;
   RateLimit icmp_limit_;
+  bool shared_ = false;
   std::array<TxFrame, BATCH> frames_;
   std::vector<uint8_t> heads_;  // BATCH rooms
   std::vector<uint8_t> echo_;   // room of a whole frame

@@ -174,12 +174,16 @@ bool NetStack::listen(uint16_t port, uint32_t id, ListenOn on) {
     if (listeners_[i].meets(port, on)) return false;
   }
   listeners_[listener_count_++] = {port, on, id};
+  listened_ = true;
+  if (others_ != nullptr) former_ports_[port] = false;
   return true;
 }
 
 void NetStack::stop_listening(uint32_t id) {
   for (size_t i = 0; i < listener_count_; ++i) {
-    if (listeners_[i].id == id) listeners_[i] = listeners_[--listener_count_];
+    if (listeners_[i].id != id) continue;
+    if (others_ != nullptr) former_ports_[listeners_[i].port] = true;
+    listeners_[i] = listeners_[--listener_count_];
   }
 }
 

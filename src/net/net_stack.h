@@ -17,6 +17,7 @@
 
 #include "src/base/fixed_pool.h"
 #include "src/net/connection_table.h"
+#include "src/net/frame_taker.h"
 #include "src/net/ip_layer.h"
 #include "src/net/net_event.h"
 #include "src/net/sack_scoreboard.h"
@@ -52,8 +53,11 @@ class NetStack {
   enum class ListenOn : uint8_t { BOTH, V4, V6 };
   [[nodiscard]] bool listen(uint16_t port, uint32_t id, ListenOn on = ListenOn::BOTH);
   void stop_listening(uint32_t id);
+  // The port is shared: what is not ours goes to `others`, and what is of use to both as well (frame_owner.h). Before
+  // the first poll(); `others` outlives the engine.
+  void share(FrameTaker& others);
   // A SYN to a port without a listener is dropped instead of refused: the peer repeats it, and somebody else may listen
-  // then.
+  // then. On a shared port only where a listener has been, since the other ports are not ours.
   void set_succession(bool on) { succession_ = on; }
   [[nodiscard]] size_t listener_count() const { return listener_count_; }
   // SYNs are dropped meanwhile; the peer repeats them.
@@ -141,6 +145,7 @@ class NetStack {
 
   // tcp_input.cc: segment arrives (RFC 9293 section 3.10.7), in its order.
   void receive_frame(const RxFrame& frame);
+  [[nodiscard]] DropReason hand_on(const RxFrame& frame, const IpLayer::Arrival& arrival, DropReason drop);
   [[nodiscard]] DropReason receive_tcp(const RxFrame& frame, const IpLayer::Arrival& arrival);
   [[nodiscard]] DropReason segment_arrives(TcpConnection& c, TcpSegment& segment);
   [[nodiscard]] bool fast_path(TcpConnection& c, const TcpSegment& segment, std::span<const uint8_t> bytes);
@@ -156,6 +161,7 @@ class NetStack {
 
   // tcp_listen.cc: CLOSED and LISTEN, SYN cookies.
   [[nodiscard]] const Listener* listener_for(const TcpTuple& tuple) const;
+  [[nodiscard]] DropReason unheard_arrives(const TcpTuple& tuple, const TcpSegment& segment);
   [[nodiscard]] DropReason closed_arrives(const TcpTuple& tuple, const TcpSegment& segment);
   [[nodiscard]] DropReason syn_arrives(const TcpTuple& tuple, const TcpSegment& segment, uint32_t listener_id,
                                        SeqNum iss_after, bool reused);
@@ -231,6 +237,9 @@ class NetStack {
   std::array<RxFrame, BURST> rx_frames_;  // of a burst; not on the stack, where each turn would clear it
   std::array<Listener, LISTENERS_MAX> listeners_;
   size_t listener_count_ = 0;
+  FrameTaker* others_ = nullptr;
+  std::vector<bool> former_ports_;  // of a shared port: that had listeners and have none
+  bool listened_ = false;
   bool accept_paused_ = false;
   bool succession_ = false;
   uint32_t accept_room_ = UINT32_MAX;

@@ -33,14 +33,39 @@ class Script {
   std::span<const uint8_t> left_;
 };
 
+// The kernel on a shared port: it keeps what it gets for a while, or has no room.
+class Kernel final : public FrameTaker {
+ public:
+  explicit Kernel(PacketDevice& device) : device_(device) {}
+  [[nodiscard]] bool take(const RxFrame& frame) override {
+    uint8_t sum = 0;
+    for (uint32_t i = 0; i < frame.size; ++i) sum = static_cast<uint8_t>(sum + frame.data[i]);
+    if (tokens_.size() == 4 + sum % 4U) return false;
+    tokens_.push_back(frame.token);
+    return true;
+  }
+  void give_back() {
+    for (const uint32_t token : tokens_) device_.rx_release(token);
+    tokens_.clear();
+  }
+
+ private:
+  PacketDevice& device_;
+  std::vector<uint32_t> tokens_;
+};
+
 class Hell {
  public:
-  explicit Hell(const NetConfig& config) : bench_(config, {.copies_payload = false}) {}
+  Hell(const NetConfig& config, bool shared)
+      : bench_(config, {.copies_payload = false}), kernel_(bench_.device), shared_(shared) {
+    if (shared) bench_.stack->share(kernel_);
+  }
 
   void run(Script& script) {
     while (!script.empty()) {
       command(script);
       listen_to_events();
+      if (shared_ && script.number(1) % 2 == 0) kernel_.give_back();
     }
     end();
   }
@@ -177,6 +202,7 @@ class Hell {
   }
 
   void end() {
+    kernel_.give_back();
     bench_.device.keeps_holds = false;
     bench_.device.takes_max = SIZE_MAX;
     release(SIZE_MAX);
@@ -188,11 +214,14 @@ class Hell {
       release(SIZE_MAX);
       while (!conns_.empty()) drop(0, true);
     }
+    kernel_.give_back();
     ASSERT(bench_.stack->lent() == NetStack::Lent{});
     ASSERT(bench_.device.lent.empty());
   }
 
   TcpBench bench_;
+  Kernel kernel_;
+  bool shared_;
   std::vector<Handle> conns_;
   bool shut_[16] = {};
   std::vector<uint32_t> buffers_;
@@ -214,6 +243,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   config.limits.receive_window_bytes = data[1] % 4 == 0 ? 700 : 60'000;
   config.congestion = data[0] % 2 == 0 ? CongestionKind::CUBIC : CongestionKind::RENO;
   Script script(data + 2, size - 2);
-  Hell(config).run(script);
+  Hell(config, data[1] % 3 == 0).run(script);
   return 0;
 }

@@ -1,5 +1,6 @@
 // SEGMENT ARRIVES, in the order of RFC 9293 section 3.10.7: sequence number, RST, SYN, ACK, text, FIN. Urgent data is
 // ignored.
+#include "src/net/frame_owner.h"
 #include "src/net/net_stack.h"
 #include "src/net/wire/byte_order.h"
 
@@ -34,8 +35,22 @@ void NetStack::receive_frame(const RxFrame& frame) {
     if (arrival.kind == IpLayer::Arrival::Kind::TCP) drop = receive_tcp(frame, arrival);
     if (arrival.kind == IpLayer::Arrival::Kind::ICMP_ERROR) drop = receive_icmp_error(arrival);
   }
+  if (others_ != nullptr) [[unlikely]]
+    drop = hand_on(frame, arrival, drop);
   ++counters_.drops[static_cast<size_t>(drop)];
   if (!frame_kept_) device_.rx_release(frame.token);
+}
+
+// What is left to say of a frame that has come to a shared port.
+DropReason NetStack::hand_on(const RxFrame& frame, const IpLayer::Arrival& arrival, DropReason drop) {
+  const FrameOwner owner = frame_owner(drop, arrival);
+  if (owner == FrameOwner::ENGINE || !others_->take(frame)) return drop;
+  ASSERT(!frame_kept_);
+  ++counters_.frames_handed_on;
+  frame_kept_ = true;
+  const bool of_no_use =
+      drop == DropReason::ARP_NOT_OURS || drop == DropReason::NDP_NOT_OURS || drop == DropReason::NDP_IGNORED;
+  return owner == FrameOwner::KERNEL || of_no_use ? DropReason::NONE : drop;
 }
 
 DropReason NetStack::receive_tcp(const RxFrame& frame, const IpLayer::Arrival& arrival) {

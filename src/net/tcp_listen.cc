@@ -21,14 +21,29 @@ const NetStack::Listener* NetStack::listener_for(const TcpTuple& tuple) const {
   return nullptr;
 }
 
+void NetStack::share(FrameTaker& others) {
+  others_ = &others;
+  former_ports_.resize(size_t{UINT16_MAX} + 1);
+  ip_.share();
+}
+
+// On a port of ours that nobody listens on.
+DropReason NetStack::unheard_arrives(const TcpTuple& tuple, const TcpSegment& segment) {
+  if (others_ != nullptr) {
+    if (!succession_ || !segment.has(TCP_SYN)) return DropReason::TCP_NOT_OURS;
+    // Which ports will be ours is not known before the first listener is there.
+    return !listened_ || former_ports_[tuple.local_port] ? DropReason::TCP_ACCEPT_PAUSED : DropReason::TCP_NOT_OURS;
+  }
+  if (segment.has(TCP_RST)) return DropReason::TCP_NO_CONNECTION;
+  if (segment.has(TCP_SYN) && succession_) return DropReason::TCP_ACCEPT_PAUSED;
+  reply_reset(tuple, segment);
+  return segment.has(TCP_SYN) ? DropReason::TCP_NO_LISTENER : DropReason::TCP_NO_CONNECTION;
+}
+
 DropReason NetStack::closed_arrives(const TcpTuple& tuple, const TcpSegment& segment) {
   const Listener* listener = listener_for(tuple);
+  if (listener == nullptr) return unheard_arrives(tuple, segment);
   if (segment.has(TCP_RST)) return DropReason::TCP_NO_CONNECTION;
-  if (listener == nullptr) {
-    if (segment.has(TCP_SYN) && succession_) return DropReason::TCP_ACCEPT_PAUSED;
-    reply_reset(tuple, segment);
-    return segment.has(TCP_SYN) ? DropReason::TCP_NO_LISTENER : DropReason::TCP_NO_CONNECTION;
-  }
   if (segment.has(TCP_ACK)) {
     if (!segment.has(TCP_SYN) && now_ < cookies_until_) {
       if (accept_room_ == 0) return DropReason::TCP_ACCEPT_PAUSED;

@@ -91,7 +91,8 @@ Status ServerRole::start() {
                         .doorbell_fd = doorbell_.get(),
                         .key_channels = std::move(start->key_channels),
                         .certificates = std::move(start->certificates),
-                        .ticket_keys = std::move(start->ticket_keys)};
+                        .ticket_keys = std::move(start->ticket_keys),
+                        .kernel_tap = std::move(start->kernel_tap)};
   if (Status prepared = process_.prepare(*tree, std::move(options), notes_); !prepared) return prepared;
   SandboxProfile profile = role_sandbox(*start, tree->settings());
   profile.other_threads = process_.driver_threads();

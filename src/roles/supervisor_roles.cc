@@ -137,6 +137,8 @@ Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) 
   (change == nullptr ? certificates_given_ : change_->certificates) = duplicate(start.certificates);
   turn_tickets(tree.settings());
   start.ticket_keys = tickets_.text();
+  if (Status opened = keep_kernel_tap(tree.settings()); !opened) return opened;
+  start.kernel_tap = duplicate(kernel_tap_.fd);
   auto journals = journals_->fds_for_server(*set);
   if (!journals) return std::unexpected(journals.error());
   start.journals = std::move(*journals);

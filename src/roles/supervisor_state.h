@@ -136,6 +136,7 @@ class Supervisor {
   // With the configuration of the change under way.
   [[nodiscard]] Status start_changed_server();
   [[nodiscard]] Status spawn_server(const Tree& tree, const ListenerChange* change);
+  [[nodiscard]] Status keep_kernel_tap(const Settings& settings);  // supervisor_port.cc
   [[nodiscard]] Status spawn_logd();
   [[nodiscard]] Status adopt(RoleProcess process, const RoleStart& start);
   [[nodiscard]] Status give_identity(RoleStart& start, const std::string& setting) const;
@@ -268,6 +269,13 @@ class Supervisor {
   uint32_t next_serial_ = 1;
   uint32_t next_message_ = 1;
 
+  // The kernel's end of dpdk's port, and what it was opened for; without a device there is none.
+  struct KernelTap {
+    UniqueFd fd;
+    std::string device;
+    std::vector<InterfaceAddress> addresses;  // and gateways
+  };
+  KernelTap kernel_tap_;
   TicketRotation tickets_;
   MonoTime certificates_look_at_;
   // What the server in force was started or changed with: the next one gets it again, whatever lies on the disk then.

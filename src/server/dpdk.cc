@@ -6,6 +6,7 @@
 #include "src/transport/dpdk/dpdk_eal.h"
 #include "src/transport/dpdk/dpdk_port.h"
 #include "src/transport/engine/engine_transport.h"
+#include "src/transport/engine/kernel_tap.h"
 
 #include <sys/random.h>
 
@@ -36,13 +37,18 @@ constexpr uint64_t SEGMENT_HEADS = 40 + 20 + 12;  // IPv6, TCP, timestamps
 
 class Port final : public DpdkServerPort {
  public:
-  Port(const Settings& settings, std::unique_ptr<DpdkPort> port, uint32_t holds) : port_(std::move(port)) {
+  Port(const Settings& settings, std::unique_ptr<DpdkPort> port, uint32_t holds, UniqueFd kernel_tap)
+      : port_(std::move(port)), kernel_tap_(std::move(kernel_tap)) {
     options_.name = "dpdk";
     options_.spin = settings.dpdk_spin;
     options_.net.addresses = addresses_of(settings, port_->mac());
     options_.net.limits.receive_holds_max = holds;
+    options_.kernel_fd = kernel_tap_.get();
   }
 
+  [[nodiscard]] Status set_up() const {
+    return kernel_tap_.valid() ? set_up_kernel_tap(kernel_tap_.get(), options_.net.addresses) : Status();
+  }
   Result<std::unique_ptr<Transport>> transport(const TransportOptions& options, MonoTime now) override {
     options_.transport = options;
     for (uint64_t& word : options_.net.secret) {
@@ -56,6 +62,7 @@ class Port final : public DpdkServerPort {
 
  private:
   std::unique_ptr<DpdkPort> port_;
+  UniqueFd kernel_tap_;
   EngineOptions options_;
 };
 
@@ -67,8 +74,10 @@ BodySums dpdk_body_sums(const Settings& settings) {
           .sum = [](std::span<const uint8_t> bytes) { return internet_sum(bytes).value; }};
 }
 
-Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings& settings) {
-  const DpdkPortConfig config{.mtu = static_cast<uint16_t>(settings.dpdk_mtu)};
+Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings& settings, UniqueFd kernel_tap) {
+  DpdkPortConfig config{.mtu = static_cast<uint16_t>(settings.dpdk_mtu)};
+  const uint32_t holds = config.holds_max;
+  config.holds_max += KernelPath::QUEUE_MAX;
   if (Status started = start_dpdk({.device = settings.dpdk_device,
                                    .hugepages = settings.dpdk_hugepages,
                                    .memory_mb = DpdkPort::memory_mb(config)});
@@ -77,7 +86,9 @@ Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings& set
   }
   Result<std::unique_ptr<DpdkPort>> port = DpdkPort::open(config);
   if (!port) return std::unexpected(std::move(port.error()));
-  return std::make_unique<Port>(settings, std::move(*port), config.holds_max);
+  auto opened = std::make_unique<Port>(settings, std::move(*port), holds, std::move(kernel_tap));
+  if (Status set = opened->set_up(); !set) return std::unexpected(std::move(set.error()));
+  return opened;
 }
 
 }  // namespace penstock
@@ -88,7 +99,7 @@ namespace penstock {
 
 BodySums dpdk_body_sums(const Settings&) { return {}; }
 
-Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings&) {
+Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings&, UniqueFd) {
   return fail("this build has no dpdk transport");
 }
 

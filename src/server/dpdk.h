@@ -4,6 +4,7 @@
 #include "cache/body.h"
 #include "src/base/result.h"
 #include "src/base/time.h"
+#include "src/base/unique_fd.h"
 #include "src/config/settings.h"
 #include "src/transport/transport.h"
 
@@ -19,7 +20,8 @@ namespace penstock {
 class DpdkServerPort {
  public:
   // Error: one line with the fix; also where this build is without DPDK.
-  [[nodiscard]] static Result<std::unique_ptr<DpdkServerPort>> open(const Settings& settings);
+  // `kernel_tap`: what shares the port with the kernel (transport/engine/kernel_tap.h); invalid: nothing.
+  [[nodiscard]] static Result<std::unique_ptr<DpdkServerPort>> open(const Settings& settings, UniqueFd kernel_tap);
   virtual ~DpdkServerPort() = default;
 
   // The transport of the only reactor. The port outlives it.

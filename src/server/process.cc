@@ -163,7 +163,7 @@ Status ServerProcess::prepare(const Tree& tree, ServerOptions options, std::vect
   parts.worker = std::make_unique<FileWorker>();
   if (settings.server_transport == TransportSetting::DPDK) {
     ASSERT(options.reactors == 1);  // the supervisor's part
-    Result<std::unique_ptr<DpdkServerPort>> port = DpdkServerPort::open(settings);
+    Result<std::unique_ptr<DpdkServerPort>> port = DpdkServerPort::open(settings, std::move(options.kernel_tap));
     if (!port) return std::unexpected(port.error());
     parts.port = std::move(*port);
   }

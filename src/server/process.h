@@ -40,6 +40,7 @@ struct ServerOptions {
   std::vector<UniqueFd> key_channels;  // as in RoleStart
   UniqueFd certificates;
   std::string ticket_keys;
+  UniqueFd kernel_tap;
 };
 
 class ServerProcess {

@@ -280,6 +280,9 @@ void Reactor::count_transport() {
   core_.counters.sends.add(total.sends - counted_.sends);
   core_.counters.recvs.add(total.receives - counted_.receives);
   core_.counters.bytes_summed.add(total.bytes_summed - counted_.bytes_summed);
+  core_.counters.exception_in.add(total.exception_in - counted_.exception_in);
+  core_.counters.exception_out.add(total.exception_out - counted_.exception_out);
+  core_.counters.exception_drops.add(total.exception_drops - counted_.exception_drops);
   core_.counters.sends_zero_copy.add(total.sends_zerocopy - counted_.sends_zerocopy);
   core_.counters.recv_buffers_empty.add(total.receive_starved - counted_.receive_starved);
   core_.counters.tls_handshakes.add(total.handshakes - counted_.handshakes);

@@ -45,6 +45,55 @@ def own_network():
         os.close(before)
 
 
+@contextmanager
+def peer_network(tap):
+    """The calling thread in a network that is not the server's, and Linux's end of its device there: a host and its peer.
+
+    Gives what plugs in the device of another server.
+    """
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        with own_network():
+            peer = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+            def plug():
+                LIBC.setns(home, CLONE_NEWNET)
+                try:
+                    assert tap.wait_for_device()
+                    subprocess.run(["ip", "link", "set", tap.device, "netns", f"/proc/self/fd/{peer}"], check=True, pass_fds=(peer,))
+                finally:
+                    LIBC.setns(peer, CLONE_NEWNET)
+                tap.address(tap.device)
+            try:
+                plug()
+                yield plug
+            finally:
+                os.close(peer)
+    finally:
+        os.close(home)
+
+
+def ping(host, seconds=10):
+    """Whether an echo request comes back as it was sent."""
+    v6, body = ":" in host, os.urandom(600)
+    head = struct.pack("!BBHHH", 128 if v6 else 8, 0, 0, os.getpid() & 0xFFFF, 1)
+    if not v6:  # else the kernel makes the checksum
+        total = sum(struct.unpack(f"!{(len(head) + len(body)) // 2}H", head + body))
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        head = head[:2] + struct.pack("!H", ~total & 0xFFFF) + head[4:]
+    family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if v6 else (socket.AF_INET, socket.IPPROTO_ICMP)
+    with socket.socket(family, socket.SOCK_RAW, protocol) as raw:
+        raw.settimeout(seconds)
+        raw.sendto(head + body, (host, 0))
+        try:
+            while True:
+                answer = raw.recv(4096)[0 if v6 else 20:]
+                if answer[0] == (129 if v6 else 0):
+                    return answer[8:] == body
+        except TimeoutError:
+            return False
+
+
 class Port(int):
     """A port number that knows its host, for http_client."""
 
@@ -71,13 +120,19 @@ class Tap:
                 f"dpdk.device = {self.vdev()}\ndpdk.addresses = {self.v4}/24 {self.v6}/64\n"
                 f"dpdk.hugepages = 0\ndpdk.spin = 1ms\n{extra}")
 
-    def bring_up(self, seconds=10):
-        """Linux's end gets its addresses as soon as it is there."""
+    def wait_for_device(self, seconds=10):
+        """Whether Linux's end is there."""
         deadline = time.monotonic() + seconds
         while subprocess.run(["ip", "link", "show", self.device], capture_output=True).returncode != 0:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
+        return True
+
+    def bring_up(self, seconds=10):
+        """Linux's end gets its addresses as soon as it is there."""
+        if not self.wait_for_device(seconds):
+            return False
         self.address(self.device)
         return True
 

@@ -24,11 +24,11 @@ DropReason parse_ipv4(std::span<const uint8_t> packet, bool checksum_seen, IpHea
   if (header_bytes < IpHeader::V4_BYTES || total < header_bytes) return DropReason::IP_HEADER_LENGTH;
   if (total > packet.size()) return DropReason::IP_SHORT;
   if (!checksum_seen && !checksum_good(internet_sum(packet.first(header_bytes)))) return DropReason::IP_CHECKSUM;
-  if ((load_be16(&packet[6]) & 0x3fff) != 0) return DropReason::IP_FRAGMENT;  // an offset, or more fragments
   header.hop_limit = packet[8];
   header.protocol = packet[9];
   header.source = IpAddress::v4(load_be32(&packet[12]));
   header.destination = IpAddress::v4(load_be32(&packet[16]));
+  if ((load_be16(&packet[6]) & 0x3fff) != 0) return DropReason::IP_FRAGMENT;  // an offset, or more fragments
   header.payload = packet.subspan(header_bytes, total - header_bytes);
   return DropReason::NONE;
 }
@@ -46,7 +46,10 @@ DropReason parse_ipv6(std::span<const uint8_t> packet, IpHeader& header) {
   std::span<const uint8_t> rest = packet.subspan(IpHeader::V6_BYTES, bytes);
   uint8_t next = packet[6];
   for (size_t passed = 0;; ++passed) {
-    if (next == FRAGMENT) return DropReason::IP_FRAGMENT;
+    if (next == FRAGMENT) {
+      if (!rest.empty()) header.protocol = rest[0];
+      return DropReason::IP_FRAGMENT;
+    }
     if (next != HOP_BY_HOP && next != ROUTING && next != DESTINATION_OPTIONS) break;
     if (passed == IPV6_EXTENSIONS_MAX || rest.size() < 8) return DropReason::IP_EXTENSION;
     if (next == HOP_BY_HOP && passed != 0) return DropReason::IP_EXTENSION;  // RFC 8200 section 4.1

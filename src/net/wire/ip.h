@@ -24,7 +24,8 @@ struct IpHeader {
 };
 
 // Each checks all of its header but not the addresses. IP_SHORT, IP_VERSION, IP_HEADER_LENGTH, IP_CHECKSUM,
-// IP_FRAGMENT, NONE. `checksum_seen`: the port has found the header checksum good.
+// IP_FRAGMENT (the header is told, the payload is not), NONE. `checksum_seen`: the port has found the header checksum
+// good.
 [[nodiscard]] DropReason parse_ipv4(std::span<const uint8_t> packet, bool checksum_seen, IpHeader& header);
 // Further IP_EXTENSION: at most IPV6_EXTENSIONS_MAX are passed, none of them a routing header with segments left.
 inline constexpr size_t IPV6_EXTENSIONS_MAX = 8;

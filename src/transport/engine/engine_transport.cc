@@ -24,6 +24,7 @@ constexpr uint32_t ANNOUNCEMENTS = 2;  // RFC 5227 section 2.3: ANNOUNCE_NUM, AN
 constexpr Duration ANNOUNCE_GAP = seconds(2);
 constexpr uint64_t WAKE_DEVICE = UINT64_MAX;
 constexpr uint64_t WAKE_FILES = UINT64_MAX - 1;
+constexpr uint64_t WAKE_KERNEL = UINT64_MAX - 2;
 
 // Slots of the engine's: half-open ones and those in TIME-WAIT are not the transport's.
 NetConfig engine_config(const EngineOptions& options) {
@@ -69,6 +70,7 @@ Status EngineTransport::set_up() {
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, chunks_.wake_fd(), &interest) != 0)
       return fail_errno("watching the ring for files");
   }
+  if (Status watched = watch_kernel(); !watched) return watched;
   finished_.reserve(options_.transport.connections_max);
   waiting_.reserve(options_.transport.connections_max);
   retrying_.reserve(options_.transport.connections_max);
@@ -94,7 +96,9 @@ size_t EngineTransport::poll(MonoTime now, MonoTime deadline, std::span<Transpor
   count += hand_out_finished(out.subspan(count));
   const uint64_t frames = stack_.counters().frames_received;
   count += take_engine_events(out.subspan(count));
-  if (count != 0 || frames != stack_.counters().frames_received) {
+  if (kernel_ != nullptr) [[unlikely]]
+    turn_kernel();
+  if (count != 0 || frames != stack_.counters().frames_received || kernel_sends_) {
     last_busy_ = now;
     nap_ = {};
   } else if (deadline > now) {
@@ -208,6 +212,35 @@ size_t EngineTransport::hand_out_finished(std::span<TransportEvent> out) {
   return count;
 }
 
+// ---- the kernel, where the port is shared with it
+
+Status EngineTransport::watch_kernel() {
+  if (options_.kernel_fd < 0) return {};
+  const NetAddresses& addresses = options_.net.addresses;
+  kernel_ = std::make_unique<KernelPath>(options_.kernel_fd, device_, addresses.mtu, addresses.vlan_id);
+  stack_.share(*kernel_);
+  epoll_event interest{.events = EPOLLIN, .data = {.u64 = WAKE_KERNEL}};
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, kernel_->fd(), &interest) != 0)
+    return fail_errno("watching the kernel's end of the port");
+  return {};
+}
+
+void EngineTransport::turn_kernel() {
+  const uint64_t calls = kernel_->counts().syscalls;
+  kernel_->to_kernel();
+  if (kernel_sends_) {
+    const KernelPath::Left left = kernel_->from_kernel();
+    kernel_sends_ = left == KernelPath::Left::MORE;
+    if (left == KernelPath::Left::LOST) (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, kernel_->fd(), nullptr);
+    last_busy_ = now_;
+  }
+  const KernelPath::Counts& counts = kernel_->counts();
+  counters_.syscalls += counts.syscalls - calls;
+  counters_.exception_in = counts.to_kernel;
+  counters_.exception_out = counts.from_kernel;
+  counters_.exception_drops = counts.drops;
+}
+
 // ---- waiting
 
 size_t EngineTransport::hand_out_wakes(std::span<TransportEvent> out) {
@@ -220,7 +253,7 @@ size_t EngineTransport::hand_out_wakes(std::span<TransportEvent> out) {
 }
 
 void EngineTransport::wait(MonoTime deadline) {
-  if (!finished_.empty() || !woken_.empty()) return;
+  if (!finished_.empty() || !woken_.empty() || (kernel_ != nullptr && kernel_->waits())) return;
   const MonoTime until = std::min({deadline, stack_.next_deadline(), retry_at_, announce_at_});
   if (until <= now_ || now_ - last_busy_ < options_.spin) return;
   doze(until);
@@ -253,6 +286,7 @@ void EngineTransport::look_for_wakes(int64_t timeout_us) {
   if (timeout_us != 0 && count <= 0) ++counters_.idle_wakes;
   for (int i = 0; i < count; ++i) {
     const uint64_t what = ready[static_cast<size_t>(i)].data.u64;
+    if (what == WAKE_KERNEL) kernel_sends_ = true;
     if (what < wake_ids_.size()) woken_.push_back(wake_ids_[what]);
   }
 }

@@ -14,6 +14,7 @@
 #include "src/base/unique_fd.h"
 #include "src/net/net_stack.h"
 #include "src/transport/engine/file_chunks.h"
+#include "src/transport/engine/kernel_path.h"
 #include "src/transport/transport.h"
 
 #include <array>
@@ -29,6 +30,9 @@ struct EngineOptions {
   const char* name = "engine";
   Duration spin = milliseconds(100);
   uint32_t file_chunks = 512;
+  // A TAP device of the kernel's that the port is shared with (KernelPath), which outlives the transport; -1: it is
+  // not.
+  int kernel_fd = -1;
 };
 
 class EngineTransport final : public Transport {
@@ -119,6 +123,8 @@ class EngineTransport final : public Transport {
   [[nodiscard]] size_t take_engine_events(std::span<TransportEvent> out);
   [[nodiscard]] bool translate(const NetEvent& event, TransportEvent& out);
   [[nodiscard]] bool accepted(const NetEvent& event, TransportEvent& out);
+  [[nodiscard]] Status watch_kernel();
+  void turn_kernel();
   void wait(MonoTime deadline);
   void doze(MonoTime until);
   void look_for_wakes(int64_t timeout_us);
@@ -154,6 +160,8 @@ class EngineTransport final : public Transport {
   FixedPool<Job> jobs_;
   FileChunks chunks_;
   std::vector<ChunkNote> notes_;
+  std::unique_ptr<KernelPath> kernel_;
+  bool kernel_sends_ = false;  // it may have frames
   UniqueFd epoll_;
   std::vector<uint32_t> wake_ids_;
   std::vector<uint32_t> woken_;

@@ -54,6 +54,7 @@ RoleStart example_start() {
   start.journals.push_back(null_fd());
   start.journals.push_back(zero_fd());
   start.doorbell = null_fd();
+  start.kernel_tap = zero_fd();
   return start;
 }
 
@@ -78,6 +79,7 @@ TEST(RoleStart, arrives_as_it_was_sent) {
   ASSERT_EQ(got->journals.size(), 2U);
   EXPECT_EQ(device_of(got->journals[1]), device_of(start.journals[1]));
   EXPECT_EQ(device_of(got->doorbell), device_of(start.doorbell));
+  EXPECT_EQ(device_of(got->kernel_tap), device_of(start.kernel_tap));
 }
 
 TEST(RoleStart, may_lack_what_a_role_does_not_need) {
@@ -86,6 +88,7 @@ TEST(RoleStart, may_lack_what_a_role_does_not_need) {
   auto got = decode_start(pass([&](Channel& channel) { return send_start(channel, start); }));
   ASSERT_TRUE(got) << got.error().message;
   EXPECT_FALSE(got->doorbell.valid());
+  EXPECT_FALSE(got->kernel_tap.valid());
   EXPECT_TRUE(got->listeners.empty());
 }
 
