@@ -297,6 +297,7 @@ void IpLayer::flush() {
     }
   }
   frame_count_ = 0;
+  device_full_ = !device_.tx_ready();
 }
 
 size_t IpLayer::collect_done(std::span<uint32_t> pieces) {

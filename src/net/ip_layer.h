@@ -55,6 +55,8 @@ class IpLayer {
   // makes it. The pieces that `parts` name are held until the device is done with them.
   void send(const MacAddress& to, const IpHeader& header, std::span<const uint8_t> head, std::span<const TxPart> parts,
             bool tcp_checksum_later);
+  // The device has no room: what need not go now waits where it is. Asks it where it had none before.
+  [[nodiscard]] bool must_wait() { return device_full_ && (device_full_ = !device_.tx_ready()); }
   // To the device. Nothing that the batch refers to may change or go before.
   void flush();
   // The device has done with some pieces: their device_holds go down; fills `pieces` with those that are at zero.
@@ -93,6 +95,7 @@ class IpLayer {
   NeighbourTable neighbours_;
   RateLimit icmp_limit_;
   bool shared_ = false;
+  bool device_full_ = false;
   std::array<TxFrame, BATCH> frames_;
   std::vector<uint8_t> heads_;  // BATCH rooms
   std::vector<uint8_t> echo_;   // room of a whole frame

@@ -55,6 +55,9 @@ class PacketDevice {
   // Up to out.size() frames that have come in; each is lent until rx_release().
   [[nodiscard]] virtual size_t rx_burst(std::span<RxFrame> out) = 0;
   virtual void rx_release(uint32_t token) = 0;
+  // False: what tx_burst() was given last waits for room, and more would be lost. To be asked again and again: it
+  // tries.
+  [[nodiscard]] virtual bool tx_ready() { return true; }
   // Takes the first so many frames; the rest is lost, as if on the way.
   [[nodiscard]] virtual size_t tx_burst(std::span<const TxFrame> frames) = 0;
   // The holds of parts, each as often as it was sent, that the device reads no more. Returns how many.

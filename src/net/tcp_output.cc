@@ -12,10 +12,19 @@ constexpr uint32_t SEGMENTS_PER_TURN = 128;  // of one connection
 
 }  // namespace
 
+// Where the device is full the rest waits, before what is queued meanwhile: a frame that it does not take would be sent
+// again a timeout later, and thousands of connections would have their timeouts together.
 void NetStack::flush_output() {
   uint32_t index = output_head_;
+  const uint32_t last = output_tail_;
   output_head_ = output_tail_ = NO_INDEX;
   while (index != NO_INDEX) {
+    if (ip_.must_wait()) [[unlikely]] {
+      by_index(last).next_output = output_head_;
+      if (output_head_ == NO_INDEX) output_tail_ = last;
+      output_head_ = index;
+      return;
+    }
     TcpConnection& c = by_index(index);
     index = c.next_output;
     c.next_output = NO_INDEX;
@@ -65,7 +74,7 @@ void NetStack::output_new(TcpConnection& c) {
   uint32_t cwnd = c.congestion.cwnd;
   if (!c.has(IN_RECOVERY)) cwnd += std::min<uint32_t>(c.dup_acks, 2) * c.mss;
   const SeqNum edge = c.snd_una + std::min(cwnd, c.snd_wnd);
-  for (uint32_t i = 0; i < SEGMENTS_PER_TURN; ++i) {
+  for (uint32_t i = 0; i < SEGMENTS_PER_TURN && !ip_.must_wait(); ++i) {
     if (!send_next(c, edge)) return;
   }
   want_output(c);  // others first
@@ -74,7 +83,7 @@ void NetStack::output_new(TcpConnection& c) {
 // RFC 6675 section 5: as long as the pipe has room, NextSeg().
 void NetStack::output_recovery(TcpConnection& c, SackScoreboard& board) {
   uint32_t pipe = board.pipe(c.snd_una, c.snd_max, c.high_rxt, c.mss);
-  for (uint32_t i = 0; i < SEGMENTS_PER_TURN; ++i) {
+  for (uint32_t i = 0; i < SEGMENTS_PER_TURN && !ip_.must_wait(); ++i) {
     const bool first = c.high_rxt == c.snd_una;  // (4.3): whatever the pipe says
     if (!first && pipe + c.mss > c.congestion.cwnd) return;
     const SeqNum from = seq_max(c.high_rxt, c.snd_una);

@@ -36,6 +36,7 @@ class ScriptDevice final : public PacketDevice {
     return count;
   }
   void rx_release(uint32_t token) override { ASSERT(lent.erase(token) == 1); }
+  [[nodiscard]] bool tx_ready() override { return room != 0; }
   [[nodiscard]] size_t tx_burst(std::span<const TxFrame> frames) override {
     const size_t taken = frames.size() < takes_max ? frames.size() : takes_max;
     for (const TxFrame& frame : frames.first(taken)) {
@@ -47,6 +48,7 @@ class ScriptDevice final : public PacketDevice {
         held.push_back(frame.parts[i].hold);
       }
       sent.push_back(std::move(one));
+      if (room != 0 && room != SIZE_MAX) --room;
     }
     return taken;
   }
@@ -67,6 +69,7 @@ class ScriptDevice final : public PacketDevice {
   DeviceFeatures device_features;
   bool keeps_holds = false;  // the card is slow
   size_t takes_max = SIZE_MAX;
+  size_t room = SIZE_MAX;  // frames until it is full
   std::deque<std::vector<uint8_t>> incoming;
   std::map<uint32_t, std::vector<uint8_t>> lent;
   std::vector<Sent> sent;

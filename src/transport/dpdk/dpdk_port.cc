@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <rte_bus.h>
+#include <rte_cycles.h>
 #include <rte_dev.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
@@ -27,7 +28,8 @@ constexpr uint32_t BURST = 64;
 constexpr uint32_t PARTS_MAX = TxFrame::PARTS_MAX;
 constexpr unsigned MAIN_LCORE = 0;  // see start_dpdk()
 constexpr uint32_t POOL_CACHE = 128;
-constexpr uint32_t TX_TRIES = 64;  // while the driver's ring is full
+constexpr uint32_t TX_TRIES = 8;             // while the driver's ring is full, before frames wait for the next turn
+constexpr uint64_t BACKLOG_PER_SECOND = 50;  // they wait for a 50th of a second: then nobody is there
 constexpr uint16_t FRAME_ROOM = RTE_MBUF_DEFAULT_BUF_SIZE;
 constexpr uint16_t HEAD_ROOM = RTE_PKTMBUF_HEADROOM + 256;
 constexpr uint32_t MBUF_BYTES = 256;  // of a buffer besides its room, rounded up
@@ -57,6 +59,7 @@ Result<std::unique_ptr<DpdkPort>> DpdkPort::open(const DpdkPortConfig& config) {
 DpdkPort::~DpdkPort() {
   if (!running_) return;
   for (rte_mbuf* buffer : lent_) rte_pktmbuf_free(buffer);
+  for (rte_mbuf* buffer : backlog_) rte_pktmbuf_free(buffer);
   rte_eth_dev_stop(port_);
   rte_eth_dev_close(port_);
 }
@@ -142,6 +145,7 @@ Status DpdkPort::make_pools(const DpdkPortConfig& config) {
   free_tokens_.reserve(frames);
   for (uint32_t i = frames; i > 0; --i) free_tokens_.push_back(i - 1);
   done_.reserve(parts);
+  backlog_.reserve(BURST);
   return {};
 }
 
@@ -195,10 +199,23 @@ void DpdkPort::rx_release(uint32_t token) {
   free_tokens_.push_back(token);
 }
 
+// False: some of it still waits.
+bool DpdkPort::push_backlog() {
+  const size_t sent = rte_eth_tx_burst(port_, 0, backlog_.data(), static_cast<uint16_t>(backlog_.size()));
+  backlog_.erase(backlog_.begin(), backlog_.begin() + static_cast<ptrdiff_t>(sent));
+  if (backlog_.empty()) return true;
+  const uint64_t now = rte_get_tsc_cycles();
+  if (sent != 0) backlog_since_ = now;
+  if (now - backlog_since_ < rte_get_tsc_hz() / BACKLOG_PER_SECOND) return false;
+  for (rte_mbuf* frame : backlog_) rte_pktmbuf_free(frame);  // lost on the way, as the engine sees it
+  backlog_.clear();
+  return true;
+}
+
 size_t DpdkPort::tx_burst(std::span<const TxFrame> frames) {
   std::array<rte_mbuf*, BURST> buffers;
   size_t done = 0;
-  while (done < frames.size()) {
+  while (done < frames.size() && tx_ready()) {
     const size_t wanted = std::min<size_t>(frames.size() - done, BURST);
     size_t made = 0;
     while (made < wanted && (buffers[made] = make_frame(frames[done + made])) != nullptr) ++made;
@@ -206,11 +223,12 @@ size_t DpdkPort::tx_burst(std::span<const TxFrame> frames) {
     for (uint32_t tries = 0; sent < made && tries < TX_TRIES; ++tries) {
       sent += rte_eth_tx_burst(port_, 0, &buffers[sent], static_cast<uint16_t>(made - sent));
     }
-    for (size_t i = sent; i < made; ++i) {
-      drop(buffers[i]);
+    if (sent < made) {
+      backlog_.assign(buffers.begin() + sent, buffers.begin() + made);
+      backlog_since_ = rte_get_tsc_cycles();
     }
-    done += sent;
-    if (sent < wanted) break;
+    done += made;
+    if (made < wanted) break;
   }
   return done;
 }

@@ -39,6 +39,7 @@ class DpdkPort final : public PacketDevice {
   [[nodiscard]] DeviceFeatures features() const override { return features_; }
   [[nodiscard]] size_t rx_burst(std::span<RxFrame> out) override;
   void rx_release(uint32_t token) override;
+  [[nodiscard]] bool tx_ready() override { return backlog_.empty() || push_backlog(); }
   [[nodiscard]] size_t tx_burst(std::span<const TxFrame> frames) override;
   [[nodiscard]] size_t tx_done(std::span<uint32_t> holds) override;
   void start() override;
@@ -55,6 +56,7 @@ class DpdkPort final : public PacketDevice {
   [[nodiscard]] Status configure(const DpdkPortConfig& config, bool interrupts);
   [[nodiscard]] Status make_pools(const DpdkPortConfig& config);
   void tame_tap();
+  [[nodiscard]] bool push_backlog();
   void drop(rte_mbuf* frame);
   [[nodiscard]] rte_mbuf* make_frame(const TxFrame& frame);
   [[nodiscard]] bool attach(rte_mbuf* head, const TxPart& part);
@@ -74,8 +76,10 @@ class DpdkPort final : public PacketDevice {
   rte_mempool* part_pool_ = nullptr;
   std::vector<rte_mbuf*> lent_;  // by token
   std::vector<uint32_t> free_tokens_;
-  std::vector<uint32_t> done_;  // holds that were let go of
-  uint32_t parts_out_ = 0;      // at the driver
+  std::vector<uint32_t> done_;      // holds that were let go of
+  uint32_t parts_out_ = 0;          // at the driver
+  std::vector<rte_mbuf*> backlog_;  // made, and not yet taken by the driver: a burst at the most
+  uint64_t backlog_since_ = 0;      // cycles, of its last progress
 };
 
 }  // namespace penstock

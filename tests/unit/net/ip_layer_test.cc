@@ -318,6 +318,48 @@ TEST(Device, frames_that_it_does_not_take_are_lost_and_sent_again) {
   EXPECT_EQ(bench.told(), "sent");
 }
 
+TEST(Device, a_full_one_is_waited_for_in_order_and_nothing_is_lost) {
+  NetConfig config = TcpBench::default_config();
+  config.limits.connections_max = 256;
+  TcpBench bench(config);
+  bench.device.room = 1;
+  constexpr uint16_t COUNT = 200;
+  for (uint16_t i = 0; i < COUNT; ++i)
+    ASSERT_TRUE(bench.stack->connect(TcpBench::PEER, 99, static_cast<uint16_t>(1'000 + i)).valid());
+  bench.stack->submit();
+  std::vector<SentSegment> sent = bench.out();
+  ASSERT_LT(sent.size(), COUNT / 2);
+  EXPECT_EQ(bench.stack->next_deadline(), bench.now);  // it is to be asked again
+  bench.turn();
+  EXPECT_TRUE(bench.out().empty());
+  while (sent.size() < COUNT) {
+    bench.device.room = 1;
+    bench.turn();
+    const std::vector<SentSegment> more = bench.out();
+    ASSERT_FALSE(more.empty());
+    sent.insert(sent.end(), more.begin(), more.end());
+  }
+  for (uint16_t i = 0; i < COUNT; ++i) EXPECT_EQ(sent[i].header.source_port, 1'000 + i);
+  EXPECT_EQ(bench.stack->counters().frames_refused, 0U);
+}
+
+TEST(Device, a_full_one_is_waited_for_with_what_a_connection_sends) {
+  TcpBench bench;
+  bench.establish({.mss = 100});
+  std::string text(1'000, 'x');
+  for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>('a' + i % 26);
+  bench.device.room = 0;
+  bench.introduce();  // its answer is the last that is taken
+  bench.send(text);
+  EXPECT_TRUE(bench.out().empty());
+  bench.device.room = SIZE_MAX;
+  bench.turn();
+  std::string got;
+  for (const SentSegment& segment : bench.out()) got += segment.data;
+  EXPECT_EQ(got, text);
+  EXPECT_EQ(bench.stack->counters().segments_retransmitted, 0U);
+}
+
 TEST(Device, checksums_are_left_to_a_port_that_makes_them) {
   TcpBench bench(TcpBench::default_config(), {.tx_ip_checksum = true, .tx_tcp_checksum = true});
   bench.in(TCP_SYN, 5'000, 0);
