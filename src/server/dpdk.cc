@@ -5,6 +5,7 @@
 #include "src/net/wire/checksum.h"
 #include "src/transport/dpdk/dpdk_eal.h"
 #include "src/transport/dpdk/dpdk_port.h"
+#include "src/transport/dpdk/driver_threads.h"
 #include "src/transport/engine/engine_transport.h"
 #include "src/transport/engine/kernel_tap.h"
 
@@ -37,8 +38,9 @@ constexpr uint64_t SEGMENT_HEADS = 40 + 20 + 12;  // IPv6, TCP, timestamps
 
 class Port final : public DpdkServerPort {
  public:
-  Port(const Settings& settings, std::unique_ptr<DpdkPort> port, uint32_t holds, UniqueFd kernel_tap)
-      : port_(std::move(port)), kernel_tap_(std::move(kernel_tap)) {
+  Port(const Settings& settings, std::unique_ptr<DpdkPort> port, std::unique_ptr<DriverThreads> threads, uint32_t holds,
+       UniqueFd kernel_tap)
+      : port_(std::move(port)), threads_(std::move(threads)), kernel_tap_(std::move(kernel_tap)) {
     options_.name = "dpdk";
     options_.spin = settings.dpdk_spin;
     options_.net.addresses = addresses_of(settings, port_->mac());
@@ -57,11 +59,12 @@ class Port final : public DpdkServerPort {
     }
     return EngineTransport::open(*port_, options_, now);
   }
-  int thread_count() const override { return DPDK_THREADS; }
-  Status run_in_threads(const std::function<void()>& job) override { return run_in_driver_thread(job); }
+  int thread_count() const override { return threads_->count(); }
+  Status run_in_threads(const std::function<void()>& job) override { return threads_->run(job); }
 
  private:
   std::unique_ptr<DpdkPort> port_;
+  std::unique_ptr<DriverThreads> threads_;
   UniqueFd kernel_tap_;
   EngineOptions options_;
 };
@@ -86,7 +89,9 @@ Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings& set
   }
   Result<std::unique_ptr<DpdkPort>> port = DpdkPort::open(config);
   if (!port) return std::unexpected(std::move(port.error()));
-  auto opened = std::make_unique<Port>(settings, std::move(*port), holds, std::move(kernel_tap));
+  Result<std::unique_ptr<DriverThreads>> threads = DriverThreads::find(settings.dpdk_device);
+  if (!threads) return std::unexpected(std::move(threads.error()));
+  auto opened = std::make_unique<Port>(settings, std::move(*port), std::move(*threads), holds, std::move(kernel_tap));
   if (Status set = opened->set_up(); !set) return std::unexpected(std::move(set.error()));
   return opened;
 }

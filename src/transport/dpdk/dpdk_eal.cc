@@ -1,6 +1,5 @@
 #include "src/transport/dpdk/dpdk_eal.h"
 
-#include "src/base/clock.h"
 #include "src/base/unique_fd.h"
 
 #include <algorithm>
@@ -12,14 +11,12 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
-#include <rte_alarm.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_log.h>
 #include <rte_version.h>
 #include <sched.h>
-#include <semaphore.h>
 #include <string_view>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -28,8 +25,6 @@
 
 namespace penstock {
 namespace {
-
-constexpr Duration DRIVER_PATIENCE = seconds(10);
 
 bool is_virtual(const std::string& device) { return device.starts_with("net_") || device.starts_with("eth_"); }
 
@@ -42,19 +37,22 @@ bool is_pci_address(const std::string& device) {
   return shape == "xx:xx.x" || shape == "xxxx:xx:xx.x";
 }
 
-// A server of memif leaves its socket behind when it is killed, and the next one could not bind: gone, unless somebody
-// listens there.
+// A server of memif or vhost-user leaves its socket behind when it is killed, and the next one could not bind: gone,
+// unless somebody listens there.
 void remove_stale_socket(const std::string& device) {
-  if (!device.starts_with("net_memif") || device.find("role=client") != std::string::npos) return;
-  constexpr std::string_view KEY = ",socket=";
-  const size_t at = device.find(KEY);
-  if (at == std::string::npos) return;
-  const std::string path = device.substr(at + KEY.size(), device.find(',', at + KEY.size()) - at - KEY.size());
+  std::string path;
+  int type = SOCK_SEQPACKET;
+  if (device.starts_with("net_memif") && device_option(device, "role") != "client") {
+    path = device_option(device, "socket");
+  } else if (device.starts_with("net_vhost") && device_option(device, "client") != "1") {
+    path = device_option(device, "iface");
+    type = SOCK_STREAM;
+  }
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return;  // DPDK says so, too
+  if (path.empty() || path.size() >= sizeof address.sun_path) return;  // DPDK says so, too
   std::copy(path.begin(), path.end(), address.sun_path);
-  const UniqueFd probe(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  const UniqueFd probe(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (::connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 && errno == ECONNREFUSED)
     (void)::unlink(path.c_str());
 }
@@ -111,7 +109,7 @@ std::string refusal(const DpdkEalConfig& config, LogCapture& log, int error) {
   if (log.contains("failed to parse device") || log.contains("Unable to parse device") ||
       log.contains("no driver found")) {
     return device +
-           "no such driver; the virtual ones are net_tap, net_af_packet, net_memif, net_virtio_user "
+           "no such driver; the virtual ones are net_tap, net_af_packet, net_af_xdp, net_memif, net_vhost "
            "(packages librte-net-*), a card has an address like 0000:03:00.0";
   }
   if (log.contains("hugepage")) {
@@ -176,35 +174,11 @@ Status start_dpdk(const DpdkEalConfig& config) {
   return {};
 }
 
-namespace {
-
-struct DriverJob {
-  const std::function<void()>* job;
-  sem_t done;
-};
-
-void do_driver_job(void* argument) {
-  auto* work = static_cast<DriverJob*>(argument);
-  (*work->job)();
-  ::sem_post(&work->done);
-}
-
-}  // namespace
-
-// Alarms go off in the thread that waits for interrupts.
-Status run_in_driver_thread(const std::function<void()>& job) {
-  DriverJob work{.job = &job, .done = {}};
-  ::sem_init(&work.done, 0, 0);
-  if (rte_eal_alarm_set(1, &do_driver_job, &work) != 0) return fail("DPDK takes no alarm");
-  const MonoTime until = RealClock().now() + DRIVER_PATIENCE;
-  const timespec at{.tv_sec = until.ns / 1'000'000'000, .tv_nsec = until.ns % 1'000'000'000};
-  int waited = 0;
-  do {
-    waited = ::sem_clockwait(&work.done, CLOCK_MONOTONIC, &at);
-  } while (waited != 0 && errno == EINTR);
-  if (waited == 0) return {};
-  (void)rte_eal_alarm_cancel(&do_driver_job, &work);  // waits for one that has begun
-  return fail("DPDK's thread for interrupts does not answer");
+std::string device_option(const std::string& device, const std::string& key) {
+  const size_t at = device.find("," + key + "=");
+  if (at == std::string::npos) return {};
+  const size_t begin = at + key.size() + 2;
+  return device.substr(begin, device.find(',', begin) - begin);
 }
 
 const char* dpdk_version() { return rte_version(); }

@@ -1,13 +1,12 @@
 // DPDK's environment (EAL), initialised from the configuration instead of a command line. Once in a process.
 //
-// Used by the server role while it still has its privileges and one thread. The environment makes a thread of its own,
-// which waits for interrupts; run_in_driver_thread() reaches it, so that the sandbox can be entered there as well.
+// Used by the server role while it still has its privileges and one thread. It makes threads of its own:
+// driver_threads.h.
 #pragma once
 
 #include "src/base/result.h"
 
 #include <cstdint>
-#include <functional>
 #include <string>
 
 namespace penstock {
@@ -21,10 +20,8 @@ struct DpdkEalConfig {
 // Afterwards the device is a port. The error is one line with the fix.
 [[nodiscard]] Status start_dpdk(const DpdkEalConfig& config);
 
-// How many threads that start_dpdk() has made.
-inline constexpr int DPDK_THREADS = 1;
-// Runs `job` there and waits for its end. Error: the thread does not answer.
-[[nodiscard]] Status run_in_driver_thread(const std::function<void()>& job);
+// What stands behind `key` in a device's text: of "net_vhost0,iface=/run/x" and iface, "/run/x"; else empty.
+[[nodiscard]] std::string device_option(const std::string& device, const std::string& key);
 
 // The version that is linked: "DPDK 22.11.11".
 [[nodiscard]] const char* dpdk_version();

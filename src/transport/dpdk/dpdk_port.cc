@@ -57,7 +57,7 @@ Result<std::unique_ptr<DpdkPort>> DpdkPort::open(const DpdkPortConfig& config) {
 }
 
 DpdkPort::~DpdkPort() {
-  if (!running_) return;
+  if (!running_ || stays_open_) return;
   for (rte_mbuf* buffer : lent_) rte_pktmbuf_free(buffer);
   for (rte_mbuf* buffer : backlog_) rte_pktmbuf_free(buffer);
   rte_eth_dev_stop(port_);
@@ -70,7 +70,11 @@ Status DpdkPort::set_up(const DpdkPortConfig& config) {
   if (const int rc = rte_eth_dev_info_get(port_, &info); rc != 0) return wrong("asking the port", rc);
   const bool is_virtual = std::strcmp(rte_bus_name(rte_dev_bus(info.device)), "vdev") == 0;
   const bool is_tap = std::strcmp(info.driver_name, "net_tap") == 0;
-  features_.copies_payload = !is_virtual;
+  // net_af_xdp sends the first buffer of a frame alone; what net_virtio_user sends is read by a process that has DPDK's
+  // memory and no other of ours.
+  features_.copies_payload = !is_virtual || std::strcmp(info.driver_name, "net_af_xdp") == 0 ||
+                             std::strcmp(info.driver_name, "net_virtio_user") == 0;
+  stays_open_ = std::strcmp(info.driver_name, "net_vhost") == 0;
   rx_slots_ = std::clamp<uint16_t>(rx_slots_, info.rx_desc_lim.nb_min, std::max<uint16_t>(info.rx_desc_lim.nb_max, 64));
   tx_slots_ = std::clamp<uint16_t>(tx_slots_, info.tx_desc_lim.nb_min, std::max<uint16_t>(info.tx_desc_lim.nb_max, 64));
   if (Status made = make_pools(config); !made) return made;

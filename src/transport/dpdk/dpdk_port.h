@@ -66,6 +66,7 @@ class DpdkPort final : public PacketDevice {
   uint16_t rx_slots_ = 512;
   uint16_t tx_slots_ = 512;
   bool running_ = false;
+  bool stays_open_ = false;  // to close it takes system calls that a sandbox has not; it ends with the process
   bool interrupts_ = false;
   int wait_fd_ = -1;
   void (*tap_poke_)(int) = nullptr;  // tells net_tap that a frame may be there
