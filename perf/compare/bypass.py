@@ -1,7 +1,8 @@
 """The 1 KiB hot hit past the kernel, beside the same hit through it: dpdk.json, dpdk.md.
 
-Through the kernel: nginx and penstock over loopback, asked by wrk. Past it: penstock on a memif port of DPDK's, asked by our own
-engine's clients (perf/load/net_load) on the other core, and the reflector in its place, the bare limit. A poller's core is busy
+Through the kernel: nginx and penstock over loopback, asked by wrk. Past it: penstock on a memif or vhost-user port of DPDK's, asked by our
+own engine's clients (perf/load/net_load) on the other core, and the reflector in its place, the bare limit; and on net_tap, where Linux's TCP
+with wrk is at the other end, and each frame is a system call. A poller's core is busy
 whether it has work or not, so beside requests per second of CPU time stands the share of turns that found work.
 """
 import contextlib
@@ -21,14 +22,16 @@ from report import spread, thousands
 from scenarios import Scenario
 
 OURS, LOAD = "10.78.0.1", "10.78.0.2"
+TAP_OURS, TAP_LINUX = "10.78.1.1", "10.78.1.2"
 NET_LOAD = servers.TREE / "build/perf/load/net_load"
 KERNEL = ("nginx", "penstock-epoll", "penstock")
 BYPASS = ("penstock-memif", "reflector-memif")
+OTHERS = ("penstock-vhost", "penstock-tap")  # other drivers
 CROWD = 1_000        # connections at a time while the server has half a core
 OVERLOAD = 2         # times what it can
 SCENARIOS = [
     Scenario("1k-c1", "1 KiB, 1 connection", "/1k.bin", connections=1, servers=KERNEL + BYPASS),
-    Scenario("1k", "1 KiB, 64 connections", "/1k.bin", servers=KERNEL + BYPASS),
+    Scenario("1k", "1 KiB, 64 connections", "/1k.bin", servers=KERNEL + BYPASS + OTHERS),
     Scenario("1k-c200", "1 KiB, 200 connections", "/1k.bin", connections=200, servers=KERNEL + BYPASS),
     Scenario("1k-c10000", "1 KiB, 10,000 connections", "/1k.bin", connections=10_000, servers=KERNEL + BYPASS),
     Scenario("pipeline", "1 KiB, 16-deep pipeline, 64 connections", "/1k.bin", lua=("--pipeline=16",), servers=BYPASS[:1]),
@@ -40,7 +43,8 @@ SCENARIOS = [
              crowded=True, servers=BYPASS[:1]),
 ]
 WHAT = {"nginx": "nginx, loopback", "penstock": "penstock, io_uring, loopback", "penstock-epoll": "penstock, epoll, loopback",
-        "penstock-memif": "penstock, dpdk, memif", "reflector-memif": "reflector, memif"}
+        "penstock-memif": "penstock, dpdk, memif", "reflector-memif": "reflector, memif", "penstock-vhost": "penstock, dpdk, vhost-user",
+        "penstock-tap": "penstock, dpdk, tap"}
 
 
 def warm_up_s(scenario):
@@ -49,7 +53,7 @@ def warm_up_s(scenario):
 
 
 class Memif:
-    """What both servers on a memif port have in common."""
+    """What the servers on a port to another process have in common."""
 
     def __init__(self, scratch, core):
         self.socket = scratch / f"{self.name}.memif"
@@ -89,18 +93,55 @@ class Memif:
                    *([f"--rate={rate}"] if rate else [])]
 
 
+def past_kernel(server, address, device):
+    """Starts penstock on a port of DPDK's."""
+    path = server.scratch / f"{server.name}.conf"
+    path.write_text(f"server.listen = {address}:80\nserver.reactors = 1\nserver.cpus = {server.core}\nserver.transport = dpdk\n"
+                    f"dpdk.device = {device}\ndpdk.addresses = {address}/24\ndpdk.hugepages = 0\nlog.access.format = none\n"
+                    f"cache.size = 1g\nsite.bench.hosts = *\nsite.bench.root = {server.scratch}/www\n")
+    return [server.binary(), "run", "-c", path, "--control", server.control]
+
+
 class PenstockMemif(Memif, servers.Penstock):
     name = "penstock-memif"
 
     def command(self):
-        path = self.scratch / f"{self.name}.conf"
-        path.write_text(f"server.listen = {OURS}:80\nserver.reactors = 1\nserver.cpus = {self.core}\nserver.transport = dpdk\n"
-                        f"dpdk.device = {self.port_of('server')}\ndpdk.addresses = {OURS}/24\ndpdk.hugepages = 0\nlog.access.format = none\n"
-                        f"cache.size = 1g\nsite.bench.hosts = *\nsite.bench.root = {self.scratch}/www\n")
-        return [self.binary(), "run", "-c", path, "--control", self.control]
+        return past_kernel(self, OURS, self.port_of("server"))
 
     def ready(self):
         return self.control.exists() and bool(self.counters())
+
+
+class PenstockVhost(PenstockMemif):
+    """The port of a virtual machine's network card, whose place net_load takes."""
+    name = "penstock-vhost"
+
+    def ready(self):
+        """The card's other end must be there before the card."""
+        return self.socket.exists() and super().ready()
+
+    def port_of(self, role):
+        return f"net_vhost0,iface={self.socket}" if role == "server" else f"net_virtio_user0,path={self.socket},queues=1,queue_size=1024"
+
+
+class PenstockTap(servers.Penstock):
+    """Linux's TCP at the other end, as for the servers through the kernel."""
+    name = "penstock-tap"
+    host, device = TAP_OURS, "benchtap"
+
+    def __init__(self, scratch, core):
+        super().__init__(scratch, core)
+        self.port = 80
+
+    def command(self):
+        return past_kernel(self, TAP_OURS, f"net_tap0,iface={self.device}")
+
+    def answers(self):
+        """Linux's end comes with the server and goes with it."""
+        for words in (["addr", "replace", f"{TAP_LINUX}/24"], ["link", "set", "up"]):
+            if subprocess.run(["ip", *words, "dev", self.device], capture_output=True).returncode != 0:
+                return False
+        return super().answers()
 
 
 class ReflectorMemif(Memif, servers.Server):
@@ -117,7 +158,7 @@ class ReflectorMemif(Memif, servers.Server):
 
 
 PROFILED = ("1k", "1k-c200")  # one more turn of each, that does not count
-KINDS = {"penstock-memif": PenstockMemif, "reflector-memif": ReflectorMemif} | {name: servers.KINDS[name] for name in KERNEL}
+KINDS = {"penstock-memif": PenstockMemif, "reflector-memif": ReflectorMemif, "penstock-vhost": PenstockVhost, "penstock-tap": PenstockTap} | {name: servers.KINDS[name] for name in KERNEL}
 
 
 def measure(server, scenario, seconds, core, rate=0, profiled=False):

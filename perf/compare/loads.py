@@ -23,7 +23,7 @@ def run(command, core, seconds):
 
 
 def wrk(server, scenario, scratch, headers, seconds, core):
-    url = f"http://127.0.0.1:{server.port}{server.path(scenario)}"
+    url = f"http://{server.host}:{server.port}{server.path(scenario)}"
     arguments = [field.replace(": ", ":", 1) for field in headers]
     out = run(["wrk", "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--timeout", "10s", "-s", HERE / "load.lua", url, "--",
                *expand(scenario, scratch), *arguments], core, seconds)

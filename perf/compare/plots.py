@@ -11,9 +11,9 @@ import report
 
 COLOURS = {"penstock": "#1f6f8b", "penstock-epoll": "#62b6d1", "floor": "#6f6a5f", "floor-epoll": "#b3ad9f", "h2o": "#c98a1b", "nginx": "#3d8b45",
            "penstock-native": "#1f6f8b", "penstock-wsgi": "#1f6f8b", "penstock-php": "#1f6f8b", "penstock-file": "#62b6d1", "penstock-hung": "#8a5a9e",
-           "penstock-memif": "#8a3b6a", "reflector-memif": "#6f6a5f",
+           "penstock-memif": "#8a3b6a", "penstock-vhost": "#c07aa3", "penstock-tap": "#e0b7cf", "reflector-memif": "#6f6a5f",
            "nginx-fastcgi": "#3d8b45", "nginx-uwsgi": "#3d8b45", "nginx-php-fpm": "#3d8b45", "nginx-gunicorn": "#c98a1b"}
-LABELS = {"penstock-memif": "penstock, memif", "reflector-memif": "reflector, memif",
+LABELS = {"penstock-memif": "penstock, memif", "penstock-vhost": "penstock, vhost-user", "penstock-tap": "penstock, tap", "reflector-memif": "reflector, memif",
           "penstock-native": "penstock, pool", "penstock-wsgi": "penstock, pool", "penstock-php": "penstock, pool", "penstock-file": "penstock, file",
           "penstock-hung": "penstock, file beside a hung pool", "nginx-fastcgi": "nginx → FastCGI, uWSGI", "nginx-uwsgi": "nginx → FastCGI, uWSGI",
           "nginx-php-fpm": "nginx → FastCGI, uWSGI", "nginx-gunicorn": "nginx → gunicorn"}

@@ -25,9 +25,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def accepts(port):
+def accepts(host, port):
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection((host, port), timeout=1).close()
         return True
     except OSError:
         return False
@@ -54,6 +54,7 @@ class Server:
     """A server process with all its children, pinned to one core."""
     name = ""
     serves_files = True
+    host = "127.0.0.1"
     client = None    # of loads.py; None: the scenario's
     tls_port = None  # where it speaks TLS (secure.py)
 
@@ -89,7 +90,7 @@ class Server:
     def start(self):
         self.process = self.spawn(self.command())
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not accepts(self.port):
+        while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise StartFailed(f"{self.name} does not answer: " + (self.scratch / f"{self.name}.log").read_text()[-2000:])
@@ -98,6 +99,9 @@ class Server:
         if self.process.poll() is not None:
             raise StartFailed(f"{self.name} ended: " + (self.scratch / f"{self.name}.log").read_text()[-2000:])
         self.pids = self.family()
+
+    def answers(self):
+        return accepts(self.host, self.port)
 
     def family(self):
         """All processes whose time counts, as they are now."""
@@ -109,7 +113,7 @@ class Server:
         end_family(self.process, self.pids)
         self.process = None
         deadline = time.monotonic() + START_TIMEOUT_S
-        while accepts(self.port) and time.monotonic() < deadline:  # the kernel lets go of a ring, and its listener, in its own time
+        while self.answers() and time.monotonic() < deadline:  # the kernel lets go of a ring, and its listener, in its own time
             time.sleep(0.05)
 
     def prepare(self, scenario):

@@ -22,8 +22,8 @@ def get(server, path, headers=()):
     """One request on a connection of its own, over TLS where the server has it: (status, fields, body)."""
     port = server.tls_port or server.port
     unverified = ssl._create_unverified_context() if server.tls_port else None
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=unverified) if unverified else \
-        http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPSConnection(server.host, port, timeout=10, context=unverified) if unverified else \
+        http.client.HTTPConnection(server.host, port, timeout=10)
     try:
         connection.request("GET", path, headers=dict(field.split(": ", 1) for field in headers))
         answer = connection.getresponse()
