@@ -36,7 +36,7 @@ struct Options {
   LoadPlan plan;
   uint64_t seconds = 2;
   uint64_t warmup = 1;
-  uint64_t patience = 10;  // for the first connection
+  uint64_t patience = 10;  // for the link, and for the first connection
   bool reflect = false;
 };
 
@@ -182,6 +182,8 @@ int main(int argc, char** argv) {
   if (const Status started = start_dpdk(eal); !started) die(started.error().message);
   auto port = DpdkPort::open(options.port);
   if (!port) die(port.error().message);
+  if (!options.reflect && !(*port)->wait_for_link(seconds(static_cast<int64_t>(options.patience))))
+    die("no link: is there a server at the other end?");
   (*port)->start();
   if (!options.reflect) return ask(options, **port);
   Reflector reflector(**port, (*port)->mac(), options.own, options.plan.body);

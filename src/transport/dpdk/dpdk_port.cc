@@ -166,6 +166,20 @@ void DpdkPort::tame_tap() {
   tap_poke_ = action.sa_handler;
 }
 
+bool DpdkPort::wait_for_link(Duration patience) {
+  constexpr uint32_t LOOK_US = 1'000;
+  constexpr int64_t LOOKS_A_START = 200;
+  for (int64_t look = 1; look * LOOK_US <= patience.us(); ++look) {
+    rte_eth_link link{};
+    if (rte_eth_link_get_nowait(port_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP) return true;
+    rte_delay_us_sleep(LOOK_US);
+    if (look % LOOKS_A_START != 0) continue;
+    (void)rte_eth_dev_stop(port_);
+    (void)rte_eth_dev_start(port_);
+  }
+  return false;
+}
+
 void DpdkPort::start() {
   // The lcore of the thread that opened the port, with its caches in front of the pools, is this one's from here on.
   // Not by rte_thread_register(), which asks /sys for the core's memory: the sandbox has no such call.

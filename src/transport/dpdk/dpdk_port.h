@@ -7,6 +7,7 @@
 #pragma once
 
 #include "src/base/result.h"
+#include "src/base/time.h"
 #include "src/net/packet_device.h"
 #include "src/net/wire/ethernet.h"
 
@@ -35,6 +36,11 @@ class DpdkPort final : public PacketDevice {
   [[nodiscard]] const MacAddress& mac() const { return mac_; }
   // Room that the buffers of such a port take, for DpdkEalConfig::memory_mb.
   [[nodiscard]] static uint32_t memory_mb(const DpdkPortConfig& config);
+
+  // Whether the other end is there, at last after `patience`. A client of memif asks its server once when it is
+  // started, and is refused while the one before it is being forgotten: it is started anew until it is heard. Not in a
+  // sandbox.
+  [[nodiscard]] bool wait_for_link(Duration patience);
 
   [[nodiscard]] DeviceFeatures features() const override { return features_; }
   [[nodiscard]] size_t rx_burst(std::span<RxFrame> out) override;
