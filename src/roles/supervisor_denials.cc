@@ -6,12 +6,16 @@
 // ROUND by round; what the kernel drops meanwhile is counted.
 #include "src/roles/supervisor_pools.h"
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 namespace penstock {
 namespace {
 
 constexpr Duration ROUND = milliseconds(100);
+// isatty() is an ioctl, and programs ask it of /dev/null: no attempt of anything.
+constexpr std::string_view ASKED_BY_ALL = "fs.ioctl_dev";
 constexpr Duration TICK = milliseconds(10);  // the log's times are rounded down to the kernel's tick
 
 }  // namespace
@@ -74,6 +78,7 @@ void Pools::audit_timers(MonoTime now) {
 void Pools::take_denials(MonoTime now) {
   audit_->events().each_unknown([&](AccessDenial& denial) { identify(denial, now); });
   while (auto denial = audit_->events().next(now)) {
+    if (denial->denied == ASKED_BY_ALL) continue;
     identify(*denial, now);
     if (denial->worker != 0) book_denial(std::move(*denial), now);
   }
