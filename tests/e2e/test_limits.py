@@ -1,10 +1,13 @@
 """Issue §5, RD3, RD4, QS1, QS5: each limit is exact at N and N+1, each timeout has its own reason."""
+import contextlib
+import resource
 import socket
 import threading
 import time
 
+import pytest
 from http_client import Closed, Connection, wait_until
-from instance import JSON_LOG, ONE_SITE, sub_statuses
+from instance import JSON_LOG, LONG, ONE_SITE, sub_statuses
 
 SLACK_S = 5  # a timer is never early; how late depends on what else runs on the machine
 
@@ -195,6 +198,43 @@ def test_a_client_that_does_not_read(make, transport):
         records = server.wait_records(1, seconds=8)
         assert records[-1]["reason"] == "Timer_MinBytesPerSecond"
     wait_until(lambda: server.counter("connections_open") <= 1)
+
+
+@pytest.fixture
+def many_descriptors():
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def test_many_who_read_too_slowly_are_all_closed_and_recorded(make, transport, many_descriptors):
+    """10 bytes a second each; 5,000 of them in the long form. Whoever reads as he should is served beside them."""
+    count = 5000 if LONG else 50
+    server = make(ONE_SITE + JSON_LOG + "limits.send_rate_min = 1000\nlimits.send_rate_window = 2s\n",
+                  files={"big.bin": b"x" * (8 << 20), "a.txt": "a"}, transport=transport)
+    readers = []
+    for _ in range(count):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", server.port))
+        sock.sendall(b"GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+        readers.append(sock)
+
+    def slow():
+        return [record["reason"] for record in server.records() if record["path"] == "/big.bin"]
+
+    def all_have_a_record():
+        for reader in readers:
+            with contextlib.suppress(ConnectionError):
+                reader.recv(10)
+        assert server.fetch("/a.txt").status == 200
+        return len(slow()) >= count
+    wait_until(all_have_a_record, 60, what="a record of each", every=1)
+    wait_until(lambda: server.counter("connections_open") <= 1, what="all are closed")
+    assert slow() == ["Timer_MinBytesPerSecond"] * count
+    for reader in readers:
+        reader.close()
 
 
 def test_a_client_that_reads_slowly_but_fast_enough_gets_all(make, transport):
