@@ -132,7 +132,17 @@ void offer_compressed(SSL* ssl, std::span<const int> algorithms, std::vector<Com
     if (one == made.end()) {
       unsigned char* bytes = nullptr;
       CompressedCertificate fresh{.algorithm = algorithm, .bytes = {}};
-      const size_t size = SSL_get1_compressed_cert(ssl, algorithm, &bytes, &fresh.whole_bytes);
+      size_t size = 0;
+      // OpenSSL makes it only before a handshake, and this one has begun.
+      const OpensslPointer<SSL> other(SSL_new(SSL_get_SSL_CTX(ssl)));
+      STACK_OF(X509)* chain = nullptr;
+      SSL_ctrl(ssl, SSL_CTRL_GET_CHAIN_CERTS, 0, static_cast<void*>(&chain));
+      if (other != nullptr) {
+        SSL_set_accept_state(other.get());
+        if (SSL_use_cert_and_key(other.get(), SSL_get_certificate(ssl), SSL_get_privatekey(ssl), chain, 1) == 1) {
+          size = SSL_get1_compressed_cert(other.get(), algorithm, &bytes, &fresh.whole_bytes);
+        }
+      }
       if (bytes != nullptr) fresh.bytes.assign(bytes, bytes + size);
       OPENSSL_free(bytes);
       one = made.insert(made.end(), std::move(fresh));
