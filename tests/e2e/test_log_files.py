@@ -43,6 +43,7 @@ def ask(server, host, targets):
 
 def test_each_site_has_its_log_and_none_loses_a_record_though_all_are_rotated(make, transport):
     server = make(CONFIG + "logfile.shop.rotate_bytes = 4k\nlogfile.blog.rotate_bytes = 4k\n", files=FILES, transport=transport)
+    wait_until(lambda: "logd is ready" in server.output(), what="there is somebody to rotate")
     # Every tenth comes from the cache, where nobody asks for its site.
     wanted = {site: [f"/{'broken' if n % 5 == 0 else 'a.txt'}?{site}-{1 if n % 10 == 1 else n}" for n in range(400)] for site in ("shop", "blog")}
     threads = [threading.Thread(target=ask, args=(server, f"{site}.example", targets)) for site, targets in wanted.items()]
