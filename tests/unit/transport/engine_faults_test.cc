@@ -91,10 +91,12 @@ class Faults {
   [[nodiscard]] uint32_t whole() const { return whole_; }
 
  private:
-  // A timer that has backed off takes its time.
+  // A timer that has backed off takes its time, and under heavy loss the next one is twice as long: when the faults
+  // have stopped there must be an end.
   bool within_minutes(const std::function<bool()>& done) {
-    for (int i = 0; i < 12; ++i) {
+    for (int i = 0; i < 18; ++i) {
       if (server_->until(done)) return true;
+      if (i == 5) world_->link().stop_faults();
     }
     return false;
   }
