@@ -9,8 +9,6 @@
 namespace penstock {
 namespace {
 
-// A start with ten thousand certificates is not to wait until all have been looked at.
-constexpr Duration CHECK_PATIENCE = milliseconds(500);
 constexpr Duration CHECK_SLICE = milliseconds(10);  // ten times a second
 
 // What ALPN (RFC 7301) offers, best first.
@@ -104,7 +102,7 @@ Result<std::unique_ptr<CertificateTable>> TlsLayer::load(const Settings& setting
     sites.push_back(std::move(one));
   }
   auto table = std::make_unique<CertificateTable>(std::move(sites), std::move(*bundle));
-  if (Status good = table->check(store_->table(), *source_, clock_, CHECK_PATIENCE, notes); !good) {
+  if (Status good = table->check(store_->table(), *source_, clock_, notes); !good) {
     return std::unexpected(good.error());
   }
   return table;

@@ -158,7 +158,7 @@ CertificateTable::Loaded& CertificateTable::load(uint32_t site, KeySource& keys,
   return loaded;
 }
 
-Status CertificateTable::check(const CertificateTable* before, KeySource& keys, Clock& clock, Duration patience,
+Status CertificateTable::check(const CertificateTable* before, KeySource& keys, Clock& clock,
                                std::vector<std::string>& notes) {
   const auto key_of = [](const CertificateSource& source) {
     return source.certificate_file + '\n' + source.key_file + '\n' + std::string(source.key_state) + '\n' +
@@ -173,8 +173,9 @@ Status CertificateTable::check(const CertificateTable* before, KeySource& keys, 
       for (const CertificateSource& source : site.pairs) known.insert(key_of(source));
     }
   }
-  const MonoTime end = clock.now() + patience;
+  const MonoTime end = clock.now() + (before == nullptr ? START_PATIENCE : CHANGE_PATIENCE);
   size_t checked = 0;
+  size_t not_probed = 0;
   uint64_t rules_known = 0;  // many sites in a row often have the same
   for (const CertificateSite& site : sites_) {
     if (site.client.id != 0 && site.client.id != rules_known) {
@@ -192,12 +193,19 @@ Status CertificateTable::check(const CertificateTable* before, KeySource& keys, 
       ++checked;
       const auto chain = check_pair(source, clock.wall().unix_seconds(), notes);
       if (!chain) return std::unexpected(chain.error());
-      if (clock.now() >= end) continue;
+      if (clock.now() >= end) {
+        ++not_probed;
+        continue;
+      }
       if (const Status there = keys.probe(X509_get0_pubkey(chain->leaf.get()), source.key_file); !there) return there;
     }
   }
   std::reverse(rest_.begin(), rest_.end());
   bundle_->forget();
+  if (before != nullptr && not_probed != 0) {
+    notes.push_back("a large change: the private keys of " + std::to_string(not_probed) +
+                    " certificates were not asked for beforehand; one that does not fit is told at its first use");
+  }
   return {};
 }
 

@@ -86,11 +86,15 @@ class CertificateTable {
 
   // Whether every pair that `before` has not (nullptr: every one) can be used: parsed, in date order, its key probed;
   // and whether all rules for clients can be.
-  // Probing ends after `patience` in all; what comes later is found out at its first use. Where nothing is in force yet
-  // parsing ends then, too, but not before CHECKED_AT_ONCE pairs, and check_rest() goes on: a start is not to wait for
-  // ten thousand. What does not hinder, an OCSP response that cannot be stapled, is a line in `notes`.
+  // Where nothing is in force yet it takes START_PATIENCE: then probing ends, and parsing, too, but not before
+  // CHECKED_AT_ONCE pairs, and check_rest() goes on: a start is not to wait for ten thousand. A change is looked at
+  // whole; only a key that was not probed within CHANGE_PATIENCE is found out at its first use, and a line in `notes`
+  // says how many: the thread of check() answers nothing meanwhile, and a server that is silent for long is ended.
+  // What does not hinder, an OCSP response that cannot be stapled, is a line in `notes`.
+  static constexpr Duration START_PATIENCE = milliseconds(500);
+  static constexpr Duration CHANGE_PATIENCE = seconds(3);
   static constexpr size_t CHECKED_AT_ONCE = 300;
-  [[nodiscard]] Status check(const CertificateTable* before, KeySource& keys, Clock& clock, Duration patience,
+  [[nodiscard]] Status check(const CertificateTable* before, KeySource& keys, Clock& clock,
                              std::vector<std::string>& notes);
   // Parses what check() left for later, for about that long; a line in `notes` for each pair that cannot be used. To be
   // called until it is false. By the thread of check(), whatever others do with the table meanwhile.

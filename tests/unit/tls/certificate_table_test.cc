@@ -9,21 +9,23 @@
 namespace penstock::test {
 namespace {
 
-constexpr Duration PATIENCE = milliseconds(500);
+constexpr Duration PATIENCE = CertificateTable::START_PATIENCE;
 constexpr size_t AT_ONCE = CertificateTable::CHECKED_AT_ONCE;
 const TestPair BROKEN{.certificate = "no certificate", .key = "k"};
 
-// Every key is the right one, and asking takes a while.
+// Every key is the right one but that of `foreign`, and asking takes a while.
 class SlowKeys final : public KeySource {
  public:
   explicit SlowKeys(HandClock& clock) : clock_(clock) {}
   Result<OpensslPointer<EVP_PKEY>> make(EVP_PKEY*, const std::string&) override { return fail("not here"); }
-  Status probe(EVP_PKEY*, const std::string&) override {
+  Status probe(EVP_PKEY*, const std::string& file) override {
     clock_.advance(milliseconds(100));
     ++probes;
+    if (file == foreign) return fail(file + " does not belong to the certificate");
     return {};
   }
   int probes = 0;
+  std::string foreign;
 
  private:
   HandClock& clock_;
@@ -40,7 +42,7 @@ class CertificateTableTest : public testing::Test {
     return make_test_table(sites, names_);
   }
   Status check(CertificateTable& table, const CertificateTable* before) {
-    return table.check(before, keys_, clock_, PATIENCE, notes_);
+    return table.check(before, keys_, clock_, notes_);
   }
   static std::string problem(size_t site) {
     return "s" + std::to_string(site) + "-0.pem: holds no certificate in PEM; this certificate cannot be used";
@@ -77,6 +79,31 @@ TEST_F(CertificateTableTest, a_change_is_looked_at_whole_and_what_waits_goes_on_
   EXPECT_EQ(keys_.probes, 2) << "of the two new ones";
   EXPECT_FALSE(after->check_rest(clock_, PATIENCE, notes_));
   EXPECT_EQ(notes_, std::vector<std::string>{problem(AT_ONCE)});
+}
+
+TEST_F(CertificateTableTest, a_start_puts_keys_off_and_a_change_refuses_the_last_one_that_is_foreign) {
+  keys_.foreign = "s19-0.key";
+  EXPECT_TRUE(check(*table(20, {}), nullptr).has_value());
+  EXPECT_EQ(keys_.probes, 5) << "then its patience was over";
+  const auto before = table(1, {});
+  ASSERT_TRUE(check(*before, nullptr).has_value());
+  keys_.probes = 0;
+  const Status refused = check(*table(20, {}), before.get());
+  EXPECT_EQ(keys_.probes, 19) << "all that are new";
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().message, "s19-0.key does not belong to the certificate");
+  EXPECT_TRUE(notes_.empty());
+}
+
+TEST_F(CertificateTableTest, a_change_that_takes_too_long_tells_how_many_keys_it_did_not_ask_for) {
+  const auto before = table(1, {});
+  ASSERT_TRUE(check(*before, nullptr).has_value());
+  keys_.probes = 0;
+  EXPECT_TRUE(check(*table(41, {}), before.get()).has_value());
+  EXPECT_EQ(keys_.probes, 30);
+  ASSERT_EQ(notes_.size(), 1U);
+  EXPECT_NE(notes_[0].find("keys of 10 certificates were not asked for"), std::string::npos) << notes_[0];
+  EXPECT_FALSE(check(*table(41, {40}), before.get()).has_value()) << "all are parsed, however long it takes";
 }
 
 }  // namespace
