@@ -75,6 +75,7 @@ bool KeyWait::begin(const KeyRequest& request) {
   ASSERT(state_ == State::IDLE);
   request_ = &request;
   status_ = KeyStatus::OK;
+  overloaded_ = false;
   return channel_->begin(*this);
 }
 
@@ -133,6 +134,7 @@ bool KeyChannel::begin(KeyWait& wait) {
   }
   if (queued_ == WAITING_MAX) {
     ++overloaded_;
+    wait.overloaded_ = true;
     return false;
   }
   wait.before_ = last_;

@@ -55,6 +55,8 @@ class KeyWait {
   void cancel();
   // Why the last signature failed; OK if it did not, or where it was no answer of keyd's (cancelled, overloaded).
   [[nodiscard]] KeyStatus status() const { return status_; }
+  // Whether the last begin() failed because too many wait.
+  [[nodiscard]] bool overloaded() const { return overloaded_; }
 
   // For the provider: starts, and takes what came. `request` must stay until waiting() is false.
   [[nodiscard]] bool begin(const KeyRequest& request);  // false: overloaded, or not bound
@@ -71,6 +73,7 @@ class KeyWait {
   KeyWait* after_ = nullptr;
   State state_ = State::IDLE;
   KeyStatus status_ = KeyStatus::OK;
+  bool overloaded_ = false;
   uint8_t slot_ = 0;
 };
 

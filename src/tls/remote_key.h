@@ -12,7 +12,7 @@
 //   once a reactor prepare_key_thread(); Transport::add_wake_source(channel.wake_fd(), …)
 //   a connection   a KeyWait beside its SSL; wait.bind(channel, token); wait_for_key(ssl, wait)
 //   SSL_do_handshake() says SSL_ERROR_WANT_ASYNC: keyd has been asked. Touch that SSL no more until the token comes.
-//                  SSL_ERROR_WANT_ASYNC_JOB: too many wait (overloaded): end the connection.
+//                  SSL_ERROR_WANT_ASYNC_JOB, or SSL_ERROR_SSL and wait.overloaded(): too many wait, end the connection.
 //   WOKEN          channel.collect(tokens); SSL_do_handshake() again for each. It may wait a second time.
 //   done           stop_waiting_for_key(ssl): from here on reads and writes need no job
 //   to give up     (time-out, peer gone) give_up_handshake(ssl, wait), then SSL_free(). Never SSL_free() alone: the job

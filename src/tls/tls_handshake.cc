@@ -89,6 +89,7 @@ void TlsTransport::pump_handshake(Conn& conn, std::span<TransportEvent> out, siz
   }
   Reason reason = conn.session->reason();
   if (keys_ != nullptr && conn.wait.status() != KeyStatus::OK) reason = Reason::TLS_KEY_FAILED;
+  if (keys_ != nullptr && conn.wait.overloaded()) reason = Reason::TLS_KEY_BUSY;  // not the client's fault
   refuse(conn, reason);
 }
 

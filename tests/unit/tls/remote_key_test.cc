@@ -196,9 +196,11 @@ TEST(RemoteKey, one_too_many_fails_at_once_and_is_counted) {
   KeyWait late;
   late.bind(world.channel, MAX);
   EXPECT_FALSE(late.begin(request));
+  EXPECT_TRUE(late.overloaded());
   EXPECT_EQ(world.channel.overloaded(), 1U);
   waits[MAX - 1]->cancel();
   EXPECT_TRUE(late.begin(request));
+  EXPECT_FALSE(late.overloaded());
   late.cancel();
   for (auto& wait : waits) wait->cancel();
   EXPECT_EQ(world.channel.waiting(), KEY_SLOTS);
