@@ -13,9 +13,10 @@ import time
 
 import pytest
 from conftest import needs
+from demo import FEATURES
 from dpdk import Tap, Veth
 from http_client import Connection, wait_until
-from instance import ONE_SITE, QUICK, TREE, Instance, stat_fields
+from instance import ONE_SITE, QUICK, TREE, Instance, make_pair, stat_fields
 from test_pools_life import Load, show
 from test_pools_life import config as pool_config
 
@@ -49,6 +50,22 @@ def test_a_second_driver_serves_the_same_bytes_over_a_packet_socket(make):
         assert run("curl", "-sgf", f"http://{host}/big.bin").stdout == big
     role = next(one for one in server.status()["roles"] if one["role"] == "server")
     assert role["transport"] == "dpdk" and all(step["holds"] for step in role["sandbox"])
+
+
+@needs("curl")
+def test_https_and_both_ways_of_http2_give_the_bytes_that_plain_http_gives(make, tmp_path):
+    certificate, key = make_pair(tmp_path, "localhost")
+    bodies, device = {"a.txt": b"hello\n", "big.bin": os.urandom(1_000_000)}, Tap()
+    http2 = FEATURES["http/2"]["available"]
+    server = make(ONE_SITE + f"server.listen_tls = {device.v4}:443 [{device.v6}]:443\nsite.main.tls.certificate = {certificate}\n"
+                  f"site.main.tls.key = {key}\nhttp2.cleartext = {int(http2)}\n", transport="dpdk", device=device, files=bodies)
+    ways = [("https", "--http1.1", "1.1")] + [("https", "--http2", "2"), ("http", "--http2-prior-knowledge", "2")] * http2
+    for host in (server.tap.v4, f"[{server.tap.v6}]"):
+        for scheme, option, version in ways:
+            for name, body in bodies.items():
+                got = run("curl", "-sSgf", option, "--cacert", certificate, "--connect-to", f"localhost::{host}:", "-w", "%{stderr}%{http_version}",
+                          f"{scheme}://localhost/{name}")
+                assert (got.returncode, got.stdout == body, got.stderr) == (0, True, version.encode()), (host, scheme, option, name)
 
 
 def test_it_serves_from_its_sandbox(make):
