@@ -95,7 +95,8 @@ Entry* make_entry(const EntrySource& source, const LoadResult& result, MemoryLed
                          .secure = source.key.secure};
   if (!listing) head_source.last_modified = WallTime{identity.info.mtime_ns}.unix_seconds();
   const std::string head = make_head(head_source, source.unix_seconds);
-  const std::string head_304 = listing ? std::string() : make_head_304(head_source, source.unix_seconds);
+  // Also of a listing, which has no validators: If-None-Match: * holds for whatever there is.
+  const std::string head_304 = make_head_304(head_source, source.unix_seconds);
   if (head.empty()) return nullptr;
 
   std::string canonical = origin_name(source.key.host, source.key.secure);

@@ -189,6 +189,8 @@ def test_plain_fields_say_the_same(make):
     assert get(server, "/app/varies", fields=german).body == b"call 2 de"
     assert get(server, "/app/varies", fields=english).body == b"call 3 en"
     assert get(server, "/app/varies", fields=german).body == b"call 2 de"
+    assert get(server, "/app/varies", fields=[*german, "If-None-Match: *"]).status == 304, "also without an ETag"
+    assert get(server, "/app/none", fields=["If-None-Match: *"]).status == 404
     assert get(server, "/app/none").status == get(server, "/app/none").status == 404
     assert get(server, "/app/none").body == b"call 4 "
     assert json.loads(server.cli("cache", "purge", "tag:front", "--json").stdout)["entries"] == 1

@@ -85,7 +85,7 @@ Entry* AnswerCopy::finish(const Made& made, BodyStore& bodies, MemoryLedger& led
   Entry* entry = nullptr;
   if ((to != nullptr || body_.empty()) && body->seal()) {
     const std::string head = make_head(status_, made, body_.size());
-    const std::string head_304 = etag_.empty() || status_ != 200 ? std::string() : make_head(304, made, 0);
+    const std::string head_304 = status_ == 200 ? make_head(304, made, 0) : std::string();
     EntryBuilder builder;
     builder.key = made.key;
     if (!made.target.empty()) builder.key.target = made.target;

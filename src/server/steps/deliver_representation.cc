@@ -1,6 +1,7 @@
 // Conditions, ranges, weights, streams and error pages: one representation, and which part of it is sent.
 // Cold: it allocates. RFC 9110 sections 13 (conditions) and 14 (ranges).
 
+#include "src/base/assert.h"
 #include "src/base/hash.h"
 #include "src/http/accept_encoding.h"
 #include "src/http/conditional.h"
@@ -34,6 +35,7 @@ struct Representation {
 constexpr uint64_t STREAM_WINDOW = 1024 * 1024;
 
 StepResult compose(Core& core, Exchange& ex, std::string_view head) {
+  ASSERT(!head.empty());
   Connection& c = *ex.connection;
   Outgoing* out = room_for(core, c, head.size() + 64, 0);
   if (out == nullptr) {
