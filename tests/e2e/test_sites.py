@@ -4,6 +4,7 @@ import html.parser
 import json
 import os
 import re
+import threading
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -279,6 +280,40 @@ def test_a_listing_for_programs(make):
     sizes = {e["name"]: e.get("size") for e in entries}
     assert sizes["plain.txt"] == len("plain.txt")
     assert "vary" in {name.lower() for name, _ in response.fields}
+
+
+@pytest.mark.parametrize("request_line, ending", [("GET /list/ HTTP/1.0", ""), ("GET /list/ HTTP/1.1", "Connection: close\r\n"),
+                                                  ("GET /list/ HTTP/1.1", ""), ("HEAD /list/ HTTP/1.1", "")])
+def test_a_listing_that_any_version_of_satisfies_the_client_is_not_sent(make, request_line, ending):
+    """RFC 9110 section 13.1.2: If-None-Match: * holds for whatever there is, validators or none."""
+    server = make(ONE_SITE + "site.main.listing = 1\n", files={"list/a": "a"})
+    pid = server.role("server")
+    with server.connect() as connection:
+        connection.send(f"{request_line}\r\nHost: x\r\nIf-None-Match: *\r\n{ending}\r\n")
+        response = connection.read_response()
+        assert (response.status, response.body) == (304, b"") and "date" in {name.lower() for name, _ in response.fields}
+        if not ending and "1.1" in request_line:
+            assert connection.request("/list/a").body == b"a"
+    assert server.fetch("/list/").status == 200 and server.role("server") == pid
+
+
+def test_a_listing_is_of_the_kind_that_each_client_wants(make):
+    """Also where several ask for it at once: nobody gets another's."""
+    server = make(ONE_SITE + "site.main.listing = 1\n")
+    for number in range(3000):
+        server.put(f"many/{number}", "")
+    wanted = {"text/html": "text/html", "application/json": "application/json"}
+    got = []
+
+    def ask(accept):
+        for _ in range(5):
+            got.append((accept, server.fetch("/many/", fields=[f"Accept: {accept}"])["content-type"]))
+    threads = [threading.Thread(target=ask, args=(accept,)) for accept in list(wanted) * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 40 and [pair for pair in got if not pair[1].startswith(wanted[pair[0]])] == []
 
 
 @needs_root

@@ -259,6 +259,17 @@ StepResult fill_step(Core& core, Exchange& ex) {
     case FillRole::LEAD: {
       ex.fill = joined.fill;
       ex.leads_fill = true;
+      // Who led before us may have ended between our look and our joining.
+      Verdict why = Verdict::MISS_FIRST;
+      ex.entry = core.shared.cache.lookup(core.index, key, ex.key_hash, ex.config->serving_generation, core.now, why);
+      if (ex.entry != nullptr) {
+        complete_fill(core, ex, ex.entry);
+        if (!ex.page) {
+          ex.verdict = Verdict::FILL_WAITED;
+          ex.reason = Reason::OK;
+        }
+        return StepResult::DELIVER;
+      }
       const StepResult result = start_load(core, ex);
       if (!ex.loading) complete_fill(core, ex, ex.entry);
       return result;
@@ -319,7 +330,8 @@ void load_done(Core& core, Exchange& ex, LoadResult& result) {
   core.counters.files_opened.add();
   if (ex.dispatch != nullptr) return core.pools->file_loaded(ex, result);
   take_result(core, ex, result);
-  complete_fill(core, ex, ex.entry);
+  // A listing depends on what its client accepts: whoever waited makes one of his own.
+  complete_fill(core, ex, result.kind == LoadKind::LISTING ? nullptr : ex.entry);
   result.discard(core.reader);  // an entry holds pins of its own
   if (ex.connection == nullptr) {
     end_refresh(core, ex);
