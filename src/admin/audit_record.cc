@@ -76,9 +76,10 @@ bool take_stamp(std::string_view& text, AuditRecord& record) {
   const bool fits = read_number(text.substr(0, dot), whole) && whole >= 0 && whole < SECONDS_MAX &&
                     read_number(text.substr(dot + 1, colon - dot - 1), ms) && ms >= 0 && ms < 1000 &&
                     read_number(text.substr(colon + 1, end - colon - 1), record.serial);
+  if (!fits) return false;
   record.unix_ms = whole * 1000 + ms;
   text.remove_prefix(std::min(end + 2, text.size()));
-  return fits;
+  return true;
 }
 
 void take_access(const Field& field, AuditRecord& record) {
