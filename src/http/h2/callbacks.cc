@@ -78,8 +78,8 @@ int H2Callbacks::on_frame(nghttp2_session*, const nghttp2_frame* frame, void* se
   const bool end_stream = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
   if (frame->hd.type == NGHTTP2_HEADERS) {
     s.headers_done(frame->hd.stream_id, frame->headers.cat == NGHTTP2_HCAT_REQUEST, end_stream);
-  } else if (frame->hd.type == NGHTTP2_DATA && end_stream) {
-    if (H2Stream* stream = s.stream_of(frame->hd.stream_id); stream != nullptr) s.request_done(*stream);
+  } else if (frame->hd.type == NGHTTP2_DATA) {
+    s.data_done(frame->hd.stream_id, frame->hd.length, frame->data.padlen, end_stream);
   } else if (frame->hd.type == NGHTTP2_GOAWAY) {
     s.peer_left(frame->goaway.error_code);
   }

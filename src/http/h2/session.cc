@@ -12,6 +12,7 @@
 
 #include <charconv>
 #include <nghttp2/nghttp2.h>
+#include <utility>
 
 namespace penstock {
 namespace {
@@ -264,15 +265,10 @@ void H2Session::frame_begun(uint8_t type, size_t length, uint8_t flags) {
   if (dying_) return;
   switch (type) {
     case NGHTTP2_DATA:
-      if (length > 0) {
-        control_.earn(shared_.options.control_frames, BODY_EARNS);
-      } else if ((flags & NGHTTP2_FLAG_END_STREAM) == 0) {
-        (void)spend_control();
-      }
+      data_may_earn_ = length > 0;
+      if (length == 0 && (flags & NGHTTP2_FLAG_END_STREAM) == 0) (void)spend_control();
       return;
     case NGHTTP2_HEADERS:
-      control_.earn(shared_.options.control_frames, REQUEST_EARNS);
-      return;
     case NGHTTP2_CONTINUATION:
       return;
     case NGHTTP2_RST_STREAM:
@@ -333,6 +329,7 @@ void H2Session::open_stream(int32_t stream_id, bool end_stream) {
   }
   H2Stream* stream = shared_.streams.take(this, stream_id);
   if (stream == nullptr) return refuse(stream_id, NGHTTP2_REFUSED_STREAM, Reason::H2_BUSY);
+  control_.earn(shared_.options.control_frames, REQUEST_EARNS);
   stream->next = first_stream_;
   if (first_stream_ != nullptr) first_stream_->previous = stream;
   first_stream_ = stream;
@@ -369,6 +366,7 @@ void H2Session::data(int32_t stream_id, std::string_view bytes) {
     fail(*stream);
     return;
   }
+  if (std::exchange(data_may_earn_, false)) control_.earn(shared_.options.control_frames, BODY_EARNS);
   if (!stream->chunked) {
     (void)append(*stream, bytes, true);
     return;
@@ -379,6 +377,16 @@ void H2Session::data(int32_t stream_id, std::string_view bytes) {
   *end++ = '\n';
   (void)(append(*stream, {size, static_cast<size_t>(end - size)}, false) && append(*stream, bytes, true) &&
          append(*stream, "\r\n", false));
+}
+
+// The end of a DATA frame with `length` bytes, so many of them padding.
+void H2Session::data_done(int32_t stream_id, size_t length, size_t padding, bool end_stream) {
+  if (dying_) return;
+  if (!end_stream) {
+    if (length > 0 && padding == length) (void)spend_control();
+  } else if (H2Stream* stream = stream_of(stream_id); stream != nullptr) {
+    request_done(*stream);
+  }
 }
 
 // END_STREAM of a request with a body.

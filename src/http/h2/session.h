@@ -135,6 +135,7 @@ class H2Session {
   void headers_done(int32_t stream_id, bool is_request, bool end_stream);
   void open_stream(int32_t stream_id, bool end_stream);
   void data(int32_t stream_id, std::string_view bytes);
+  void data_done(int32_t stream_id, size_t length, size_t padding, bool end_stream);
   void request_done(H2Stream& stream);
   void stream_over(int32_t stream_id);
   void peer_left(uint32_t code);
@@ -183,6 +184,7 @@ class H2Session {
   H2Budget resets_;
   uint64_t turn_ = 0;              // of the last receive()
   uint32_t requests_of_turn_ = 0;  // that came in it
+  bool data_may_earn_ = false;     // the DATA frame that arrives has brought a body nothing yet
   bool paused_ = false;
   bool dying_ = false;
   bool flooded_ = false;

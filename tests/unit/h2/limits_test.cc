@@ -1,6 +1,7 @@
 // What a peer may not do, and what it gets for it. Section numbers are RFC 9113's.
 #include "tests/unit/h2/h2_world.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 namespace penstock {
@@ -197,6 +198,55 @@ TEST(H2Limits, malformed_requests_spend_the_same_budget) {
   EXPECT_EQ(world.goaway(), int64_t{NGHTTP2_ENHANCE_YOUR_CALM});
   EXPECT_EQ(world.noted().back(), Reason::H2_RESET_FLOOD);
   EXPECT_EQ(world.noted().size(), 22U);  // twenty of them, the one too many, and why it ended
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+// DATA earns control frames where it brings a body something: not on a stream that is over, and not as padding.
+TEST(H2Limits, section_10_5_worthless_data_earns_nothing) {
+  const std::string post("\x83\x86\x84\x41\1a", 6);
+  const std::string pad_only("\3\0\0\0", 4);
+  const std::string pad_length_only(1, '\0');
+  struct Row {
+    std::string_view what;
+    bool is_closed;
+    uint8_t flags;
+    std::string payload;
+    bool pings;
+  };
+  for (const Row& row : {Row{"of a closed stream", true, 0, "x", true},
+                         Row{"padding, with pings", false, NGHTTP2_FLAG_PADDED, pad_only, true},
+                         Row{"padding", false, NGHTTP2_FLAG_PADDED, pad_only, false},
+                         Row{"length of no padding", false, NGHTTP2_FLAG_PADDED, pad_length_only, false}}) {
+    SCOPED_TRACE(row.what);
+    H2World world({.cleartext = true, .control_frames = 100});
+    world.turn();
+    world.raw(world.frame(NGHTTP2_HEADERS, 4, 1, post));
+    if (row.is_closed) world.raw(world.frame(NGHTTP2_RST_STREAM, 0, 1, std::string("\0\0\0\x08", 4)));
+    for (int i = 0; i < 1'000; ++i) {
+      if (row.pings) world.raw(world.frame(NGHTTP2_PING, 0, 0, "12345678"));
+      world.raw(world.frame(NGHTTP2_DATA, row.flags, 1, row.payload));
+    }
+    world.turn();
+    EXPECT_EQ(world.goaway(), int64_t{NGHTTP2_ENHANCE_YOUR_CALM});
+    EXPECT_EQ(world.noted(), std::vector<Reason>{Reason::H2_CONTROL_FLOOD});
+    EXPECT_EQ(world.faults_at_end(), NOTHING);
+  }
+}
+
+TEST(H2Limits, an_upload_in_small_frames_may_ping_with_each) {
+  H2World world({.cleartext = true, .control_frames = 100});
+  world.turn();
+  world.raw(world.frame(NGHTTP2_HEADERS, 4, 1, "\x83\x86\x84\x41\1a"));
+  for (int i = 0; i < 1'000; ++i) {
+    world.raw(world.frame(NGHTTP2_PING, 0, 0, "12345678"));
+    world.raw(world.frame(NGHTTP2_DATA, NGHTTP2_FLAG_PADDED, 1, std::string("\2zzz\0\0", 6)));
+  }
+  world.raw(world.frame(NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, ""));
+  world.turn();
+  EXPECT_EQ(world.goaway(), -1);
+  ASSERT_EQ(world.streams(), 1U);
+  EXPECT_EQ(std::ranges::count(world.stream(0).received, 'z'), 3'000);
+  EXPECT_TRUE(world.stream(0).received.ends_with("\r\n0\r\n\r\n"));
   EXPECT_EQ(world.faults_at_end(), NOTHING);
 }
 
