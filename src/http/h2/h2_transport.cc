@@ -302,7 +302,10 @@ void H2Transport::pump(Carrier& carrier) {
   if (session.wants_write()) {
     H2Batch* batch = shared_->batches.take();
     ASSERT(batch != nullptr);  // as many as connections
-    if (session.produce(*batch)) {
+    const bool was_flooded = session.is_flooded();
+    const bool has_frames = session.produce(*batch);
+    if (session.is_flooded() && !was_flooded) end_later(carrier, shared_->now + FLOOD_PATIENCE);
+    if (has_frames) {
       carrier.batch = batch;
       below_.send(carrier.handle, batch->parts(), false);
     } else {

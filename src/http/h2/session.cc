@@ -257,6 +257,7 @@ void H2Session::refuse(int32_t stream_id, uint32_t code, Reason reason) {
   resets_under_way_.push_back(stream_id);
   need(nghttp2_submit_rst_stream(wire_, NGHTTP2_FLAG_NONE, stream_id, code));
   if (code == NGHTTP2_PROTOCOL_ERROR) spend_reset();
+  if (reason == Reason::H2_STREAMS_LIMIT) (void)spend_control();
 }
 
 // ---- frames in

@@ -165,6 +165,7 @@ class H2Session {
   void head_sent(int32_t stream_id, bool ends_stream);
   void head_not_sent(int32_t stream_id);
   void reset_sent(int32_t stream_id, uint32_t code);
+  void spend_for_reset(uint32_t code);
   void goaway_sent(uint32_t code);
   void answer_framed(H2Stream& stream);
   void reset_stream(H2Stream& stream, uint32_t code);

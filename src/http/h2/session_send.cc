@@ -168,6 +168,25 @@ void H2Session::reset_sent(int32_t stream_id, uint32_t code) {
     resets_under_way_.erase(own);
   } else if (!dying_) {
     note(reason_of(code));
+    spend_for_reset(code);
+  }
+}
+
+// nghttp2 reset a stream: where that is for what the peer sent, it is as if the peer had reset it. Refused are streams
+// beyond the limit before our SETTINGS are acknowledged, which an honest peer may overshoot by not knowing it.
+void H2Session::spend_for_reset(uint32_t code) {
+  switch (code) {
+    case NGHTTP2_PROTOCOL_ERROR:
+    case NGHTTP2_FLOW_CONTROL_ERROR:
+    case NGHTTP2_STREAM_CLOSED:
+    case NGHTTP2_FRAME_SIZE_ERROR:
+    case NGHTTP2_COMPRESSION_ERROR:
+      return spend_reset();
+    case NGHTTP2_REFUSED_STREAM:
+      (void)spend_control();
+      return;
+    default:
+      return;
   }
 }
 

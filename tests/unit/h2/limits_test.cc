@@ -201,6 +201,73 @@ TEST(H2Limits, malformed_requests_spend_the_same_budget) {
   EXPECT_EQ(world.faults_at_end(), NOTHING);
 }
 
+// Streams that nghttp2 resets for what the peer sent: it made us do what it may not do itself.
+TEST(H2Limits, resets_that_the_peer_provokes_spend_the_same_budget) {
+  H2World world({.cleartext = true, .resets = 50});
+  world.turn();
+  for (int i = 0; i < 500 && world.goaway() < 0; ++i) {
+    const int32_t id = world.request(H2World::get("/"));
+    world.raw(world.frame(NGHTTP2_WINDOW_UPDATE, 0, id, "\x7f\xff\xff\xff"));
+    world.turn(2);
+    for (size_t n = 0; n < world.streams(); ++n) {
+      if (world.stream(n).failed) world.close(world.stream(n));
+    }
+  }
+  EXPECT_EQ(world.goaway(), int64_t{NGHTTP2_ENHANCE_YOUR_CALM});
+  std::vector<Reason> wanted(51, Reason::H2_FLOW_CONTROL);
+  wanted.push_back(Reason::H2_RESET_FLOOD);
+  EXPECT_EQ(world.noted(), wanted);
+  world.close(world.carrier());
+  world.turn();
+  EXPECT_EQ(world.below().connection_count(), 0U) << "no time has passed: who floods is not waited for";
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+// … and one that reads nothing of it is not waited for either.
+TEST(H2Limits, provoked_resets_end_a_peer_that_reads_nothing) {
+  H2World world({.cleartext = true, .resets = 20}, {.socket_bytes_max = 100});
+  world.turn();
+  world.client_reads = false;
+  for (int i = 0; i < 30; ++i) {  // all of them before one of the answers
+    const int32_t id = world.request(H2World::get("/"));
+    world.raw(world.frame(NGHTTP2_WINDOW_UPDATE, 0, id, "\x7f\xff\xff\xff"));
+  }
+  world.turn(40);
+  EXPECT_EQ(world.noted().back(), Reason::H2_RESET_FLOOD);
+  world.advance(milliseconds(100));
+  world.turn(2);
+  EXPECT_TRUE(world.carrier().failed);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+// Refused streams carry nothing: who never acknowledges our limit, and so may not know it, runs dry as with pings.
+TEST(H2Limits, refused_streams_are_control_frames) {
+  H2World world({.cleartext = true, .streams = 3, .control_frames = 100});
+  world.client_reads = false;  // so it acknowledges nothing
+  for (int32_t id = 1; id < 1'000; id += 2) world.raw(world.frame(NGHTTP2_HEADERS, 5, id, "\x82\x86\x84\x41\1a"));
+  world.turn();
+  EXPECT_EQ(world.streams(), 3U);
+  std::vector<Reason> wanted(101, Reason::H2_STREAMS_LIMIT);
+  wanted.push_back(Reason::H2_CONTROL_FLOOD);
+  EXPECT_EQ(world.noted(), wanted);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Limits, refused_streams_beyond_those_that_the_upper_side_holds_are_control_frames) {
+  H2World world({.cleartext = true, .streams = 3, .control_frames = 100});
+  for (int i = 0; i < 500 && world.goaway() < 0; ++i) {
+    const int32_t id = world.request(H2World::get("/"));
+    world.turn(1);
+    if (i < 6) (void)nghttp2_submit_rst_stream(world.client(), 0, id, NGHTTP2_CANCEL);
+    world.turn(1);
+  }
+  EXPECT_EQ(world.streams(), 6U);
+  EXPECT_EQ(world.goaway(), int64_t{NGHTTP2_ENHANCE_YOUR_CALM});
+  EXPECT_EQ(world.noted().size(), 102U);
+  EXPECT_EQ(world.noted().back(), Reason::H2_CONTROL_FLOOD);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
 // DATA earns control frames where it brings a body something: not on a stream that is over, and not as padding.
 TEST(H2Limits, section_10_5_worthless_data_earns_nothing) {
   const std::string post("\x83\x86\x84\x41\1a", 6);
