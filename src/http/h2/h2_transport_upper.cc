@@ -197,9 +197,13 @@ uint64_t H2Transport::bytes_sent(Handle conn) const {
   if (!is_stream(conn)) return below_.bytes_sent(conn);
   H2Stream& s = stream(conn);
   if (s.session == nullptr) return s.sent_bytes + s.credited_bytes;
-  const uint64_t total = below_.bytes_sent(s.session->carrier);
-  if (s.session->window_is_open(s)) s.credited_bytes += total - s.connection_mark;
+  const H2Session& session = *s.session;
+  const uint64_t total = below_.bytes_sent(session.carrier);
+  const uint64_t sent = total - s.connection_mark;
+  const uint64_t data = std::min(sent, session.data_framed() - s.data_mark);
+  if (session.window_is_open(s)) s.credited_bytes += session.connection_window_is_open() ? sent : data;
   s.connection_mark = total;
+  s.data_mark += data;
   return s.sent_bytes + s.credited_bytes;
 }
 

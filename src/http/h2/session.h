@@ -110,6 +110,9 @@ class H2Session {
   void finish_sending(H2Stream& stream);
   void consumed(int32_t stream_id, uint32_t bytes);
   [[nodiscard]] bool window_is_open(const H2Stream& stream) const;
+  [[nodiscard]] bool connection_window_is_open() const;
+  // Bytes of bodies in frames so far, of all streams.
+  [[nodiscard]] uint64_t data_framed() const { return data_framed_; }
   void forget(H2Stream& stream);
 
   // A batch is over: its frames' streams are told.
@@ -186,6 +189,7 @@ class H2Session {
   uint64_t turn_ = 0;              // of the last receive()
   uint32_t requests_of_turn_ = 0;  // that came in it
   bool data_may_earn_ = false;     // the DATA frame that arrives has brought a body nothing yet
+  uint64_t data_framed_ = 0;
   bool paused_ = false;
   bool dying_ = false;
   bool flooded_ = false;

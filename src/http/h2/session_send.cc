@@ -109,6 +109,7 @@ bool H2Session::put_data(H2Stream& stream, std::string_view frame_head, size_t b
   }
   batch.frames.push_back({shared_.streams.handle_of(&stream), static_cast<uint32_t>(bytes)});
   ++stream.frames_lent;
+  data_framed_ += bytes;
   if (bytes >= EARNING_BYTES || is_last) control_.earn(shared_.options.control_frames, FRAME_EARNS);
   if (is_last) answer_framed(stream);
   return true;
@@ -297,5 +298,7 @@ void H2Session::finish_sending(H2Stream& stream) {
 bool H2Session::window_is_open(const H2Stream& stream) const {
   return nghttp2_session_get_stream_remote_window_size(wire_, stream.id) > 0;
 }
+
+bool H2Session::connection_window_is_open() const { return nghttp2_session_get_remote_window_size(wire_) > 0; }
 
 }  // namespace penstock

@@ -82,10 +82,12 @@ struct H2Stream {
   uint64_t body_left = 0;  // of all pieces
 
   // For Transport::bytes_sent(): while the peer's window for this stream is open, what the connection sends counts as
-  // progress of the stream, too: which stream goes first is our choice, not the peer's.
+  // progress of the stream, too: which stream goes first is our choice, not the peer's. While its window for the
+  // connection is shut, only bodies count: the peer could have us answer its pings for ever.
   uint64_t sent_bytes = 0;
   uint64_t credited_bytes = 0;
   uint64_t connection_mark = 0;
+  uint64_t data_mark = 0;
 
   [[nodiscard]] bool all_framed() const { return body_left == 0 && heads_queued == 0; }
 };

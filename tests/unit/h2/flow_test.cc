@@ -71,6 +71,46 @@ TEST(H2Flow, section_6_9_we_keep_to_the_peers_windows) {
   EXPECT_EQ(world.faults_at_end(), NOTHING);
 }
 
+// A peer that opens its window for streams wide and that for the connection never again has us send its pings' answers
+// only: no progress of a stream. Bodies of others are, where its stream is behind them by our choice.
+TEST(H2Flow, section_6_9_1_what_passes_a_shut_connection_window_is_no_progress_of_a_stream) {
+  H2World world({.cleartext = true}, {.socket_bytes_max = 1'000'000});
+  const nghttp2_settings_entry wide[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0x7fffffff}};
+  ASSERT_EQ(nghttp2_submit_settings(world.client(), 0, wide, 1), 0);
+  for (const std::string urgency : {"u=0", "u=6"}) {
+    Fields fields = H2World::get("/");
+    fields.emplace_back("priority", urgency);
+    (void)world.request(fields);
+  }
+  world.turn();
+  world.client_reads = false;  // so it opens nothing by itself
+  for (size_t n = 0; n < 2; ++n) {
+    world.answer(n, "HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + std::string(200'000, 'x'));
+  }
+  world.turn();
+  const auto sent = [&](size_t n) { return world.transport().bytes_sent(world.stream(n).handle); };
+  const auto ping = [&] {
+    const uint64_t before = world.transport().bytes_sent(world.carrier().handle);
+    for (int i = 0; i < 100; ++i) world.raw(world.frame(NGHTTP2_PING, 0, 0, "12345678"));
+    world.turn();
+    EXPECT_GE(world.transport().bytes_sent(world.carrier().handle), before + 1'700) << "they are answered";
+  };
+  const uint64_t first = sent(0);
+  const uint64_t second = sent(1);
+  EXPECT_GE(first, 65'535U);
+  ping();
+  EXPECT_EQ(sent(0), first);
+  EXPECT_EQ(sent(1), second);
+  world.raw(world.frame(NGHTTP2_WINDOW_UPDATE, 0, 0, std::string("\0\0\x27\x10", 4)));  // 10,000
+  world.turn();
+  EXPECT_EQ(sent(0), first + 20'000) << "its own, and as one of the connection's";
+  EXPECT_EQ(sent(1), second + 10'000) << "the other's";
+  ping();
+  EXPECT_EQ(sent(0), first + 20'000);
+  EXPECT_EQ(sent(1), second + 10'000);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
 // Three answers at once, asked for in this order with these priorities; the order in which they end.
 std::vector<int32_t> order_of(const std::vector<std::string>& priorities, bool by_frame) {
   H2World world({.cleartext = true}, {.socket_bytes_max = 8'192});
