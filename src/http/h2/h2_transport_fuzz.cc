@@ -56,9 +56,9 @@ class World {
       case 9:
         return end(handle, true);
       case 10:
-        return h2_.set_receiving(handle, false);
       case 11:
-        return h2_.set_receiving(handle, true);
+        if (!conn.failed) h2_.set_receiving(handle, (deed & 1) != 0);
+        return;
       case 12:
         for (const uint32_t buffer : conn.kept) h2_.release(buffer);
         conn.kept.clear();
