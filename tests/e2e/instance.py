@@ -1,7 +1,9 @@
 """A running penstock: started with its own config, port, control socket and folders; asked; ended."""
+import contextlib
 import json
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -25,10 +27,14 @@ UNPRIVILEGED = "daemon"  # a user every Debian has; not the one that roles drop 
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that no client is given: a connection of another test would keep a server from listening on all addresses."""
+    first_of_clients = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_240, max(first_of_clients, 20_480))
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("0.0.0.0", port))
+            return port
 
 
 def stat_fields(pid):
