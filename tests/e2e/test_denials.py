@@ -96,7 +96,9 @@ def test_a_file_that_is_denied_is_an_alarm_with_what_was_inside(make, audit, how
     assert alarm["detail"] == "fs.read_file" and alarm["action"] == "refused by the sandbox" and alarm["uid"] >= 1879048192
     # The log's times are as coarse as the kernel's tick: the request before it may have been inside as well.
     inside = [request for request in alarm["requests"] if request["target"] == f"/app/{how}"]
-    assert len(inside) == 1 and inside[0]["bytes_in"] > 5000 and (how == "peek-fast" or not inside[0]["left"])
+    # And the log comes late: a request that has ended meanwhile may not be found any more.
+    assert len(inside) == 1 or (how == "peek-fast" and not inside)
+    assert all(request["bytes_in"] > 5000 and (how == "peek-fast" or not request["left"]) for request in inside)
     assert all(request["left"] for request in alarm["requests"] if request not in inside)
     assert "(access): pool life" in server.output()
     for _ in range(3):  # counted
