@@ -29,7 +29,6 @@ import servers
 FOLLOWER_MAX = 1.01
 STALL_MAX = 1.05
 STALL_S = 0.1
-LOG_ON = ("log.access.format=w3c",)
 
 
 class Bench:
@@ -61,7 +60,7 @@ class Bench:
             pass
 
     def cpu_us(self):
-        """Time of the processor for one request, of all processes of the server; and the requests."""
+        """Time of the processor for one request, of all processes of the server."""
         self.drained()
         pids = self.server.family()
         before = procfs.cpu_seconds(pids)
