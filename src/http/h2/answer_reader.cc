@@ -6,18 +6,31 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <utility>
 
 namespace penstock {
 namespace {
 
 constexpr size_t HEAD_BYTES_MAX = 256 * 1024;  // far more than our own server ever writes
 constexpr size_t LINE_BYTES_MAX = 4 * 1024;    // of chunk framing
+constexpr size_t TRAILER_BYTES_MAX = 16 * 1024;
 
 // RFC 9113 section 8.2.2.
 bool is_connection_field(std::string_view name) {
   constexpr std::array<std::string_view, 5> NAMES = {"connection", "keep-alive", "proxy-connection",
                                                      "transfer-encoding", "upgrade"};
   return std::ranges::find(NAMES, name) != NAMES.end();
+}
+
+// RFC 9110 section 6.5.1: what frames, routes, modifies, authenticates or describes a message cannot come behind it.
+bool may_be_trailer(std::string_view name) {
+  constexpr std::string_view NEVER =
+      " accept-ranges age allow authentication-info authorization cache-control content-encoding content-language"
+      " content-length content-location content-range content-type cookie date expect expires host if-match"
+      " if-modified-since if-none-match if-range if-unmodified-since last-modified location max-forwards pragma"
+      " proxy-authenticate proxy-authorization range retry-after set-cookie strict-transport-security te trailer vary"
+      " via warning www-authenticate ";
+  return !is_connection_field(name) && NEVER.find(" " + std::string(name) + " ") == std::string_view::npos;
 }
 
 // The size of the head at the front of `bytes`, with its empty line; 0: it is not complete.
@@ -175,9 +188,35 @@ H2AnswerReader::Step H2AnswerReader::framing(std::string_view bytes) {
     stage_ = Stage::CHUNK_LINE;
   } else if (line_.empty()) {
     stage_ = Stage::DONE;
+  } else if (!trailer_line()) {
+    return broken();
   }
   line_.clear();
   return {Kind::NOTHING, consumed};
+}
+
+bool H2AnswerReader::trailer_line() {
+  const size_t colon = line_.find(':');
+  if (colon == std::string::npos || colon == 0) return false;
+  std::transform(line_.begin(), line_.begin() + static_cast<ptrdiff_t>(colon), line_.begin(), ascii_lower);
+  if (!may_be_trailer(std::string_view(line_).substr(0, colon))) return true;
+  trailers_.append(line_).append("\r\n");
+  return trailers_.size() <= TRAILER_BYTES_MAX;
+}
+
+void H2AnswerReader::take_trailers(H2AnswerHead& out) {
+  out.source.clear();
+  out.text = std::exchange(trailers_, {});
+  out.status = 0;
+  out.is_final = out.chunked = out.has_length = false;
+  out.fields.clear();
+  for (std::string_view rest = out.text; !rest.empty();) {
+    const size_t end = rest.find("\r\n");
+    const std::string_view line = rest.substr(0, end);
+    const size_t colon = line.find(':');
+    out.fields.push_back(lent_field(line.substr(0, colon), trim_ows(line.substr(colon + 1))));
+    rest.remove_prefix(end + 2);
+  }
 }
 
 bool H2AnswerReader::chunk_line() {

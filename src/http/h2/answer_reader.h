@@ -3,6 +3,7 @@
 // Pure; one for each stream. It is offered the parts of each send in order: heads come out as fields, bodies as pieces
 // of the very parts that they came in, whatever these are (memory or file); chunk framing is taken off. The text is our
 // own, so it is checked but not suspected: what cannot be read is BROKEN, and the stream is to be reset.
+// Trailer fields are kept until the body is in frames; those that may not stand there are dropped.
 #pragma once
 
 #include "src/http/h2/answer_heads.h"
@@ -40,6 +41,10 @@ class H2AnswerReader {
     if (stage_ == Stage::UNTIL_CLOSE) stage_ = Stage::DONE;
     return stage_ == Stage::DONE;
   }
+  // Trailer fields came. REQUIRES: is_whole().
+  [[nodiscard]] bool has_trailers() const { return !trailers_.empty(); }
+  // Lays them out, once.
+  void take_trailers(H2AnswerHead& out);
 
  private:
   enum class Stage : uint8_t { HEAD, LENGTH, CHUNK_LINE, CHUNK_DATA, CHUNK_END, TRAILERS, UNTIL_CLOSE, DONE, BROKEN };
@@ -50,6 +55,7 @@ class H2AnswerReader {
   [[nodiscard]] static bool read_field(std::string_view line, char* name, H2AnswerHead& out);
   [[nodiscard]] Step framing(std::string_view bytes);
   [[nodiscard]] bool chunk_line();
+  [[nodiscard]] bool trailer_line();
   Step broken() {
     stage_ = Stage::BROKEN;
     return {Kind::BROKEN, 0};
@@ -57,8 +63,9 @@ class H2AnswerReader {
 
   Stage stage_ = Stage::HEAD;
   bool is_head_method_ = false;
-  uint64_t left_ = 0;  // of the body, or of the chunk
-  std::string line_;   // a head or a line of framing that is not complete
+  uint64_t left_ = 0;     // of the body, or of the chunk
+  std::string line_;      // a head or a line of framing that is not complete
+  std::string trailers_;  // field lines as they came, without those that are dropped
 };
 
 }  // namespace penstock

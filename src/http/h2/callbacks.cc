@@ -109,14 +109,14 @@ int H2Callbacks::on_frame_sent(nghttp2_session*, const nghttp2_frame* frame, voi
   return 0;
 }
 
-int H2Callbacks::on_frame_not_sent(nghttp2_session*, const nghttp2_frame* frame, int, void* session) {
-  if (frame->hd.type == NGHTTP2_HEADERS) of(session).head_not_sent(frame->hd.stream_id);
+int H2Callbacks::on_frame_not_sent(nghttp2_session*, const nghttp2_frame* frame, int error, void* session) {
+  if (frame->hd.type == NGHTTP2_HEADERS) of(session).head_not_sent(frame->hd.stream_id, error);
   return 0;
 }
 
 ssize_t H2Callbacks::read_body(nghttp2_session*, int32_t stream_id, uint8_t*, size_t size, uint32_t* flags,
                                nghttp2_data_source*, void* session) {
-  const H2Session& s = of(session);
+  H2Session& s = of(session);
   H2Stream* stream = s.stream_of(stream_id);
   if (stream == nullptr) return NGHTTP2_ERR_DEFERRED;
   const H2Session::Payload payload = s.next_payload(*stream, size);
@@ -126,6 +126,10 @@ ssize_t H2Callbacks::read_body(nghttp2_session*, int32_t stream_id, uint8_t*, si
   }
   *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
   if (payload.is_last) *flags |= NGHTTP2_DATA_FLAG_EOF;
+  if (payload.is_last && stream->reader.has_trailers()) {
+    *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    s.submit_trailers(*stream);
+  }
   return static_cast<ssize_t>(payload.bytes);
 }
 

@@ -7,8 +7,10 @@
 // handle in layer().carrier. On a stream
 //  - RECEIVED brings one canonical request, checked (H2RequestHead); its body framed by Content-Length or chunked;
 //  - send() takes the HTTP/1.1 answer; its head becomes HEADERS, its body DATA that refers to the sender's memory;
-//  - trailers of a request are checked, and go on as those of its chunks, which the parser above checks again and drops
-//    (RFC 9110 section 6.5.1): CGI, FastCGI, WSGI and the ring have no place for them, nor for those of an answer;
+//  - trailers of a request are checked, and go on as those of its chunks, which the parser above treats as over
+//    HTTP/1.1: it checks and drops them (RFC 9110 section 6.5.1), as CGI, FastCGI, WSGI and the ring have no place for
+//    them;
+//  - trailers behind the chunks of an answer become HEADERS behind its DATA;
 //  - the end of the request is the end of its message, never PEER_CLOSED, which means that the peer is leaving;
 //  - close() behind a whole answer is END_STREAM, else RST_STREAM; FAILED is the peer's RST_STREAM, or the carrier's
 //  end;

@@ -18,7 +18,7 @@ constexpr uint32_t CONNECTIONS_MAX = 4;
 const std::string ANSWERS[] = {
     "HTTP/1.1 204 No Content\r\n\r\n",
     "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
-    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n",
     "HTTP/1.1 100 Continue\r\n\r\n",
     "HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n" + std::string(50'000, 'x'),
     "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",

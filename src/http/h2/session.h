@@ -154,6 +154,8 @@ class H2Session {
   };
   [[nodiscard]] bool read_parts(H2Stream& stream, std::span<const SendPart> parts);
   [[nodiscard]] bool submit_head(H2Stream& stream);
+  void submit_trailers(H2Stream& stream);
+  void head_submitted(H2Stream& stream, bool stood_in_for);
   // What of the stream's pieces the next frame takes.
   struct Payload {
     size_t bytes = 0;
@@ -166,7 +168,7 @@ class H2Session {
   [[nodiscard]] std::string_view head_bytes(std::string_view frame);
   [[nodiscard]] HeadUnderWay take_head();
   void head_sent(int32_t stream_id, bool ends_stream);
-  void head_not_sent(int32_t stream_id);
+  void head_not_sent(int32_t stream_id, int error);
   void reset_sent(int32_t stream_id, uint32_t code);
   void spend_for_reset(uint32_t code);
   void goaway_sent(uint32_t code);

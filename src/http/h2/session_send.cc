@@ -154,9 +154,10 @@ void H2Session::head_sent(int32_t stream_id, bool ends_stream) {
   if (ends_stream) answer_framed(*stream);
 }
 
-// It is longer than nghttp2 writes, or the stream is closing.
-void H2Session::head_not_sent(int32_t stream_id) {
+// It is longer than nghttp2 writes, or the stream is closing; or what compresses is broken, for want of memory.
+void H2Session::head_not_sent(int32_t stream_id, int error) {
   shared_.answers.give_back(take_head().head);
+  if (error == NGHTTP2_ERR_HEADER_COMP) return give_up();
   H2Stream* stream = stream_of(stream_id);
   if (stream == nullptr || stream->reset) return;
   refuse(stream_id, NGHTTP2_INTERNAL_ERROR, Reason::H2_ANSWER_INVALID);
@@ -251,10 +252,24 @@ bool H2Session::submit_head(H2Stream& stream) {
   }
   need(failed);
   if (failed != 0) return false;
-  heads_under_way_.push_back({shared_.answers.lend(), is_known});
-  if (!is_known) ++heads_to_compress_;
-  ++stream.heads_queued;
+  head_submitted(stream, is_known);
   return true;
+}
+
+// The newest head is lent to nghttp2 until its frame is written.
+void H2Session::head_submitted(H2Stream& stream, bool stood_in_for) {
+  heads_under_way_.push_back({shared_.answers.lend(), stood_in_for});
+  if (!stood_in_for) ++heads_to_compress_;
+  ++stream.heads_queued;
+}
+
+// RFC 9113 section 8.1: HEADERS with END_STREAM, behind the last DATA, which nghttp2 is just asking for.
+void H2Session::submit_trailers(H2Stream& stream) {
+  H2AnswerHead& head = shared_.answers.renew();
+  stream.reader.take_trailers(head);
+  const int failed = nghttp2_submit_trailer(wire_, stream.id, head.fields.data(), head.fields.size());
+  need(failed);
+  if (failed == 0) head_submitted(stream, false);
 }
 
 void H2Session::drop_pieces(H2Stream& stream) {

@@ -30,6 +30,73 @@ TEST(H2Answer, chunked_comes_out_of_its_chunks) {
   EXPECT_EQ(reply.code, 0U);
 }
 
+constexpr const char* CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+TEST(H2Answer, section_8_1_trailers_are_headers_behind_the_last_data) {
+  for (const std::string body : {"", "3\r\nabc\r\n"}) {
+    const auto reply = reply_to(H2World::get("/"), CHUNKED + body + "0\r\nGrpc-Status: 0\r\nX-Sum:  a b \r\n\r\n");
+    EXPECT_EQ(reply.head, (Fields{{":status", "200"}}));
+    EXPECT_EQ(reply.body, body.empty() ? "" : "abc");
+    EXPECT_EQ(reply.trailers, (Fields{{"grpc-status", "0"}, {"x-sum", "a b"}}));
+    EXPECT_TRUE(reply.ended);
+    EXPECT_EQ(reply.code, 0U);
+  }
+}
+
+TEST(H2Answer, rfc_9110_section_6_5_1_what_may_not_stand_in_trailers_is_dropped) {
+  const std::string frames = "Content-Length: 1\r\nTransfer-Encoding: x\r\nConnection: x\r\nTrailer: x\r\n";
+  const std::string others = "HOST: x\r\nSet-Cookie: x\r\ncontent-type: x\r\nCache-Control: x\r\nKeep-Alive: x\r\n";
+  const auto some =
+      reply_to(H2World::get("/"), CHUNKED + ("1\r\nx\r\n0\r\n" + frames + "ETag: \"x\"\r\n" + others + "\r\n"));
+  EXPECT_EQ(some.trailers, (Fields{{"etag", "\"x\""}}));
+  const auto none = reply_to(H2World::get("/"), CHUNKED + ("1\r\nx\r\n0\r\n" + frames + others + "\r\n"));
+  EXPECT_EQ(none.trailers, Fields{});
+  EXPECT_TRUE(none.ended);
+  EXPECT_EQ(none.code, 0U);
+}
+
+// In any pieces, beside heads that are sent from memory, and where the batch is full between body and trailers.
+TEST(H2Answer, trailers_of_many_answers_at_once_come_with_their_own) {
+  H2World world;
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 12; ++i) ids.push_back(world.request(H2World::get("/")));
+  world.turn();
+  const std::string body(6'000, 'b');
+  for (size_t n = 0; n < ids.size(); ++n) {
+    const std::string number = std::to_string(n);
+    world.answer(n, n % 4 == 3 ? "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"
+                               : CHUNKED + ("1770\r\n" + body + "\r\n0\r\nx-n: " + number + "\r\n\r\n"));
+  }
+  world.turn();
+  for (size_t n = 0; n < ids.size(); ++n) {
+    const auto& reply = world.reply(ids[n]);
+    EXPECT_EQ(reply.body, n % 4 == 3 ? "x" : body) << n;
+    EXPECT_EQ(reply.trailers, n % 4 == 3 ? Fields{} : Fields({{"x-n", std::to_string(n)}})) << n;
+    EXPECT_TRUE(reply.ended) << n;
+  }
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
+TEST(H2Answer, trailers_that_wait_for_a_window_end_with_their_stream) {
+  for (const bool reset : {false, true}) {
+    H2World world;
+    const nghttp2_settings_entry small[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 1}};
+    (void)nghttp2_submit_settings(world.client(), 0, small, 1);
+    const int32_t id = world.request(H2World::get("/"));
+    world.turn();
+    world.client_reads = false;
+    world.answer(0, CHUNKED + std::string("3\r\nabc\r\n0\r\nx: y\r\n\r\n"), false);
+    world.turn();
+    EXPECT_EQ(world.stream(0).sent, 0U);
+    if (reset) world.close(world.stream(0), true);
+    world.client_reads = true;
+    world.turn();
+    EXPECT_EQ(world.reply(id).trailers, reset ? Fields{} : Fields({{"x", "y"}}));
+    EXPECT_EQ(world.reply(id).code, reset ? uint32_t{NGHTTP2_CANCEL} : 0U);
+    EXPECT_EQ(world.faults_at_end(), NOTHING);
+  }
+}
+
 TEST(H2Answer, the_same_head_again_means_the_same_for_each_request) {
   H2World world;
   Fields head = H2World::get("/");
@@ -145,13 +212,14 @@ TEST(H2Answer, in_pieces_of_one_byte_each_send) {
   H2World world;
   const int32_t id = world.request(H2World::get("/"));
   world.turn();
-  const std::string text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+  const std::string text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n";
   for (const char c : text) {
     world.answer(0, std::string(1, c), false);
     world.turn(4);
   }
   EXPECT_EQ(world.stream(0).sent, text.size());
   EXPECT_EQ(world.reply(id).body, "abc");
+  EXPECT_EQ(world.reply(id).trailers, (Fields{{"x", "y"}}));
   EXPECT_TRUE(world.reply(id).ended);
   EXPECT_EQ(world.faults_at_end(), NOTHING);
 }
@@ -189,7 +257,9 @@ TEST(H2Answer, a_close_before_its_end_is_a_reset_not_an_end) {
 TEST(H2Answer, one_that_cannot_be_read_is_reset_and_noted) {
   for (const char* text :
        {"HTTP/1.0 200 OK\r\n\r\n", "nonsense\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"}) {
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n: x\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno colon\r\n"}) {
     H2World world;
     const int32_t id = world.request(H2World::get("/"));
     world.turn();

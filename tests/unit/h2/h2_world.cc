@@ -29,7 +29,9 @@ struct H2ClientCalls {
     H2World::Reply& reply = world(data).replies_[frame->hd.stream_id];
     const std::string n(reinterpret_cast<const char*>(name), name_size);
     const std::string v(reinterpret_cast<const char*>(value), value_size);
-    if (n == ":status" && v[0] == '1') {
+    if (frame->headers.cat == NGHTTP2_HCAT_HEADERS && reply.interim.empty()) {
+      reply.trailers.emplace_back(n, v);
+    } else if (n == ":status" && v[0] == '1') {
       reply.interim += v + " ";
     } else {
       reply.head.emplace_back(n, v);

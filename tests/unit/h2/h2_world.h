@@ -32,6 +32,7 @@ class H2World {
   struct Reply {
     Fields head;          // of the final answer
     std::string interim;  // statuses of 1xx, each with a space behind
+    Fields trailers;
     std::string body;
     uint32_t frames = 0;  // of DATA
     bool ended = false;   // END_STREAM

@@ -61,8 +61,13 @@ void talk(H2World& world) {
   bad.emplace_back("connection", "x");
   (void)world.request(bad);
   world.turn();
-  const size_t answered = answer_from(
+  size_t answered = answer_from(
       0, world, "HTTP/1.1 200 OK\r\nContent-Length: 40000\r\nETag: \"a\"\r\n\r\n" + std::string(40'000, 'x'));
+  world.turn();
+  (void)world.request(H2World::get("/trailers"));
+  world.turn();
+  answered = answer_from(answered, world,
+                         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Sum: y\r\n\r\n");
   world.turn();
   (void)nghttp2_submit_ping(world.client(), 0, nullptr);
   (void)world.request(H2World::get("/late"));
