@@ -55,8 +55,12 @@ class IpLayer {
   // makes it. The pieces that `parts` name are held until the device is done with them.
   void send(const MacAddress& to, const IpHeader& header, std::span<const uint8_t> head, std::span<const TxPart> parts,
             bool tcp_checksum_later);
-  // The device has no room: what need not go now waits where it is. Asks it where it had none before.
-  [[nodiscard]] bool must_wait() { return device_full_ && (device_full_ = !device_.tx_ready()); }
+  // The device has no room: what need not go now waits where it is. Asks it where it had none before; a full batch
+  // goes first, so that the answer holds for the next packet.
+  [[nodiscard]] bool must_wait() {
+    if (frame_count_ == BATCH) flush();
+    return device_full_ && (device_full_ = !device_.tx_ready());
+  }
   // To the device. Nothing that the batch refers to may change or go before.
   void flush();
   // The device has done with some pieces: their device_holds go down; fills `pieces` with those that are at zero.

@@ -38,7 +38,8 @@ class ScriptDevice final : public PacketDevice {
   void rx_release(uint32_t token) override { ASSERT(lent.erase(token) == 1); }
   [[nodiscard]] bool tx_ready() override { return room != 0; }
   [[nodiscard]] size_t tx_burst(std::span<const TxFrame> frames) override {
-    const size_t taken = frames.size() < takes_max ? frames.size() : takes_max;
+    const size_t most = room == 0 ? 0 : takes_max;
+    const size_t taken = frames.size() < most ? frames.size() : most;
     for (const TxFrame& frame : frames.first(taken)) {
       Sent one;
       one.bytes.assign(frame.head, frame.head + frame.head_bytes);
@@ -69,7 +70,7 @@ class ScriptDevice final : public PacketDevice {
   DeviceFeatures device_features;
   bool keeps_holds = false;  // the card is slow
   size_t takes_max = SIZE_MAX;
-  size_t room = SIZE_MAX;  // frames until it is full
+  size_t room = SIZE_MAX;  // frames until it is full: then it takes none
   std::deque<std::vector<uint8_t>> incoming;
   std::map<uint32_t, std::vector<uint8_t>> lent;
   std::vector<Sent> sent;

@@ -28,7 +28,9 @@ constexpr uint32_t BURST = 64;
 constexpr uint32_t PARTS_MAX = TxFrame::PARTS_MAX;
 constexpr unsigned MAIN_LCORE = 0;  // see start_dpdk()
 constexpr uint32_t POOL_CACHE = 128;
-constexpr uint32_t TX_TRIES = 8;             // while the driver's ring is full, before frames wait for the next turn
+constexpr uint32_t TX_TRIES = 8;  // while the driver's ring is full, before frames wait for the next turn
+constexpr uint32_t BACKLOG_MAX =
+    4 * BURST;  // of frames: what cannot be put off (ACKs, ARP, the kernel's) waits as well
 constexpr uint64_t BACKLOG_PER_SECOND = 50;  // they wait for a 50th of a second: then nobody is there
 constexpr uint16_t FRAME_ROOM = RTE_MBUF_DEFAULT_BUF_SIZE;
 constexpr uint16_t HEAD_ROOM = RTE_PKTMBUF_HEADROOM + 256;
@@ -37,8 +39,8 @@ constexpr uint32_t MBUF_BYTES = 256;  // of a buffer besides its room, rounded u
 Status wrong(const std::string& what, int code) { return fail_errno("dpdk: " + what, code < 0 ? -code : code); }
 
 constexpr uint32_t rx_count(uint32_t holds, uint32_t slots) { return holds + slots + 4 * BURST + 2 * POOL_CACHE; }
-constexpr uint32_t head_count(uint32_t slots) { return slots + 2 * BURST + 2 * POOL_CACHE; }
-constexpr uint32_t part_count(uint32_t slots) { return PARTS_MAX * (slots + 2 * BURST) + 2 * POOL_CACHE; }
+constexpr uint32_t head_count(uint32_t slots) { return slots + 2 * BURST + BACKLOG_MAX + 2 * POOL_CACHE; }
+constexpr uint32_t part_count(uint32_t slots) { return PARTS_MAX * (slots + 2 * BURST + BACKLOG_MAX) + 2 * POOL_CACHE; }
 
 }  // namespace
 
@@ -149,7 +151,7 @@ Status DpdkPort::make_pools(const DpdkPortConfig& config) {
   free_tokens_.reserve(frames);
   for (uint32_t i = frames; i > 0; --i) free_tokens_.push_back(i - 1);
   done_.reserve(parts);
-  backlog_.reserve(BURST);
+  backlog_.reserve(BACKLOG_MAX);
   return {};
 }
 
@@ -233,20 +235,20 @@ bool DpdkPort::push_backlog() {
 size_t DpdkPort::tx_burst(std::span<const TxFrame> frames) {
   std::array<rte_mbuf*, BURST> buffers;
   size_t done = 0;
-  while (done < frames.size() && tx_ready()) {
-    const size_t wanted = std::min<size_t>(frames.size() - done, BURST);
+  while (done < frames.size()) {
+    const bool ready = tx_ready();
+    const size_t room = ready ? BURST : std::min<size_t>(BURST, BACKLOG_MAX - backlog_.size());
+    const size_t wanted = std::min(frames.size() - done, room);
     size_t made = 0;
     while (made < wanted && (buffers[made] = make_frame(frames[done + made])) != nullptr) ++made;
     size_t sent = 0;
-    for (uint32_t tries = 0; sent < made && tries < TX_TRIES; ++tries) {
+    for (uint32_t tries = 0; ready && sent < made && tries < TX_TRIES; ++tries) {
       sent += rte_eth_tx_burst(port_, 0, &buffers[sent], static_cast<uint16_t>(made - sent));
     }
-    if (sent < made) {
-      backlog_.assign(buffers.begin() + sent, buffers.begin() + made);
-      backlog_since_ = rte_get_tsc_cycles();
-    }
+    if (ready && sent < made) backlog_since_ = rte_get_tsc_cycles();
+    backlog_.insert(backlog_.end(), buffers.begin() + sent, buffers.begin() + made);
     done += made;
-    if (made < wanted) break;
+    if (made == 0 || made < wanted) break;
   }
   return done;
 }

@@ -85,7 +85,7 @@ class DpdkPort final : public PacketDevice {
   std::vector<uint32_t> free_tokens_;
   std::vector<uint32_t> done_;      // holds that were let go of
   uint32_t parts_out_ = 0;          // at the driver
-  std::vector<rte_mbuf*> backlog_;  // made, and not yet taken by the driver: a burst at the most
+  std::vector<rte_mbuf*> backlog_;  // made, and not yet taken by the driver
   uint64_t backlog_since_ = 0;      // cycles, of its last progress
 };
 

@@ -348,7 +348,7 @@ TEST(Device, a_full_one_is_waited_for_with_what_a_connection_sends) {
   bench.establish({.mss = 100});
   std::string text(1'000, 'x');
   for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>('a' + i % 26);
-  bench.device.room = 0;
+  bench.device.room = 1;
   bench.introduce();  // its answer is the last that is taken
   bench.send(text);
   EXPECT_TRUE(bench.out().empty());
