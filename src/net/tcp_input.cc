@@ -94,7 +94,9 @@ bool NetStack::fast_path(TcpConnection& c, const TcpSegment& segment, std::span<
       c.scoreboard != NO_INDEX)
     return false;
   if (!c.has(OWNED) || c.snd_nxt != c.snd_max || segment.ack < c.snd_una || segment.ack > c.snd_max) return false;
-  if (static_cast<uint32_t>(segment.header.window) << c.snd_wscale != c.snd_wnd || c.snd_wnd == 0) return false;
+  // The window changes with each request and each answer, and is not news; a closed one is.
+  const uint32_t window = static_cast<uint32_t>(segment.header.window) << c.snd_wscale;
+  if (window == 0 || c.snd_wnd == 0 || (window != c.snd_wnd && segment.seq < c.snd_wl1)) return false;
   uint32_t ts_val = 0;
   uint32_t ts_ecr = 0;
   if (c.has(TIMESTAMPS)) {
@@ -117,12 +119,13 @@ bool NetStack::fast_path(TcpConnection& c, const TcpSegment& segment, std::span<
   }
   if (c.has(TIMESTAMPS) && segment.seq <= c.last_ack_sent) c.ts_recent = ts_val;
   c.last_heard_ms = now_ms();
+  const bool opens = window > c.snd_wnd;
+  c.snd_wnd = window;
+  c.max_snd_wnd = std::max(c.max_snd_wnd, window);
   c.snd_wl1 = segment.seq;
   c.snd_wl2 = segment.ack;
-  if (acknowledges) {
-    acknowledge(c, segment.ack, c.has(TIMESTAMPS), ts_ecr);
-    want_output(c);
-  }
+  if (acknowledges) acknowledge(c, segment.ack, c.has(TIMESTAMPS), ts_ecr);
+  if (acknowledges || opens) want_output(c);
   return true;
 }
 

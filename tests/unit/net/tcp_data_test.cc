@@ -66,6 +66,30 @@ TEST(TcpReceive, rfc9293_3_8_6_3_a_single_segment_is_acknowledged_within_the_del
   EXPECT_EQ(bench.stack->counters().fast_path, 3U);
 }
 
+TEST(TcpReceive, another_window_takes_the_fast_path_and_a_closed_one_does_not) {
+  TcpBench bench;
+  bench.establish();
+  bench.window = 2'000;
+  bench.in(TCP_ACK, bench.seq, bench.ack, "abc");
+  EXPECT_EQ(bench.stack->counters().fast_path, 1U);
+  bench.send(std::string(3'000, 'x'));
+  EXPECT_EQ(bench.out().size(), 2U);  // as far as the window
+  bench.window = 3'000;
+  bench.in(TCP_ACK, bench.seq + 3, bench.ack, "def");  // what waits goes, though nothing is acknowledged
+  EXPECT_EQ(bench.stack->counters().fast_path, 2U);
+  const auto rest = bench.out();
+  ASSERT_EQ(rest.size(), 1U);
+  EXPECT_EQ(rest[0].header.seq, bench.ack + 2'000);
+  bench.window = 0;
+  bench.in(TCP_ACK, bench.seq + 6, bench.ack + 3'000, "ghi");
+  bench.window = 500;
+  bench.in(TCP_ACK, bench.seq + 9, bench.ack + 3'000, "jkl");
+  EXPECT_EQ(bench.stack->counters().fast_path, 2U);
+  bench.in(TCP_ACK, bench.seq + 12, bench.ack + 3'000, "mno");
+  EXPECT_EQ(bench.stack->counters().fast_path, 3U);
+  EXPECT_EQ(bench.told(), "received:abc received:def sent received:ghi received:jkl received:mno");
+}
+
 TEST(TcpReceive, rfc5681_4_2_out_of_order_is_acknowledged_at_once_and_delivered_in_order) {
   TcpBench bench;
   bench.establish(SACKED);
