@@ -18,6 +18,14 @@ constexpr std::string_view SERVER_HEADERS[] = {
     "Server",        "TE",    "Trailer",    "Transfer-Encoding", "Upgrade",
 };
 
+// Whether an answer of this status is whole with a status line and a page of ours: not 205 and 206 (their rules for
+// content), 3xx (a target, or a copy at the client), 407 (for proxies) and 426 (an Upgrade that is not offered).
+bool status_stands_alone(uint64_t status) {
+  if (status < 200 || status > 599 || status / 100 == 3) return false;
+  constexpr uint64_t NOT_ALONE[] = {205, 206, 407, 426};
+  return std::ranges::find(NOT_ALONE, status) == std::end(NOT_ALONE);
+}
+
 class Checker {
  public:
   explicit Checker(const Settings& settings) : settings_(settings) {
@@ -240,10 +248,16 @@ class Checker {
         return;
       }
       case HandlerSetting::STATUS:
-        if (route.status < 200) {
+        if (!status_stands_alone(route.status)) {
           add(prefix + "status",
-              fmt::format("expected a status from 200 to 599: the route's handler is status, got {}", route.status),
+              fmt::format(
+                  "expected a status that stands alone, 200 to 299 or 400 to 599 but 205, 206, 407 and 426: the "
+                  "route's handler is status, got {}",
+                  route.status),
               {site});
+        } else if (route.status == 401 && !has_header(route, "WWW-Authenticate")) {
+          add(prefix + "header.WWW-Authenticate",
+              "expected a challenge: the route answers 401 (RFC 9110 section 15.5.2)", {site});
         }
         return;
       case HandlerSetting::POOL:
@@ -253,6 +267,10 @@ class Checker {
             {site, fmt::format("pool.{}.", route.pool)});
         return;
     }
+  }
+
+  static bool has_header(const RouteSettings& route, std::string_view name) {
+    return std::ranges::any_of(route.headers, [&](const NamedValue& header) { return iequals(header.name, name); });
   }
 
   // These faults are in the names alone, so nothing else can have caused them.

@@ -22,10 +22,12 @@ struct Phrase {
   std::string_view text;
 };
 
-// The registry of RFC 9110 section 16.2.1, in order.
+// The registry of RFC 9110 section 16.2.1 (IANA, HTTP Status Codes), in order, and RFC 2324's joke, whose number RFC
+// 9110 keeps for it.
 constexpr Phrase PHRASES[] = {
     {100, "Continue"},
     {101, "Switching Protocols"},
+    {102, "Processing"},
     {103, "Early Hints"},
     {200, "OK"},
     {201, "Created"},
@@ -35,6 +37,8 @@ constexpr Phrase PHRASES[] = {
     {205, "Reset Content"},
     {206, "Partial Content"},
     {207, "Multi-Status"},
+    {208, "Already Reported"},
+    {226, "IM Used"},
     {300, "Multiple Choices"},
     {301, "Moved Permanently"},
     {302, "Found"},
@@ -61,6 +65,7 @@ constexpr Phrase PHRASES[] = {
     {415, "Unsupported Media Type"},
     {416, "Range Not Satisfiable"},
     {417, "Expectation Failed"},
+    {418, "I'm a Teapot"},
     {421, "Misdirected Request"},
     {422, "Unprocessable Content"},
     {423, "Locked"},
@@ -77,7 +82,10 @@ constexpr Phrase PHRASES[] = {
     {503, "Service Unavailable"},
     {504, "Gateway Timeout"},
     {505, "HTTP Version Not Supported"},
+    {506, "Variant Also Negotiates"},
     {507, "Insufficient Storage"},
+    {508, "Loop Detected"},
+    {510, "Not Extended"},
     {511, "Network Authentication Required"},
 };
 static_assert(std::ranges::is_sorted(PHRASES, {}, &Phrase::status));

@@ -18,7 +18,7 @@ enum class Reason : uint16_t {
 };
 
 struct ReasonInfo {
-  uint16_t status;          // 0: the connection ends without an answer
+  uint16_t status;          // 0: the connection ends without an answer; of STATUS_ROUTE it stands in the route
   uint16_t sub_status;      // the second number of "400.26"
   std::string_view name;    // "BARE_LF": the identifier, unique; counters and tests use it
   std::string_view phrase;  // "Invalid_CR/LF": http.sys's word, not unique; the log's reason field
@@ -37,7 +37,8 @@ constexpr const ReasonInfo& reason_info(Reason reason) { return REASONS[static_c
 constexpr uint16_t reason_status(Reason reason) { return reason_info(reason).status; }
 
 // The reason phrase of a status line ("Not Found"), for every status of status.def and the other
-// registered ones (RFC 9110 section 15); empty for a number that is not registered.
+// registered ones (RFC 9110 section 15, and IANA's list of those of other RFCs); empty for a number
+// that is not registered, which RFC 9112 section 4 allows.
 [[nodiscard]] std::string_view status_phrase(uint16_t status);
 
 // A response to this status has no body and no Content-Length by rule: 1xx, 204, 304.

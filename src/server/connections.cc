@@ -71,7 +71,7 @@ void close_or_linger(Core& core, Connection& c) {
 }
 
 bool is_refusal(const Exchange& exchange) {
-  return std::max(exchange.app_status, reason_status(exchange.reason)) >= 400;
+  return std::max(exchange.app_status, exchange.status()) >= 400;
 }
 
 // The prebuilt refusal of a connection over a limit (QS1): no head is read, no exchange made.

@@ -104,6 +104,7 @@ struct ExchangeFacts {
   size_t segment_next = 0;
   Dispatch* dispatch = nullptr;  // of the PoolBridge, while an application is at work on it
   uint16_t app_status = 0;       // what the application answered; 0: the answer is ours
+  uint16_t route_status = 0;     // what the route answers, where `reason` is STATUS_ROUTE
   bool forwarded = false;        // the connection reads the request's body for an application
   uint64_t purge = 0;            // number of the purge whose count it waits for; 0: it does not
   uint8_t executed = 0;          // URLs that stood in for this one
@@ -138,6 +139,11 @@ struct Exchange : ExchangeFacts {
 
   RequestHead head;
   JournalAddress client;  // where `proxied`
+
+  // Of an answer of ours.
+  [[nodiscard]] uint16_t status() const {
+    return reason == Reason::STATUS_ROUTE ? route_status : reason_status(reason);
+  }
 
   // The key under which an application's answer to it lies, as far as is known.
   [[nodiscard]] KeyView cache_key() const {

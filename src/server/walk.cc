@@ -37,7 +37,7 @@ Outcome outcome_of(const Core& core, const Exchange& ex, const Connection& c) {
     outcome.client_subject = facts.client_subject;
     outcome.client_fingerprint = facts.client_fingerprint;
   }
-  outcome.status = ex.app_status != 0 ? ex.app_status : info.status;
+  outcome.status = ex.app_status != 0 ? ex.app_status : ex.status();
   outcome.sub_status = info.sub_status;
   outcome.reason = static_cast<uint16_t>(ex.reason);
   outcome.verdict = static_cast<uint16_t>(ex.verdict);

@@ -24,11 +24,11 @@ constexpr size_t AGE_LINE_MAX = 32;  // "Age: ", seconds, CRLF
 // The error page that the site has for this refusal, if it is to be tried.
 bool find_error_page(Exchange& ex) {
   if (ex.page_tried || ex.refused || ex.site == nullptr || ex.site->error_pages.empty()) return false;
-  const ReasonInfo& info = reason_info(ex.reason);
-  if (info.status < 400) return false;
+  const uint16_t status = ex.status();
+  if (status < 400) return false;
   const auto& pages = ex.site->error_pages;
-  auto found = pages.find(std::to_string(info.status) + "." + std::to_string(info.sub_status));
-  if (found == pages.end()) found = pages.find(std::to_string(info.status));
+  auto found = pages.find(std::to_string(status) + "." + std::to_string(reason_info(ex.reason).sub_status));
+  if (found == pages.end()) found = pages.find(std::to_string(status));
   if (found == pages.end()) return false;
   ex.page_tried = true;
   ex.page = true;

@@ -44,8 +44,8 @@ StepResult compose(Core& core, Exchange& ex, std::string_view head) {
     return wait_for_sent(ex);
   }
   const bool ages = ex.entry != nullptr && (ex.entry->owner_flags() & ENTRY_ANSWER) != 0;
-  ex.head_bytes_out = ages ? copy_aged_head(*out, head, core, ex)
-                           : copy_head(*out, head, date_offset(reason_status(ex.reason)), core, ex);
+  ex.head_bytes_out =
+      ages ? copy_aged_head(*out, head, core, ex) : copy_head(*out, head, date_offset(ex.status()), core, ex);
   core.counters.bytes_copied.add(ex.head_bytes_out);
   ex.composed = true;
   if (ex.head.method == Method::HEAD) ex.segments.clear();
@@ -102,8 +102,7 @@ StepResult compose_whole(Core& core, Exchange& ex, const Representation& rep) {
     return compose(core, ex, rep.head);
   }
   // An error page is no representation of what was asked for: it has no validators and no ranges.
-  HeadEdit edit{.status = reason_status(ex.reason),
-                .remove = {"ETag", "Last-Modified", "Accept-Ranges", "Cache-Control"}};
+  HeadEdit edit{.status = ex.status(), .remove = {"ETag", "Last-Modified", "Accept-Ranges", "Cache-Control"}};
   if (edit.status == 405 && ex.refused_by != nullptr) edit.add.push_back({"Allow", ex.refused_by->allow});
   return compose(core, ex, edit_head(rep.head, edit));
 }

@@ -28,7 +28,7 @@ size_t write_page(std::span<char> out, uint16_t status) {
 
 StepResult deliver_text(Core& core, Exchange& ex) {
   Connection& c = *ex.connection;
-  const uint16_t status = reason_status(ex.reason);
+  const uint16_t status = ex.status();
   ASSERT(status >= 200);
   // Nobody waits with an answer for a refusal: this is the whole head, at most.
   std::string_view site_lines;

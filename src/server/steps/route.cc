@@ -36,7 +36,8 @@ Reason look_at_body(const Exchange& ex) {
   return Reason::NONE;
 }
 
-Reason reason_of_status(uint16_t status) {
+// REQUIRES: one that a redirect may have (checks.cc).
+Reason reason_of_redirect(uint16_t status) {
   for (size_t i = 0; i < REASON_COUNT; ++i) {
     if (REASONS[i].status == status) return static_cast<Reason>(i);  // the first row of a status is its plain one
   }
@@ -76,9 +77,10 @@ StepResult answer_by_handler(Exchange& ex) {
       return StepResult::NEXT;
     case HandlerSetting::REDIRECT:
       ex.location = expand_target(ex, route.to);
-      return answer_with(ex, reason_of_status(route.status == 0 ? 302 : route.status), Verdict::REDIRECT);
+      return answer_with(ex, reason_of_redirect(route.status == 0 ? 302 : route.status), Verdict::REDIRECT);
     case HandlerSetting::STATUS:
-      return answer_with(ex, reason_of_status(route.status), Verdict::NOT_STATIC);
+      ex.route_status = route.status;
+      return answer_with(ex, Reason::STATUS_ROUTE, Verdict::NOT_STATIC);
     case HandlerSetting::POOL:
       return StepResult::DISPATCH;
   }

@@ -67,6 +67,17 @@ TEST(ConfigChecks, preloading_takes_subdomains_and_a_year) {
                "site.a.header.strict-transport-security", "hsts.*");
 }
 
+TEST(ConfigChecks, a_status_that_a_route_answers_stands_alone) {
+  const std::string route = with_site("site.a.route.r.prefix = /x\nsite.a.route.r.handler = status\n");
+  const auto status = [&](int number) { return route + "site.a.route.r.status = " + std::to_string(number) + "\n"; };
+  for (const int number : {0, 100, 199, 205, 206, 300, 301, 304, 399, 407, 426}) {
+    expect_error(status(number), "site.a.route.r.status", "got " + std::to_string(number));
+  }
+  for (const int number : {200, 204, 299, 400, 402, 408, 409, 418, 451, 499, 503, 599}) tree_of(status(number));
+  expect_error(status(401), "site.a.route.r.header.WWW-Authenticate", "expected a challenge");
+  tree_of(status(401) + "site.a.route.r.header.www-authenticate = Basic realm=x\n");
+}
+
 TEST(ConfigChecks, headers_of_the_server_are_named_beside_other_errors) {
   EXPECT_EQ(
       errors_of(with_site("limits.fields = 0\nsite.a.listing = 7\nsite.a.header.X = a\"b\nsite.a.header.Date = x\n"
@@ -106,9 +117,7 @@ TEST(ConfigChecks, handlers_have_what_they_need) {
   expect_error(route + "site.a.route.r.handler = redirect\n", "site.a.route.r.to", "expected a target");
   expect_error(route + "site.a.route.r.handler = redirect\nsite.a.route.r.to = /y\nsite.a.route.r.status = 200\n",
                "site.a.route.r.status", "301");
-  expect_error(route + "site.a.route.r.handler = status\n", "site.a.route.r.status", "from 200 to 599");
-  expect_error(route + "site.a.route.r.handler = status\nsite.a.route.r.status = 199\n", "site.a.route.r.status",
-               "got 199");
+  expect_error(route + "site.a.route.r.handler = status\n", "site.a.route.r.status", "400 to 599");
   expect_error(route + "site.a.route.r.handler = pool\nsite.a.route.r.pool = p\n", "site.a.route.r.pool", "got \"p\"");
   tree_of(route + "site.a.route.r.handler = status\nsite.a.route.r.status = 410\n");
   tree_of(route + "site.a.route.r.handler = redirect\nsite.a.route.r.to = /y\nsite.a.route.r.status = 308\n");
