@@ -70,9 +70,7 @@ void close_or_linger(Core& core, Connection& c) {
   set_deadline(core, c, DeadlineKind::LINGER, core.config->settings.limits_linger_timeout);
 }
 
-bool is_refusal(const Exchange& exchange) {
-  return std::max(exchange.app_status, exchange.status()) >= 400;
-}
+bool is_refusal(const Exchange& exchange) { return std::max(exchange.app_status, exchange.status()) >= 400; }
 
 // The prebuilt refusal of a connection over a limit (QS1): no head is read, no exchange made.
 void refuse_connection(Core& core, Connection& c, Reason reason) {
@@ -164,6 +162,14 @@ void regulate_receiving(Core& core, Connection& c) {
   if (wanted == c.receiving || c.peer_closed) return;
   c.receiving = wanted;
   core.transport.set_receiving(c.handle, wanted);
+}
+
+// The client has closed where it owes and is owed nothing more than what is on its way: no request is lost, so no
+// record tells of it.
+void count_left(Core& core, const Connection& c) {
+  if (c.stream) return;
+  const bool unused = c.requests == 0 && !c.slot.valid();
+  (unused ? core.counters.connections_unused : core.counters.connections_left).add();
 }
 
 // A lingering connection still sends: patience is renewed by progress, up to a bound.
@@ -314,6 +320,7 @@ void connection_peer_closed(Core& core, Connection& c) {
       }
       return;  // a half-closed client still wants its answer (RFC 9112 section 9.6)
     case ConnectionState::READING:
+      if (!c.slot.valid()) count_left(core, c);            // else the record of what it had begun tells of it
       if (c.sending != nullptr || c.filling != nullptr) {  // it still wants what it asked for
         c.state = ConnectionState::CLOSING;
         mark_for_flush(core, c);
@@ -332,6 +339,8 @@ void connection_peer_closed(Core& core, Connection& c) {
       end_connection(core, c, EndKind::CLOSE, Reason::NONE);
       return;
     case ConnectionState::CARRYING:  // its streams are told by themselves
+      count_left(core, c);
+      return;
     case ConnectionState::CLOSED:
       return;
   }

@@ -63,6 +63,7 @@ void expire(Core& core, Connection& c) {
     case DeadlineKind::DRAIN:
       if (c.state == ConnectionState::CARRYING) return refuse_streams(core, c);
       if (c.sending != nullptr) return await_request(core, c);
+      if (!c.stream) core.counters.connections_drained.add();
       end_connection(core, c, EndKind::CLOSE, Reason::NONE);
       return;
   }

@@ -279,6 +279,8 @@ void Reactor::count_transport() {
   core_.counters.wakeups.add(total.waits - counted_.waits);
   core_.counters.sends.add(total.sends - counted_.sends);
   core_.counters.recvs.add(total.receives - counted_.receives);
+  core_.counters.accept_errors.add(total.accept_errors - counted_.accept_errors);
+  core_.counters.accept_pauses.add(total.accept_limit_pauses - counted_.accept_limit_pauses);
   core_.counters.bytes_summed.add(total.bytes_summed - counted_.bytes_summed);
   core_.counters.exception_in.add(total.exception_in - counted_.exception_in);
   core_.counters.exception_out.add(total.exception_out - counted_.exception_out);
@@ -314,7 +316,10 @@ void Reactor::run() {
 void Reactor::leave() {
   core_.connections.for_each([this](Connection& connection) {
     if (connection.state == ConnectionState::CLOSED) return;
-    const bool busy = connection.exchange != nullptr || connection.slot.valid();
+    // The record of a short answer is closed before it is sent: that it was not is told by one of the connection.
+    const bool busy = connection.exchange != nullptr || connection.slot.valid() || connection.sending != nullptr ||
+                      connection.filling != nullptr;
+    (busy ? core_.counters.connections_cut : core_.counters.connections_drained).add();
     end_connection(core_, connection, EndKind::CLOSE, busy ? Reason::TIMER_DRAIN : Reason::NONE);
   });
   const MonoTime patience = core_.now + seconds(1);  // for the kernel to let go of what was being sent
