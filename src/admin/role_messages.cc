@@ -124,6 +124,8 @@ Status send_start(Channel& channel, const RoleStart& start) {
                      {"doorbell", fds.add(start.doorbell)},
                      {"certificates", fds.add(start.certificates)},
                      {"kernel_tap", fds.add(start.kernel_tap)},
+                     {"connections", fds.add(start.connections)},
+                     {"place", start.place},
                      {"tickets", start.ticket_keys}};
   return channel.send(MessageKind::HELLO, 0, json_line(head) + "\n" + start.config_text, fds.fds());
 }
@@ -154,6 +156,9 @@ Result<RoleStart> decode_start(ChannelMessage message) {
     return fail("bad descriptor of certificates");
   if (!fds.take(head->value("kernel_tap", Json(-1)), start.kernel_tap))
     return fail("bad descriptor of the kernel's end");
+  if (!fds.take(head->value("connections", Json(-1)), start.connections))
+    return fail("bad descriptor of the counts of connections");
+  start.place = static_cast<uint32_t>(json_number(*head, "place"));
   start.ticket_keys = json_text(*head, "tickets");
   if (!fds.all_taken()) return fail("HELLO with a descriptor nobody named");
   return start;

@@ -92,7 +92,9 @@ Status ServerRole::start() {
                         .key_channels = std::move(start->key_channels),
                         .certificates = std::move(start->certificates),
                         .ticket_keys = std::move(start->ticket_keys),
-                        .kernel_tap = std::move(start->kernel_tap)};
+                        .kernel_tap = std::move(start->kernel_tap),
+                        .connections = std::move(start->connections),
+                        .place = start->place};
   if (Status prepared = process_.prepare(*tree, std::move(options), notes_); !prepared) return prepared;
   SandboxProfile profile = role_sandbox(*start, tree->settings());
   profile.other_threads = process_.driver_threads();

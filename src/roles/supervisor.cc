@@ -161,6 +161,10 @@ Status Supervisor::start_resources() {
   auto journals = JournalSets::create(reactors_, instance_, slots);
   if (!journals) return std::unexpected(journals.error());
   journals_.emplace(std::move(*journals));
+  static_assert(JournalSets::SETS == ConnectionCounts::PLACES);
+  auto connections = ConnectionCounts::create(static_cast<uint32_t>(settings.server_connections_max), instance_);
+  if (!connections) return std::unexpected(connections.error());
+  connections_.emplace(std::move(*connections));
   auto bed = make_bed();
   if (!bed) return std::unexpected(bed.error());
   log_bed_ = std::move(*bed);

@@ -142,6 +142,9 @@ Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) 
   auto journals = journals_->fds_for_server(*set);
   if (!journals) return std::unexpected(journals.error());
   start.journals = std::move(*journals);
+  connections_->forget(*set);
+  start.connections = duplicate(connections_->fd());
+  start.place = *set;
   auto bell = make_bell();
   if (!bell) return std::unexpected(bell.error());
   start.doorbell = std::move(*bell);
@@ -343,6 +346,7 @@ void Supervisor::role_ended(uint32_t serial) {
   const std::unique_ptr<RoleProcess> gone = std::move(*it);
   roles_.erase(it);
 
+  if (gone->role == "server") connections_->forget(gone->journal_set);  // where it was killed: they are open no more
   account_end(*gone, *end);
   if (gone->role == "server") {
     pools_->server_gone(serial, now_);

@@ -26,6 +26,7 @@
 #include "src/roles/supervisor.h"
 #include "src/roles/supervisor_alarms.h"
 #include "src/roles/supervisor_pools.h"
+#include "src/server/connection_counts.h"
 #include "src/tls/certificate_bundle.h"
 #include "src/tls/ticket_rotation.h"
 
@@ -246,6 +247,7 @@ class Supervisor {
   UniqueFd log_bed_;  // where logd sleeps; each server has a bell of its own there
   std::unique_ptr<ListenerSet> listeners_;
   std::optional<JournalSets> journals_;
+  std::optional<ConnectionCounts> connections_;  // a server's place there is its journal set
   std::optional<ControlSocket> control_;
 
   Tree tree_;

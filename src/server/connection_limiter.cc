@@ -6,40 +6,30 @@
 
 namespace penstock {
 
-uint64_t ConnectionLimiter::client_key(const PeerAddress& peer) const {
+// A keyed hash: that two clients share all of its 64 bits is left to chance.
+uint64_t ConnectionLimiter::client_of(const PeerAddress& peer) const {
   const size_t bytes = peer.family == AF_INET6 ? 8 : 4;
-  return hash_bytes(peer.ip, bytes, seed_ + peer.family);
+  return hash_bytes(peer.ip, bytes, counts_.seed() + peer.family);
 }
 
 ConnectionLimiter::Admission ConnectionLimiter::enter(const PeerAddress& peer, uint32_t total_max,
                                                       uint32_t per_client_max) {
-  // Add first, look after: two reactors can then never both take the last place.
-  if (open_.fetch_add(1, std::memory_order_relaxed) >= total_max) {
-    open_.fetch_sub(1, std::memory_order_relaxed);
-    return {Answer::OVER_TOTAL, false};
+  const bool by_client = per_client_max != 0 && peer.family != AF_UNIX;
+  switch (by_client ? counts_.enter(place_, total_max, client_of(peer), per_client_max)
+                    : counts_.enter(place_, total_max)) {
+    case ConnectionCounts::Answer::ADMITTED:
+      break;
+    case ConnectionCounts::Answer::OVER_TOTAL:
+      return {Answer::OVER_TOTAL, false};
+    case ConnectionCounts::Answer::OVER_CLIENT:
+      return {Answer::OVER_PER_CLIENT, false};
   }
-  if (per_client_max == 0 || peer.family == AF_UNIX) return {Answer::ADMITTED, false};
-  const uint64_t key = client_key(peer);
-  Shard& place = shard(key);
-  const std::lock_guard lock(place.mutex);
-  uint32_t& open = place.open[key];
-  if (open >= per_client_max) {
-    if (open == 0) place.open.erase(key);
-    open_.fetch_sub(1, std::memory_order_relaxed);
-    return {Answer::OVER_PER_CLIENT, false};
-  }
-  ++open;
-  return {Answer::ADMITTED, true};
+  return {Answer::ADMITTED, by_client};
 }
 
 void ConnectionLimiter::leave(const PeerAddress& peer, bool counted_per_client) {
-  open_.fetch_sub(1, std::memory_order_relaxed);
-  if (!counted_per_client) return;
-  const uint64_t key = client_key(peer);
-  Shard& place = shard(key);
-  const std::lock_guard lock(place.mutex);
-  const auto found = place.open.find(key);
-  if (found != place.open.end() && --found->second == 0) place.open.erase(found);
+  const uint64_t client = counted_per_client ? client_of(peer) : 0;
+  counts_.leave(place_, counted_per_client ? &client : nullptr);
 }
 
 }  // namespace penstock

@@ -71,13 +71,15 @@ void name_thread(const char* name) { ::pthread_setname_np(::pthread_self(), name
 
 }  // namespace
 
-ServerProcess::Parts::Parts(const Settings& settings, uint32_t reactor_count, uint64_t seed)
+ServerProcess::Parts::Parts(const Settings& settings, uint32_t reactor_count, uint64_t seed,
+                            ConnectionCounts connections_of_all, uint32_t place)
     : snapshots(reactor_count),
       validity(CELLS_MAX),
       bodies(ledger, body_limits(settings), dpdk_body_sums(settings)),
       cache({.reactors = reactor_count, .hash_seed = seed, .limits = cache_limits(settings)}, ledger, validity),
       fills(FILLS_MAX, WAITERS_MAX),
-      limiter(seed) {}
+      connections(std::move(connections_of_all)),
+      limiter(connections, place) {}
 
 void ServerProcess::Parts::publish(const Tree& tree, std::vector<std::string>& notes) {
   auto next = std::make_unique<Snapshot>(tree, static_cast<uint32_t>(inboxes.size()), types);
@@ -147,7 +149,10 @@ ServerProcess::~ServerProcess() = default;
 Status ServerProcess::prepare(const Tree& tree, ServerOptions options, std::vector<std::string>& notes) {
   ASSERT(options.journals.size() == 2 * size_t{options.reactors});
   const Settings& settings = tree.settings();
-  parts_ = std::make_unique<Parts>(settings, options.reactors, random_seed());
+  Result<ConnectionCounts> connections = ConnectionCounts::map(std::move(options.connections));
+  if (!connections) return std::unexpected(connections.error());
+  ASSERT(options.place < ConnectionCounts::PLACES);
+  parts_ = std::make_unique<Parts>(settings, options.reactors, random_seed(), std::move(*connections), options.place);
   Parts& parts = *parts_;
   for (uint32_t i = 0; i < options.reactors; ++i) {
     Result<std::unique_ptr<Inbox>> inbox = Inbox::create();

@@ -41,6 +41,8 @@ struct ServerOptions {
   UniqueFd certificates;
   std::string ticket_keys;
   UniqueFd kernel_tap;
+  UniqueFd connections;  // of ConnectionCounts
+  uint32_t place = 0;    // there
 };
 
 class ServerProcess {

@@ -39,7 +39,7 @@ struct ReactorSet {
 };
 
 struct ServerProcess::Parts {
-  Parts(const Settings& settings, uint32_t reactor_count, uint64_t seed);
+  Parts(const Settings& settings, uint32_t reactor_count, uint64_t seed, ConnectionCounts connections, uint32_t place);
 
   RealClock clock;
   MimeTypes types = MimeTypes::load();
@@ -50,6 +50,7 @@ struct ServerProcess::Parts {
   CacheTable cache;
   Admission admission;
   FillTable fills;
+  ConnectionCounts connections;
   ConnectionLimiter limiter;
   std::vector<std::unique_ptr<Inbox>> inboxes;
   std::unique_ptr<PoolReports> pool_reports;

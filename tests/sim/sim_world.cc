@@ -227,7 +227,7 @@ std::vector<std::string> SimWorld::faults_at_end(uint64_t requests_at_least) {
     wrong.push_back("journal: " + std::to_string(records) + " records for " + std::to_string(requests_at_least) +
                     " requests");
   }
-  if (limiter_.open() != 0) wrong.emplace_back("the limiter still counts connections");
+  if (connections_.open() != 0) wrong.emplace_back("the limiter still counts connections");
   if (fills_.fills() != 0 || fills_.waiters() != 0) wrong.emplace_back("a fill never ended");
   return wrong;
 }

@@ -110,7 +110,8 @@ class SimWorld {
   std::unique_ptr<CacheTable> cache_;
   Admission admission_;
   FillTable fills_{256, 1024};
-  ConnectionLimiter limiter_{7};
+  ConnectionCounts connections_ = *ConnectionCounts::create(4096, 7);
+  ConnectionLimiter limiter_{connections_, 0};
   std::vector<std::unique_ptr<Inbox>> inboxes_;
   std::unique_ptr<PoolReports> pool_reports_;
   PoolTable pools_{inboxes_, clock_};

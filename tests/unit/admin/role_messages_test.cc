@@ -55,6 +55,8 @@ RoleStart example_start() {
   start.journals.push_back(zero_fd());
   start.doorbell = null_fd();
   start.kernel_tap = zero_fd();
+  start.connections = null_fd();
+  start.place = 1;
   return start;
 }
 
@@ -80,6 +82,8 @@ TEST(RoleStart, arrives_as_it_was_sent) {
   EXPECT_EQ(device_of(got->journals[1]), device_of(start.journals[1]));
   EXPECT_EQ(device_of(got->doorbell), device_of(start.doorbell));
   EXPECT_EQ(device_of(got->kernel_tap), device_of(start.kernel_tap));
+  EXPECT_EQ(device_of(got->connections), device_of(start.connections));
+  EXPECT_EQ(got->place, 1U);
 }
 
 TEST(RoleStart, may_lack_what_a_role_does_not_need) {
