@@ -140,6 +140,7 @@ void PoolBridge::begin_copy(Dispatch& d, Exchange& ex, const LinkEvent& event, u
   const std::string own = route.header_lines(ex.secure) + vary;
   d.copy = std::make_unique<AnswerCopy>(std::move(policy), event.status, event.fields, own, length,
                                         settings.cache_entry_max);
+  if (d.refresh == nullptr) ex.verdict = Verdict::FILL_FAILED;  // unless keep_copy() says better in the end
 }
 
 // RFC 9111 section 4.4: what was kept of the URL, and of those that the answer names, is true no more.
@@ -220,6 +221,7 @@ void PoolBridge::keep_copy(Dispatch& d) {
   if (outcome == InsertOutcome::INSERTED) ex.verdict = Verdict::FILL_LED;
   if (outcome == InsertOutcome::TOO_LARGE) ex.verdict = Verdict::TOO_LARGE;
   if (outcome == InsertOutcome::STALE) ex.verdict = Verdict::PURGED;
+  if (outcome == InsertOutcome::DISABLED) ex.verdict = Verdict::DISABLED;
   pass_.forget(crowd_hash(ex));
   complete_fill(core_, ex, entry);
   entry->unpin();

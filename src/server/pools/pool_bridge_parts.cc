@@ -30,6 +30,7 @@ void PoolBridge::take_part(Dispatch& d, const LinkEvent& event) {
   if (ex == nullptr || !d.begun || d.failed || d.framing == AnswerFraming::NONE) return;
   // Names cost the worker nothing of its window.
   if (d.parts.size() >= PARTS_MAX) return give_up(d, Reason::WORKER_HEAD_INVALID, event.end);
+  if (d.copy != nullptr) ex->verdict = Verdict::STREAMED;
   give_up_copy(d, *ex);           // what lies in files is for the cache of files
   std::string named(event.body);  // out of the worker's memory, once
   if (!named.starts_with('/')) named.insert(0, 1, '/');

@@ -166,9 +166,16 @@ void take_result(Core& core, Exchange& ex, LoadResult& result) {
     case LoadKind::REDIRECT_SLASH:
       redirect_to_directory(ex);
       break;
+    case LoadKind::IO_ERROR:
+      core.counters.file_errors.add();
+      [[fallthrough]];
+    case LoadKind::BUSY:
+    case LoadKind::CHANGED:
+      ex.verdict = Verdict::FILL_FAILED;
+      core.counters.cache_fill_failures.add();
+      break;
     default:
       ex.verdict = Verdict::ERROR_STATUS;
-      if (result.kind == LoadKind::IO_ERROR) core.counters.file_errors.add();
       core.counters.cache_fill_failures.add();
   }
 }
