@@ -248,20 +248,28 @@ def test_each_malformed_connection_leaves_one_record(make, transport):
 
 
 def test_records_can_be_put_in_order_of_start_and_of_finish(make, transport):
-    """LG4: a long request that began first and ended last stands apart in the two orders."""
-    server = make(log("json", "log.access.fields = cs-uri-stem sc-status x-seq-start x-seq-finish\n"), files={"big.bin": b"x" * (8 << 20), "a.txt": "a"},
-                  transport=transport)
-    slow = server.connect()
-    slow.send("GET /big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
-    slow.fill()
-    for _ in range(3):
-        server.fetch("/a.txt")
-    slow.read_response()
-    slow.close()
-    records = server.wait_records(4)
-    by_start = [r["path"] for r in sorted(records, key=lambda r: int(r["seq_start"]))]
-    by_finish = [r["path"] for r in sorted(records, key=lambda r: int(r["seq_finish"]))]
-    assert by_start[-4:] == ["/big.bin", "/a.txt", "/a.txt", "/a.txt"] and by_finish[-4:] == ["/a.txt", "/a.txt", "/a.txt", "/big.bin"]
+    """LG4, over several reactors: long requests that began first and ended last, in the other order, stand where they belong in both."""
+    server = make(log("json", "log.access.fields = cs-uri x-reactor x-seq-start x-seq-finish x-start x-finish\n").replace("reactors = 1", "reactors = 3"),
+                  files={"big.bin": b"x" * (16 << 20), "a.txt": "a"}, transport=transport)
+    slow = [server.connect() for _ in range(2)]
+    for number, connection in enumerate(slow):
+        connection.send(f"GET /big.bin?{number} HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.fill()
+    connections = [server.connect() for _ in range(24)]
+    for number in range(72):
+        connections[number % 24].request(f"/a.txt?{number}")
+    for connection in reversed(slow):
+        connection.read_response()
+    records = [record for record in server.wait_records(75) if "ready" not in record["uri"]]
+    for connection in slow + connections:
+        connection.close()
+    assert len({record["reactor"] for record in records}) > 1
+    small = [f"/a.txt?{number}" for number in range(72)]
+
+    def order(*fields):
+        return [record["uri"] for record in sorted(records, key=lambda record: [record[field] for field in fields])]
+    assert order("start_ns", "reactor", "seq_start") == ["/big.bin?0", "/big.bin?1", *small]
+    assert order("finish_ns", "reactor", "seq_finish") == [*small, "/big.bin?1", "/big.bin?0"]
 
 
 # --- rotation ---------------------------------------------------------------------------------

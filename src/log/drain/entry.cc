@@ -51,6 +51,9 @@ AccessEntry entry_of(const EndRecord& head, uint32_t reactor) {
   entry.seq_start = head.seq_start;
   entry.seq_finish = head.seq_finish;
   entry.begin_wall = head.begin_wall;
+  entry.start_ns = static_cast<uint64_t>(std::max<int64_t>(head.begin_mono, 0));
+  entry.finish_ns =
+      std::max(entry.start_ns, static_cast<uint64_t>(std::max<int64_t>(moment_of(head, Moment::FINISH), 0)));
   set_times(entry, head);
   entry.bytes_in = head.bytes_in;
   entry.head_bytes_out = head.head_bytes_out;

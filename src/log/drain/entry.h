@@ -29,6 +29,8 @@ struct AccessEntry {
   uint64_t seq_start = 0;
   uint64_t seq_finish = 0;
   int64_t begin_wall = 0;  // ns since the epoch
+  uint64_t start_ns = 0;   // monotonic, as is finish_ns: one clock for all reactors and servers
+  uint64_t finish_ns = 0;
   int64_t duration_us = 0;
   int64_t receive_us =
       NOT_REACHED;  // these: NOT_REACHED where a stage did not happen; all others together: duration_us

@@ -275,6 +275,10 @@ char* LineFormat::value(char* out, LogField field, const AccessEntry& entry, siz
       return put_number(out, entry.seq_start);
     case LogField::X_SEQ_FINISH:
       return put_number(out, entry.seq_finish);
+    case LogField::X_START:
+      return put_number(out, entry.start_ns);
+    case LogField::X_FINISH:
+      return put_number(out, entry.finish_ns);
     case LogField::X_GENERATION:
       return put_number(out, entry.generation);
     case LogField::X_KIND:
