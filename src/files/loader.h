@@ -7,8 +7,9 @@
 // change is older than `settle`. Otherwise, or while the watch knows of a writer who has not closed, it
 // is tried again every few milliseconds, at most `write_hold` long; then what fstat calls consistent is
 // served but not cached. Never stale: what is to be cached is watched before it is read.
-// What cannot be known is in file_watch.h; of such writers, one is served torn who pauses for longer than
-// `settle` in the middle of a file, and only until he goes on: his next write makes the entry stale.
+// What cannot be known is in file_watch.h: of such writers, one is not waited for who opened the file before it
+// was watched and pauses for longer than `settle` in the middle. What the file holds then is what is served, and only
+// until he goes on: his next write makes the entry stale. (cache/README.md, "What is kept of a file".)
 #pragma once
 
 #include "cache/body.h"

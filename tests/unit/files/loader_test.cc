@@ -268,6 +268,35 @@ TEST_F(Loading, takes_a_file_for_unfinished_that_was_created_under_a_name_it_had
   result.discard(*reader);
 }
 
+// What cannot be known (file_watch.h), and what holds all the same: one moment's file, whole by its own length, until
+// the writer goes on.
+TEST_F(Loading, takes_a_file_as_it_is_whose_writer_was_never_seen_and_drops_it_with_the_next_write) {
+  for (const bool truncates : {true, false}) {
+    const std::string name = truncates ? "cut.txt" : "over.txt";
+    dir.write(name, "before all of it");
+    UniqueFd writer(::open(dir.at(name).c_str(), O_WRONLY | O_CLOEXEC | (truncates ? O_TRUNC : 0)));
+    TempDir::put(writer.get(), "half");
+    LoadResult result = load(name);  // the clock stands an hour later: he has paused for longer than settle
+    EXPECT_EQ(text(result), truncates ? "half" : "halfre all of it");
+    EXPECT_EQ(result.variants[0].info.size, text(result).size());
+    EXPECT_TRUE(result.cacheable);
+    const Validity kept_as = result.validity;
+    result.discard(*reader);
+    EXPECT_TRUE(cells.fresh(kept_as)) << "nothing has changed: to read it again would give the same";
+    TempDir::put(writer.get(), " and");
+    take_events();
+    EXPECT_FALSE(cells.fresh(kept_as));
+    ASSERT_TRUE(start(name, true));
+    ASSERT_FALSE(answers_within(policy.write_hold / 8)) << "from now on he is known, and waited for";
+    TempDir::put(writer.get(), " half !!");
+    writer.reset();
+    result = next();
+    EXPECT_EQ(text(result), "half and half !!");
+    EXPECT_TRUE(result.cacheable);
+    result.discard(*reader);
+  }
+}
+
 TEST_F(Loading, refuses_at_its_bound_and_recovers) {
   dir.write("a.txt", "a");
   for (uint64_t i = 0; i < 16; ++i) EXPECT_TRUE(start("a.txt", false, i));
