@@ -1,5 +1,7 @@
 """A running penstock: started with its own config, port, control socket and folders; asked; ended."""
 import contextlib
+import ctypes
+import functools
 import json
 import os
 import pwd
@@ -14,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
 from http_client import Connection, fetch, wait_until
 
 TREE = Path(__file__).resolve().parents[2]
@@ -23,6 +26,7 @@ LONG = bool(os.environ.get("PENSTOCK_TEST_LONG"))  # the numbers that FEATURES.m
 START_S = 10
 STOP_S = 15
 READY_PATH = "/.ready"  # asked for until it is answered; `records` leaves it out
+IO_URING_SETUP, IO_URING_PARAMS_BYTES = 425, 120  # one number on every architecture
 UNPRIVILEGED = "daemon"  # a user every Debian has; not the one that roles drop to
 
 
@@ -35,6 +39,17 @@ def free_port():
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("0.0.0.0", port))
             return port
+
+
+@functools.cache
+def uring_refusal():
+    """Why this process may have no io_uring; "" where it may."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    ring = libc.syscall(IO_URING_SETUP, 1, ctypes.create_string_buffer(IO_URING_PARAMS_BYTES))
+    if ring < 0:
+        return f"io_uring is refused here: {os.strerror(ctypes.get_errno())}"
+    os.close(ring)
+    return ""
 
 
 def stat_fields(pid):
@@ -83,6 +98,11 @@ def processes_of(session, word):
     return found
 
 
+def resident(pid):
+    """Bytes of memory that a process has, with what it shares."""
+    return int(next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")).split()[1]) << 10
+
+
 def eventfds(pid):
     """The eventfds that a process has, by their number in the kernel."""
     texts = [one.read_text() for one in Path(f"/proc/{pid}/fdinfo").iterdir()]
@@ -120,7 +140,7 @@ def tls_lines(directory):
 class Instance:
     """`penstock run` with a config text; {PORT}, {DIR}, {WWW} and {LOGS} in it are filled in."""
 
-    def __init__(self, config="", *, transport=None, user=None, wrapper=(), listen=True, command=None, device=None):
+    def __init__(self, config="", *, transport=None, user=None, wrapper=(), listen=True, command=None, device=None, falls_back=False):
         self.dir = Path(tempfile.mkdtemp(prefix="penstock-e2e-"))
         self.dir.chmod(0o755)
         self.www, self.logs, self.run = self.dir / "www", self.dir / "logs", self.dir / "run"
@@ -132,6 +152,7 @@ class Instance:
         self.file = self.dir / "penstock.conf"
         self.user, self.wrapper, self.command = user, list(wrapper), command
         self.transport = transport
+        self.falls_back = falls_back  # to another transport than was asked for: the test is of that
         lines = [f"server.listen = 127.0.0.1:{self.port}"] if listen else []
         lines += [f"server.transport = {transport}"] if transport else []
         self.base = "\n".join(lines) + "\n"
@@ -193,10 +214,24 @@ class Instance:
             try:
                 with Connection(self.port, timeout=1) as probe:
                     probe.request(READY_PATH)
-                return
+                break
             except (OSError, Exception) as error:  # not there yet, whatever the reason
                 assert time.monotonic() < deadline, f"no answer within {START_S} s ({error!r}): {self.output()}"
                 time.sleep(0.02)
+        self.check_transport()
+
+    def check_transport(self):
+        """That the servers use the one that was asked for: no test is one of epoll by chance."""
+        wanted = "uring" if self.transport is None and self.command is None else self.transport
+        if wanted not in ("uring", "epoll") or self.falls_back or not self.words.exists():
+            return
+        used = set(wait_until(lambda: re.findall(r"server is ready: .* transport (\w+)", self.words.read_text(errors="replace")),
+                              START_S, what="a transport is told"))
+        if used == {"epoll"} and wanted == "uring" and uring_refusal():
+            if self.transport:
+                pytest.skip(uring_refusal())
+            return
+        assert used == {wanted}, self.output()
 
     def stop(self, how=signal.SIGTERM):
         """Ends it and gives its exit code."""

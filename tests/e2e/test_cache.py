@@ -1,4 +1,5 @@
 """Issue §7: what is cached, why not, how it is shown and emptied."""
+import gzip
 import json
 import os
 import re
@@ -6,8 +7,9 @@ import threading
 import time
 
 import pytest
+from h2_client import H2Client
 from http_client import Connection, wait_until
-from instance import JSON_LOG, ONE_SITE
+from instance import JSON_LOG, LONG, ONE_SITE, resident
 
 SETTLED = time.time() - 3600
 
@@ -74,6 +76,57 @@ def test_what_http_sys_would_not_cache_is_a_hit_here(server, how):
     before = warmed(server, target)
     server.fetch(target, **how)
     assert is_hit(server.wait_records(before + 1)[-1]["cache"]), server.records()[-1]
+
+
+CONDITIONS = [  # what http.sys does not cache: fields of the request, its answer
+    (["Authorization: Basic eDp5"], 200, b"a" * 500), (["Translate: f"], 200, b"a" * 500), (["Expect: 100-continue"], 200, b"a" * 500),
+    (["Range: bytes=498-", "If-Range: {ETAG}"], 206, b"aa"), (["Range: bytes=498-", "If-Range: {DATE}"], 206, b"aa"),
+    (["Range: bytes=498-", 'If-Range: "another"'], 200, b"a" * 500), (["Range: bytes=498-", "If-Range: Sun, 06 Nov 1994 08:49:37 GMT"], 200, b"a" * 500),
+]
+
+
+def test_credentials_and_conditions_of_ranges_are_hits_over_every_version_of_http(make, transport):
+    """SC4: the right answer, and out of the cache, over HTTP/1.1 and over HTTP/2."""
+    server = make(ONE_SITE + JSON_LOG + "http2.cleartext = 1\n", transport=transport, start=False)
+    os.utime(server.put("a.txt", "a" * 500), (SETTLED, SETTLED))
+    server.start()
+    count = warmed(server, "/a.txt")
+    known = server.fetch("/a.txt")
+    filled = [([one.replace("{ETAG}", known["etag"]).replace("{DATE}", known["last-modified"]) for one in fields], status, body)
+              for fields, status, body in CONDITIONS]
+    for fields, status, body in filled:
+        answer = server.fetch("/a.txt", fields=fields)
+        assert (answer.status, answer.body) == (status, body), fields
+        assert answer.get("content-range") == ("bytes 498-499/500" if status == 206 else None), fields
+    with H2Client(server.port) as client:
+        for fields, status, body in filled:
+            pairs = [(name.lower(), value) for name, value in (one.split(": ", 1) for one in fields)]
+            answer = client.get("/a.txt", fields=pairs, authority=f"127.0.0.1:{server.port}")
+            assert (answer.status, answer.body) == (status, body), fields
+    records = server.wait_records(count + 1 + 2 * len(filled))[count:]
+    assert all(is_hit(record["cache"]) for record in records), records
+
+
+def test_a_query_a_compressed_variant_and_a_large_answer_are_hits(make, transport):
+    """SC4: each with its own key or variant."""
+    text, large = b"some words " * 400, os.urandom(700_000)
+    server = make(ONE_SITE + JSON_LOG, transport=transport, start=False)
+    for name, body in {"a.txt": text, "large.bin": large}.items():
+        os.utime(server.put(name, body), (SETTLED, SETTLED))
+    server.start()
+
+    def ask(target, *fields):
+        count = len(server.records())
+        answer = server.fetch(target, fields=fields)
+        return answer, is_hit(server.wait_records(count + 1)[-1]["cache"])
+
+    def gzipped():
+        answer, hit = ask("/a.txt", "Accept-Encoding: gzip")
+        return answer if hit and answer.get("content-encoding") == "gzip" else None
+    assert gzip.decompress(wait_until(gzipped, what="the variant is made").body) == text
+    for target, body in (("/a.txt?v=1", text), ("/a.txt?v=2", text), ("/large.bin", large)):
+        assert [ask(target)[1] for _ in range(3)] == [False, False, True], target
+        assert ask(target)[0].body == body
 
 
 def test_a_long_response_head_is_cached(make):
@@ -288,6 +341,19 @@ def test_the_cap_holds(make, transport):
     assert 0 < cached_bytes(server) <= 4 << 20
     server.cli("sysctl", "-w", "cache.size=1m")
     wait_until(lambda: cached_bytes(server) <= 1 << 20, what="a smaller cap is kept")
+
+
+@pytest.mark.parametrize("size", [pytest.param(4096, marks=pytest.mark.skipif(not LONG, reason="half a million requests")), 300_000])
+def test_the_memory_of_the_server_stays_within_the_cap(make, transport, size):
+    """SC3: at most 1.05 times the cap and 64 MiB, after four times as much went through."""
+    cap = (512 if LONG else 30) << 20
+    server = make(ONE_SITE + f"cache.size = {cap}\ncache.admit = always\ncache.settle = 0ms\n", transport=transport)
+    os.utime(server.put("a.bin", os.urandom(size)), (SETTLED, SETTLED))
+    with server.connect() as connection:
+        for number in range(4 * cap // size):
+            assert len(connection.request(f"/a.bin?{number}").body) == size  # an entry each
+    assert cap * 0.8 < cached_bytes(server) <= cap
+    assert resident(server.role("server")) <= cap * 1.05 + (64 << 20)
 
 
 def cached_bytes(server):

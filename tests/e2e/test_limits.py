@@ -120,11 +120,32 @@ def test_limits_of_the_head_of_one_site(make, transport):
     assert sub_statuses(server.settled_records()) == expected
 
 
-def test_limits_of_one_site(make):
-    server = make("site.a.hosts = a.example\nsite.a.root = {WWW}\nsite.a.limits.query_bytes = 5\nsite.b.hosts = b.example\nsite.b.root = {WWW}\n",
-                  files={"a.txt": "a"})
-    assert server.fetch("/a.txt?123456", host="a.example").status == 414
-    assert server.fetch("/a.txt?123456", host="b.example").status == 200
+def test_limits_of_one_site(make, transport):
+    """The rest of them, from the same table: exact for the site that has them, live, while its neighbour goes by the server's."""
+    server = make("site.x.hosts = x\nsite.x.root = {WWW}\nsite.y.hosts = y\nsite.y.root = {WWW}\n" + JSON_LOG,
+                  files={"a.txt": "a" * 100, "12345678/b/c.txt": "c"}, transport=transport)
+    expected = []
+
+    def ask(request, answer, host="x"):
+        with server.connect() as connection:
+            connection.send(request.replace("Host: x", f"Host: {host}"))
+            assert connection.read_response().status == int(answer[:3]), (key, host, request[:60])
+        expected.append(answer)
+
+    for key, value, within, beyond, answer, refusal, *otherwise in LIMITS:
+        if key in ("head_bytes", "field_bytes", "fields", "verb_bytes"):  # above; no site has its own of the last
+            continue
+        allowed = otherwise[0] if otherwise else "200.0"
+        server.sysctl(**{f"site__x__limits__{key}": value})
+        ask(within, answer)
+        ask(beyond, refusal)
+        if refusal != "413.1":  # its body does not come
+            ask(beyond, allowed, host="y")
+        server.sysctl(**{f"site__x__limits__{key}": "", f"limits__{key}": value})  # and what it inherits
+        ask(within, answer)
+        ask(beyond, refusal)
+        server.sysctl(**{f"limits__{key}": ""})
+    assert sub_statuses(server.settled_records()) == expected
 
 
 # --- time ------------------------------------------------------------------------------------

@@ -4,11 +4,10 @@ PENSTOCK_STREAM_MIB=10240 for ten GiB each way; PENSTOCK_WORKERS=200 for as many
 import os
 import socket
 import threading
-from pathlib import Path
 
 import pytest
 from http_client import wait_until
-from instance import BINARY, ONE_SITE
+from instance import BINARY, ONE_SITE, resident
 from test_pools_life import LIFE, config, fetch, show
 
 MIB = int(os.environ.get("PENSTOCK_STREAM_MIB", "256"))
@@ -16,10 +15,6 @@ WORKERS = int(os.environ.get("PENSTOCK_WORKERS", "20"))
 STREAMS = 4  # at once; huge pages make memory grow in steps of 2 MiB, so that one alone says little
 GROWTH_MAX = STREAMS * (4 << 20)
 UPLOAD = BINARY.parent / "pool/sdk/upload"
-
-
-def resident(pid):
-    return int(next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")).split()[1]) << 10
 
 
 class Watch:

@@ -443,6 +443,27 @@ def test_a_route_overrides_its_site_and_one_file_can_be_a_route(make):
     assert [see(folder, "/{}/a.txt", lambda r: r.get("content-encoding")) for folder in "rs"] == ["gzip", None], "a route for one file"
 
 
+def test_a_route_or_one_file_is_left_uncompressed(make, transport):
+    """CO1: compress.enable, then the site's, the directory's, the file's; live. The neighbour shows that the compressor was there."""
+    text = b"some words " * 400
+    server = make(ONE_SITE + "site.main.route.r.prefix = /r/\nsite.main.route.f.prefix = /s/plain.txt\n",
+                  files={f"{folder}/{name}.txt": text for folder in "rs" for name in ("a", "plain")}, transport=transport)
+    names = ["/r/a.txt", "/r/plain.txt", "/s/a.txt", "/s/plain.txt"]
+
+    def coded():
+        return [server.fetch(name, fields=["Accept-Encoding: gzip"]).get("content-encoding") == "gzip" for name in names]
+
+    def becomes(expected, **keys):
+        server.sysctl(**keys)
+        wait_until(lambda: coded() == expected, what=str(keys))
+        assert [coded() for _ in range(5)] == [expected] * 5
+    becomes([False, False, True, True], site__main__route__r__compress=0)
+    becomes([False, False, True, False], site__main__route__f__compress=0)
+    becomes([True, True, False, False], site__main__compress=0, site__main__route__r__compress=1)
+    becomes([True, True, False, True], site__main__route__f__compress=1)
+    becomes([False] * 4, compress__enable=0)
+
+
 def test_an_error_answer_does_not_reflect_the_request(make):
     response = make().fetch("/%3Cscript%3Ealert(1)%3C/script%3E")
     assert response.status == 404 and b"<script>" not in response.body

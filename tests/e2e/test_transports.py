@@ -23,10 +23,15 @@ def assert_fell_back(server, took_s):
     assert len(lines) == 1, server.output()
 
 
+def test_the_status_says_which_transport_is_used(make, transport):
+    server = make(files={"a.txt": "a"}, transport=transport)
+    assert [role["transport"] for role in server.status()["roles"] if role["role"] == "server"] == [transport]
+
+
 @pytest.mark.parametrize("error", ["ENOSYS", "EPERM", "EOPNOTSUPP", "ENOMEM"])
 def test_epoll_takes_over_where_io_uring_is_refused(make, error):
     start = time.monotonic()
-    server = make(files={"a.txt": "a"}, transport="uring", wrapper=[sys.executable, REFUSE, error])
+    server = make(files={"a.txt": "a"}, transport="uring", falls_back=True, wrapper=[sys.executable, REFUSE, error])
     assert_fell_back(server, time.monotonic() - start)
 
 
@@ -43,7 +48,7 @@ def test_epoll_takes_over_where_a_sysctl_forbids_io_uring(make, value, tmp_path)
     if subprocess.run([*aside, "true"], capture_output=True).returncode != 0:
         pytest.skip("no mount namespace here")
     start = time.monotonic()
-    server = make(files={"a.txt": "a"}, transport="uring", wrapper=[*aside, sys.executable, REFUSE, "EPERM"])
+    server = make(files={"a.txt": "a"}, transport="uring", falls_back=True, wrapper=[*aside, sys.executable, REFUSE, "EPERM"])
     assert_fell_back(server, time.monotonic() - start)
     assert f"sysctl kernel.io_uring_disabled = {value}" in server.output()
 
@@ -57,7 +62,7 @@ def test_epoll_takes_over_where_the_sysctl_of_the_machine_forbids_io_uring(make,
     DISABLED.write_text(value)
     try:
         start = time.monotonic()
-        server = make(files={"a.txt": "a"}, transport="uring", user=UNPRIVILEGED)
+        server = make(files={"a.txt": "a"}, transport="uring", falls_back=True, user=UNPRIVILEGED)
         assert_fell_back(server, time.monotonic() - start)
     finally:
         DISABLED.write_text(before)
@@ -67,13 +72,13 @@ def test_epoll_takes_over_where_the_sysctl_of_the_machine_forbids_io_uring(make,
 def test_epoll_takes_over_within_a_second(make):
     """PT1's bar, with what the start costs anyway."""
     start = time.monotonic()
-    server = make(files={"a.txt": "a"}, transport="uring", wrapper=[sys.executable, REFUSE, "ENOSYS"])
+    server = make(files={"a.txt": "a"}, transport="uring", falls_back=True, wrapper=[sys.executable, REFUSE, "ENOSYS"])
     assert_fell_back(server, 0)
     assert time.monotonic() - start < 1 + 0.5  # Python's own start is in it
 
 
 def test_a_server_that_falls_back_again_after_a_crash(make):
-    server = make(files={"a.txt": "a"}, transport="uring", wrapper=[sys.executable, REFUSE, "ENOSYS"])
+    server = make(files={"a.txt": "a"}, transport="uring", falls_back=True, wrapper=[sys.executable, REFUSE, "ENOSYS"])
     os.kill(server.role("server"), 9)
     server.wait_ready()
     assert server.fetch("/a.txt").body == b"a"
