@@ -1,8 +1,11 @@
 // FEATURES RD5 and RD12: what two readers could understand differently is refused, each cause with its own
 // reason; and nothing that is refused here can be got past by spelling.
 
+#include "tests/support/effort.h"
 #include "tests/unit/http/parse_helper.h"
+#include "tests/unit/http/request_corpus.h"
 
+#include <cstdlib>
 #include <gtest/gtest.h>
 #include <set>
 #include <string>
@@ -288,6 +291,30 @@ TEST(RequestParser, has_a_tested_input_for_every_reason_it_can_give) {
                                     VERSION_UNSUPPORTED,
                                     HTTP2_PREFACE};
   EXPECT_EQ(tested, reasons);
+}
+
+// FEATURES RD5: of whatever comes. PENSTOCK_TEST_LONG: ten million requests.
+TEST(RequestParser, refuses_nothing_without_a_cause_that_has_an_answer_and_a_phrase) {
+  const int requests = std::getenv("PENSTOCK_TEST_LONG") != nullptr ? 10'000'000 : one_threaded_rounds(20'000);
+  constexpr ParseLimits TIGHT{
+      .head_bytes = 400, .field_bytes = 90, .url_bytes = 70, .query_bytes = 40, .fields = 6, .verb_bytes = 16};
+  RequestCorpus corpus(20261129);
+  RequestHead head;
+  std::set<Reason> given;
+  int refused = 0;
+  int without = 0;
+  for (int n = 0; n < requests; ++n) {
+    const std::string text = corpus.next();
+    RequestParser parser;
+    if (parser.parse(text, n % 2 == 0 ? ParseLimits{} : TIGHT, head) != ParseState::BAD) continue;
+    ++refused;
+    const ReasonInfo& info = reason_info(parser.error());
+    if (info.status < 400 || info.phrase == "-") ++without;
+    given.insert(parser.error());
+  }
+  EXPECT_EQ(without, 0);
+  EXPECT_GT(refused, requests / 4);
+  EXPECT_GE(given.size(), 25U);  // or the corpus says little
 }
 
 // Every byte value at every edge of the framing field's name and value: either the line is refused, or it is another

@@ -37,6 +37,48 @@ TEST(Reasons, are_found_by_their_enumerator) {
   EXPECT_EQ(reason_info(Reason::TIMER_DRAIN).name, "TIMER_DRAIN");
 }
 
+// FEATURES LG3: every phrase of http.sys's error log (httperr) is one of ours, or stands here with why it is not.
+TEST(Reasons, have_every_phrase_of_the_error_log_of_http_sys) {
+  constexpr std::string_view HTTPERR[] = {"AppOffline",
+                                          "AppPoolTimer",
+                                          "AppShutdown",
+                                          "BadRequest",
+                                          "Connection_Abandoned_By_AppPool",
+                                          "Connection_Dropped",
+                                          "ConnLimit",
+                                          "Disabled",
+                                          "EntityTooLarge",
+                                          "FieldLength",
+                                          "Forbidden",
+                                          "Header",
+                                          "Hostname",
+                                          "Internal",
+                                          "Invalid_CR/LF",
+                                          "LengthRequired",
+                                          "N/A",
+                                          "N/I",
+                                          "Number",
+                                          "Precondition",
+                                          "QueueFull",
+                                          "RequestLength",
+                                          "Timer_AppPool",
+                                          "Timer_ConnectionIdle",
+                                          "Timer_EntityBody",
+                                          "Timer_HeaderWait",
+                                          "Timer_MinBytesPerSecond",
+                                          "Timer_Response",
+                                          "URL",
+                                          "URL_Length",
+                                          "Verb",
+                                          "Version_N/S"};
+  constexpr std::string_view RESERVED = "Timer_Response";  // http.sys has it for later and writes it never
+  std::set<std::string_view> ours;
+  for (const ReasonInfo& reason : REASONS) {
+    if (reason.status == 0 || reason.status >= 400) ours.insert(reason.phrase);
+  }
+  for (const std::string_view phrase : HTTPERR) EXPECT_EQ(ours.contains(phrase), phrase != RESERVED) << phrase;
+}
+
 TEST(Statuses, know_which_have_no_body) {
   for (const int status : {100, 101, 204, 304}) EXPECT_TRUE(status_is_bodiless(static_cast<uint16_t>(status)));
   for (const int status : {200, 206, 301, 400, 503}) EXPECT_FALSE(status_is_bodiless(static_cast<uint16_t>(status)));
