@@ -442,5 +442,11 @@ def test_the_unit_file_is_one_that_systemd_takes_and_counts_as_hardened(tmp_path
     unit.write_text(text.replace("/usr/local/sbin/penstock", str(program)))
     checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
     assert checked.returncode == 0 and not [line for line in checked.stderr.splitlines() if UNIT.name in line], checked.stderr
+    beyond = tmp_path / "penstock.service.d"  # with what dpdk needs besides
+    beyond.mkdir()
+    (beyond / "dpdk.conf").write_text((UNIT.parent / "penstock-dpdk.conf").read_text().replace("# CapabilityBoundingSet", "CapabilityBoundingSet").replace("# SystemCallFilter", "SystemCallFilter"))
+    checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"})
+    assert checked.returncode == 0 and not [line for line in checked.stderr.splitlines() if "penstock" in line or "dpdk.conf" in line], checked.stderr
+    (beyond / "dpdk.conf").unlink()
     rated = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=35", unit], capture_output=True, text=True)
     assert rated.returncode == 0, rated.stdout[-300:] + rated.stderr
