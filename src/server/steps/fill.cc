@@ -144,7 +144,7 @@ void take_stream(Exchange& ex, LoadResult& result) {
   ex.stream_info = chosen->info;
   ex.stream_modified_s = WallTime{variants.front().info.mtime_ns}.unix_seconds();
   ex.content_type = result.content_type;
-  ex.verdict = Verdict::STREAMED;
+  ex.verdict = result.verdict;
 }
 
 void take_result(Core& core, Exchange& ex, LoadResult& result) {
