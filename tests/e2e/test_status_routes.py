@@ -32,15 +32,18 @@ def test_every_status_that_may_be_configured_is_answered_and_told_as_configured(
 
 def test_a_configured_status_has_the_error_pages_of_its_site(make):
     server = make(ONE_SITE + JSON_LOG + "site.main.error_page.451 = /e/law.html\nsite.main.error_page.503_90 = /e/later.html\nsite.main.error_page.503 = /e/other.html\n" +
-                  route(451) + route(503) + route(409), files={"e/law.html": "law", "e/later.html": "later", "e/other.html": "other"})
+                  "site.main.error_page.401 = /e/who.html\n" + "".join(map(route, (451, 503, 409, 401))),
+                  files={"e/law.html": "law", "e/later.html": "later", "e/other.html": "other", "e/who.html": "who"})
     for _ in range(4):  # from the file, then from the cache
         for status, body in ((451, b"law"), (503, b"later")):
             response = server.fetch(f"/{status}/")
             assert (response.status, response.reason, response.body) == (status, PHRASES[status], body)
             head = server.fetch(f"/{status}/", method="HEAD", fields=["If-None-Match: *", "Range: bytes=0-0"])
             assert (head.status, head["content-length"]) == (status, str(len(body)))
+    response = server.fetch("/401/")
+    assert (response.status, response.body, response["www-authenticate"]) == (401, b"who", "Basic")  # the challenge is the route's
     assert server.fetch("/409/").body.startswith(b"<!doctype html>")
-    assert {(record["status"], record["substatus"]) for record in server.wait_records(17)} == {(451, 90), (503, 90), (409, 90)}
+    assert {(record["status"], record["substatus"]) for record in server.wait_records(18)} == {(451, 90), (503, 90), (401, 90), (409, 90)}
 
 
 @pytest.mark.parametrize("status", [199, 205, 206, 304, 407, 426])

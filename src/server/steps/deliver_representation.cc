@@ -2,6 +2,7 @@
 // Cold: it allocates. RFC 9110 sections 13 (conditions) and 14 (ranges).
 
 #include "src/base/assert.h"
+#include "src/base/bytes.h"
 #include "src/base/hash.h"
 #include "src/http/accept_encoding.h"
 #include "src/http/conditional.h"
@@ -95,6 +96,18 @@ StepResult compose_unsatisfiable(Core& core, Exchange& ex, const Representation&
   return compose(core, ex, edit_head(rep.head, edit));
 }
 
+// A page for 401 comes with the challenge of the route that refused (RFC 9110 section 15.5.2).
+void set_challenges(HeadEdit& edit, std::string_view lines) {
+  edit.remove.push_back("WWW-Authenticate");  // the page's own
+  while (!lines.empty()) {
+    const std::string_view line = lines.substr(0, lines.find("\r\n"));
+    lines.remove_prefix(std::min(lines.size(), line.size() + 2));
+    const size_t colon = line.find(": ");
+    if (colon == std::string_view::npos || !iequals(line.substr(0, colon), "WWW-Authenticate")) continue;
+    edit.add.push_back({"WWW-Authenticate", std::string(line.substr(colon + 2))});
+  }
+}
+
 StepResult compose_whole(Core& core, Exchange& ex, const Representation& rep) {
   if (rep.size > 0) ex.segments.push_back({.kind = rep.source, .offset = 0, .size = rep.size});
   if (!ex.page) {
@@ -104,6 +117,7 @@ StepResult compose_whole(Core& core, Exchange& ex, const Representation& rep) {
   // An error page is no representation of what was asked for: it has no validators and no ranges.
   HeadEdit edit{.status = ex.status(), .remove = {"ETag", "Last-Modified", "Accept-Ranges", "Cache-Control"}};
   if (edit.status == 405 && ex.refused_by != nullptr) edit.add.push_back({"Allow", ex.refused_by->allow});
+  if (edit.status == 401 && ex.refused_by != nullptr) set_challenges(edit, ex.refused_by->header_lines(ex.secure));
   return compose(core, ex, edit_head(rep.head, edit));
 }
 
