@@ -7,6 +7,7 @@
 // Under AddressSanitizer all that is not lent is poisoned.
 #include "cache/arena.h"
 
+#include "cache/pages.h"
 #include "src/base/assert.h"
 
 #include <algorithm>
@@ -32,7 +33,6 @@
 namespace penstock {
 namespace {
 
-constexpr size_t PAGE_BYTES = 4096;
 constexpr size_t SEGMENT_BYTES = 4096 * PAGE_BYTES;
 constexpr size_t SMALL_MAX = 16 * 1024;
 // Free pages kept for reuse before some are given back to the kernel, and how many are then kept.
@@ -90,8 +90,6 @@ constexpr auto GEOMETRY = [] {
 }();
 static_assert(std::all_of(GEOMETRY.begin(), GEOMETRY.end(),
                           [](auto& g) { return g.objects >= 4 && g.objects < 0xffff; }));
-
-size_t page_round(size_t bytes) { return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES; }
 
 void* map(size_t bytes) {
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -4,6 +4,7 @@
 // growth and truncation, so that nothing can change it any more, in this process or another.
 #include "cache/body.h"
 
+#include "cache/pages.h"
 #include "src/base/assert.h"
 
 #include <algorithm>
@@ -14,7 +15,6 @@
 namespace penstock {
 namespace {
 
-constexpr uint64_t PAGE_BYTES = 4096;
 // No file is larger; leaves room for rounding up.
 constexpr uint64_t BYTES_MAX = INT64_MAX / 2;
 // What the kernel keeps for a memfd: inode, dentry, file, a mapping. Measured with slabinfo, rounded up.
@@ -22,8 +22,6 @@ constexpr uint64_t MEMFD_OVERHEAD = 2048;
 // Since Linux 5.1; F_SEAL_WRITE would do as well, but it waits up to 150 ms for pages that somebody
 // in the kernel still holds, and with no writable mapping left it forbids nothing more.
 constexpr int SEAL_FUTURE_WRITE = 0x0010;
-
-uint64_t page_round(uint64_t bytes) { return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES; }
 
 char* map_memfd(int fd, uint64_t size, int protection) {
   void* memory = ::mmap(nullptr, size, protection, MAP_SHARED | MAP_POPULATE, fd, 0);

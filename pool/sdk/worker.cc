@@ -132,27 +132,27 @@ void server_was_replaced(SdkChannel& channel) {
 }
 
 void obey(penstock_worker& worker, SdkChannel& channel, const WorkerEvent& event) {
-  using Kind = WorkerEvent::Kind;
+  using Event = WorkerEvent::Kind;
   switch (event.kind) {
-    case Kind::RESET:
+    case Event::RESET:
       channel.pong_owed.reset();
       return server_was_replaced(channel);
-    case Kind::REQUEST:
+    case Event::REQUEST:
       return request_came(worker, channel, event);
-    case Kind::PING:
+    case Event::PING:
       channel.pong_owed = event.serial;
       return;
-    case Kind::STOP:
+    case Event::STOP:
       ++worker.stops;
       return;
-    case Kind::BODY:
-    case Kind::CREDIT:
-    case Kind::CANCEL:
+    case Event::BODY:
+    case Event::CREDIT:
+    case Event::CANCEL:
       break;
   }
   penstock_exchange& exchange = channel.exchanges[event.exchange.index];
-  if (event.kind == Kind::BODY) exchange.body.push_back({.bytes = event.body, .last = event.end});
-  if (event.kind == Kind::CANCEL) {
+  if (event.kind == Event::BODY) exchange.body.push_back({.bytes = event.body, .last = event.end});
+  if (event.kind == Event::CANCEL) {
     sdk_cancel(exchange, static_cast<penstock_why_cancelled>(event.reason));
     exchange.pending.clear();
     exchange.pending.push_back({.kind = SdkPending::Kind::ABORT});

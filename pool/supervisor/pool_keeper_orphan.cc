@@ -6,9 +6,12 @@
 #include <utility>
 
 namespace penstock {
+namespace {
 
 using Kind = PoolOrder::Kind;
 using Severity = PoolOrder::Severity;
+
+}  // namespace
 
 bool PoolKeeper::room_for_orphan() const {
   const auto orphans = std::count_if(workers_.begin(), workers_.end(),

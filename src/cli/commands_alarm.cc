@@ -63,7 +63,7 @@ std::string program_table(const Json& programs) {
   return rows.size() == 1 ? "no programs\n" : render_table(rows);
 }
 
-std::string request_table(const Json& requests) {
+std::string inside_table(const Json& requests) {
   std::vector<std::vector<std::string>> rows = {{"age", "stage", "worker", "client", "request"}};
   for (const Json& request : requests) {
     rows.push_back(
@@ -114,7 +114,7 @@ int command_alarm_running(const std::string& control, const std::string& older, 
   if (called.exit_code != CLI_OK) return called.exit_code;
   return print_as(called, json,
                   program_table(json_array(called.answer, "programs")) + "\n" +
-                      request_table(json_array(called.answer, "requests")));
+                      inside_table(json_array(called.answer, "requests")));
 }
 
 int command_alarm_test(const std::string& control, const std::string& pool, bool json) {

@@ -22,8 +22,6 @@ namespace {
 
 constexpr uint32_t LONG_TEXTS_MAX = 256;  // heads with long strings in flight at most; beyond, strings are cut
 
-constexpr auto RELAXED = std::memory_order_relaxed;
-
 // Opens and closes a slot's sequence lock around a rewrite.
 class SlotWrite {
  public:

@@ -35,6 +35,8 @@
 
 namespace penstock {
 
+constexpr auto RELAXED = std::memory_order_relaxed;
+
 inline constexpr uint64_t JOURNAL_MAGIC = 0x314c4e4a534e4550ULL;  // "PENSJNL1" in memory order
 inline constexpr uint32_t JOURNAL_VERSION = 3;
 inline constexpr uint32_t JOURNAL_PAGE = 4096;

@@ -27,8 +27,6 @@ std::optional<EndRecordView> decode_end_record(std::span<const unsigned char> by
 
 namespace {
 
-constexpr auto RELAXED = std::memory_order_relaxed;
-
 // The reactor may write over what every log is done with. Release pairs with Journal::reserve: our copies are made.
 void free_for_reactor(AckPage& ack) {
   uint64_t least = ack.cursors[0].tail.load(RELAXED);

@@ -15,6 +15,7 @@
 #include "src/base/bytes.h"
 #include "src/base/clock.h"
 #include "src/base/doorbell.h"
+#include "src/roles/patience.h"
 #include "src/tls/key_desk.h"
 #include "src/tls/key_store.h"
 #include "src/tls/wiping_memory.h"
@@ -31,9 +32,6 @@
 
 namespace penstock {
 namespace {
-
-constexpr Duration SEND_PATIENCE = seconds(5);
-constexpr Duration WAIT_MAX = seconds(1);
 
 // A channel and its thread.
 class Desk {

@@ -11,6 +11,7 @@
 #include "src/log/drain/followers.h"
 #include "src/log/drain/log_books.h"
 #include "src/log/journal_memory.h"
+#include "src/roles/patience.h"
 
 #include <algorithm>
 #include <csignal>
@@ -22,8 +23,6 @@
 namespace penstock {
 namespace {
 
-constexpr Duration SEND_PATIENCE = seconds(5);
-constexpr Duration WAIT_MAX = seconds(1);
 constexpr Duration DRAIN_PATIENCE = seconds(10);  // for a disk that fails while everything stops
 
 // What log.access.* and logfile.NAME.* have in common, under names of their own.

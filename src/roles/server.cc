@@ -8,6 +8,7 @@
 #include "src/admin/role_paths.h"
 #include "src/admin/role_sandbox.h"
 #include "src/base/bytes.h"
+#include "src/roles/patience.h"
 #include "src/roles/server_pools.h"
 #include "src/roles/server_queries.h"
 #include "src/server/process.h"
@@ -20,7 +21,6 @@
 namespace penstock {
 namespace {
 
-constexpr Duration SEND_PATIENCE = seconds(5);
 constexpr int TICK_MS = 100;
 
 class ServerRole {

@@ -3,6 +3,7 @@
 #include "src/admin/operator_log.h"
 #include "src/admin/pool_messages.h"
 #include "src/base/bytes.h"
+#include "src/roles/patience.h"
 #include "src/server/pools/pool_reports.h"
 #include "src/server/pools/pool_table.h"
 
@@ -11,7 +12,6 @@
 namespace penstock {
 namespace {
 
-constexpr Duration SEND_PATIENCE = seconds(5);
 constexpr Duration LOAD_EVERY = seconds(1);
 constexpr size_t SAID_BYTES_MAX = 1000;  // of an application's line in the operator's log
 

@@ -27,7 +27,6 @@ constexpr int EXIT_CONFIG = 2;
 constexpr Duration DRAIN_GRACE = seconds(1);  // the role ends its drain by itself; this is for one that does not
 // What wraps a program sends its process and its process group the same signal; a person takes longer.
 constexpr Duration SECOND_SIGNAL_AFTER = milliseconds(100);
-constexpr Duration LOGD_FLUSH = seconds(10);  // for logd to write what the rings still hold
 
 // Journal slots are requests in flight: every connection may have one, up to a million a reactor; one more is
 // answered 503 and counted. They cost memory once used.

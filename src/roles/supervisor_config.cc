@@ -16,7 +16,6 @@ namespace {
 constexpr Duration SERVER_CONFIG_TIMEOUT = seconds(10);  // a large configuration on a loaded machine
 constexpr Duration SERVER_START_TIMEOUT = seconds(65);   // longer than a start may take: that ends it first
 constexpr Duration LOGD_TIMEOUT = seconds(5);
-constexpr Duration LOGD_FLUSH = seconds(10);
 constexpr Duration WRITING_CHECK = milliseconds(50);
 constexpr Duration WRITING_LONG = seconds(2);  // then it is told
 constexpr size_t CHANGES_SHOWN = 5;

@@ -40,6 +40,8 @@
 
 namespace penstock {
 
+constexpr Duration LOGD_FLUSH = seconds(10);  // for logd to write what the rings still hold
+
 class Supervisor {
  public:
   Supervisor(SupervisorOptions options, const SupervisorEnvironment& environment, Clock& clock, OperatorLog& log);

@@ -9,6 +9,8 @@
 
 namespace penstock {
 
+constexpr Duration ACCEPT_RETRY = milliseconds(100);  // after an accept that found no descriptor or memory left
+
 // AF_INET or AF_INET6 by what `address` holds; IPv4-mapped becomes AF_INET.
 [[nodiscard]] PeerAddress to_peer_address(const sockaddr_in6& address);
 // The same for what accept4(2) and getpeername(2) fill in; AF_UNIX too.

@@ -14,11 +14,6 @@
 namespace penstock {
 namespace {
 
-uint64_t number_from(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : parse_decimal(text).value_or(otherwise);
-}
-
 uint32_t one_of(Prng& prng, std::initializer_list<uint32_t> values) {
   return values.begin()[prng.below(static_cast<uint32_t>(values.size()))];
 }

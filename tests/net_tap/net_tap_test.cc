@@ -6,8 +6,6 @@
 namespace penstock {
 namespace {
 
-constexpr uint64_t MIB = 1'024 * 1'024;
-
 #define WORLD_OR_SKIP(world) \
   if (!(world).wrong().empty()) GTEST_SKIP() << "this machine does not allow " << (world).wrong()
 

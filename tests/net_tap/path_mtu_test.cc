@@ -9,7 +9,6 @@
 namespace penstock {
 namespace {
 
-constexpr uint64_t MIB = 1'024 * 1'024;
 constexpr uint16_t NARROW_MTU = 1'280;  // IPv6 knows no less
 const IpAddress NEAR4 = IpAddress::v4(10, 77, 1, 1);
 const IpAddress FAR4 = IpAddress::v4(10, 77, 1, 2);

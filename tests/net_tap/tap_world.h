@@ -10,6 +10,8 @@
 
 namespace penstock {
 
+constexpr uint64_t MIB = 1'024 * 1'024;
+
 struct TapOptions {
   uint64_t seed = 1;
   TapFaults faults;

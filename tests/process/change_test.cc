@@ -22,12 +22,6 @@
 namespace penstock::test {
 namespace {
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-Json set_request(const std::vector<std::string>& assignments) {
-  return {{"cmd", "sysctl.set"}, {"assignments", assignments}};
-}
-
 std::string value_of(Instance& instance, const std::string& key) {
   const Json answer = instance.call({{"cmd", "sysctl.get"}, {"keys", {key}}});
   const Json& entries = json_array(answer, "entries");

@@ -11,6 +11,12 @@
 
 namespace penstock::test {
 
+inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+inline Json set_request(const std::vector<std::string>& assignments) {
+  return {{"cmd", "sysctl.set"}, {"assignments", assignments}};
+}
+
 class Instance {
  public:
   Instance();   // makes a directory of its own

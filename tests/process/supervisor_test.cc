@@ -14,12 +14,6 @@
 namespace penstock::test {
 namespace {
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-Json set_request(const std::vector<std::string>& assignments) {
-  return {{"cmd", "sysctl.set"}, {"assignments", assignments}};
-}
-
 TEST(Supervisor, serves_announces_and_stops_cleanly) {
   Instance instance;
   instance.start();

@@ -19,8 +19,6 @@ namespace {
 
 using Kind = Outcome::Kind;
 
-int result_of(long rc) { return rc < 0 ? errno : 0; }
-
 class SandboxFiles : public testing::Test {
  protected:
   void SetUp() override {

@@ -29,8 +29,6 @@ namespace {
 
 using Kind = Outcome::Kind;
 
-int result_of(long rc) { return rc < 0 ? errno : 0; }
-
 struct Attempt {
   const char* name;
   int (*action)();

@@ -3,6 +3,7 @@
 
 #include "pool/sandbox/sandbox.h"
 
+#include <cerrno>
 #include <functional>
 #include <string>
 
@@ -13,6 +14,9 @@ struct Outcome {
   int detail = 0;       // REFUSED: errno; KILLED: the signal
   std::string message;  // NOT_ENTERED: why
 };
+
+// What a system call that gave `rc` comes to, for an action.
+inline int result_of(long rc) { return rc < 0 ? errno : 0; }
 
 // The action returns 0 when it could do the thing, else errno.
 [[nodiscard]] Outcome try_in_sandbox(const SandboxProfile& profile, const std::function<int()>& action);

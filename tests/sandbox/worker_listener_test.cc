@@ -19,7 +19,7 @@
 namespace penstock::test {
 namespace {
 
-constexpr uid_t POOL = 1'900'000'001;
+constexpr uid_t LISTENED = 1'900'000'001;
 
 bool readable(int fd) {
   pollfd waits{.fd = fd, .events = POLLIN, .revents = 0};
@@ -46,7 +46,7 @@ class WorkerListener : public testing::Test {
     launch.environment = {"PATH=/nowhere:/usr/bin:/bin", "TRY_STATE=" + state_,
                           std::string("TRY_PROGRAM=") + WORKER_TRY};
     WorkerSandbox& sandbox = launch.sandbox;
-    if (::geteuid() == 0) sandbox.identity = SandboxIdentity{POOL, POOL};
+    if (::geteuid() == 0) sandbox.identity = SandboxIdentity{LISTENED, LISTENED};
     sandbox.syscalls = syscalls;
     sandbox.write_paths = {state_};
     sandbox.execute_paths = {launch.command[0], WORKER_TRY, "/usr/bin/true"};
@@ -103,7 +103,7 @@ TEST_F(WorkerListener, a_denied_call_is_named_with_its_process_and_refused) {
     const auto origin = read_origin(call.thread);
     ASSERT_TRUE(origin);
     EXPECT_EQ(origin->process, process_->pid());
-    EXPECT_EQ(origin->uid, ::geteuid() == 0 ? POOL : ::geteuid());
+    EXPECT_EQ(origin->uid, ::geteuid() == 0 ? LISTENED : ::geteuid());
     EXPECT_TRUE(listener_.waits(call));
     listener_.refuse(call, EPERM);
     EXPECT_EQ(end().code, EPERM);

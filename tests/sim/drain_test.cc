@@ -7,14 +7,14 @@
 namespace penstock {
 namespace {
 
-constexpr const char* CONFIG =
+constexpr const char* DRAIN_CONFIG =
     "site.s.hosts = *\nsite.s.root = /sim\nserver.drain_idle_timeout = 1s\nlimits.send_rate_min = 0\n"
     "log.access.path = /sim.log\n";
 const std::string GET = "GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n";
 
 class Drain : public testing::Test {
  protected:
-  Drain() : world({.seed = 1, .reactors = 1, .config = CONFIG}) {
+  Drain() : world({.seed = 1, .reactors = 1, .config = DRAIN_CONFIG}) {
     world.tree().put("a.txt", "content", world.clock().wall());
     world.advance(seconds(1));
   }

@@ -16,9 +16,9 @@
 namespace penstock {
 namespace {
 
-constexpr uint64_t SEEDS = simulated_seeds(400);
+constexpr uint64_t POOL_SEEDS = simulated_seeds(400);
 
-constexpr const char* CONFIG =
+constexpr const char* POOLS_CONFIG =
     "site.s.hosts = *\nsite.s.root = /sim\nlimits.send_rate_min = 0\nlog.access.path = /sim.log\n"
     "pool.p.app = /app\npool.p.concurrency = 3\npool.p.queue_max = 40\n"
     "site.s.route.app.prefix = /app\nsite.s.route.app.handler = pool\nsite.s.route.app.pool = p\n";
@@ -27,11 +27,6 @@ constexpr const char* CONFIG =
 constexpr const char* CONFIG_WITHOUT =
     "site.s.hosts = *\nsite.s.root = /sim\nlimits.send_rate_min = 0\nlog.access.path = /sim.log\n"
     "site.s.route.app.prefix = /app\nsite.s.route.app.handler = status\nsite.s.route.app.status = 503\n";
-
-uint64_t number_from(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : parse_decimal(text).value_or(otherwise);
-}
 
 class AppClient {
  public:
@@ -194,7 +189,7 @@ void run_seed(uint64_t seed, bool with_faults) {
   SimOptions options;
   options.seed = seed;
   options.reactors = 1 + prng.below(3);
-  options.config = CONFIG;
+  options.config = POOLS_CONFIG;
   SimWorkerFaults worker_faults;
   if (with_faults) {
     options.transport = SimFaults::from_seed(seed);
@@ -224,11 +219,11 @@ void run_seed(uint64_t seed, bool with_faults) {
       static constexpr PoolService SERVICES[] = {PoolService::SERVING, PoolService::STOPPED, PoolService::FAILED};
       world.pools().set_service("p", SERVICES[prng.below(3)]);
     }
-    if (with_faults && prng.one_in(60)) world.apply(prng.one_in(3) ? CONFIG_WITHOUT : CONFIG);
+    if (with_faults && prng.one_in(60)) world.apply(prng.one_in(3) ? CONFIG_WITHOUT : POOLS_CONFIG);
   }
   world.stop_faults();
   pools.stop_faults();
-  world.apply(CONFIG);
+  world.apply(POOLS_CONFIG);
   world.pools().set_service("p", PoolService::SERVING);
   const auto all_done = [&] { return std::ranges::all_of(clients, [](const auto& client) { return client->done(); }); };
   for (int turn = 0; turn < 60'000 && wrong.empty() && !all_done(); ++turn) round(true);
@@ -256,7 +251,7 @@ void run_seed(uint64_t seed, bool with_faults) {
 }
 
 TEST(SimPools, every_request_gets_its_own_answer_from_workers_that_keep_the_rules) {
-  for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_SEEDS", SEEDS) / 4; ++seed) {
+  for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_SEEDS", POOL_SEEDS) / 4; ++seed) {
     run_seed(seed, false);
     if (HasFatalFailure()) return;
   }
@@ -264,7 +259,7 @@ TEST(SimPools, every_request_gets_its_own_answer_from_workers_that_keep_the_rule
 
 TEST(SimPools, every_request_gets_its_own_answer_or_an_honest_end_from_workers_that_die_lie_and_hang) {
   if (const uint64_t one = number_from("PENSTOCK_SIM_SEED", 0); one != 0) return run_seed(one, true);
-  for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_SEEDS", SEEDS); ++seed) {
+  for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_SEEDS", POOL_SEEDS); ++seed) {
     run_seed(seed, true);
     if (HasFatalFailure()) return;
   }

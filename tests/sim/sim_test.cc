@@ -19,16 +19,11 @@ namespace {
 constexpr uint64_t SEEDS = simulated_seeds(2000);
 constexpr uint64_t LAYER_SEEDS = simulated_seeds(120);
 
-constexpr const char* CONFIG =
+constexpr const char* FILES_CONFIG =
     "site.s.hosts = *\nsite.s.root = /sim\ncache.entry_max = 256k\ncache.sendfile_min = 16k\n"
     "compress.hits = 2\nhttp2.cleartext = 1\nlimits.send_rate_min = 0\nlog.access.path = /sim.log\n"
     "site.s.route.moved.prefix = /moved\nsite.s.route.moved.handler = redirect\n"
     "site.s.route.moved.to = /new$path$query\nsite.s.route.moved.status = 308\n";
-
-uint64_t number_from(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : parse_decimal(text).value_or(otherwise);
-}
 
 std::string body_of(const std::string& path, uint32_t version, size_t size) {
   std::string text;
@@ -64,7 +59,7 @@ void run_seed(uint64_t seed, bool with_faults, uint64_t& records, SimProtocol pr
   SimOptions options;
   options.seed = seed;
   options.reactors = 1 + prng.below(2);
-  options.config = CONFIG;
+  options.config = FILES_CONFIG;
   options.protocol = protocol;
   options.kernel_tls = is_over_tls(protocol) && seed % 2 == 0;
   if (with_faults) {
@@ -85,7 +80,7 @@ void run_seed(uint64_t seed, bool with_faults, uint64_t& records, SimProtocol pr
     world.step();
     if (prng.one_in(40)) files.put(prng.one_in(2) ? "a.txt" : "large.txt");
     if (prng.one_in(120))
-      world.apply(std::string(CONFIG) + "limits.idle_timeout = " + std::to_string(60 + turn) + "s\n");
+      world.apply(std::string(FILES_CONFIG) + "limits.idle_timeout = " + std::to_string(60 + turn) + "s\n");
     if (prng.one_in(60)) world.cache().purge_all();
   }
   world.stop_faults();

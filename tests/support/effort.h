@@ -1,7 +1,10 @@
 // How much of what could go on for ever a test does, given what looks on.
 #pragma once
 
+#include "src/base/bytes.h"
+
 #include <cstdint>
+#include <cstdlib>
 
 namespace penstock {
 
@@ -35,5 +38,10 @@ inline constexpr uint64_t SEEDS_SHARE = 1;
 constexpr uint64_t simulated_seeds(uint64_t seeds) { return seeds / SEEDS_SHARE; }
 // So many rounds of something that has one thread: ThreadSanitizer sees nothing in them, so that few are enough there.
 constexpr int one_threaded_rounds(int rounds) { return rounds / THREADS_ONLY; }
+// What the environment variable `name` says, a decimal number.
+inline uint64_t number_from(const char* name, uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : parse_decimal(text).value_or(otherwise);
+}
 
 }  // namespace penstock

@@ -1,10 +1,10 @@
 #include "pool/runtimes/gateway/cgi_head.h"
 
 #include "src/base/assert.h"
+#include "src/base/bytes.h"
 
 #include <algorithm>
 #include <charconv>
-#include <strings.h>
 
 namespace penstock {
 namespace {
@@ -17,10 +17,6 @@ bool is_token_char(char c) {
 bool is_value_char(char c) {
   const auto code = static_cast<unsigned char>(c);
   return (code >= 0x20 && code != 0x7f) || c == '\t';
-}
-
-bool same(std::string_view name, std::string_view wanted) {
-  return name.size() == wanted.size() && ::strncasecmp(name.data(), wanted.data(), name.size()) == 0;
 }
 
 std::string_view trim(std::string_view text) {
@@ -88,15 +84,15 @@ bool CgiHeadParser::understand_line(std::string_view line) {
   const std::string_view value = trim(line.substr(colon + 1));
   if (name.empty() || !std::ranges::all_of(name, is_token_char)) return refuse("has a malformed field name");
   if (!std::ranges::all_of(value, is_value_char)) return refuse("has a control character in a field");
-  if (same(name, "Status")) return understand_status(value);
-  if (same(name, "Content-Length")) return understand_length(value);
-  if (same(name, "Location")) {
+  if (iequals(name, "Status")) return understand_status(value);
+  if (iequals(name, "Content-Length")) return understand_length(value);
+  if (iequals(name, "Location")) {
     if (location_.data() != nullptr) return refuse("has two Location fields");
     if (value.empty()) return refuse("has an empty Location");
     location_ = value;
     return true;
   }
-  if (same(name, "Content-Type")) {
+  if (iequals(name, "Content-Type")) {
     if (has_type_) return refuse("has two Content-Type fields");
     has_type_ = true;
   }

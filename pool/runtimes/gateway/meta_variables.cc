@@ -1,7 +1,8 @@
 #include "pool/runtimes/gateway/meta_variables.h"
 
+#include "src/base/bytes.h"
+
 #include <algorithm>
-#include <strings.h>
 
 namespace penstock {
 namespace {
@@ -10,10 +11,6 @@ namespace {
 constexpr std::string_view WITHHELD[] = {
     "connection", "content-length",   "content-type",      "keep-alive", "proxy",  "proxy-authorization",
     "te",         "proxy-connection", "transfer-encoding", "trailer",    "upgrade"};
-
-bool same(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && ::strncasecmp(a.data(), b.data(), a.size()) == 0;
-}
 
 bool is_plain(std::string_view name) {
   return !name.empty() && std::ranges::all_of(name, [](char c) {
@@ -48,14 +45,14 @@ void set_fields(const GatewayRequest& request, const VariableRules& rules, MetaV
   for (size_t i = 0; i < request.fields.size(); ++i) {
     const std::string_view name = request.fields[i].first;
     if (done[i] || !is_plain(name)) continue;
-    if (std::ranges::any_of(WITHHELD, [&](std::string_view other) { return same(name, other); })) continue;
-    if (same(name, "authorization") && !rules.passes_authorization) continue;
+    if (std::ranges::any_of(WITHHELD, [&](std::string_view other) { return iequals(name, other); })) continue;
+    if (iequals(name, "authorization") && !rules.passes_authorization) continue;
     std::string variable = "HTTP_";
     std::ranges::transform(name, std::back_inserter(variable), variable_char);
     std::string value(request.fields[i].second);
     for (size_t k = i + 1; k < request.fields.size(); ++k) {
-      if (!same(request.fields[k].first, name)) continue;
-      value.append(same(name, "cookie") ? "; " : ", ").append(request.fields[k].second);
+      if (!iequals(request.fields[k].first, name)) continue;
+      value.append(iequals(name, "cookie") ? "; " : ", ").append(request.fields[k].second);
       done[k] = true;
     }
     to.set(variable, value);
@@ -65,11 +62,11 @@ void set_fields(const GatewayRequest& request, const VariableRules& rules, MetaV
 
 void set_content(const GatewayRequest& request, MetaVariables& to) {
   const auto type =
-      std::ranges::find_if(request.fields, [](const auto& field) { return same(field.first, "content-type"); });
+      std::ranges::find_if(request.fields, [](const auto& field) { return iequals(field.first, "content-type"); });
   if (type != request.fields.end()) to.set("CONTENT_TYPE", type->second);
   if (request.body_length == PENSTOCK_UNKNOWN_LENGTH) return;
   const bool announced =
-      std::ranges::any_of(request.fields, [](const auto& field) { return same(field.first, "content-length"); });
+      std::ranges::any_of(request.fields, [](const auto& field) { return iequals(field.first, "content-length"); });
   if (request.body_length > 0 || announced) to.set("CONTENT_LENGTH", std::to_string(request.body_length));
 }
 

@@ -1,9 +1,9 @@
 // What start_response() is given, and what PEP 3333 demands of it.
 #include "pool/runtimes/wsgi/call.h"
+#include "src/base/bytes.h"
 
 #include <algorithm>
 #include <charconv>
-#include <strings.h>
 
 namespace penstock {
 namespace {
@@ -34,14 +34,10 @@ bool is_token(std::string_view text) {
   });
 }
 
-bool equal_names(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && ::strncasecmp(a.data(), b.data(), a.size()) == 0;
-}
-
 bool is_hop_by_hop(std::string_view name) {
   static constexpr std::string_view NAMES[] = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
                                                "te",         "trailers",   "transfer-encoding",  "upgrade"};
-  return std::any_of(std::begin(NAMES), std::end(NAMES), [&](std::string_view one) { return equal_names(name, one); });
+  return std::any_of(std::begin(NAMES), std::end(NAMES), [&](std::string_view one) { return iequals(name, one); });
 }
 
 bool take_length(std::string_view value, PyObject* object, ResponseHead& to) {
@@ -77,7 +73,7 @@ bool take_field(PyObject* field, ResponseHead& to) {
     PyErr_Format(PyExc_ValueError, "an application may not set the hop-by-hop header %R", PyTuple_GET_ITEM(field, 0));
     return false;
   }
-  if (equal_names(name, "Content-Length")) return take_length(value, PyTuple_GET_ITEM(field, 1), to);
+  if (iequals(name, "Content-Length")) return take_length(value, PyTuple_GET_ITEM(field, 1), to);
   to.fields.emplace_back(name, value);
   return true;
 }

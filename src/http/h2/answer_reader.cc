@@ -1,6 +1,7 @@
 #include "src/http/h2/answer_reader.h"
 
 #include "src/base/bytes.h"
+#include "src/http/h2/fields.h"
 #include "src/http/status.h"
 
 #include <algorithm>
@@ -14,13 +15,6 @@ namespace {
 constexpr size_t HEAD_BYTES_MAX = 256 * 1024;  // far more than our own server ever writes
 constexpr size_t LINE_BYTES_MAX = 4 * 1024;    // of chunk framing
 constexpr size_t TRAILER_BYTES_MAX = 16 * 1024;
-
-// RFC 9113 section 8.2.2.
-bool is_connection_field(std::string_view name) {
-  constexpr std::array<std::string_view, 5> NAMES = {"connection", "keep-alive", "proxy-connection",
-                                                     "transfer-encoding", "upgrade"};
-  return std::ranges::find(NAMES, name) != NAMES.end();
-}
 
 // RFC 9110 section 6.5.1: what frames, routes, modifies, authenticates or describes a message cannot come behind it.
 bool may_be_trailer(std::string_view name) {

@@ -1,5 +1,7 @@
 #include "src/http/h2/callbacks.h"
 
+#include "src/http/h2/fields.h"
+
 #include <memory>
 
 namespace penstock {
@@ -10,8 +12,6 @@ constexpr size_t DEFLATE_TABLE_BYTES = 4'096;          // of HPACK's dynamic tab
 constexpr size_t ACKS_QUEUED_MAX = 1'000;
 
 H2Session& of(void* session) { return *static_cast<H2Session*>(session); }
-
-std::string_view text(const uint8_t* data, size_t size) { return {reinterpret_cast<const char*>(data), size}; }
 
 struct Setup {
   nghttp2_session_callbacks* callbacks = nullptr;
@@ -64,12 +64,12 @@ int H2Callbacks::on_begin_headers(nghttp2_session*, const nghttp2_frame* frame, 
 
 int H2Callbacks::on_header(nghttp2_session*, const nghttp2_frame*, const uint8_t* name, size_t name_size,
                            const uint8_t* value, size_t value_size, uint8_t, void* session) {
-  return of(session).header(text(name, name_size), text(value, value_size)) ? 0 : NGHTTP2_ERR_PAUSE;
+  return of(session).header(h2_text(name, name_size), h2_text(value, value_size)) ? 0 : NGHTTP2_ERR_PAUSE;
 }
 
 int H2Callbacks::on_data(nghttp2_session*, uint8_t, int32_t stream_id, const uint8_t* data, size_t size,
                          void* session) {
-  of(session).data(stream_id, text(data, size));
+  of(session).data(stream_id, h2_text(data, size));
   return 0;
 }
 
@@ -141,7 +141,7 @@ int H2Callbacks::send_data(nghttp2_session*, nghttp2_frame* frame, const uint8_t
   if (stream == nullptr || stream->body_left < size) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   constexpr size_t FRAME_HEAD_BYTES = 9;
   const bool is_last = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-  return s.put_data(*stream, text(frame_head, FRAME_HEAD_BYTES), size, is_last) ? 0 : NGHTTP2_ERR_WOULDBLOCK;
+  return s.put_data(*stream, h2_text(frame_head, FRAME_HEAD_BYTES), size, is_last) ? 0 : NGHTTP2_ERR_WOULDBLOCK;
 }
 
 }  // namespace penstock

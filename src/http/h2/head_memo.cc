@@ -1,5 +1,7 @@
 #include "src/http/h2/head_memo.h"
 
+#include "src/http/h2/fields.h"
+
 namespace penstock {
 namespace {
 
@@ -58,8 +60,6 @@ bool leaves_table_alone(std::string_view block) {
   return true;
 }
 
-std::string_view text(const uint8_t* data, size_t size) { return {reinterpret_cast<const char*>(data), size}; }
-
 }  // namespace
 
 nghttp2_nv H2HeadMemo::stand_in() {
@@ -92,9 +92,9 @@ std::string_view H2HeadMemo::replace(const H2AnswerHead& head, std::string_view 
     for (const nghttp2_nv& field : head.fields) {
       frame_ += '\0';  // section 6.2.2
       put_number(frame_, 0x7f, field.namelen);
-      frame_ += text(field.name, field.namelen);
+      frame_ += h2_text(field.name, field.namelen);
       put_number(frame_, 0x7f, field.valuelen);
-      frame_ += text(field.value, field.valuelen);
+      frame_ += h2_text(field.value, field.valuelen);
     }
   }
   const size_t size = frame_.size() - FRAME_HEAD_BYTES;

@@ -1,6 +1,7 @@
 #include "src/http/h2/request_head.h"
 
 #include "src/base/bytes.h"
+#include "src/http/h2/fields.h"
 #include "src/http/syntax.h"
 
 #include <algorithm>
@@ -38,13 +39,6 @@ bool is_h2_value(std::string_view value) {
     if (((below_space | equal_del) & EACH * 0x80) != 0) break;
   }
   return all_of_class(value, SYNTAX_VALUE);
-}
-
-// RFC 9113 section 8.2.2: fields that speak of one connection.
-bool is_connection_field(std::string_view name) {
-  constexpr std::array<std::string_view, 5> NAMES = {"connection", "keep-alive", "proxy-connection",
-                                                     "transfer-encoding", "upgrade"};
-  return std::ranges::find(NAMES, name) != NAMES.end();
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ DropReason parse_ipv4(std::span<const uint8_t> packet, bool checksum_seen, IpHea
   const size_t total = load_be16(&packet[2]);
   if (header_bytes < IpHeader::V4_BYTES || total < header_bytes) return DropReason::IP_HEADER_LENGTH;
   if (total > packet.size()) return DropReason::IP_SHORT;
-  if (!checksum_seen && !checksum_good(internet_sum(packet.first(header_bytes)))) return DropReason::IP_CHECKSUM;
+  if (!checksum_seen && !checksum_good(internet_sum(packet.first(header_bytes)))) return DropReason::IP_HEADER_CHECKSUM;
   header.hop_limit = packet[8];
   header.protocol = packet[9];
   header.source = IpAddress::v4(load_be32(&packet[12]));

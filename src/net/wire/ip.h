@@ -23,7 +23,7 @@ struct IpHeader {
   std::span<const uint8_t> payload = {};  // exactly as long as the length field says: a frame's padding is cut off
 };
 
-// Each checks all of its header but not the addresses. IP_SHORT, IP_VERSION, IP_HEADER_LENGTH, IP_CHECKSUM,
+// Each checks all of its header but not the addresses. IP_SHORT, IP_VERSION, IP_HEADER_LENGTH, IP_HEADER_CHECKSUM,
 // IP_FRAGMENT (the header is told, the payload is not), NONE. `checksum_seen`: the port has found the header checksum
 // good.
 [[nodiscard]] DropReason parse_ipv4(std::span<const uint8_t> packet, bool checksum_seen, IpHeader& header);

@@ -17,7 +17,7 @@ namespace {
 // From the flag in the ring to the signal, for a worker that does not look: the supervisor's ladder begins there.
 constexpr Duration CANCEL_GRACE = milliseconds(30);
 constexpr size_t WHAT_BYTES_MAX = 200;  // of a request target, for the operator
-constexpr size_t CHUNK_FRAME_MAX = 12;  // "1ffff\r\n" and "\r\n"
+constexpr size_t PIECE_FRAME_MAX = 12;  // "1ffff\r\n" and "\r\n"
 constexpr size_t PIECE_MIN = 2 * 1024;  // less room than this waits for the next Outgoing
 constexpr std::string_view LAST_CHUNK = "0\r\n\r\n";
 
@@ -225,7 +225,7 @@ void PoolBridge::take_data(Dispatch& d, std::string_view bytes) {
 
 // Copies as much of a body as there is room for: once, out of memory that the worker can change.
 size_t PoolBridge::put_data(Exchange& ex, Dispatch& d, std::string_view bytes) {
-  const size_t frame = d.framing == AnswerFraming::CHUNKED ? CHUNK_FRAME_MAX : 0;
+  const size_t frame = d.framing == AnswerFraming::CHUNKED ? PIECE_FRAME_MAX : 0;
   size_t done = 0;
   while (done < bytes.size()) {
     const size_t rest = bytes.size() - done;
@@ -233,7 +233,7 @@ size_t PoolBridge::put_data(Exchange& ex, Dispatch& d, std::string_view bytes) {
     if (out == nullptr) break;
     const size_t size = std::min(rest, out->room() - frame);
     if (frame > 0) {
-      std::array<char, CHUNK_FRAME_MAX> text;
+      std::array<char, PIECE_FRAME_MAX> text;
       char* end = std::to_chars(text.data(), text.data() + text.size(), size, 16).ptr;
       *end++ = '\r';
       *end++ = '\n';

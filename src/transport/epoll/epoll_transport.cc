@@ -18,7 +18,6 @@ namespace {
 
 constexpr size_t READY_MAX = 512;
 constexpr uint32_t ACCEPTS_A_TURN = 64;
-constexpr Duration ACCEPT_RETRY = milliseconds(100);
 constexpr uint32_t INDEX_MAX = (1U << 24) - 1;
 
 constexpr Handle handle_of(uint64_t data) {

@@ -18,9 +18,6 @@ namespace {
 constexpr uint32_t SCARCE_SLOTS = 4'096;
 constexpr uint32_t SINGLE_ACCEPTS_MAX = 32;
 
-// After an error that time alone may heal (EMFILE, ENOMEM …).
-constexpr Duration ACCEPT_RETRY = milliseconds(100);
-
 }  // namespace
 
 Status UringTransport::add_listener(int fd, uint32_t id) {

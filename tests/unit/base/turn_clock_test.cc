@@ -7,8 +7,8 @@ namespace penstock {
 namespace {
 
 // A counter of three ticks a nanosecond, with an error that the clock knows of.
-constexpr uint64_t START = UINT64_MAX - 1'000;  // it wraps
-uint64_t ticks_at(MonoTime time) { return START + static_cast<uint64_t>(time.ns) * 3; }
+constexpr uint64_t TICKS = UINT64_MAX - 1'000;  // it wraps
+uint64_t ticks_at(MonoTime time) { return TICKS + static_cast<uint64_t>(time.ns) * 3; }
 
 TEST(TurnClock, is_the_turns_time_until_the_rate_is_known) {
   TurnClock clock;

@@ -6,7 +6,7 @@ namespace penstock {
 namespace {
 
 constexpr SettingRange ANY{0, UINT64_MAX};
-constexpr SettingRange TEXT{0, 64};
+constexpr SettingRange ANY_TEXT{0, 64};
 constexpr SettingRange LIST{0, 8};
 
 // The canonical text of `raw`, or "!" and what was expected.
@@ -95,35 +95,35 @@ TEST(ConfigTypes, choice_takes_its_words_only) {
 }
 
 TEST(ConfigTypes, path_is_absolute) {
-  EXPECT_EQ(canonical<ConfigPath>("/srv/a b", TEXT), "/srv/a b");
-  EXPECT_EQ(canonical<ConfigPath>("\" \"", TEXT).substr(0, 1), "!");
-  EXPECT_EQ(canonical<ConfigPath>("\"/a \"", TEXT), "\"/a \"");
-  EXPECT_EQ(canonical<ConfigPath>("\"\"", TEXT), "\"\"");
-  expect_refused<ConfigPath>(TEXT, {"srv", "./x", "~/x", "file:///x"});
+  EXPECT_EQ(canonical<ConfigPath>("/srv/a b", ANY_TEXT), "/srv/a b");
+  EXPECT_EQ(canonical<ConfigPath>("\" \"", ANY_TEXT).substr(0, 1), "!");
+  EXPECT_EQ(canonical<ConfigPath>("\"/a \"", ANY_TEXT), "\"/a \"");
+  EXPECT_EQ(canonical<ConfigPath>("\"\"", ANY_TEXT), "\"\"");
+  expect_refused<ConfigPath>(ANY_TEXT, {"srv", "./x", "~/x", "file:///x"});
   expect_refused<ConfigPath>({1, 4}, {"\"\"", "/abcd"});
 }
 
 TEST(ConfigTypes, url_path_is_canonical) {
   for (const std::string_view text : {"/", "/a", "/a/", "/a.b/...", "/ä", "/100%", "/a:b"}) {
-    EXPECT_EQ(canonical<ConfigUrlPath>(text, TEXT), text);
+    EXPECT_EQ(canonical<ConfigUrlPath>(text, ANY_TEXT), text);
   }
   expect_refused<ConfigUrlPath>(
-      TEXT, {"a", "//", "/a//b", "/.", "/../a", "/a/..", "/a/./b", "/a?b", "/%2e", "/a%20b", "/a\\b", "/a//"});
+      ANY_TEXT, {"a", "//", "/a//b", "/.", "/../a", "/a/..", "/a/./b", "/a?b", "/%2e", "/a%20b", "/a\\b", "/a//"});
 }
 
 TEST(ConfigTypes, header_value_cannot_carry_a_second_header) {
-  EXPECT_EQ(canonical<ConfigHeaderValue>("max-age=60, \\ok", TEXT), "max-age=60, \\ok");
-  EXPECT_EQ(canonical<ConfigHeaderValue>("\"{\\\"a\\\": 1}\"", TEXT), "\"{\\\"a\\\": 1}\"");
-  expect_refused<ConfigHeaderValue>(TEXT, {"\"a\r\nB: c\"", "\" a\"", "\"a \"", "ä", "\"a\tb\""});
+  EXPECT_EQ(canonical<ConfigHeaderValue>("max-age=60, \\ok", ANY_TEXT), "max-age=60, \\ok");
+  EXPECT_EQ(canonical<ConfigHeaderValue>("\"{\\\"a\\\": 1}\"", ANY_TEXT), "\"{\\\"a\\\": 1}\"");
+  expect_refused<ConfigHeaderValue>(ANY_TEXT, {"\"a\r\nB: c\"", "\" a\"", "\"a \"", "ä", "\"a\tb\""});
 }
 
 TEST(ConfigTypes, redirect_target_cannot_become_another_host) {
   for (const std::string_view text :
        {"/", "/new$path$query", "https://$host$path$query", "http://a.example/$$", "/a?b=c"}) {
-    EXPECT_EQ(canonical<ConfigTarget>(text, TEXT), text);
+    EXPECT_EQ(canonical<ConfigTarget>(text, ANY_TEXT), text);
   }
   expect_refused<ConfigTarget>(
-      TEXT, {"//evil.example", "/$path", "$path", "javascript:x", "/a b", "/$x", "/a$", "/ä", "ftp://x", "/a\\b"});
+      ANY_TEXT, {"//evil.example", "/$path", "$path", "javascript:x", "/a b", "/$x", "/a$", "/ä", "ftp://x", "/a\\b"});
 }
 
 TEST(ConfigTypes, listen_takes_every_family) {
@@ -207,10 +207,10 @@ TEST(ConfigTypes, cpu_list_prints_ranges) {
 
 TEST(ConfigTypes, inherit_is_a_word_and_can_still_be_a_text) {
   using Type = ConfigInherit<ConfigHeaderValue>;
-  EXPECT_EQ(Type::parse("inherit", TEXT).value_or("?"), std::nullopt);
-  EXPECT_EQ(canonical<Type>("inherit", TEXT), "inherit");
-  EXPECT_EQ(canonical<Type>("\"inherit\"", TEXT), "\"inherit\"");
-  EXPECT_EQ(Type::parse("\"inherit\"", TEXT).value_or("?"), "inherit");
+  EXPECT_EQ(Type::parse("inherit", ANY_TEXT).value_or("?"), std::nullopt);
+  EXPECT_EQ(canonical<Type>("inherit", ANY_TEXT), "inherit");
+  EXPECT_EQ(canonical<Type>("\"inherit\"", ANY_TEXT), "\"inherit\"");
+  EXPECT_EQ(Type::parse("\"inherit\"", ANY_TEXT).value_or("?"), "inherit");
   EXPECT_EQ(canonical<ConfigInherit<ConfigCount>>("9", {0, 5}), "!a whole number from 0 to 5, or inherit");
 }
 

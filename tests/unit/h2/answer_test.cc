@@ -7,8 +7,6 @@
 namespace penstock {
 namespace {
 
-const std::vector<std::string> NOTHING;
-
 // The reply to one request that is answered with `text`.
 H2World::Reply reply_to(const Fields& request, const std::string& text) {
   H2World world;

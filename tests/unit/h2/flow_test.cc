@@ -6,7 +6,6 @@
 namespace penstock {
 namespace {
 
-const std::vector<std::string> NOTHING;
 const std::string LONG_HEAD = "HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n";
 
 TEST(H2Flow, section_5_2_the_stream_window_opens_only_as_the_upper_side_consumes) {

@@ -16,6 +16,8 @@ namespace penstock {
 
 using Fields = std::vector<std::pair<std::string, std::string>>;
 
+inline const std::vector<std::string> NOTHING;  // no fault
+
 class H2World {
  public:
   static constexpr uint32_t CONNECTIONS_MAX = 16;

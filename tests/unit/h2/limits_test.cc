@@ -7,8 +7,6 @@
 namespace penstock {
 namespace {
 
-const std::vector<std::string> NOTHING;
-
 // The connection ended with `code` and exactly this note.
 void expect_end(H2World& world, uint32_t code, Reason reason) {
   EXPECT_EQ(world.goaway(), int64_t{code});

@@ -6,8 +6,6 @@
 namespace penstock {
 namespace {
 
-const std::vector<std::string> NOTHING;
-
 Fields with(Fields fields, const Fields& more) {
   fields.insert(fields.end(), more.begin(), more.end());
   return fields;

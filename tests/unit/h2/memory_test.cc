@@ -8,8 +8,6 @@
 namespace penstock {
 namespace {
 
-const std::vector<std::string> NOTHING;
-
 // malloc() that says no from one request on, so many times. Not realloc(), which nghttp2 1.52 has for the queue of its
 // streams alone: where that cannot grow, it frees an item twice.
 class ScarceMemory {

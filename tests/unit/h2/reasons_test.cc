@@ -72,7 +72,7 @@ std::vector<Reason> told(const Row& row) {
   return reasons;
 }
 
-const std::string LONG_HEAD = "HTTP/1.1 200 OK\r\nX: " + std::string(70'000, 'y') + "\r\n\r\n";
+const std::string HEAD_OF_70_KB = "HTTP/1.1 200 OK\r\nX: " + std::string(70'000, 'y') + "\r\n\r\n";
 
 std::vector<std::pair<Reason, Row>> rows() {
   const std::string post = field(":method", "POST") + PSEUDO.substr(field(":method", "GET").size());
@@ -128,7 +128,7 @@ std::vector<std::pair<Reason, Row>> rows() {
        {.said = repeated(ping, 2'000), .options = {.control_frames = 1'000'000}, .answer = {}}},
       {Reason::H2_ANSWER_INVALID, {.said = head(PSEUDO), .options = {}, .answer = "HTTP/1.1 nonsense\r\n\r\n"}},
       // What nghttp2 does not write, and the second way to some of the reasons above.
-      {Reason::H2_ANSWER_INVALID, {.said = head(PSEUDO), .options = {}, .answer = LONG_HEAD}},
+      {Reason::H2_ANSWER_INVALID, {.said = head(PSEUDO), .options = {}, .answer = HEAD_OF_70_KB}},
       {Reason::H2_PROTOCOL, raw(head(PSEUDO) + frame(NGHTTP2_WINDOW_UPDATE, 0, 1, std::string(4, '\0')))},
       {Reason::H2_FLOW_CONTROL, raw(head(post, 1, 0) + repeated(data(std::string(16'384, 'x'), 0), 5))},
       {Reason::H2_CONTROL_FLOOD, raw(frame(NGHTTP2_SETTINGS, 0, 0, repeated(std::string("\0\3\0\0\0\1", 6), 40)))},

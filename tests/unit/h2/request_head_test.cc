@@ -13,7 +13,7 @@ using Fields = std::vector<std::pair<std::string, std::string>>;
 
 const Fields GET = {{":method", "GET"}, {":scheme", "http"}, {":path", "/a?b=1"}, {":authority", "a.example"}};
 
-Fields with(Fields fields, const Fields& more) {
+Fields plus(Fields fields, const Fields& more) {
   fields.insert(fields.end(), more.begin(), more.end());
   return fields;
 }
@@ -39,7 +39,7 @@ Reason trailer_reason(const Fields& fields) {
 }
 
 TEST(H2RequestHead, is_one_canonical_head) {
-  const Made made = make(with(GET, {{"accept", "*/*"}}));
+  const Made made = make(plus(GET, {{"accept", "*/*"}}));
   EXPECT_EQ(made.reason, Reason::NONE);
   EXPECT_EQ(made.head.text(), "GET /a?b=1 HTTP/1.1\r\nhost: a.example\r\naccept: */*\r\n\r\n");
 }
@@ -59,12 +59,12 @@ TEST(H2RequestHead, section_8_3_1_missing_pseudo_headers) {
 }
 
 TEST(H2RequestHead, section_8_3_pseudo_headers_repeated_unknown_late) {
-  for (const auto& field : GET) EXPECT_EQ(reason_of(with(GET, {field})), Reason::H2_PSEUDO_REPEATED) << field.first;
-  EXPECT_EQ(reason_of(with(GET, {{":protocol", "websocket"}})), Reason::H2_PSEUDO_UNKNOWN);
-  EXPECT_EQ(reason_of(with(GET, {{":status", "200"}})), Reason::H2_PSEUDO_UNKNOWN);
+  for (const auto& field : GET) EXPECT_EQ(reason_of(plus(GET, {field})), Reason::H2_PSEUDO_REPEATED) << field.first;
+  EXPECT_EQ(reason_of(plus(GET, {{":protocol", "websocket"}})), Reason::H2_PSEUDO_UNKNOWN);
+  EXPECT_EQ(reason_of(plus(GET, {{":status", "200"}})), Reason::H2_PSEUDO_UNKNOWN);
   EXPECT_EQ(reason_of({{":method", "GET"}, {":scheme", "http"}, {"accept", "x"}, {":path", "/"}}),
             Reason::H2_PSEUDO_MISSING);
-  EXPECT_EQ(reason_of(with(GET, {{"a", "b"}, {":authority", "h"}})), Reason::H2_PSEUDO_AFTER_FIELD);
+  EXPECT_EQ(reason_of(plus(GET, {{"a", "b"}, {":authority", "h"}})), Reason::H2_PSEUDO_AFTER_FIELD);
 }
 
 TEST(H2RequestHead, section_8_3_1_values_that_would_end_the_request_line) {
@@ -94,11 +94,11 @@ TEST(H2RequestHead, section_8_3_1_options_of_the_server) {
 }
 
 TEST(H2RequestHead, section_8_3_1_one_authority) {
-  EXPECT_EQ(make(with(GET, {{"host", "A.example"}})).head.text(), "GET /a?b=1 HTTP/1.1\r\nhost: a.example\r\n\r\n");
-  EXPECT_EQ(reason_of(with(GET, {{"host", "b.example"}})), Reason::H2_AUTHORITY_DIFFERS);
+  EXPECT_EQ(make(plus(GET, {{"host", "A.example"}})).head.text(), "GET /a?b=1 HTTP/1.1\r\nhost: a.example\r\n\r\n");
+  EXPECT_EQ(reason_of(plus(GET, {{"host", "b.example"}})), Reason::H2_AUTHORITY_DIFFERS);
   const Fields bare = {{":method", "GET"}, {":scheme", "http"}, {":path", "/"}};
-  EXPECT_EQ(make(with(bare, {{"host", "h"}})).head.text(), "GET / HTTP/1.1\r\nhost: h\r\n\r\n");
-  EXPECT_EQ(reason_of(with(bare, {{"host", "h"}, {"host", "i"}})), Reason::H2_AUTHORITY_DIFFERS);
+  EXPECT_EQ(make(plus(bare, {{"host", "h"}})).head.text(), "GET / HTTP/1.1\r\nhost: h\r\n\r\n");
+  EXPECT_EQ(reason_of(plus(bare, {{"host", "h"}, {"host", "i"}})), Reason::H2_AUTHORITY_DIFFERS);
   EXPECT_EQ(make(bare).head.text(), "GET / HTTP/1.1\r\n\r\n");  // 400 above
 }
 
@@ -111,44 +111,44 @@ TEST(H2RequestHead, section_8_5_connect_has_an_authority_only) {
 
 TEST(H2RequestHead, section_8_2_1_names) {
   for (const char* bad : {"", "Accept", "a b", "a:", "a\r\n", "a\x80"}) {
-    EXPECT_EQ(reason_of(with(GET, {{bad, "x"}})), Reason::H2_NAME_INVALID) << bad;
+    EXPECT_EQ(reason_of(plus(GET, {{bad, "x"}})), Reason::H2_NAME_INVALID) << bad;
   }
 }
 
 TEST(H2RequestHead, section_8_2_1_values) {
   for (const char* bad : {" a", "a ", "\ta", "a\t", "a\rb", "a\nb", "a\r\nx: y", "a\x01", "\x7f"}) {
-    EXPECT_EQ(reason_of(with(GET, {{"x", bad}})), Reason::H2_VALUE_INVALID) << bad;
+    EXPECT_EQ(reason_of(plus(GET, {{"x", bad}})), Reason::H2_VALUE_INVALID) << bad;
   }
-  EXPECT_EQ(reason_of(with(GET, {{"x", std::string("a\0b", 3)}})), Reason::H2_VALUE_INVALID);
-  EXPECT_EQ(reason_of(with(GET, {{"x", ""}, {"y", "a\tb \xc3\xa4"}})), Reason::NONE);
+  EXPECT_EQ(reason_of(plus(GET, {{"x", std::string("a\0b", 3)}})), Reason::H2_VALUE_INVALID);
+  EXPECT_EQ(reason_of(plus(GET, {{"x", ""}, {"y", "a\tb \xc3\xa4"}})), Reason::NONE);
 }
 
 TEST(H2RequestHead, section_8_2_2_connection_fields) {
   for (const char* bad : {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}) {
-    EXPECT_EQ(reason_of(with(GET, {{bad, "chunked"}})), Reason::H2_CONNECTION_FIELD) << bad;
+    EXPECT_EQ(reason_of(plus(GET, {{bad, "chunked"}})), Reason::H2_CONNECTION_FIELD) << bad;
     EXPECT_EQ(trailer_reason({{bad, "x"}}), Reason::H2_CONNECTION_FIELD) << bad;
   }
-  EXPECT_EQ(reason_of(with(GET, {{"te", "gzip"}})), Reason::H2_TE_INVALID);
-  EXPECT_EQ(reason_of(with(GET, {{"te", "trailers, gzip"}})), Reason::H2_TE_INVALID);
-  EXPECT_EQ(make(with(GET, {{"te", "trailers"}})).head.text(), make(GET).head.text());
+  EXPECT_EQ(reason_of(plus(GET, {{"te", "gzip"}})), Reason::H2_TE_INVALID);
+  EXPECT_EQ(reason_of(plus(GET, {{"te", "trailers, gzip"}})), Reason::H2_TE_INVALID);
+  EXPECT_EQ(make(plus(GET, {{"te", "trailers"}})).head.text(), make(GET).head.text());
 }
 
 TEST(H2RequestHead, section_8_2_3_cookie_crumbs_are_joined) {
-  EXPECT_EQ(make(with(GET, {{"cookie", "a=1"}, {"x", "y"}, {"cookie", "b=2"}})).head.text(),
+  EXPECT_EQ(make(plus(GET, {{"cookie", "a=1"}, {"x", "y"}, {"cookie", "b=2"}})).head.text(),
             "GET /a?b=1 HTTP/1.1\r\nhost: a.example\r\nx: y\r\ncookie: a=1; b=2\r\n\r\n");
 }
 
 TEST(H2RequestHead, section_8_1_1_content_length) {
-  const Made known = make(with(GET, {{"content-length", "5"}}), false);
+  const Made known = make(plus(GET, {{"content-length", "5"}}), false);
   EXPECT_EQ(known.reason, Reason::NONE);
   EXPECT_EQ(known.head.content_length(), 5U);
   EXPECT_FALSE(known.head.chunked());
-  EXPECT_EQ(reason_of(with(GET, {{"content-length", "5"}}), true), Reason::H2_LENGTH_DIFFERS);
-  EXPECT_EQ(reason_of(with(GET, {{"content-length", "0"}}), true), Reason::NONE);
+  EXPECT_EQ(reason_of(plus(GET, {{"content-length", "5"}}), true), Reason::H2_LENGTH_DIFFERS);
+  EXPECT_EQ(reason_of(plus(GET, {{"content-length", "0"}}), true), Reason::NONE);
   for (const char* bad : {"", "+5", "-1", "5, 5", "0x5", "9223372036854775808", "99999999999999999999"}) {
-    EXPECT_EQ(reason_of(with(GET, {{"content-length", bad}}), false), Reason::H2_LENGTH_INVALID) << bad;
+    EXPECT_EQ(reason_of(plus(GET, {{"content-length", bad}}), false), Reason::H2_LENGTH_INVALID) << bad;
   }
-  EXPECT_EQ(reason_of(with(GET, {{"content-length", "5"}, {"content-length", "5"}}), false), Reason::H2_LENGTH_INVALID);
+  EXPECT_EQ(reason_of(plus(GET, {{"content-length", "5"}, {"content-length", "5"}}), false), Reason::H2_LENGTH_INVALID);
 }
 
 TEST(H2RequestHead, section_8_1_a_body_without_length_is_chunked_inside) {
@@ -166,7 +166,7 @@ TEST(H2RequestHead, section_8_1_trailers) {
 }
 
 TEST(H2RequestHead, what_is_too_long_is_cut_off_for_the_parser_to_refuse) {
-  const Made made = make(with(GET, {{"x", std::string(500, 'y')}}), true, 256);
+  const Made made = make(plus(GET, {{"x", std::string(500, 'y')}}), true, 256);
   EXPECT_TRUE(made.head.cut_off());
   EXPECT_EQ(made.head.text().size(), 257U);
   RequestHead out;

@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t MODIFIED = 784111777;  // Sun, 06 Nov 1994 08:49:37 GMT
 constexpr int64_t NOW = MODIFIED + 1000;
 
-struct Case {
+struct Conditional {
   std::string_view method;
   std::string_view representation;  // what validators there are, see validators_of()
   std::string_view fields;          // IM If-Match, INM If-None-Match, IUS If-Unmodified-Since, ..., R Range
@@ -24,7 +24,7 @@ struct Case {
 };
 
 // Entity tags A, B and their weak forms wA, wB; dates one second before, at and after the Last-Modified.
-constexpr Case CASES[] = {
+constexpr Conditional CONDITIONALS[] = {
     {"GET", "strong", "", 200},
     {"GET", "strong", "R:x", 206},
     {"HEAD", "strong", "", 200},
@@ -236,7 +236,7 @@ constexpr Case CASES[] = {
     {"GET", "strong", "IM:B IUS:new INM:A IMS:same R:x IR:A", 412},
     {"GET", "strong", "IM:A IUS:old INM:B IMS:same R:x IR:A", 206},
 };
-static_assert(std::size(CASES) >= 120);
+static_assert(std::size(CONDITIONALS) >= 120);
 
 Validators validators_of(std::string_view representation) {
   if (representation == "strong") return {.etag = "\"A\"", .last_modified = MODIFIED};
@@ -272,7 +272,7 @@ std::string value_of(std::string_view word) {
   return VALUES.at(word.substr(0, comma)) + ", " + value_of(word.substr(comma + 1));
 }
 
-std::string request_of(const Case& row) {
+std::string request_of(const Conditional& row) {
   static const std::map<std::string_view, std::string_view> NAMES = {
       {"IM", "If-Match"},           {"INM", "If-None-Match"}, {"IUS", "If-Unmodified-Since"},
       {"IMS", "If-Modified-Since"}, {"IR", "If-Range"},       {"R", "Range"}};
@@ -307,7 +307,7 @@ ConditionalVerdict evaluate(std::string_view fields, const Validators& validator
 }
 
 TEST(Conditional, follows_the_precedence_table) {
-  for (const Case& row : CASES) {
+  for (const Conditional& row : CONDITIONALS) {
     const Parsed parsed = parse_text(request_of(row));
     ASSERT_EQ(parsed.state, ParseState::COMPLETE);
     const ConditionalVerdict verdict = evaluate_conditional(parsed.head, validators_of(row.representation), NOW);

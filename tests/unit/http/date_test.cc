@@ -11,7 +11,7 @@
 namespace penstock {
 namespace {
 
-constexpr int64_t NOW = 1'700'000'000;  // in 2023
+constexpr int64_t IN_2023 = 1'700'000'000;  // in 2023
 
 std::string written(int64_t seconds) {
   char out[HTTP_DATE_BYTES];
@@ -19,7 +19,7 @@ std::string written(int64_t seconds) {
   return {out, sizeof out};
 }
 
-std::optional<int64_t> read(std::string_view text, int64_t now = NOW) {
+std::optional<int64_t> read(std::string_view text, int64_t now = IN_2023) {
   const GuardedText input(text);
   return parse_http_date(input.view(), now);
 }

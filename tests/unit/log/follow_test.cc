@@ -13,8 +13,8 @@ namespace {
 
 using namespace log_test;
 
-constexpr MonoTime NOW{1'000'000'000};
-constexpr WallTime WALL{1'795'318'352'000'000'000};
+constexpr MonoTime BEGUN{1'000'000'000};
+constexpr WallTime BEGUN_WALL{1'795'318'352'000'000'000};
 
 LogFilter filter(const std::vector<std::string>& terms) {
   auto parsed = LogFilter::parse(terms);
@@ -29,13 +29,14 @@ struct FollowTest : ::testing::Test {
     pair.journal->end(begin_one(*pair.journal, target, {1}), end, outcome);
   }
   uint64_t open(const std::vector<std::string>& where = {}, LogFormat format = LogFormat::NCSA) {
-    const auto number = followers.open({.format = format, .fields = {LogField::CS_URI}}, filter(where), NOW, WALL);
+    const auto number =
+        followers.open({.format = format, .fields = {LogField::CS_URI}}, filter(where), BEGUN, BEGUN_WALL);
     EXPECT_TRUE(number.has_value());
     return number.value_or(0);
   }
   std::vector<std::string> targets(uint64_t number) {
     std::vector<std::string> found;
-    const auto fetched = followers.fetch(number, NOW);
+    const auto fetched = followers.fetch(number, BEGUN);
     EXPECT_TRUE(fetched.has_value());
     std::string_view lines = fetched ? std::string_view(fetched->lines) : std::string_view{};
     while (!lines.empty()) {
@@ -47,7 +48,7 @@ struct FollowTest : ::testing::Test {
     }
     return found;
   }
-  void pass() { (void)drain.pass(NOW, WALL); }
+  void pass() { (void)drain.pass(BEGUN, BEGUN_WALL); }
 
   Pair pair{64, uint64_t{1} << 23};
   LogFollowers followers;
@@ -77,7 +78,7 @@ TEST_F(FollowTest, who_reads_too_slowly_is_told_how_many_he_lost_and_nobody_wait
     pass();
   }
   EXPECT_TRUE(drain.drained());
-  const auto fetched = followers.fetch(slow, NOW);
+  const auto fetched = followers.fetch(slow, BEGUN);
   ASSERT_TRUE(fetched.has_value());
   const auto shown = static_cast<uint64_t>(std::ranges::count(fetched->lines, '\n'));
   EXPECT_LE(fetched->lines.size(), LogFollowers::BYTES_MAX);
@@ -86,15 +87,15 @@ TEST_F(FollowTest, who_reads_too_slowly_is_told_how_many_he_lost_and_nobody_wait
   request("/after");
   pass();
   EXPECT_EQ(targets(slow), (std::vector<std::string>{"/after"}));
-  EXPECT_EQ(followers.fetch(slow, NOW)->lost, 0u) << "told once";
+  EXPECT_EQ(followers.fetch(slow, BEGUN)->lost, 0u) << "told once";
 }
 
 TEST_F(FollowTest, who_does_not_fetch_is_forgotten_and_too_many_are_refused) {
   for (size_t i = 0; i < LogFollowers::FOLLOWERS_MAX; ++i) open();
-  EXPECT_FALSE(followers.open({.format = LogFormat::JSON}, {}, NOW, WALL).has_value());
-  EXPECT_FALSE(followers.open({.format = LogFormat::BINARY}, {}, NOW, WALL).has_value());
-  const MonoTime later = NOW + LogFollowers::IDLE_MAX + nanoseconds(1);
-  EXPECT_TRUE(followers.open({.format = LogFormat::JSON}, {}, later, WALL).has_value());
+  EXPECT_FALSE(followers.open({.format = LogFormat::JSON}, {}, BEGUN, BEGUN_WALL).has_value());
+  EXPECT_FALSE(followers.open({.format = LogFormat::BINARY}, {}, BEGUN, BEGUN_WALL).has_value());
+  const MonoTime later = BEGUN + LogFollowers::IDLE_MAX + nanoseconds(1);
+  EXPECT_TRUE(followers.open({.format = LogFormat::JSON}, {}, later, BEGUN_WALL).has_value());
   EXPECT_FALSE(followers.fetch(1, later).has_value());
 }
 
@@ -111,7 +112,7 @@ TEST_F(FollowTest, every_operator_holds_for_what_it_says) {
     request("/a/b?x=0&y=1", 404);
     pass();
     EXPECT_EQ(targets(number).size(), holds ? 1u : 0u) << term;
-    followers.expire(NOW + seconds(60));
+    followers.expire(BEGUN + seconds(60));
   }
   const uint64_t both = open({"status>=400", "path^=/a"});
   request("/a", 200);

@@ -284,7 +284,7 @@ TEST(Drops, every_refused_frame_is_counted_by_its_reason) {
   drop(5, 99, DropReason::ETHERNET_NOT_OURS);
   drop(13, 0x77, DropReason::ETHERTYPE_UNKNOWN);
   drop(14, 0x65, DropReason::IP_VERSION);
-  drop(24, 1, DropReason::IP_CHECKSUM);
+  drop(24, 1, DropReason::IP_HEADER_CHECKSUM);
   drop(50, 1, DropReason::TCP_CHECKSUM);
   bench.put(std::vector<uint8_t>(good.begin(), good.begin() + 10));
   EXPECT_EQ(bench.dropped(DropReason::FRAME_SHORT), 1U);

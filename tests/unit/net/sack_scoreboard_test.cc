@@ -10,7 +10,7 @@ namespace penstock {
 namespace {
 
 constexpr SeqNum UNA = {0xffff'ff00};  // so that everything crosses zero
-constexpr uint32_t MSS = 100;
+constexpr uint32_t SEGMENT = 100;
 
 SackBlock block(uint32_t left, uint32_t right) { return {(UNA + left).value, (UNA + right).value}; }
 
@@ -65,25 +65,25 @@ TEST_F(Sack, at_the_limit_the_highest_is_forgotten) {
 
 TEST_F(Sack, rfc6675_is_lost_by_three_ranges_or_more_than_two_segments_above) {
   take({block(100, 200)});
-  EXPECT_FALSE(board.is_lost(UNA, MSS));
+  EXPECT_FALSE(board.is_lost(UNA, SEGMENT));
   take({block(200, 300)});
-  EXPECT_FALSE(board.is_lost(UNA, MSS));  // two segments: not more
+  EXPECT_FALSE(board.is_lost(UNA, SEGMENT));  // two segments: not more
   take({block(300, 301)});
-  EXPECT_TRUE(board.is_lost(UNA, MSS));
-  EXPECT_FALSE(board.is_lost(UNA + 301, MSS));
+  EXPECT_TRUE(board.is_lost(UNA, SEGMENT));
+  EXPECT_FALSE(board.is_lost(UNA + 301, SEGMENT));
   board.clear();
   take({block(100, 101), block(110, 111), block(120, 121)});
-  EXPECT_TRUE(board.is_lost(UNA, MSS));
-  EXPECT_FALSE(board.is_lost(UNA + 105, MSS));
+  EXPECT_TRUE(board.is_lost(UNA, SEGMENT));
+  EXPECT_FALSE(board.is_lost(UNA + 105, SEGMENT));
 }
 
 TEST_F(Sack, rfc6675_pipe_counts_what_is_not_lost_and_what_was_sent_again) {
-  EXPECT_EQ(board.pipe(UNA, UNA + 1'000, UNA, MSS), 1'000U);
+  EXPECT_EQ(board.pipe(UNA, UNA + 1'000, UNA, SEGMENT), 1'000U);
   take({block(100, 600)});  // 0-100 is lost, 600-1000 is not
-  EXPECT_EQ(board.pipe(UNA, UNA + 1'000, UNA, MSS), 400U);
-  EXPECT_EQ(board.pipe(UNA, UNA + 1'000, UNA + 100, MSS), 500U);  // sent again
-  take({block(700, 750)});                                        // 600-700 is not lost yet
-  EXPECT_EQ(board.pipe(UNA, UNA + 1'000, UNA + 100, MSS), 450U);
+  EXPECT_EQ(board.pipe(UNA, UNA + 1'000, UNA, SEGMENT), 400U);
+  EXPECT_EQ(board.pipe(UNA, UNA + 1'000, UNA + 100, SEGMENT), 500U);  // sent again
+  take({block(700, 750)});                                            // 600-700 is not lost yet
+  EXPECT_EQ(board.pipe(UNA, UNA + 1'000, UNA + 100, SEGMENT), 450U);
 }
 
 TEST_F(Sack, holes_in_order_and_none_above_the_highest) {

@@ -8,7 +8,7 @@
 namespace penstock {
 namespace {
 
-using State = FcgiReader::State;
+using ReaderState = FcgiReader::State;
 
 std::string record(int type, int id, const std::string& content, size_t padding = 0, char version = 1) {
   std::string text = {version,
@@ -32,10 +32,10 @@ std::string read(const std::string& text, size_t piece_max) {
     const GuardedText given(std::string_view(text).substr(at, piece_max));
     size_t consumed = 0;
     FcgiPiece piece;
-    const State state = reader.next(given.view(), consumed, piece);
+    const ReaderState state = reader.next(given.view(), consumed, piece);
     at += consumed;
-    if (state == State::BAD) return said + "bad";
-    if (state == State::NEED_MORE) {
+    if (state == ReaderState::BAD) return said + "bad";
+    if (state == ReaderState::NEED_MORE) {
       EXPECT_EQ(consumed, given.view().size());
       continue;
     }

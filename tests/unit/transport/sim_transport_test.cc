@@ -7,7 +7,7 @@
 namespace penstock {
 namespace {
 
-constexpr TransportOptions OPTIONS{.connections_max = 16, .receive_buffers = 8, .receive_buffer_bytes = 256};
+constexpr TransportOptions SIM_OPTIONS{.connections_max = 16, .receive_buffers = 8, .receive_buffer_bytes = 256};
 constexpr PeerAddress CLIENT{.family = AF_INET, .port = 40'000, .ip = {127, 0, 0, 1}};
 
 class SimTransportTest : public testing::Test {
@@ -30,7 +30,7 @@ class SimTransportTest : public testing::Test {
     EXPECT_NE(sim_.violations()[0].find(part), std::string::npos) << sim_.violations()[0];
   }
 
-  SimTransport sim_{OPTIONS, 1};
+  SimTransport sim_{SIM_OPTIONS, 1};
   uint32_t client_ = 0;
   Handle conn_;
 };
@@ -136,7 +136,7 @@ TEST_F(SimTransportTest, a_slow_reader_holds_the_send_back) {
 
 // Everything a run did, as text.
 std::string run(uint64_t seed) {
-  SimTransport sim(OPTIONS, seed, SimFaults::from_seed(seed));
+  SimTransport sim(SIM_OPTIONS, seed, SimFaults::from_seed(seed));
   (void)sim.add_listener(-1, 1);
   std::string story;
   const std::string answer(3'000, 'a');

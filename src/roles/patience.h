@@ -1,0 +1,11 @@
+// How long a role waits for its supervisor, and for nothing at all.
+#pragma once
+
+#include "src/base/time.h"
+
+namespace penstock {
+
+constexpr Duration SEND_PATIENCE = seconds(5);  // a supervisor that takes nothing for so long is gone
+constexpr Duration WAIT_MAX = seconds(1);       // between two looks around, whatever happens
+
+}  // namespace penstock
