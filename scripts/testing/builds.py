@@ -13,7 +13,7 @@ from outcome import TREE, Outcome, command_case, gtest_outcome, run, side_by_sid
 RELEASE = "build"
 RELEASE_TARGETS = ["served", "tests/support/apps/life", "tests/support/apps/kept", "tests/support/apps/worker_v1", "perf/load/floor", "load_past_kernel"]
 QUICK_TESTS = {"sim": "tests/sim/sim", "net_sim": "tests/net_sim/net_sim"} | {f"unit_{name}": f"tests/unit/{name}/unit_{name}" for name in ("base", "route", "ring")}
-COMMON = ["-Doptimization=1", "-Ddebug=false", "-Dwerror=true", "-Db_lundef=false", "-Dperf=disabled",
+COMMON = ["--unity=on", "--unity-size=8", "-Doptimization=1", "-Ddebug=false", "-Dwerror=true", "-Db_lundef=false", "-Dperf=disabled",
           "-Dmimalloc=disabled",  # a sanitizer brings its own allocator
           "-Ddpdk=disabled"]  # its flags name a processor, the precompiled headers none; what runs here stands above it
 # Checks of every pointer for null and for the size of what it points to take as long to compile as all others together,
@@ -77,7 +77,7 @@ def check_tests_with_gcc():
     """The sources that no step builds with g++ (most tests, benchmarks) are compiled by it as well, without making code."""
     built = [*RELEASE_TARGETS, *QUICK_TESTS.values(), COHERENCE]
     commands = [c for c in json.loads((TREE / RELEASE / "compile_commands.json").read_text())
-                if c["file"].startswith(("../tests/", "../perf/")) and not c["output"].startswith(tuple(f"{target}.p/" for target in built))]
+                if c["file"].removeprefix("../").startswith(("tests/", "perf/")) and not c["output"].startswith(tuple(f"{target}.p/" for target in built))]
     fits = collections.Counter(tuple(prebuilt.options(c["command"])) for c in commands)
     headers = {flags: prebuilt.make_gcc(flags) for flags, count in fits.items() if count >= WORTH_A_HEADER}
 
