@@ -181,13 +181,13 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
     } else if (host.starts_with("*.")) {
       wildcard_.emplace(host.substr(1), &site);
     } else {
-      exact_.emplace(host, &site);
+      exact_.add(host, site);
     }
   }
 }
 
 const Site* RouteTable::find_site(std::string_view host) const {
-  if (const auto found = exact_.find(host); found != exact_.end()) return found->second;
+  if (const Site* found = exact_.find(host)) return found;
   // The longest wildcard first: cut one label after the other off the front.
   for (size_t dot = host.find('.'); dot != std::string_view::npos; dot = host.find('.', dot + 1)) {
     if (const auto found = wildcard_.find(host.substr(dot)); found != wildcard_.end()) return found->second;

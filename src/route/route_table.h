@@ -10,6 +10,7 @@
 #include "src/base/time.h"
 #include "src/config/settings.h"
 #include "src/http/method.h"
+#include "src/route/host_table.h"
 
 #include <cstdint>
 #include <memory>
@@ -143,7 +144,7 @@ class RouteTable {
   uint32_t root_index(const std::string& root);
 
   std::vector<std::unique_ptr<Site>> sites_;
-  StringMap<const Site*> exact_;
+  HostTable exact_;
   StringMap<const Site*> wildcard_;  // "*.example.com" under ".example.com"
   bool looks_at_clients_ = false;
   HeadLimits narrowest_heads_;

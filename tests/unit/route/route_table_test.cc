@@ -48,26 +48,6 @@ TEST(RouteTable, answers_unknown_hosts_by_the_default_site_or_not_at_all) {
   EXPECT_EQ(Routed(site + "server.default_site = one\n").site("two.test"), "one");
 }
 
-// FEATURES VH1: 100,000 of them, each found, and none that is not there.
-TEST(RouteTable, finds_each_of_a_hundred_thousand_hosts) {
-  constexpr size_t SITES = 10;
-  constexpr size_t NAMES = 100'000;
-  const auto name_of = [](size_t number) { return "host" + std::to_string(number) + ".example.org"; };
-  Settings settings;
-  settings.sites.resize(SITES);
-  for (size_t i = 0; i < SITES; ++i) settings.sites[i].name = "s" + std::to_string(i);
-  for (size_t n = 0; n < NAMES; ++n) settings.sites[n % SITES].hosts.push_back(name_of(n));
-  const RouteTable table(settings);
-  size_t wrong = 0;
-  for (size_t n = 0; n < NAMES; ++n) {
-    const Site* site = table.find_site(name_of(n));
-    if (site == nullptr || site->number != n % SITES) ++wrong;
-  }
-  EXPECT_EQ(wrong, 0U);
-  EXPECT_EQ(table.find_site(name_of(NAMES)), nullptr);
-  EXPECT_EQ(table.find_site("a." + name_of(0)), nullptr);
-}
-
 constexpr const char* ROUTES =
     "site.s.hosts = *\nsite.s.root = /srv/s\n"
     "site.s.route.img.prefix = /img\nsite.s.route.img.root = /srv/pictures\n"
