@@ -24,6 +24,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -73,6 +74,13 @@ struct CacheStats {
   [[nodiscard]] uint64_t misses() const {
     return std::accumulate(lookups.begin(), lookups.end(), uint64_t{0}) - hits();
   }
+};
+
+// What some of the entries take, and give.
+struct CacheUse {
+  uint64_t entries = 0;
+  uint64_t bytes = 0;
+  uint64_t hits = 0;  // estimate, of the entries that are there
 };
 
 struct CacheTopRow {
@@ -186,6 +194,8 @@ class CacheTable {
   // Under which keys entries of that canonical name lie, `most` of them at most. A walk over the table, in slices: what
   // moves in it meanwhile may be missed.
   [[nodiscard]] std::vector<CacheSpelling> spellings_of(std::string_view canonical, size_t most);
+  // What each host has in it, by the Host of the requests that asked; likewise a walk.
+  [[nodiscard]] std::map<std::string, CacheUse, std::less<>> use_by_host();
   // What a lookup would say, without counting as one.
   [[nodiscard]] CacheWhy why(const KeyView& key, uint64_t hash, uint64_t generation, MonoTime now) const;
 
@@ -255,6 +265,8 @@ class CacheTable {
   void count_fallen(const Entry& entry);
   void add_fallen(uint64_t number);
   void publish(std::unique_ptr<PurgeLog> log);
+  template <typename Visit>
+  void walk_in_slices(Visit&& visit);
   void sweep_slice(MonoTime now);
   void sweep_entry(Entry* entry, MonoTime now);
   void end_sweep();

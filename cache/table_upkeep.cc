@@ -147,18 +147,40 @@ bool CacheTable::maintain(MonoTime now) {
   return more;
 }
 
-std::vector<CacheSpelling> CacheTable::spellings_of(std::string_view canonical, size_t most) {
-  std::vector<CacheSpelling> found;
-  for (uint32_t bucket = 0, end = 1; bucket < end && found.size() < most;) {
+// `visit` gives whether it wants to see more.
+template <typename Visit>
+void CacheTable::walk_in_slices(Visit&& visit) {
+  bool more = true;
+  for (uint32_t bucket = 0, end = 1; bucket < end && more;) {
     const std::lock_guard lock(mutex_);
     end = index_.buckets();
     for (const uint32_t pause = std::min(end, bucket + BUCKETS_PER_SLICE); bucket < pause; ++bucket) {
-      index_.for_each_in(bucket, [&](const Entry* entry) {
-        if (entry->canonical() != canonical || found.size() >= most) return;
-        found.push_back({std::string(entry->key().host), std::string(entry->key().target)});
-      });
+      index_.for_each_in(bucket, [&](const Entry* entry) { more = visit(*entry) && more; });
     }
   }
+}
+
+std::vector<CacheSpelling> CacheTable::spellings_of(std::string_view canonical, size_t most) {
+  std::vector<CacheSpelling> found;
+  walk_in_slices([&](const Entry& entry) {
+    if (entry.canonical() != canonical || found.size() >= most) return found.size() < most;
+    found.push_back({std::string(entry.key().host), std::string(entry.key().target)});
+    return true;
+  });
+  return found;
+}
+
+std::map<std::string, CacheUse, std::less<>> CacheTable::use_by_host() {
+  std::map<std::string, CacheUse, std::less<>> found;
+  walk_in_slices([&](const Entry& entry) {
+    const std::string_view host = entry.key().host;
+    auto use = found.find(host);
+    if (use == found.end()) use = found.emplace(host, CacheUse{}).first;
+    ++use->second.entries;
+    use->second.bytes += entry.charge_with_bodies();
+    use->second.hits += entry.cold_->hits_sampled.load(std::memory_order_relaxed);
+    return true;
+  });
   return found;
 }
 

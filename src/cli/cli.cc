@@ -251,7 +251,7 @@ class CommandLine {
   void add_cache() {
     CLI::App* cache = app_.add_subcommand("cache", "The response cache: stats, top, why, purge");
     cache->require_subcommand(1);
-    with_json(add(cache, "stats", "Size, hits, misses, evictions",
+    with_json(add(cache, "stats", "Size, hits, misses, evictions; what each site has in it",
                   std::function<int()>([this] { return command_cache_stats(args_.control, args_.json); })));
     CLI::App* top =
         add(cache, "top", "The entries with most hits",

@@ -29,7 +29,12 @@ Json stats(ServerProcess& process) {
   for (size_t i = 0; i < VERDICT_COUNT; ++i) {
     if (stats.lookups[i] > 0) verdicts[std::string(verdict_code(static_cast<Verdict>(i)))] = stats.lookups[i];
   }
+  Json sites = Json::array();
+  for (const auto& [name, use] : process.cache_use_by_site()) {
+    sites.push_back({{"site", name}, {"entries", use.entries}, {"bytes", use.bytes}, {"hits", use.hits}});
+  }
   return {{"ok", true},
+          {"sites", std::move(sites)},
           {"entries", stats.entries},
           {"bytes_max", stats.bytes_max},
           {"bytes_cached", stats.bytes_cached},

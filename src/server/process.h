@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -103,6 +104,8 @@ class ServerProcess {
   uint64_t purge(PurgeKind kind, std::string_view name, PurgeMode mode);
   [[nodiscard]] const Snapshot& config() const;
   [[nodiscard]] MonoTime now();
+  // What each site has in the cache, in the order of their names; "-": hosts that no site answers to any more.
+  [[nodiscard]] std::map<std::string, CacheUse> cache_use_by_site();
   // What a request for this URL would meet in the cache.
   struct UrlWhy {
     CacheWhy cache;

@@ -78,6 +78,19 @@ ServerProcess::UrlWhy ServerProcess::why(std::string_view url, std::string_view 
   return answer;
 }
 
+std::map<std::string, CacheUse> ServerProcess::cache_use_by_site() {
+  std::map<std::string, CacheUse> sites;
+  for (const auto& [host, use] : parts_->cache.use_by_host()) {
+    std::array<char, HOST_NAME_BYTES_MAX> room;
+    const Site* site = config().routes.find_site(normalise_host(host, room).name);
+    CacheUse& sum = sites[site == nullptr ? "-" : site->name];
+    sum.entries += use.entries;
+    sum.bytes += use.bytes;
+    sum.hits += use.hits;
+  }
+  return sites;
+}
+
 uint64_t ServerProcess::purge(PurgeKind kind, std::string_view name, PurgeMode mode) {
   CacheTable& cache = parts_->cache;
   const uint64_t number = cache.purge(kind, name, mode, now());

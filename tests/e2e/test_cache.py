@@ -180,6 +180,28 @@ def test_statistics_and_the_most_used(server):
         assert word in stats, stats
 
 
+def test_statistics_of_each_site(make, transport):
+    """SC15: whatever Host its requests have had."""
+    server = make("cache.admit = always\nsite.a.hosts = a.example *.a.example\nsite.a.root = {WWW}\nsite.b.hosts = b.example\nsite.b.root = {WWW}\n",
+                  transport=transport, start=False)
+    for name in ("a.txt", "b.txt"):
+        os.utime(server.put(name, name[0] * 5000), (SETTLED, SETTLED))
+    server.start()
+    for host, target in (("a.example", "/a.txt"), ("A.example:80", "/a.txt"), ("x.a.example", "/b.txt"), ("b.example", "/b.txt")):
+        for _ in range(3):
+            assert server.fetch(target, host=host).status == 200
+
+    def stats():
+        return json.loads(server.cli("cache", "stats", "--json").stdout)
+    sites = {site["site"]: site for site in stats()["sites"]}
+    assert {name: site["entries"] for name, site in sites.items()} == {"a": 3, "b": 1}
+    assert 15_000 < sites["a"]["bytes"] and 5_000 < sites["b"]["bytes"] < sites["a"]["bytes"]
+    assert re.search(r"(?m)^ *\d+ +3 +6 +a$", server.cli("cache", "stats").stdout)
+    server.sysctl(**{"site__a": ""})
+    server.fetch("/b.txt", host="b.example")
+    wait_until(lambda: [site["site"] for site in stats()["sites"]] == ["b"], what="nothing is left of the site that has gone")
+
+
 def entries(server):
     return int(re.search(r"entries\D+(\d+)", server.cli("cache", "stats").stdout.lower())[1])
 
