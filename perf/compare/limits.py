@@ -11,6 +11,9 @@ import report_dynamic
 from servers import TREE
 
 HIT_NS_MAX = 300
+BYTEWISE_MAX = 4
+HOST_NS_MAX = 300
+HOST_BYTES_MAX = 200
 JOURNAL_NS_MAX = 150
 JOURNAL_SHARE_MAX = 0.02
 LOG_LINE_NS_MAX = 200
@@ -47,6 +50,19 @@ def hot_hit(core, load_core, rounds):
     for body in (64, 1024):
         runs = benchmark("hit_bench", f"decode_lookup_compose/{body}$", core, rounds)
         yield {"what": f"decode, lookup and compose of a hot hit, {body} bytes", "unit": "ns", "values": [one["cpu_time"] for one in runs], "most": HIT_NS_MAX}
+
+
+def bytewise(core, load_core, rounds):
+    """Without SIMD, which whole heads alone can use."""
+    spans = {form: [one["cpu_time"] for one in benchmark("http_bench", f"parse_{form}/long_16k_plain$", core, rounds)] for form in ("bytewise", "whole")}
+    yield {"what": "a head of 16 KiB that comes byte by byte, to one that comes whole, without SIMD", "unit": "×",
+           "values": [slow / fast for slow, fast in zip(spans["bytewise"], spans["whole"])], "most": BYTEWISE_MAX}
+
+
+def hosts(core, load_core, rounds):
+    runs = benchmark("host_bench", "find_site$", core, rounds)
+    yield {"what": "the site of one of 100,000 host names, p99", "unit": "ns", "values": [one["p99_ns"] for one in runs], "most": HOST_NS_MAX}
+    yield {"what": "memory of a host name beyond its own length, beside 100,000", "unit": "bytes", "values": [one["bytes_each"] for one in runs], "most": HOST_BYTES_MAX}
 
 
 def journal_ns(core, rounds):
@@ -117,6 +133,16 @@ def slowloris(core, load_core, rounds):
     yield load_program("slowloris.py", "99th percentile under 5,000 slow attackers, to that without", "×", "ratios", "--rounds", rounds, "--seconds", 5)
 
 
+def bounded_answers(core, load_core, rounds):
+    found = found_by("bounded_answers.py", "--rounds", rounds)
+    hit = "of the processor, to a cached 200 of 1 KiB"
+    for key, what, unit in (("redirect", f"a redirect by a route, time {hit}", "×"), ("https_redirect", f"a redirect to https, time {hit}", "×"),
+                            ("hsts", f"a cached 200 with Strict-Transport-Security over TLS, time {hit} without", "×"),
+                            ("refusal_us", "the whole 503 to a connection over limits.connections, p50", "µs"),
+                            ("listing_ms", "the listing of a folder of 10,000 files that has just changed, p50", "ms")):
+        yield {"what": what, "unit": unit, "values": found["found"][key], "most": found["most"][key]}
+
+
 def spawns(core, load_core, rounds):
     """What is said of each: "NAME  N ms  (+N ms)", and "added at p50: N ms"."""
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
@@ -146,8 +172,8 @@ def traces(core, load_core, rounds):
                    "values": [float(column[2])], "most": round(most + 0.001, 4)}
 
 
-PARTS = {"hot hit": hot_hit, "journal": journal, "log lines": log_lines, "log cost": log_cost, "round trip": round_trip, "idle memory": idle_memory, "slowloris": slowloris, "spawns": spawns,
-         "traces": traces}
+PARTS = {"hot hit": hot_hit, "byte by byte": bytewise, "hosts": hosts, "journal": journal, "log lines": log_lines, "log cost": log_cost, "round trip": round_trip, "idle memory": idle_memory, "slowloris": slowloris, "bounded answers": bounded_answers,
+         "spawns": spawns, "traces": traces}
 
 
 def rows_of(part, core, load_core, rounds, name=""):

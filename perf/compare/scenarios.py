@@ -25,15 +25,22 @@ class Scenario:
     streams: int = 1              # of one connection at a time
 
 
+LOADS = {1: "-c1", 64: "", 512: "-c512"}
+
+
+def at_each_load(name, size):
+    return [Scenario(name + suffix, f"{size}, {c} connection{'s' if c > 1 else ''}", f"/{name}.bin", connections=c) for c, suffix in LOADS.items()]
+
+
 COLD_FILES = 60_000
 SCENARIOS = [
     Scenario("1k-c1", "1 KiB, 1 connection", "/1k.bin", connections=1, floor=True),
     Scenario("1k", "1 KiB, 64 connections", "/1k.bin", floor=True),
     Scenario("1k-c512", "1 KiB, 512 connections", "/1k.bin", connections=512, floor=True),
     Scenario("saturated", "1 KiB, 512 connections, a busy neighbour on the server's core", "/1k.bin", connections=512, floor=True, crowded=True),
-    Scenario("10k", "10 KiB, 64 connections", "/10k.bin"),
-    Scenario("100k", "100 KiB, 64 connections", "/100k.bin"),
-    Scenario("1m", "1 MiB, 64 connections", "/1m.bin"),
+    *at_each_load("10k", "10 KiB"),
+    *at_each_load("100k", "100 KiB"),
+    *at_each_load("1m", "1 MiB"),
     Scenario("304", "304 Not Modified, 64 connections", "/1k.bin", validator=True, expect=304),
     Scenario("pipeline", "1 KiB, 16-deep pipeline, 64 connections", "/1k.bin", lua=("pipeline=16",), floor=True),
     Scenario("close", "1 KiB, one request per connection, 64 at a time", "/1k.bin", headers=("Connection: close",), closes=True, floor=True),

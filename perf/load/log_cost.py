@@ -12,61 +12,29 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "compare"))
-import machine
-import procfs
-import servers
+import one_server
+from one_server import servers
 
 FOLLOWER_MAX = 1.01
 STALL_MAX = 1.05
 STALL_S = 0.1
 
 
-class Bench:
-    def __init__(self, server, core, seconds):
-        self.server, self.core, self.seconds = server, core, seconds
-
-    def penstock(self, *arguments):
-        done = subprocess.run([self.server.binary(), *arguments, "--control", self.server.control], capture_output=True, text=True)
-        if done.returncode != 0:
-            sys.exit(f"log_cost: penstock {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
-
-    def set(self, *pairs):
-        self.penstock("sysctl", "-w", *pairs)
-
-    def load(self, connections, *options):
-        """What wrk counted; whatever it met but answers ends this."""
-        command = ["taskset", "-c", str(self.core), "wrk", "-t1", f"-c{connections}", f"-d{self.seconds}s", "-s", str(servers.HERE / "load.lua"),
-                   f"http://127.0.0.1:{self.server.port}/1k.bin", "--", *options]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
-        if any(found["errors"].values()):
-            sys.exit(f"log_cost: the load met errors: {found['errors']}")
-        return found
-
-    def drained(self):
+class Bench(one_server.Bench):
+    def settle(self):
         """Until logd has read all there is: what it does for the requests of one turn is not counted for the next."""
         while json.loads(self.penstock("status", "--json"))["journal"]["bytes_waiting"] > 0:
             pass
 
     def cpu_us(self):
-        """Time of the processor for one request, of all processes of the server."""
-        self.drained()
-        pids = self.server.family()
-        before = procfs.cpu_seconds(pids)
-        found = self.load(64)
-        self.drained()
-        return (procfs.cpu_seconds(pids) - before) * 1e6 / found["requests"]
+        self.settle()
+        return super().cpu_us()
 
     def p99(self):
         return self.load(32, "delay=10")["latency_us"]["p99"]
@@ -102,27 +70,9 @@ class Bench:
             os.kill(logd, signal.SIGCONT)
 
 
-@contextlib.contextmanager
-def bench(seconds):
-    core, load_core = machine.sibling_free_pair()
-    scratch = Path(tempfile.mkdtemp(prefix="penstock-log-cost-"))
-    scratch.chmod(0o755)
-    server = servers.KINDS["penstock"](scratch, core)
-    try:
-        (scratch / "www").mkdir()
-        (scratch / "www/1k.bin").write_bytes(b"x" * 1024)
-        server.start()
-        yield Bench(server, load_core, seconds), scratch
-    except servers.StartFailed as error:
-        sys.exit(f"log_cost: {error}")
-    finally:
-        server.stop()
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
 def measure(args):
     found = {"request_us": [], "logged_us": [], "followed_us": [], "p99_us": [], "stalled_p99_us": []}
-    with bench(args.seconds) as (server, scratch):
+    with one_server.running(Bench, servers.Penstock, args.seconds) as (server, scratch):
         (scratch / "log").mkdir()
         (scratch / "log").chmod(0o777)
         for turn in range(args.rounds):

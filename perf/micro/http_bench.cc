@@ -45,44 +45,58 @@ std::string long_head() {
   return text;
 }
 
-using Parse = ParseState (RequestParser::*)(std::string_view, const ParseLimits&, RequestHead&);
+struct Simd {
+  static ParseState parse(RequestParser& parser, std::string_view bytes, const ParseLimits& limits, RequestHead& out) {
+    return parser.parse(bytes, limits, out);
+  }
+};
+struct Plain {
+  static ParseState parse(RequestParser& parser, std::string_view bytes, const ParseLimits& limits, RequestHead& out) {
+    return parser.parse_plain(bytes, limits, out);
+  }
+};
 
-void parse_whole(benchmark::State& state, std::string_view text, Parse parse) {
+template <typename How>
+void parse_whole(benchmark::State& state, std::string_view text, How /*how*/) {
   const ParseLimits limits{.fields = FIELDS_MAX};
   const auto head = std::make_unique<RequestHead>();
   for (auto _ : state) {
     RequestParser parser;
     benchmark::DoNotOptimize(text);
-    if ((parser.*parse)(text, limits, *head) != ParseState::COMPLETE) state.SkipWithError("not complete");
+    if (How::parse(parser, text, limits, *head) != ParseState::COMPLETE) state.SkipWithError("not complete");
     benchmark::DoNotOptimize(head->plain);
     benchmark::ClobberMemory();
   }
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(text.size()));
 }
 
-void parse_bytewise(benchmark::State& state, std::string_view text, Parse parse) {
+template <typename How>
+void parse_bytewise(benchmark::State& state, std::string_view text, How /*how*/) {
   const ParseLimits limits{.fields = FIELDS_MAX};
   const auto head = std::make_unique<RequestHead>();
   for (auto _ : state) {
     RequestParser parser;
     ParseState last = ParseState::NEED_MORE;
-    for (size_t size = 1; size <= text.size(); ++size) last = (parser.*parse)(text.substr(0, size), limits, *head);
+    for (size_t size = 1; size <= text.size(); ++size) {
+      benchmark::DoNotOptimize(size);
+      last = How::parse(parser, text.substr(0, size), limits, *head);
+    }
     if (last != ParseState::COMPLETE) state.SkipWithError("not complete");
   }
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(text.size()));
 }
 
 const std::string LONG = long_head();
-BENCHMARK_CAPTURE(parse_whole, wrk, WRK, &RequestParser::parse);
-BENCHMARK_CAPTURE(parse_whole, wrk_plain, WRK, &RequestParser::parse_plain);
-BENCHMARK_CAPTURE(parse_whole, curl, CURL, &RequestParser::parse);
-BENCHMARK_CAPTURE(parse_whole, curl_plain, CURL, &RequestParser::parse_plain);
-BENCHMARK_CAPTURE(parse_whole, browser, BROWSER, &RequestParser::parse);
-BENCHMARK_CAPTURE(parse_whole, browser_plain, BROWSER, &RequestParser::parse_plain);
-BENCHMARK_CAPTURE(parse_whole, long_16k, LONG, &RequestParser::parse);
-BENCHMARK_CAPTURE(parse_whole, long_16k_plain, LONG, &RequestParser::parse_plain);
-BENCHMARK_CAPTURE(parse_bytewise, long_16k, LONG, &RequestParser::parse);
-BENCHMARK_CAPTURE(parse_bytewise, long_16k_plain, LONG, &RequestParser::parse_plain);
+BENCHMARK_CAPTURE(parse_whole, wrk, WRK, Simd{});
+BENCHMARK_CAPTURE(parse_whole, wrk_plain, WRK, Plain{});
+BENCHMARK_CAPTURE(parse_whole, curl, CURL, Simd{});
+BENCHMARK_CAPTURE(parse_whole, curl_plain, CURL, Plain{});
+BENCHMARK_CAPTURE(parse_whole, browser, BROWSER, Simd{});
+BENCHMARK_CAPTURE(parse_whole, browser_plain, BROWSER, Plain{});
+BENCHMARK_CAPTURE(parse_whole, long_16k, LONG, Simd{});
+BENCHMARK_CAPTURE(parse_whole, long_16k_plain, LONG, Plain{});
+BENCHMARK_CAPTURE(parse_bytewise, long_16k, LONG, Simd{});
+BENCHMARK_CAPTURE(parse_bytewise, long_16k_plain, LONG, Plain{});
 
 void canonicalise_path(benchmark::State& state, std::string_view path) {
   char out[4096];
