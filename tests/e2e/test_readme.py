@@ -2,6 +2,7 @@
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
 from http_client import fetch, wait_until
@@ -79,3 +80,9 @@ def test_sites_and_all_commands_are_as_the_readme_says(reader):
     reader.types(f"{BINARY} check -c {reader.place.dir}/all.conf")
     assert reader.place.stop(signal.SIGINT) == 0
     assert "GET / " in (reader.place.dir / "penstock-access.log").read_text()
+
+
+def test_tables_and_reports_are_those_of_the_recorded_data():
+    """scripts/bench would not find where to put the next."""
+    done = subprocess.run([sys.executable, "-B", TREE / "perf/compare/report.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
