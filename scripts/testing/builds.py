@@ -73,27 +73,47 @@ def configured_at(name):
     return stamp.stat().st_mtime_ns if stamp.exists() else None
 
 
-def check_tests_with_gcc():
-    """The sources that no step builds with g++ (most tests, benchmarks) are compiled by it as well, without making code."""
-    built = [*RELEASE_TARGETS, *QUICK_TESTS.values(), COHERENCE]
-    commands = [c for c in json.loads((TREE / RELEASE / "compile_commands.json").read_text())
-                if c["file"].removeprefix("../").startswith(("tests/", "perf/")) and not c["output"].startswith(tuple(f"{target}.p/" for target in built))]
-    fits = collections.Counter(tuple(prebuilt.options(c["command"])) for c in commands)
-    headers = {flags: prebuilt.make_gcc(flags) for flags, count in fits.items() if count >= WORTH_A_HEADER}
+def compile_commands(wanted):
+    """Those of the release build that are wanted."""
+    return [entry for entry in json.loads((TREE / RELEASE / "compile_commands.json").read_text()) if wanted(entry)]
 
+
+def look_over(commands, what, compiler=None, more=lambda entry: []):
+    """They are compiled without making code, by another compiler where one is named; a case for each that fails, and one for all."""
     def one(entry):
         words = [w for w in shlex.split(entry["command"]) if not w.endswith("ccache")]
+        words[0] = compiler or words[0]
         words[words.index("-o") + 1] = "/dev/null"
-        header = headers.get(tuple(prebuilt.options(entry["command"])))
-        code, said = run([*words, "-fsyntax-only", *(["-include", header] if header else [])], cwd=entry["directory"])
+        code, said = run([*words, "-fsyntax-only", *more(entry)], cwd=entry["directory"])
         outcome = Outcome()
         if code != 0:
             outcome.add(entry["file"].removeprefix("../"), False, said)
         return outcome
 
     outcome = side_by_side([lambda c=c: one(c) for c in commands])
-    outcome.add(f"g++ compiles {len(commands)} sources of tests and benchmarks without a warning", not outcome.failed)
+    outcome.add(f"{compiler or prebuilt.GCC} compiles {len(commands)} sources of {what} without a warning", bool(commands) and not outcome.failed)
     return outcome
+
+
+def check_tests_with_gcc():
+    """The sources that no step builds with g++ (most tests, benchmarks) are compiled by it as well."""
+    built = [*RELEASE_TARGETS, *QUICK_TESTS.values(), COHERENCE]
+    commands = compile_commands(lambda c: c["file"].removeprefix("../").startswith(("tests/", "perf/"))
+                                and not c["output"].startswith(tuple(f"{target}.p/" for target in built)))
+    fits = collections.Counter(tuple(prebuilt.options(c["command"])) for c in commands)
+    headers = {flags: prebuilt.make_gcc(flags) for flags, count in fits.items() if count >= WORTH_A_HEADER}
+
+    def header(entry):
+        made = headers.get(tuple(prebuilt.options(entry["command"])))
+        return ["-include", made] if made else []
+    return look_over(commands, "tests and benchmarks", more=header)
+
+
+def check_parts_with_clang():
+    """What COMMON leaves out of the sanitizer builds, by their compiler; of benchmarks those that speak with DPDK."""
+    left_out = ("src/transport/libtransport_dpdk.a.p/", "perf/load/net_load.p/", "penstock.p/")
+    return look_over(compile_commands(lambda c: c["output"].startswith(left_out)), "DPDK and the allocator", prebuilt.CLANG,
+                     lambda _: ["-Wno-unknown-warning-option"])
 
 
 def introspect(name, what):

@@ -85,6 +85,7 @@ def steps(quick):
         Step("coherence", "30 s of a hostile writer", builds.run_coherence, needs=("release",)),
         Step("e2e", "the real binary, end to end", lambda: e2e(quick), needs=("release",)),
         Step("gcc-tests", "g++ over tests and benchmarks", builds.check_tests_with_gcc, needs=("release",), beside="e2e"),
+        Step("clang-parts", "clang-19 over DPDK and the rest", builds.check_parts_with_clang, needs=("release",), beside="e2e"),
         Step("asan-build", "clang-19 with ASan, UBSan, fuzzers", lambda: builds.build("build-asan"), beside="e2e"),
         Step("tsan-build", "clang-19 with TSan", lambda: builds.build("build-tsan"), beside="e2e"),
         Step("e2e-alone", "what measures a promised time", lambda: e2e_file(E2E, e2e_env(quick), "alone"), needs=("release",)),
