@@ -126,7 +126,8 @@ Status send_start(Channel& channel, const RoleStart& start) {
                      {"kernel_tap", fds.add(start.kernel_tap)},
                      {"connections", fds.add(start.connections)},
                      {"place", start.place},
-                     {"tickets", start.ticket_keys}};
+                     {"tickets", start.ticket_keys},
+                     {"new_certificates", start.certificates_are_new}};
   return channel.send(MessageKind::HELLO, 0, json_line(head) + "\n" + start.config_text, fds.fds());
 }
 
@@ -160,6 +161,7 @@ Result<RoleStart> decode_start(ChannelMessage message) {
     return fail("bad descriptor of the counts of connections");
   start.place = static_cast<uint32_t>(json_number(*head, "place"));
   start.ticket_keys = json_text(*head, "tickets");
+  start.certificates_are_new = json_flag(*head, "new_certificates");
   if (!fds.all_taken()) return fail("HELLO with a descriptor nobody named");
   return start;
 }

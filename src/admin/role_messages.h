@@ -44,10 +44,11 @@ struct RoleStart {
   UniqueFd doorbell;
   // Server: the certificates that config_text names (src/tls/certificate_bundle.h); -1 where it names none.
   UniqueFd certificates;
-  UniqueFd connections;     // server: how many connections all servers have (src/server/connection_counts.h)
-  uint32_t place = 0;       // where this one counts its own
-  UniqueFd kernel_tap;      // server: the kernel's end of dpdk's port (dpdk.exception); -1: there is none
-  std::string ticket_keys;  // server: what session tickets are sealed with, the newest first, in hexadecimal
+  UniqueFd connections;               // server: how many connections all servers have (src/server/connection_counts.h)
+  uint32_t place = 0;                 // where this one counts its own
+  bool certificates_are_new = false;  // some were in force nowhere: all are looked at before anybody is served
+  UniqueFd kernel_tap;                // server: the kernel's end of dpdk's port (dpdk.exception); -1: there is none
+  std::string ticket_keys;            // server: what session tickets are sealed with, the newest first, in hexadecimal
   // Server: its channels to keyd, memory 0, bed 0, memory 1, ... (src/tls/key_channel.h): one for each reactor, the
   // last for the control thread. Whether anybody is at their other end depends on the configuration.
   std::vector<UniqueFd> key_channels;

@@ -40,6 +40,7 @@ class ServerRole {
  private:
   Status start();
   void turn();
+  void take_messages();
   void obey(ChannelMessage message);
   void obey_config(ChannelMessage message);
   void begin_drain(const ChannelMessage& message);
@@ -61,6 +62,7 @@ class ServerRole {
   std::vector<std::string> notes_;
   std::vector<std::string> reach_;  // what Landlock lets us read
   bool draining_ = false;
+  bool applying_ = false;  // a configuration, whose certificates are looked at
   bool done_ = false;
   int exit_code_ = 0;
   MonoTime drain_until_;
@@ -91,6 +93,7 @@ Status ServerRole::start() {
                         .doorbell_fd = doorbell_.get(),
                         .key_channels = std::move(start->key_channels),
                         .certificates = std::move(start->certificates),
+                        .certificates_are_new = start->certificates_are_new,
                         .ticket_keys = std::move(start->ticket_keys),
                         .kernel_tap = std::move(start->kernel_tap),
                         .connections = std::move(start->connections),
@@ -115,19 +118,21 @@ void ServerRole::turn() {
                     {.fd = pools_.wake_fd(), .events = POLLIN, .revents = 0},
                     {.fd = process_.wake_fd(), .events = POLLIN, .revents = 0}};
   (void)::poll(waits, 3, draining_ ? TICK_MS / 10 : TICK_MS);  // an interrupted wait is a short one
+  take_messages();
+  if (done_) return;
+  process_.maintain(notes_);
+  if (draining_) watch_drain();
+}
+
+void ServerRole::take_messages() {
   while (!done_) {
     Result<std::optional<ChannelMessage>> message = channel_.receive();
-    if (!message) {
-      lose_supervisor();
-      return;
-    }
+    if (!message) return lose_supervisor();
     if (!*message) break;
     obey(std::move(**message));
   }
   pools_.tell(notes_);
   tell_all();
-  process_.maintain(notes_);
-  if (draining_) watch_drain();
 }
 
 void ServerRole::obey(ChannelMessage message) {
@@ -160,6 +165,7 @@ void ServerRole::obey_config(ChannelMessage message) {
   const auto refuse = [&](const std::string& why) {
     (void)channel_.send_wait(MessageKind::CONFIG_FAILED, id, why, SEND_PATIENCE);
   };
+  if (applying_) return refuse("another configuration is being looked at");
   Result<RoleConfig> config = decode_config(std::move(message));
   if (!config) return refuse(config.error().message);
   Result<Tree> tree = supervisor_tree(config->config_text, config->generation);
@@ -167,9 +173,15 @@ void ServerRole::obey_config(ChannelMessage message) {
   if (!paths_covered(reach_, server_read_paths(tree->settings()))) {
     return refuse("this process cannot reach the new roots; its sandbox cannot be widened");
   }
-  if (Status applied = process_.apply(*tree, config->certificates, notes_); !applied) {
-    return refuse(applied.error().message);
-  }
+  // Thousands of certificates take a while, in which all else goes on.
+  const auto between = [this] {
+    take_messages();
+    return !done_;
+  };
+  applying_ = true;
+  const Status applied = process_.apply(*tree, config->certificates, notes_, between);
+  applying_ = false;
+  if (!applied) return refuse(applied.error().message);
   if (!process_.set_listeners(take_listeners(config->listeners))) {
     notes_.push_back("a reactor does not let go of the addresses that were taken away");
   }

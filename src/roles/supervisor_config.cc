@@ -15,6 +15,8 @@ namespace {
 
 constexpr Duration SERVER_CONFIG_TIMEOUT = seconds(10);  // a large configuration on a loaded machine
 constexpr Duration SERVER_START_TIMEOUT = seconds(65);   // longer than a start may take: that ends it first
+constexpr Duration CERTIFICATE_TIMEOUT =
+    milliseconds(20);  // for each, as much again: the server asks for every new key
 constexpr Duration LOGD_TIMEOUT = seconds(5);
 constexpr Duration WRITING_CHECK = milliseconds(50);
 constexpr Duration WRITING_LONG = seconds(2);  // then it is told
@@ -34,6 +36,12 @@ std::string change_text(const std::vector<TreeChange>& changes) {
   }
   if (changes.size() > CHANGES_SHOWN) text += "; and " + std::to_string(changes.size() - CHANGES_SHOWN) + " more";
   return text;
+}
+
+int64_t certificates_of(const Settings& settings) {
+  int64_t count = 0;
+  for (const SiteSettings& site : settings.sites) count += static_cast<int64_t>(site.tls_certificate.size());
+  return count;
 }
 
 }  // namespace
@@ -173,7 +181,7 @@ bool Supervisor::begin_change(ChangeRequest& request) {
   } else if (renew) {
     sent = start_changed_server();
   } else {
-    change_->deadline = now_ + SERVER_CONFIG_TIMEOUT;
+    change_->deadline = now_ + SERVER_CONFIG_TIMEOUT + CERTIFICATE_TIMEOUT * certificates_of(change_->next.settings());
     change_->message_id = next_message_++;
     change_->serial = server->serial;
     RoleConfig config;

@@ -134,6 +134,7 @@ Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) 
   auto certificates = read_certificates(tree.settings(), fresh);
   if (!certificates) return std::unexpected(certificates.error());
   start.certificates = std::move(*certificates);
+  start.certificates_are_new = change_ && change != nullptr && change_->request.kind != ChangeRequest::Kind::RENEW;
   (change == nullptr ? certificates_given_ : change_->certificates) = duplicate(start.certificates);
   turn_tickets(tree.settings());
   start.ticket_keys = tickets_.text();

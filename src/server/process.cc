@@ -176,7 +176,9 @@ Status ServerProcess::prepare(const Tree& tree, ServerOptions options, std::vect
     auto tls = TlsLayer::make(std::move(options.key_channels), options.reactors, options.ticket_keys, parts.clock);
     if (!tls) return std::unexpected(tls.error());
     parts.tls = std::move(*tls);
-    auto table = parts.tls->load(settings, options.certificates, notes);
+    using Occasion = CertificateTable::Occasion;
+    auto table = parts.tls->load(settings, options.certificates,
+                                 options.certificates_are_new ? Occasion::CHANGE : Occasion::START, notes);
     if (!table) return std::unexpected(table.error());
     parts.tls->publish(std::move(*table), settings);
   }
@@ -312,11 +314,12 @@ void ServerProcess::set_ticket_keys(const std::string& keys) {
   if (parts_->tls != nullptr) parts_->tls->set_ticket_keys(keys);
 }
 
-Status ServerProcess::apply(const Tree& tree, const UniqueFd& certificates, std::vector<std::string>& notes) {
+Status ServerProcess::apply(const Tree& tree, const UniqueFd& certificates, std::vector<std::string>& notes,
+                            const std::function<bool()>& between) {
   Parts& parts = *parts_;
   if (!tree.settings().server_listen_tls.empty()) {
     if (parts.tls == nullptr) return fail("this process was started without TLS and cannot learn it");
-    auto table = parts.tls->load(tree.settings(), certificates, notes);
+    auto table = parts.tls->load(tree.settings(), certificates, CertificateTable::Occasion::CHANGE, notes, between);
     if (!table) return std::unexpected(table.error());
     parts.tls->publish(std::move(*table), tree.settings());
   }

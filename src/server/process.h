@@ -40,6 +40,7 @@ struct ServerOptions {
   int doorbell_fd = -1;                // logd's; not owned
   std::vector<UniqueFd> key_channels;  // as in RoleStart
   UniqueFd certificates;
+  bool certificates_are_new = false;  // they are looked at whole
   std::string ticket_keys;
   UniqueFd kernel_tap;
   UniqueFd connections;  // of ConnectionCounts
@@ -74,7 +75,9 @@ class ServerProcess {
   void set_ticket_keys(const std::string& keys);
   // A new generation, in force on every reactor when it returns without an error: a reactor does not turn, or a
   // certificate of `certificates` cannot be used (then nothing has changed).
-  [[nodiscard]] Status apply(const Tree& tree, const UniqueFd& certificates, std::vector<std::string>& notes);
+  // `between`: called every 0.1 s while certificates are looked at, before anything has changed; false: given up.
+  [[nodiscard]] Status apply(const Tree& tree, const UniqueFd& certificates, std::vector<std::string>& notes,
+                             const std::function<bool()>& between);
 
   // Every reactor has turned since the call: false if one does not within a second.
   [[nodiscard]] bool turn_over();

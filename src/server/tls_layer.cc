@@ -75,7 +75,9 @@ Result<std::unique_ptr<Transport>> TlsLayer::wrap(uint32_t reactor, Transport& b
 }
 
 Result<std::unique_ptr<CertificateTable>> TlsLayer::load(const Settings& settings, const UniqueFd& certificates,
-                                                         std::vector<std::string>& notes) {
+                                                         CertificateTable::Occasion occasion,
+                                                         std::vector<std::string>& notes,
+                                                         const std::function<bool()>& between) {
   if (!certificates.valid()) return fail("the certificates did not come along with the configuration");
   if (const auto offer = offer_of(settings); !offer) return std::unexpected(offer.error());
   auto bundle = CertificateBundle::open(certificates.get());
@@ -102,7 +104,7 @@ Result<std::unique_ptr<CertificateTable>> TlsLayer::load(const Settings& setting
     sites.push_back(std::move(one));
   }
   auto table = std::make_unique<CertificateTable>(std::move(sites), std::move(*bundle));
-  if (Status good = table->check(store_->table(), *source_, clock_, notes); !good) {
+  if (Status good = table->check(occasion, store_->table(), *source_, clock_, notes, between); !good) {
     return std::unexpected(good.error());
   }
   return table;

@@ -9,6 +9,7 @@
 #include "src/tls/remote_key_source.h"
 #include "src/tls/tls_transport.h"
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,10 +28,13 @@ class TlsLayer {
   [[nodiscard]] Result<std::unique_ptr<Transport>> wrap(uint32_t reactor, Transport& below,
                                                         const TransportOptions& options);
 
-  // The certificates that `settings` names, out of the memfd that came with them; they are looked at, keys asked for.
-  // Error: which file, and why; nothing has changed. What does not hinder is a line in `notes`.
+  // The certificates that `settings` names, out of the memfd that came with them; they are looked at, keys asked for,
+  // as CertificateTable::check() says. Error: which file, and why; nothing has changed. What does not hinder is a line
+  // in `notes`.
   [[nodiscard]] Result<std::unique_ptr<CertificateTable>> load(const Settings& settings, const UniqueFd& certificates,
-                                                               std::vector<std::string>& notes);
+                                                               CertificateTable::Occasion occasion,
+                                                               std::vector<std::string>& notes,
+                                                               const std::function<bool()>& between = {});
   // In force for every handshake that begins from now on.
   void publish(std::unique_ptr<CertificateTable> table, const Settings& settings);
   // RoleStart::ticket_keys, later; for every ticket from now on.

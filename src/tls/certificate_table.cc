@@ -158,8 +158,8 @@ CertificateTable::Loaded& CertificateTable::load(uint32_t site, KeySource& keys,
   return loaded;
 }
 
-Status CertificateTable::check(const CertificateTable* before, KeySource& keys, Clock& clock,
-                               std::vector<std::string>& notes) {
+Status CertificateTable::check(Occasion occasion, const CertificateTable* before, KeySource& keys, Clock& clock,
+                               std::vector<std::string>& notes, const std::function<bool()>& between) {
   const auto key_of = [](const CertificateSource& source) {
     return source.certificate_file + '\n' + source.key_file + '\n' + std::string(source.key_state) + '\n' +
            std::to_string(std::hash<std::string_view>()(source.chain)) +
@@ -173,9 +173,9 @@ Status CertificateTable::check(const CertificateTable* before, KeySource& keys, 
       for (const CertificateSource& source : site.pairs) known.insert(key_of(source));
     }
   }
-  const MonoTime end = clock.now() + (before == nullptr ? START_PATIENCE : CHANGE_PATIENCE);
+  const MonoTime end = occasion == Occasion::START ? clock.now() + START_PATIENCE : MonoTime::never();
+  MonoTime pause = clock.now() + BETWEEN;
   size_t checked = 0;
-  size_t not_probed = 0;
   uint64_t rules_known = 0;  // many sites in a row often have the same
   for (const CertificateSite& site : sites_) {
     if (site.client.id != 0 && site.client.id != rules_known) {
@@ -186,26 +186,22 @@ Status CertificateTable::check(const CertificateTable* before, KeySource& keys, 
       const std::string key = key_of(source);
       const bool waits = later.erase(key) != 0;
       if (!known.insert(key).second && !waits) continue;
-      if (waits || (before == nullptr && checked >= CHECKED_AT_ONCE && clock.now() >= end)) {
+      if (waits || (checked >= CHECKED_AT_ONCE && clock.now() >= end)) {
         rest_.push_back(&source);
         continue;
       }
       ++checked;
       const auto chain = check_pair(source, clock.wall().unix_seconds(), notes);
       if (!chain) return std::unexpected(chain.error());
-      if (clock.now() >= end) {
-        ++not_probed;
-        continue;
-      }
+      if (clock.now() >= end) continue;
       if (const Status there = keys.probe(X509_get0_pubkey(chain->leaf.get()), source.key_file); !there) return there;
+      if (!between || clock.now() < pause) continue;
+      if (!between()) return fail("the look at the certificates was given up");
+      pause = clock.now() + BETWEEN;
     }
   }
   std::reverse(rest_.begin(), rest_.end());
   bundle_->forget();
-  if (before != nullptr && not_probed != 0) {
-    notes.push_back("a large change: the private keys of " + std::to_string(not_probed) +
-                    " certificates were not asked for beforehand; one that does not fit is told at its first use");
-  }
   return {};
 }
 

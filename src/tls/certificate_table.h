@@ -15,6 +15,7 @@
 #include "src/tls/openssl_pointers.h"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -86,16 +87,17 @@ class CertificateTable {
 
   // Whether every pair that `before` has not (nullptr: every one) can be used: parsed, in date order, its key probed;
   // and whether all rules for clients can be.
-  // Where nothing is in force yet it takes START_PATIENCE: then probing ends, and parsing, too, but not before
-  // CHECKED_AT_ONCE pairs, and check_rest() goes on: a start is not to wait for ten thousand. A change is looked at
-  // whole; only a key that was not probed within CHANGE_PATIENCE is found out at its first use, and a line in `notes`
-  // says how many: the thread of check() answers nothing meanwhile, and a server that is silent for long is ended.
+  // A START takes START_PATIENCE: then probing ends, and parsing, too, but not before CHECKED_AT_ONCE pairs, and
+  // check_rest() goes on: it is not to wait for ten thousand. A CHANGE is looked at whole, however long that takes:
+  // what does not fit never gets in. `between` is called every BETWEEN or so meanwhile, for what else the thread has to
+  // do; where it says false the check ends with an error.
   // What does not hinder, an OCSP response that cannot be stapled, is a line in `notes`.
   static constexpr Duration START_PATIENCE = milliseconds(500);
-  static constexpr Duration CHANGE_PATIENCE = seconds(3);
   static constexpr size_t CHECKED_AT_ONCE = 300;
-  [[nodiscard]] Status check(const CertificateTable* before, KeySource& keys, Clock& clock,
-                             std::vector<std::string>& notes);
+  static constexpr Duration BETWEEN = milliseconds(100);
+  enum class Occasion : uint8_t { START, CHANGE };
+  [[nodiscard]] Status check(Occasion occasion, const CertificateTable* before, KeySource& keys, Clock& clock,
+                             std::vector<std::string>& notes, const std::function<bool()>& between = {});
   // Parses what check() left for later, for about that long; a line in `notes` for each pair that cannot be used. To be
   // called until it is false. By the thread of check(), whatever others do with the table meanwhile.
   bool check_rest(Clock& clock, Duration patience, std::vector<std::string>& notes);

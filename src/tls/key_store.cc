@@ -138,6 +138,7 @@ void KeyStore::deliver(const std::string& file, const Result<int>& opened, int k
     if (!entry.key || entry.key->public_key() != key->public_key()) {
       entry.previous = std::move(entry.key);
       entry.previous_until = entry.read_at + PREVIOUS_STAYS;
+      expire_at_ = std::min(expire_at_, entry.previous_until);
       entry.key = std::move(*key);
     }
   }
@@ -147,6 +148,7 @@ void KeyStore::deliver(const std::string& file, const Result<int>& opened, int k
 
 MonoTime KeyStore::expire(MonoTime now) {
   const std::scoped_lock lock(mutex_);
+  if (now < expire_at_) return expire_at_;
   MonoTime next = MonoTime::never();
   for (auto& [id, entry] : entries_) {
     if (!entry.previous) continue;
@@ -156,7 +158,8 @@ MonoTime KeyStore::expire(MonoTime now) {
       next = std::min(next, entry.previous_until);
     }
   }
-  return next;
+  // Never() stays; thousands that were replaced together are not looked at one by one.
+  return expire_at_ = std::max(next, now + EXPIRE_EVERY);
 }
 
 size_t KeyStore::held() const {

@@ -23,6 +23,7 @@ class KeyStore : public KeySigner {
  public:
   static constexpr Duration AGAIN_AFTER = seconds(1);
   static constexpr Duration PREVIOUS_STAYS = seconds(60);
+  static constexpr Duration EXPIRE_EVERY = seconds(1);  // so much longer they may stay
   static constexpr size_t FILE_BYTES_MAX = 64 * 1024;
 
   // `wanted_fd`: an eventfd that is written when take_wanted() has something to say; not owned.
@@ -66,6 +67,7 @@ class KeyStore : public KeySigner {
   mutable std::mutex mutex_;
   std::unordered_map<uint64_t, Entry> entries_;
   std::vector<uint64_t> wanted_;
+  MonoTime expire_at_ = MonoTime::never();
 };
 
 }  // namespace penstock
