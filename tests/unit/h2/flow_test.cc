@@ -110,41 +110,78 @@ TEST(H2Flow, section_6_9_1_what_passes_a_shut_connection_window_is_no_progress_o
   EXPECT_EQ(world.faults_at_end(), NOTHING);
 }
 
-// Three answers at once, asked for in this order with these priorities; the order in which they end.
-std::vector<int32_t> order_of(const std::vector<std::string>& priorities, bool by_frame) {
+enum class How { FIELD, FRAME_BEHIND, FRAME_BEFORE };
+
+std::string priority_update(const H2World& world, int32_t id, const std::string& priority) {
+  return world.frame(NGHTTP2_PRIORITY_UPDATE, 0, 0, std::string("\0\0\0", 3) + static_cast<char>(id) + priority);
+}
+
+// Answers of 40,000 bytes each at once, asked for in this order with these priorities: the stream of each DATA frame,
+// one letter a frame, "a" for the first stream.
+std::string order_of(const std::vector<std::string>& priorities, How how = How::FIELD) {
   H2World world({.cleartext = true}, {.socket_bytes_max = 8'192});
-  const nghttp2_settings_entry wide[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 1'000'000},
-                                         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}};
-  (void)nghttp2_submit_settings(world.client(), 0, wide, 2);
-  (void)nghttp2_session_set_local_window_size(world.client(), 0, 0, 1'000'000);
-  for (const std::string& priority : priorities) {
+  const nghttp2_settings_entry wide[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 1'000'000}};
+  EXPECT_EQ(nghttp2_submit_settings(world.client(), 0, wide, 1), 0);
+  EXPECT_EQ(nghttp2_session_set_local_window_size(world.client(), 0, 0, 1'000'000), 0);
+  world.turn(2);
+  for (size_t n = 0; n < priorities.size(); ++n) {
     Fields fields = H2World::get("/");
-    if (!by_frame) fields.emplace_back("priority", priority);
+    if (how == How::FIELD) fields.emplace_back("priority", priorities[n]);
+    // Section 7.1: it may come before the request that it speaks of.
+    if (how == How::FRAME_BEFORE) world.raw(priority_update(world, static_cast<int32_t>(2 * n + 1), priorities[n]));
     const int32_t id = world.request(fields);
-    if (by_frame) {
-      world.turn(1);
-      std::string payload(4, '\0');
-      payload[3] = static_cast<char>(id);
-      world.raw(world.frame(0x10, 0, 0, payload + priority));
-    }
+    if (how != How::FRAME_BEHIND) continue;
+    world.turn(1);
+    world.raw(priority_update(world, id, priorities[n]));
   }
   world.turn(4);
+  EXPECT_EQ(world.streams(), priorities.size());
   world.client_reads = false;
   for (size_t n = 0; n < priorities.size(); ++n) world.answer(n, LONG_HEAD + std::string(40'000, 'x'));
   world.turn(4);
   world.client_reads = true;
   world.turn(200);
   EXPECT_EQ(world.faults_at_end(), NOTHING);
-  return world.ended_in_order();
+  std::string order;
+  for (const int32_t id : world.data_in_order()) order += static_cast<char>('a' + id / 2);
+  return order;
 }
 
-TEST(H2Flow, rfc_9218_the_priority_field_decides_the_order) {
-  EXPECT_EQ(order_of({"u=5", "u=3", "u=0"}, false), (std::vector<int32_t>{5, 3, 1}));
-  EXPECT_EQ(order_of({"u=3", "u=3", "u=3"}, false), (std::vector<int32_t>{1, 3, 5}));
+TEST(H2Flow, rfc_9218_urgency_decides_the_order) {
+  for (const How how : {How::FIELD, How::FRAME_BEHIND, How::FRAME_BEFORE}) {
+    EXPECT_EQ(order_of({"u=5", "u=3", "u=0"}, how), "cccbbbaaa");
+    EXPECT_EQ(order_of({"u=6", "u=7", "u=1"}, how), "cccaaabbb");
+    EXPECT_EQ(order_of({"u=0, i", "u=1", "u=0"}, how).substr(6), "bbb") << "whatever they are, more urgent goes first";
+  }
 }
 
-TEST(H2Flow, rfc_9218_section_7_1_priority_update_decides_the_order) {
-  EXPECT_EQ(order_of({"u=6", "u=2", "u=1"}, true), (std::vector<int32_t>{5, 3, 1}));
+TEST(H2Flow, rfc_9218_section_4_2_incremental_answers_share_and_others_come_one_by_one) {
+  for (const How how : {How::FIELD, How::FRAME_BEHIND, How::FRAME_BEFORE}) {
+    EXPECT_EQ(order_of({"u=3", "u=3", "u=3"}, how), "aaabbbccc");
+    EXPECT_EQ(order_of({"u=3, i", "u=3, i", "u=3, i"}, how), "abcabcabc");
+    EXPECT_EQ(order_of({"i=?0", "u=3", "i=?0"}, how), "aaabbbccc");
+  }
+  EXPECT_EQ(order_of({"", "", ""}), "aaabbbccc") << "the default";
+  EXPECT_EQ(order_of({"i", "i", ""}), order_of({"u=3, i", "u=3, i", "u=3"}));
+}
+
+// What is under way is ordered anew: the last of three becomes the first, and one that was alone begins to share.
+TEST(H2Flow, rfc_9218_section_7_1_an_update_holds_for_what_is_under_way) {
+  H2World world({.cleartext = true}, {.socket_bytes_max = 8'192});
+  const nghttp2_settings_entry wide[] = {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 10'000'000}};
+  ASSERT_EQ(nghttp2_submit_settings(world.client(), 0, wide, 1), 0);
+  ASSERT_EQ(nghttp2_session_set_local_window_size(world.client(), 0, 0, 10'000'000), 0);
+  world.turn(2);
+  for (int i = 0; i < 3; ++i) (void)world.request(H2World::get("/"));
+  world.turn(4);
+  const std::string body(400'000, 'x');
+  for (size_t n = 0; n < 3; ++n) world.answer(n, "HTTP/1.1 200 OK\r\nContent-Length: 400000\r\n\r\n" + body);
+  world.turn(6);
+  ASSERT_EQ(world.ended_in_order(), std::vector<int32_t>{});
+  world.raw(priority_update(world, 5, "u=0"));
+  world.turn(400);
+  EXPECT_EQ(world.ended_in_order(), (std::vector<int32_t>{5, 1, 3}));
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
 }
 
 TEST(H2Flow, section_6_8_drain_says_goaway_and_finishes_what_runs) {

@@ -45,7 +45,10 @@ struct H2ClientCalls {
   static int on_frame(nghttp2_session*, const nghttp2_frame* frame, void* data) {
     H2World& w = world(data);
     if (frame->hd.type == NGHTTP2_GOAWAY) w.goaway_ = frame->goaway.error_code;
-    if (frame->hd.type == NGHTTP2_DATA) ++w.replies_[frame->hd.stream_id].frames;
+    if (frame->hd.type == NGHTTP2_DATA) {
+      ++w.replies_[frame->hd.stream_id].frames;
+      w.data_order_.push_back(frame->hd.stream_id);
+    }
     const bool has_end = frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS;
     if (has_end && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
       w.replies_[frame->hd.stream_id].ended = true;

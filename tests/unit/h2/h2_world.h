@@ -57,6 +57,7 @@ class H2World {
   std::string frame(uint8_t type, uint8_t flags, int32_t stream, std::string_view payload) const;
   [[nodiscard]] int64_t goaway() const { return goaway_; }  // its code; -1: none came
   [[nodiscard]] std::vector<int32_t> ended_in_order() const { return ended_order_; }
+  [[nodiscard]] std::vector<int32_t> data_in_order() const { return data_order_; }  // the stream of each DATA frame
   bool client_reads = true;
   size_t piece = SIZE_MAX;
 
@@ -108,6 +109,7 @@ class H2World {
   std::map<int32_t, std::pair<std::string, size_t>> bodies_;
   std::map<int32_t, Fields> trailers_;
   std::vector<int32_t> ended_order_;
+  std::vector<int32_t> data_order_;
   Conn carrier_;
   std::vector<Conn> streams_;
   std::vector<std::unique_ptr<std::string>> texts_;
