@@ -49,11 +49,17 @@ bool closes_with_send(const Core& core, const Connection& c) {
   return c.state == ConnectionState::CLOSING && (c.client_is_done || c.peer_closed) && !lingers(core, c);
 }
 
+// Whether all that is left to do when the last bytes are sent is to wait for the next request.
+bool rests_after_send(const Connection& c) {
+  return c.exchange == nullptr && c.state == ConnectionState::READING && !c.slot.valid() && c.input.empty();
+}
+
 void start_send(Core& core, Connection& c) {
   if (c.sending != nullptr || c.filling == nullptr) return;
   c.sending = c.filling;
   c.filling = nullptr;
   c.sending_since = core.now;
+  if (rests_after_send(c)) core.transport.no_hurry(c.handle);
   core.transport.send(c.handle, c.sending->parts(), closes_with_send(core, c));
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <sys/uio.h>
+#include <utility>
 
 namespace penstock {
 namespace {
@@ -23,6 +24,7 @@ constexpr uint64_t COLD_WINDOW_BYTES = 256 * 1'024;
 void TlsTransport::send(Handle handle, std::span<const SendPart> parts, bool last) {
   if (find(handle) == nullptr) return below_.send(handle, parts, last);
   Conn& conn = live(handle);
+  const bool unhurried = std::exchange(unhurried_, Handle{}) == handle;
   ASSERT(!conn.send_open && !conn.shut_wanted && !parts.empty());
   // The FAILED event is in the batch that the caller is working through: it ends this send, too.
   if (conn.fail_told) return;
@@ -34,7 +36,7 @@ void TlsTransport::send(Handle handle, std::span<const SendPart> parts, bool las
   ASSERT(conn.sending != nullptr);  // as many as connections
   if (conn.with_below) return;      // a ticket, the answer to a key update: our turn comes with its SENT
   encrypt(conn);
-  flush(conn);
+  flush(conn, unhurried);
 }
 
 // Encrypts until the window is full, the parts are through, or a cold file has to be waited for.
@@ -156,7 +158,7 @@ void TlsTransport::retry_cold() {
   }
 }
 
-void TlsTransport::flush(Conn& conn) {
+void TlsTransport::flush(Conn& conn, bool unhurried) {
   if (conn.with_below || conn.broken_below) return;
   if (conn.session && conn.session->handed_over()) return pass_down(conn);
   if (conn.out.empty()) return;
@@ -168,6 +170,8 @@ void TlsTransport::flush(Conn& conn) {
   conn.plain_out = 0;
   conn.below_mark = below_.bytes_sent(conn.handle);
   conn.with_below = true;
+  // Else the end of this send is where the next records go out.
+  if (unhurried && conn.sending == nullptr && conn.out.empty()) below_.no_hurry(conn.handle);
   below_.send(conn.handle, parts.values(), false);
 }
 

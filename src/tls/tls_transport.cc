@@ -285,6 +285,11 @@ void TlsTransport::release(uint32_t buffer) {
   }
 }
 
+void TlsTransport::no_hurry(Handle handle) {
+  if (find(handle) == nullptr) return below_.no_hurry(handle);
+  unhurried_ = handle;
+}
+
 void TlsTransport::set_receiving(Handle handle, bool on) {
   Conn* const conn = find(handle);
   if (conn == nullptr) return below_.set_receiving(handle, on);

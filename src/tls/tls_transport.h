@@ -52,6 +52,7 @@ class TlsTransport final : public TransportLayer {
   void set_context(Handle conn, void* context) override;
   void release(uint32_t buffer) override;
   void send(Handle conn, std::span<const SendPart> parts, bool last) override;
+  void no_hurry(Handle conn) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override;
   void set_receiving(Handle conn, bool on) override;
   void shutdown_send(Handle conn) override;
@@ -175,7 +176,7 @@ class TlsTransport final : public TransportLayer {
   [[nodiscard]] size_t gather(Conn& conn, size_t wanted);
   [[nodiscard]] int64_t read_file(Conn& conn, const SendPart& part, char* out, size_t size);
   [[nodiscard]] size_t record_bytes(const Conn& conn, uint64_t left) const;
-  void flush(Conn& conn);
+  void flush(Conn& conn, bool unhurried = false);
   void retry_cold();
   void drop_sending(Conn& conn);
   void fail(Conn& conn, int error);
@@ -230,6 +231,7 @@ class TlsTransport final : public TransportLayer {
   uint64_t kernel_tls_ = 0;
   uint64_t kernel_tls_refused_ = 0;
   mutable TransportCounters counters_;
+  Handle unhurried_;  // no_hurry() was said of its next send
 };
 
 }  // namespace penstock

@@ -233,6 +233,10 @@ class Transport {
   // REQUIRES: no send outstanding, no FAILED delivered, no shutdown_send() before,
   // 1 ≤ parts.size() ≤ SEND_PARTS_MAX. The single memory part is the fast path.
   virtual void send(Handle conn, std::span<const SendPart> parts, bool last) = 0;
+  // Said right before send(): nothing is to be done when it ends but to let go of the parts, so its SENT may come with
+  // the next event, or a few milliseconds late. Saves a wake-up for each answer that is small enough to be sent at
+  // once.
+  virtual void no_hurry(Handle conn) { (void)conn; }
   void send_bytes(Handle conn, const void* data, uint64_t size) {
     const SendPart part = SendPart::memory(data, size);
     send(conn, {&part, 1}, false);

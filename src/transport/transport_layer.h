@@ -18,6 +18,7 @@ class TransportLayer : public Transport {
   void set_proxies(std::span<const PeerRange> proxies, Duration patience) override {
     below_.set_proxies(proxies, patience);
   }
+  void no_hurry(Handle conn) override { below_.no_hurry(conn); }
   [[nodiscard]] uint64_t bytes_held(Handle conn) override { return below_.bytes_held(conn); }
   void set_exact_local(bool exact) override { below_.set_exact_local(exact); }
   void set_zerocopy_min(uint32_t bytes) override { below_.set_zerocopy_min(bytes); }

@@ -56,6 +56,7 @@ class H2Transport final : public TransportLayer {
   void set_context(Handle conn, void* context) override;
   void release(uint32_t buffer) override;
   void send(Handle conn, std::span<const SendPart> parts, bool last) override;
+  void no_hurry(Handle conn) override;
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override;
   [[nodiscard]] uint64_t bytes_held(Handle conn) override;
   void set_receiving(Handle conn, bool on) override;

@@ -207,6 +207,10 @@ uint64_t H2Transport::bytes_sent(Handle conn) const {
   return s.sent_bytes + s.credited_bytes;
 }
 
+void H2Transport::no_hurry(Handle conn) {
+  if (!is_stream(conn)) below_.no_hurry(conn);
+}
+
 uint64_t H2Transport::bytes_held(Handle conn) {
   if (!is_stream(conn)) return below_.bytes_held(conn);
   const H2Stream& s = stream(conn);

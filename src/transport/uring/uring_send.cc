@@ -13,6 +13,9 @@ namespace {
 // An entry's length is 32 bits and a result 31: larger parts go as jobs, in pieces.
 constexpr uint64_t SINGLE_SEND_BYTES_MAX = uint64_t{1} << 30;
 
+// What a socket takes at once unless its peer is behind. Where it does not, what is left goes out a little later.
+constexpr uint64_t AT_ONCE_BYTES_MAX = 16 * 1024;
+
 }  // namespace
 
 void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool last) {
@@ -23,19 +26,23 @@ void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool l
     return;
   ++counters_.sends;
   conn.set(SENDING);
+  // A connection whose second receive is still to be armed needs its SENT for that.
+  const bool hurries =
+      std::exchange(unhurried_, Handle{}) != handle || last || !conn.has(RECV_ARMED) || conn.has(LATER);
+  const SendMode mode = hurries ? SendMode::USUAL : SendMode::AT_ONCE;
   const SendPart& first = parts.front();
   if (parts.size() == 1 && first.fd < 0 && first.size <= SINGLE_SEND_BYTES_MAX) [[likely]] {
     ASSERT(first.size > 0);
     if (last) conn.set(SEND_MORE);
     conn.send.data = static_cast<const char*>(first.data);
     conn.send.left = static_cast<uint32_t>(first.size);
-    submit_send(conn, handle, false);
+    submit_send(conn, handle, mode);
     return;
   }
   conn.send.job = jobs_.take(parts, last);
   ASSERT(conn.send.job != nullptr);  // as many as connections
   if (!conn.send.job->has_files()) {
-    submit_message(conn, handle, false);
+    submit_message(conn, handle, mode);
   } else if (conn.fd < 0) {
     install_descriptor(conn, handle);
   } else {
@@ -48,19 +55,26 @@ bool UringTransport::goes_uncopied(const Conn& conn, uint64_t bytes) const {
   return zerocopy_min_ > 0 && bytes >= zerocopy_min_ && !conn.send.sealed;
 }
 
-void UringTransport::submit_send(Conn& conn, Handle handle, bool poll_first) {
+void UringTransport::submit_send(Conn& conn, Handle handle, SendMode mode) {
   const bool zerocopy = goes_uncopied(conn, conn.send.left);
   const uint8_t opcode = zerocopy ? IORING_OP_SEND_ZC : IORING_OP_SEND;
   io_uring_sqe* sqe = conn_sqe(conn, opcode, tag(Op::SEND, handle));
   sqe->addr = reinterpret_cast<uint64_t>(conn.send.data);
   sqe->len = conn.send.left;
   sqe->msg_flags = MSG_NOSIGNAL | (conn.has(SEND_MORE) ? uint32_t{MSG_MORE} : 0U);
-  if (poll_first) sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
-  if (zerocopy) count_zerocopy(*sqe);
+  set_mode(*sqe, mode, conn.send.left, zerocopy);
   conn.send.armed = Op::SEND;
 }
 
-void UringTransport::submit_message(Conn& conn, Handle handle, bool poll_first) {
+void UringTransport::set_mode(io_uring_sqe& sqe, SendMode mode, uint64_t bytes, bool zerocopy) {
+  if (mode == SendMode::WITH_ROOM) sqe.ioprio = IORING_RECVSEND_POLL_FIRST;
+  if (zerocopy) return count_zerocopy(sqe);
+  if (mode != SendMode::AT_ONCE || bytes > AT_ONCE_BYTES_MAX) return;
+  sqe.msg_flags |= MSG_DONTWAIT;  // the kernel does not poll then, but says -EAGAIN
+  ++sure_;
+}
+
+void UringTransport::submit_message(Conn& conn, Handle handle, SendMode mode) {
   SendJob& job = *conn.send.job;
   const bool zerocopy = goes_uncopied(conn, job.bytes_left());
   const uint8_t opcode = zerocopy ? IORING_OP_SENDMSG_ZC : IORING_OP_SENDMSG;
@@ -68,16 +82,15 @@ void UringTransport::submit_message(Conn& conn, Handle handle, bool poll_first) 
   sqe->addr = reinterpret_cast<uint64_t>(job.message());
   sqe->len = 1;
   sqe->msg_flags = static_cast<uint32_t>(job.message_flags());
-  if (poll_first) sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
-  if (zerocopy) count_zerocopy(*sqe);
+  set_mode(*sqe, mode, job.bytes_left(), zerocopy);
   conn.send.armed = Op::SEND;
 }
 
 void UringTransport::submit_rest(Conn& conn, Handle handle) {
   if (conn.send.job != nullptr) {
-    submit_message(conn, handle, true);
+    submit_message(conn, handle, SendMode::WITH_ROOM);
   } else {
-    submit_send(conn, handle, true);
+    submit_send(conn, handle, SendMode::WITH_ROOM);
   }
 }
 
@@ -151,7 +164,7 @@ void UringTransport::send_record(Handle handle, uint8_t type, std::span<const ch
   conn.send.job = jobs_.take(std::span(&part, 1), false);
   ASSERT(conn.send.job != nullptr);
   conn.send.job->set_record_type(type);
-  submit_message(conn, handle, false);
+  submit_message(conn, handle, SendMode::USUAL);
 }
 
 // The result of an entry, the last one queued, that the kernel answers within the call. Asked in the middle of a turn:

@@ -27,8 +27,8 @@ constexpr uint16_t RECEIVE_GROUP = 0;
 constexpr size_t LISTED_BEFOREHAND =
     4096;  // a turn that lists more connections than any before it allocates beyond that
 
-// How long a new connection that says nothing may wait, where nothing else happens, for being announced. Longer than
-// the kernel's tick, so that no timer has to be set for it.
+// How long a new connection that says nothing may wait, where nothing else happens, for being announced, and the end of
+// a send for which nobody waits for being told. Longer than the kernel's tick, so that no timer has to be set for it.
 constexpr Duration SILENCE_MAX = milliseconds(10);
 
 }  // namespace
@@ -141,7 +141,8 @@ void UringTransport::wait(MonoTime now, MonoTime deadline) {
   const MonoTime until = deadline < accept_retry_at_ ? deadline : accept_retry_at_;
   const bool may_wait = ring_->ready() == 0 && deferred_.empty() && early_.empty() && continue_.empty() && until > now;
   Duration timeout = until == MonoTime::never() ? Duration{-1} : until - now;
-  // The names of new peers come within the call. What is worth waking for is their first bytes, or the next peer.
+  // The names of new peers come within the call, and the ends of sends for which nobody waits: see SendMode. What is
+  // worth waking for comes behind them.
   const uint32_t sure = std::exchange(sure_, 0);
   if (sure > 0 && (timeout.ns < 0 || timeout > SILENCE_MAX)) timeout = SILENCE_MAX;
   if (ring_->overflowed()) ++counters_.cq_overflows;

@@ -49,6 +49,7 @@ class UringTransport final : public Transport {
   void set_context(Handle conn, void* context) override { live(conn).context = context; }
   void release(uint32_t buffer) override;
   void send(Handle conn, std::span<const SendPart> parts, bool last) override;
+  void no_hurry(Handle conn) override { unhurried_ = conn; }
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override { return live(conn).bytes_sent; }
   [[nodiscard]] uint64_t bytes_held(Handle conn) override;
   [[nodiscard]] int take_key(Handle conn, std::span<const char> key) override;
@@ -77,6 +78,11 @@ class UringTransport final : public Transport {
     COLD_READ,
     WAKE,
     SHUTDOWN
+  };
+  enum class SendMode : uint8_t {
+    USUAL,
+    AT_ONCE,    // or -EAGAIN: it ends within the call that submits it
+    WITH_ROOM,  // when the socket has some
   };
   enum ConnFlag : uint16_t {
     ANNOUNCED = 1,       // ACCEPTED was handed out
@@ -193,9 +199,10 @@ class UringTransport final : public Transport {
   // uring_send.cc
   [[nodiscard]] std::optional<int32_t> answer_now(io_uring_sqe& sqe);
   [[nodiscard]] bool goes_uncopied(const Conn& conn, uint64_t bytes) const;
-  void submit_send(Conn& conn, Handle handle, bool poll_first);
+  void submit_send(Conn& conn, Handle handle, SendMode mode);
   void submit_rest(Conn& conn, Handle handle);
-  void submit_message(Conn& conn, Handle handle, bool poll_first);
+  void submit_message(Conn& conn, Handle handle, SendMode mode);
+  void set_mode(io_uring_sqe& sqe, SendMode mode, uint64_t bytes, bool zerocopy);
   void count_zerocopy(io_uring_sqe& sqe);
   void count_sent(Conn& conn, uint32_t bytes, bool zerocopy);
   [[nodiscard]] bool on_send(Conn& conn, Handle handle, const Completion& completion, TransportEvent& event);
@@ -250,6 +257,7 @@ class UringTransport final : public Transport {
   bool at_limit_ = false;
   bool scarce_ = false;  // free slots are few: see uring_accept.cc
   uint32_t buffers_lent_ = 0;
+  Handle unhurried_;   // no_hurry() was said of its next send
   uint32_t sure_ = 0;  // operations queued since the last wait that end within the call: see wait()
   MonoTime now_{};
   MonoTime accept_retry_at_ = MonoTime::never();

@@ -36,6 +36,20 @@ TEST_P(TurnConformance, every_write_to_a_wake_source_ends_a_wait_without_reading
   }
 }
 
+TEST_P(TurnConformance, the_end_of_a_send_for_which_nobody_waits_is_told_all_the_same) {
+  OPEN();
+  const auto peer = connect();
+  peer->write("?");
+  ASSERT_TRUE(server.until([&] { return !server.conn(0).received.empty(); }));
+  for (int i = 1; i <= 3; ++i) {
+    const std::string text = pattern(i == 2 ? 200'000 : 5'000, 7);
+    world.transport().no_hurry(server.conn(0).handle);
+    server.send_text(server.conn(0), text);
+    EXPECT_EQ(read(*peer, text.size()), text);
+    ASSERT_TRUE(server.until([&] { return server.conn(0).sent == i; }));
+  }
+}
+
 TEST_P(TurnConformance, listeners_come_and_go_while_connections_stay) {
   OPEN();
   server.echo = true;

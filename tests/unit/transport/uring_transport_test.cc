@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <liburing.h>
 #include <set>
+#include <thread>
 
 namespace penstock::test {
 namespace {
@@ -99,6 +100,44 @@ TEST(UringConnections, are_accepted_and_read_without_a_new_entry_for_each) {
   const uint64_t rearmed = world->transport().counters().receive_rearms;
   for (int i = 0; i < 50; ++i) ask();
   EXPECT_EQ(world->transport().counters().receive_rearms, rearmed);
+  server.close_all();
+  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+}
+
+// A peer that asks again as soon as it has its answer: the end of the one comes with the bytes of the other.
+TEST(UringSends, for_whose_end_nobody_waits_wake_nobody) {
+  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
+  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
+  Server server(*world);
+  const auto peer = world->connect();
+  peer->write("?");
+  ASSERT_TRUE(server.until([&] { return server.conns().size() == 1 && !server.conn(0).received.empty(); }));
+  server.send_text(server.conn(0), "!");  // behind it the second receive is armed
+  ASSERT_TRUE(server.until([&] { return server.conn(0).sent == 1 && !peer->read(1).empty(); }));
+  constexpr int ROUNDS = 50;
+  int together = 0;
+  std::thread other([&peer] {
+    for (int done = 0; done < ROUNDS;) {
+      if (peer->read(1).empty()) {
+        std::this_thread::yield();
+        continue;
+      }
+      peer->write("?");
+      ++done;
+    }
+  });
+  for (int round = 0; round < ROUNDS; ++round) {
+    Server::Conn& conn = server.conn(0);
+    const size_t received = conn.received.size();
+    const int sent = conn.sent;
+    world->transport().no_hurry(conn.handle);
+    server.send_text(conn, "!");
+    server.turn();
+    together += conn.sent > sent && conn.received.size() > received ? 1 : 0;
+    EXPECT_TRUE(server.until([&] { return conn.sent > sent && conn.received.size() > received; }));
+  }
+  other.join();
+  EXPECT_GT(together, 0);
   server.close_all();
   EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
 }
