@@ -115,6 +115,8 @@ class DescriptorConsumer {
     if (!broken_) tail_seen_ = tail;
     return tail_seen_ - head_;
   }
+  // Whether there may be more than was taken. What it says decides nothing but when to look.
+  [[nodiscard]] bool shows_more() const { return tail_word_.load(std::memory_order_relaxed) != head_; }
   // All that available() saw has been taken.
   [[nodiscard]] bool drained() const { return tail_seen_ == head_; }
   // A copy of the next one. REQUIRES: available() > 0.

@@ -142,6 +142,10 @@ class ServerLink {
   // The next thing the worker did; false: nothing, or a violation. A hostile worker always has one more: the caller
   // bounds how many it takes in a turn.
   [[nodiscard]] bool next(LinkEvent& event);
+  // Whether next() has something, most likely: without taking anything, or asking to be rung for.
+  [[nodiscard]] bool shows_more() const {
+    return violation_ == LinkViolation::NONE && up_.has_value() && up_->shows_more();
+  }
   // Before the reactor waits: false if there is something for next(). After either: awake().
   [[nodiscard]] bool may_sleep();
   void awake();

@@ -190,12 +190,6 @@ bool run_posts(penstock_worker& worker) {
   return !due.empty();
 }
 
-void spin_once() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
 }  // namespace
 }  // namespace penstock
 

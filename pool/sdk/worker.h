@@ -8,7 +8,7 @@
 #pragma once
 
 #include "pool/sdk/exchange.h"
-#include "pool/sdk/spin.h"
+#include "src/base/adaptive_spin.h"
 #include "src/base/result.h"
 #include "src/base/unique_fd.h"
 

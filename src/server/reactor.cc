@@ -21,6 +21,9 @@ enum WakeId : uint32_t { WAKE_INBOX = 1, WAKE_FILES = 2, WAKE_COMPRESS = 3, WAKE
 // Even with nothing to do a reactor looks around this often: it adopts a new config, renews the date.
 constexpr Duration REST_MAX = milliseconds(500);
 
+// The clock is read once in so many looks at the rings.
+constexpr uint32_t SPIN_LOOKS_TIMED = 16;
+
 Http2Options http2_options(const Settings& settings) {
   return {.cleartext = settings.http2_cleartext,
           .streams = settings.http2_streams,
@@ -107,10 +110,34 @@ MonoTime Reactor::wait_until(MonoTime deadline) const {
   return std::min(deadline, core_.loader.next_due());
 }
 
+// Whether this turn is not to wait, since a worker answers soon: the server's end of what AdaptiveSpin says. Only what
+// the looking finds counts as its merit: a worker that gets this very core once we sleep is never found by it.
+bool Reactor::spins() {
+  const uint64_t most_us = core_.config->settings.server_spin_us;
+  if (most_us == 0 || spin_.left() == 0 || !core_.pools->awaits()) return false;
+  // Before anything else: the looking keeps nothing back, and what is there by now is not its merit.
+  if (core_.transport.sees_work() || core_.pools->hears()) return true;
+  core_.counters.spins.add();
+  const MonoTime until = core_.clock.now() + microseconds(static_cast<int64_t>(most_us));
+  while (spin_.again()) {
+    if (core_.pools->hears()) {
+      spin_.worked();
+      core_.counters.spins_paid.add();
+      return true;
+    }
+    if (core_.transport.sees_work()) return true;
+    spin_once();
+    if (spin_.left() % SPIN_LOOKS_TIMED != 0 || core_.clock.now() < until) continue;
+    spin_.give_up();
+    break;
+  }
+  return false;
+}
+
 void Reactor::turn(MonoTime deadline) {
   const uint64_t allocations_before = allocations_of_this_thread();
   deadline = wait_until(deadline);
-  const bool may_wait = deadline > core_.now && core_.pools->may_wait();
+  const bool may_wait = deadline > core_.now && !spins() && core_.pools->may_wait();
   if (!may_wait) deadline = core_.now;
   core_.shared.cache.quiescent(core_.index);
   if (may_wait) core_.shared.cache.offline(core_.index);

@@ -5,6 +5,7 @@
 // The clock is read once a turn. Nothing here knows HTTP; see connections.h and walk.h.
 #pragma once
 
+#include "src/base/adaptive_spin.h"
 #include "src/server/core.h"
 
 #include <array>
@@ -53,6 +54,7 @@ class Reactor {
   void adopt_config();
   void leave();
   [[nodiscard]] MonoTime wait_until(MonoTime deadline) const;
+  [[nodiscard]] bool spins();
   void handle(const TransportEvent& event);
   void take_messages();
   void obey(const ReactorMessage& message);
@@ -71,6 +73,7 @@ class Reactor {
   bool looked_ = false;      // a LOOK is to be answered when this turn is over
   bool inbox_woken_ = false;
   bool compress_woken_ = false;
+  AdaptiveSpin spin_;  // over the rings of workers that have requests of ours
   int64_t date_second_ = INT64_MIN;
   MonoTime wall_paired_;
   MonoTime last_now_;

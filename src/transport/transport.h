@@ -177,6 +177,10 @@ class Transport {
   // Order: of one connection, in the order in which they happened; between connections, none.
   [[nodiscard]] virtual size_t poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) = 0;
 
+  // Whether poll() has something to hand over or to submit, as far as that is known without asking the kernel: for who
+  // looks elsewhere before it sleeps. A transport that cannot say it says false.
+  [[nodiscard]] virtual bool sees_work() const { return false; }
+
   // Any listening stream socket (TCP over IPv4 or IPv6, MPTCP, unix). The caller keeps `fd` open
   // until remove_listener(). REQUIRES: `id` is not in use.
   // Makes it non-blocking and sets TCP_NODELAY on it, which accepted connections inherit.

@@ -12,6 +12,7 @@ class TransportLayer : public Transport {
   explicit TransportLayer(Transport& below) : below_(below) {}
 
   [[nodiscard]] const char* name() const override { return below_.name(); }
+  [[nodiscard]] bool sees_work() const override { return below_.sees_work(); }
   [[nodiscard]] Status add_listener(int fd, uint32_t id) override { return below_.add_listener(fd, id); }
   void remove_listener(uint32_t id) override { below_.remove_listener(id); }
   void pause_accept(bool paused) override { below_.pause_accept(paused); }

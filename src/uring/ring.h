@@ -88,6 +88,11 @@ class Ring {
     // Pairs with the kernel's acquire load: it may overwrite the slots from here on.
     std::atomic_ref(*cq_head_).store(cq_head_local_, std::memory_order_release);
   }
+  // The kernel has something to finish in the next enter(), completions most likely: seen in shared memory, without a
+  // call.
+  [[nodiscard]] bool has_task_work() const {
+    return (std::atomic_ref(*sq_flags_).load(std::memory_order_relaxed) & IORING_SQ_TASKRUN) != 0;
+  }
   // The kernel had to set completions aside; the next enter() brings them in.
   [[nodiscard]] bool overflowed() const {
     return (std::atomic_ref(*sq_flags_).load(std::memory_order_relaxed) & IORING_SQ_CQ_OVERFLOW) != 0;

@@ -17,6 +17,7 @@
 #include "src/transport/transport.h"
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -47,6 +48,12 @@ class SimTransport final : public Transport {
   // ---- the reactor's side
   [[nodiscard]] const char* name() const override { return "sim"; }
   [[nodiscard]] size_t poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) override;
+  // Never; asked at each look of a reactor that does not sleep yet, when `on_look` is called.
+  [[nodiscard]] bool sees_work() const override {
+    if (on_look) on_look();
+    return false;
+  }
+  std::function<void()> on_look;
   // `fd` is not looked at: client_connect() names the id.
   [[nodiscard]] Status add_listener(int fd, uint32_t id) override;
   void remove_listener(uint32_t id) override;

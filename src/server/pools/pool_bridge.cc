@@ -195,6 +195,14 @@ void PoolBridge::turn() {
   });
 }
 
+bool PoolBridge::hears() const {
+  return std::ranges::any_of(active_, [](const PoolLink* link) { return link->link.shows_more(); });
+}
+
+bool PoolBridge::awaits() const {
+  return std::ranges::any_of(active_, [](const PoolLink* link) { return link->link.open_exchanges() > 0; });
+}
+
 bool PoolBridge::may_wait() {
   bool may = refused_.empty() && body_due_.empty();
   for (PoolLink* link : active_) may = link->link.may_sleep() && !link->must_be_told() && may;

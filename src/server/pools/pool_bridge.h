@@ -114,6 +114,10 @@ class PoolBridge {
   void doorbell() { bells_rang_ = true; }  // the wake source fired
   // Takes what workers said, looks at the timers, shows workers what there is for them.
   void turn();
+  // A worker has something to say: asks nobody, wakes nobody.
+  [[nodiscard]] bool hears() const;
+  // A worker has requests of this reactor inside.
+  [[nodiscard]] bool awaits() const;
   // Before the reactor waits; false: there is something to do. After either: awake().
   [[nodiscard]] bool may_wait();
   void awake();

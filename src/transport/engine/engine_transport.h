@@ -44,6 +44,8 @@ class EngineTransport final : public Transport {
 
   [[nodiscard]] const char* name() const override { return options_.name; }
   [[nodiscard]] size_t poll(MonoTime now, MonoTime deadline, std::span<TransportEvent> out) override;
+  // Only asking the port tells, and that costs no system call.
+  [[nodiscard]] bool sees_work() const override { return true; }
   // `fd` is bound (listening or not) to a wildcard address or to one of the engine's, which then listens there; what
   // reaches the kernel's own interfaces is not served.
   [[nodiscard]] Status add_listener(int fd, uint32_t id) override;

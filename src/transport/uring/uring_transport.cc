@@ -112,7 +112,9 @@ size_t UringTransport::poll(MonoTime now, MonoTime deadline, std::span<Transport
   ++counters_.polls;
   before_wait(now);
   const bool has_news = ring_->ready() > 0 || early_is_due();
-  if (!has_news || ring_->queued() > 0 || ring_->overflowed()) wait(now, deadline);
+  // Who does not wait asks the kernel only where it has something to say.
+  const bool asks = deadline > now || ring_->has_task_work();
+  if ((!has_news && asks) || ring_->queued() > 0 || ring_->overflowed()) wait(now, deadline);
   size_t count = deferred_.empty() ? 0 : hand_out_deferred(out);
   if (!early_.empty()) count += hand_out_early(out.subspan(count));
   const uint32_t ready = ring_->ready();

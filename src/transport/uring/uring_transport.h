@@ -50,6 +50,10 @@ class UringTransport final : public Transport {
   void release(uint32_t buffer) override;
   void send(Handle conn, std::span<const SendPart> parts, bool last) override;
   void no_hurry(Handle conn) override { unhurried_ = conn; }
+  [[nodiscard]] bool sees_work() const override {
+    return ring_->ready() > 0 || ring_->queued() > 0 || ring_->has_task_work() || ring_->overflowed() ||
+           !deferred_.empty() || !early_.empty() || !later_.empty() || !continue_.empty();
+  }
   [[nodiscard]] uint64_t bytes_sent(Handle conn) const override { return live(conn).bytes_sent; }
   [[nodiscard]] uint64_t bytes_held(Handle conn) override;
   [[nodiscard]] int take_key(Handle conn, std::span<const char> key) override;

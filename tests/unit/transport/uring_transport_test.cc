@@ -104,6 +104,30 @@ TEST(UringConnections, are_accepted_and_read_without_a_new_entry_for_each) {
   EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
 }
 
+// Who looks elsewhere before it sleeps sees in memory that something came, or that something is to be submitted.
+TEST(UringWork, is_seen_without_a_system_call) {
+  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
+  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
+  Server server(*world);
+  Transport& transport = world->transport();
+  const auto peer = world->connect();
+  peer->write("?");
+  ASSERT_TRUE(server.until([&] { return server.conns().size() == 1 && !server.conn(0).received.empty(); }));
+  server.send_text(server.conn(0), "!");
+  EXPECT_TRUE(transport.sees_work()) << "it is to be submitted";
+  ASSERT_TRUE(server.until([&] { return server.conn(0).sent == 1 && !transport.sees_work(); }));
+  std::array<TransportEvent, 8> events;
+  const uint64_t calls = transport.counters().syscalls;
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(transport.poll(MonoTime{}, MonoTime{}, events), 0U);
+  EXPECT_FALSE(transport.sees_work());
+  peer->write("?");
+  while (!transport.sees_work()) std::this_thread::yield();
+  EXPECT_EQ(transport.counters().syscalls, calls);
+  EXPECT_TRUE(server.until([&] { return server.conn(0).received == "??"; }));
+  server.close_all();
+  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+}
+
 // A peer that asks again as soon as it has its answer: the end of the one comes with the bytes of the other.
 TEST(UringSends, for_whose_end_nobody_waits_wake_nobody) {
   const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});

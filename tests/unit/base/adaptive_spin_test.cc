@@ -1,4 +1,4 @@
-#include "pool/sdk/spin.h"
+#include "src/base/adaptive_spin.h"
 
 #include <gtest/gtest.h>
 
@@ -22,7 +22,8 @@ TEST(AdaptiveSpin, looks_less_and_less_while_it_is_in_vain) {
   EXPECT_EQ(looks(spin), AdaptiveSpin::LOOKS_MAX / 2);
   uint32_t all = 0;
   for (uint32_t i = 0; i < 1'000; ++i) all += looks(spin);
-  EXPECT_LE(all, 2 * AdaptiveSpin::LOOKS_MAX + 1'000 * AdaptiveSpin::LOOKS_MIN / AdaptiveSpin::PROBE_EVERY)
+  EXPECT_LE(all, 2 * AdaptiveSpin::LOOKS_MAX + AdaptiveSpin::LOOKS_PROBED +
+                     1'000 * AdaptiveSpin::LOOKS_MIN / AdaptiveSpin::PROBE_EVERY)
       << "an idle worker burns no core";
 }
 
@@ -32,6 +33,26 @@ TEST(AdaptiveSpin, tries_again_from_time_to_time) {
   uint32_t sleeps = 0;
   while (looks(spin) == 0) ++sleeps;
   EXPECT_LT(sleeps, AdaptiveSpin::PROBE_EVERY);
+  EXPECT_EQ(spin.left(), 0U);
+}
+
+TEST(AdaptiveSpin, looks_for_longer_now_and_then_so_that_who_answers_late_is_found) {
+  AdaptiveSpin spin;
+  wear_out(spin);
+  uint32_t most = 0;
+  for (uint32_t i = 0; i < AdaptiveSpin::LONG_PROBE_EVERY; ++i) most = std::max(most, looks(spin));
+  EXPECT_EQ(most, AdaptiveSpin::LOOKS_PROBED);
+  while (spin.left() < AdaptiveSpin::LOOKS_PROBED) (void)looks(spin);
+  for (uint32_t i = 0; i < 400; ++i) ASSERT_TRUE(spin.again());
+  spin.worked();
+  EXPECT_EQ(spin.left(), 800U) << "twice what was needed";
+}
+
+TEST(AdaptiveSpin, may_end_before_its_budget_does) {
+  AdaptiveSpin spin;
+  ASSERT_TRUE(spin.again());
+  spin.give_up();
+  EXPECT_EQ(spin.left(), AdaptiveSpin::LOOKS_MAX / 2);
 }
 
 TEST(AdaptiveSpin, looks_more_while_it_pays) {
