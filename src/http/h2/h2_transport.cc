@@ -318,6 +318,7 @@ void H2Transport::pump(Carrier& carrier) {
 }
 
 void H2Transport::regulate_reading(Carrier& carrier) {
+  if (!carrier.below_open || carrier.below_failed) return;
   const size_t queued = carrier.session->queued_frames();
   const size_t inputs = carrier.inputs.size();
   const bool has_room =

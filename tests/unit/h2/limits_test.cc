@@ -152,6 +152,24 @@ TEST(H2Limits, a_burst_whose_connection_is_lost_lends_nothing) {
   EXPECT_EQ(world.faults_at_end(), NOTHING);
 }
 
+// So much of it that it is not read on: nothing is asked of the connection any more once that has failed.
+TEST(H2Limits, a_burst_that_is_not_read_on_whose_connection_is_lost_asks_nothing_of_it) {
+  constexpr size_t BURST = 6 * H2Session::REQUESTS_PER_TURN;
+  H2World world({.cleartext = true, .streams = BURST});
+  world.turn();
+  for (size_t i = 0; i < BURST; ++i) {
+    Fields fields = H2World::get("/");
+    fields.emplace_back("x", std::to_string(i) + std::string(800, 'Z'));
+    (void)world.request(fields);
+  }
+  world.turn(1);
+  world.turn(1);
+  world.below().client_reset(world.socket());
+  world.turn();
+  EXPECT_TRUE(world.carrier().failed);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
 TEST(H2Limits, a_flood_is_not_read_on_and_its_end_not_waited_for_where_the_peer_reads_nothing) {
   H2World world({.cleartext = true, .control_frames = 100}, {.socket_bytes_max = 100});
   world.turn();
