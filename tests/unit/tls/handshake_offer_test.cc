@@ -110,6 +110,7 @@ TEST(HandshakeOffer, certificates_are_compressed_where_both_ends_can) {
   }
   parts.live.offer.set({});
   EXPECT_FALSE(shake(parts).compressed);
+  if (all->empty()) GTEST_SKIP() << "OpenSSL compresses certificates from 3.2 on; this one's went on without";
 }
 
 }  // namespace
