@@ -7,6 +7,7 @@
 
 #include "cache/entry.h"
 
+#include <atomic>
 #include <cstdint>
 #include <unordered_map>
 #include <utility>

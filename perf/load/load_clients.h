@@ -10,7 +10,9 @@
 #include "perf/load/latency.h"
 #include "src/net/net_stack.h"
 
+#include <array>
 #include <deque>
+#include <span>
 #include <string>
 #include <vector>
 

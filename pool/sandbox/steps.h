@@ -5,6 +5,8 @@
 #include "pool/sandbox/sandbox.h"
 #include "src/base/result.h"
 
+#include <optional>
+#include <string>
 #include <vector>
 
 namespace penstock {

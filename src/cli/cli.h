@@ -7,6 +7,7 @@
 #include "src/roles/supervisor.h"
 
 #include <optional>
+#include <string>
 
 namespace penstock {
 

@@ -11,6 +11,7 @@
 #include "src/files/loader.h"
 #include "src/files/suffix_index.h"
 
+#include <array>
 #include <deque>
 #include <memory>
 #include <string>

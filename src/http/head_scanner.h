@@ -13,6 +13,7 @@
 #include "src/http/request_scan.h"
 
 #include <cstring>
+#include <string_view>
 
 namespace penstock {
 

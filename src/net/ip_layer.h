@@ -15,8 +15,10 @@
 #include "src/net/wire/icmp.h"
 #include "src/net/wire/ndp.h"
 
+#include <array>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace penstock {

@@ -25,7 +25,10 @@
 #include "src/net/wire/checksum.h"
 
 #include <algorithm>
+#include <array>
 #include <memory>
+#include <span>
+#include <vector>
 
 namespace penstock {
 

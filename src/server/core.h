@@ -17,6 +17,7 @@
 #include "src/transport/transport.h"
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>

@@ -13,6 +13,7 @@
 #include "src/transport/transport.h"
 
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <vector>
 

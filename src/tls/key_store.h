@@ -11,8 +11,10 @@
 #include "src/tls/key_desk.h"
 #include "src/tls/private_key.h"
 
+#include <expected>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>

@@ -4,6 +4,9 @@
 #include "src/tls/certificate_table.h"
 #include "src/tls/remote_key.h"
 
+#include <expected>
+#include <string>
+
 namespace penstock {
 
 class RemoteKeySource final : public KeySource {

@@ -11,6 +11,7 @@
 #include "src/transport/transport_layer.h"
 
 #include <deque>
+#include <span>
 #include <string>
 #include <vector>
 

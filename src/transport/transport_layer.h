@@ -4,6 +4,8 @@
 
 #include "src/transport/transport.h"
 
+#include <span>
+
 namespace penstock {
 
 class TransportLayer : public Transport {

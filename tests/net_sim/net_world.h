@@ -5,6 +5,7 @@
 #include "tests/support/sim_link.h"
 
 #include <list>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>

@@ -4,8 +4,10 @@
 #include "tests/net_tap/kernel_net.h"
 #include "tests/net_tap/tap_engine.h"
 
+#include <memory>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string>
 #include <sys/socket.h>
 
 namespace penstock {

@@ -9,6 +9,7 @@
 
 #include <cstring>
 #include <fcntl.h>
+#include <utility>
 
 namespace penstock {
 

@@ -29,6 +29,8 @@
 
 #include <array>
 #include <memory>
+#include <span>
+#include <string_view>
 #include <vector>
 
 namespace penstock {

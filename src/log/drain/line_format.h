@@ -9,6 +9,7 @@
 #include "src/log/drain/fields.h"
 #include "src/log/drain/log_time.h"
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>

@@ -19,6 +19,7 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <sys/epoll.h>
 #include <vector>
 

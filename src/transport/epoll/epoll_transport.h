@@ -11,6 +11,7 @@
 #include "src/transport/transport.h"
 
 #include <memory>
+#include <span>
 #include <sys/epoll.h>
 #include <vector>
 

@@ -18,6 +18,7 @@
 #include <memory>
 #include <netinet/in.h>
 #include <optional>
+#include <span>
 #include <sys/socket.h>
 #include <vector>
 

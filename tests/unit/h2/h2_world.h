@@ -8,6 +8,7 @@
 #include "tests/support/sim_transport.h"
 
 #include <map>
+#include <memory>
 #include <nghttp2/nghttp2.h>
 #include <string>
 #include <vector>

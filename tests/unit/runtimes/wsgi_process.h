@@ -5,6 +5,13 @@
 
 #include <fstream>
 #include <string>
+#include <vector>
+
+// Paths that the build gives; whoever looks at this header alone has neither.
+#ifndef PENSTOCK_WSGI
+#define PENSTOCK_WSGI ""
+#define PENSTOCK_WSGI_APPS ""
+#endif
 
 namespace penstock {
 

@@ -19,6 +19,7 @@
 #include <map>
 #include <optional>
 #include <poll.h>
+#include <span>
 #include <string>
 #include <sys/eventfd.h>
 #include <sys/mman.h>

@@ -7,6 +7,8 @@
 #include <csignal>
 #include <gtest/gtest.h>
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace penstock::test {
 

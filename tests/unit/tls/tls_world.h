@@ -7,10 +7,12 @@
 #include "src/tls/remote_key.h"
 
 #include <atomic>
+#include <expected>
 #include <memory>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
