@@ -82,6 +82,10 @@ int H2Callbacks::on_frame(nghttp2_session*, const nghttp2_frame* frame, void* se
     s.data_done(frame->hd.stream_id, frame->hd.length, frame->data.padlen, end_stream);
   } else if (frame->hd.type == NGHTTP2_GOAWAY) {
     s.peer_left(frame->goaway.error_code);
+  } else if (frame->hd.type == NGHTTP2_WINDOW_UPDATE) {
+    s.windows_opened(frame->hd.stream_id);
+  } else if (frame->hd.type == NGHTTP2_SETTINGS) {
+    s.windows_opened(0);  // those of all streams may be wider
   }
   return 0;
 }
@@ -120,7 +124,7 @@ ssize_t H2Callbacks::read_body(nghttp2_session*, int32_t stream_id, uint8_t*, si
   H2Stream* stream = s.stream_of(stream_id);
   if (stream == nullptr) return NGHTTP2_ERR_DEFERRED;
   const H2Session::Payload payload = s.next_payload(*stream, size);
-  if (payload.bytes == 0 && !payload.is_last) {
+  if ((payload.bytes == 0 && !payload.is_last) || s.hold(*stream, payload, size)) {
     stream->deferred = true;
     return NGHTTP2_ERR_DEFERRED;
   }

@@ -74,9 +74,10 @@ size_t H2Transport::poll(MonoTime now, MonoTime deadline, std::span<TransportEve
   }
   emitted_alone_ = false;
   receive_waiting();
+  send_held();
   pump_all();
   take_endings();
-  deadline = has_news() ? now : std::min(deadline, next_ending());
+  deadline = has_news() ? now : std::min({deadline, next_ending(), next_held()});
   // Of one event below at most two come at once; what else it brings waits in our lists.
   const auto room = std::span(from_below_).first(std::min(from_below_.size(), std::max<size_t>(out.size() / 2, 1)));
   const size_t came = below_.poll(now, deadline, room);
@@ -284,6 +285,17 @@ void H2Transport::mark_dirty(Carrier& carrier) {
   if (carrier.dirty) return;
   carrier.dirty = true;
   dirty_.push_back(&carrier);
+}
+
+void H2Transport::send_held() {
+  while (H2Stream* stream = shared_->take_held()) {
+    mark_dirty(*carrier_of(stream->session->carrier));
+    stream->session->send_held(*stream);
+  }
+}
+
+MonoTime H2Transport::next_held() const {
+  return shared_->held.empty() ? MonoTime::never() : shared_->held.front().until;
 }
 
 void H2Transport::pump_all() {

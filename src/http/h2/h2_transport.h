@@ -132,6 +132,8 @@ class H2Transport final : public TransportLayer {
 
   // To below.
   void mark_dirty(Carrier& carrier);
+  void send_held();
+  [[nodiscard]] MonoTime next_held() const;
   void pump_all();
   void pump(Carrier& carrier);
   void regulate_reading(Carrier& carrier);

@@ -201,7 +201,8 @@ uint64_t H2Transport::bytes_sent(Handle conn) const {
   const uint64_t total = below_.bytes_sent(session.carrier);
   const uint64_t sent = total - s.connection_mark;
   const uint64_t data = std::min(sent, session.data_framed() - s.data_mark);
-  if (session.window_is_open(s)) s.credited_bytes += session.connection_window_is_open() ? sent : data;
+  const bool is_shut = s.held || !session.connection_window_is_open();
+  if (session.window_is_open(s)) s.credited_bytes += is_shut ? data : sent;
   s.connection_mark = total;
   s.data_mark += data;
   return s.sent_bytes + s.credited_bytes;

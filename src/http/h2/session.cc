@@ -72,6 +72,22 @@ H2Stream* H2Shared::take_ready() {
   return stream;
 }
 
+H2Stream* H2Shared::take_held() {
+  while (!held.empty() && held.front().until <= now) {
+    const Handle handle = held.front().stream;
+    held.pop_front();
+    H2Stream* stream = streams.find(handle);
+    if (stream == nullptr) continue;
+    stream->held_listed = stream->held && stream->held_until > now;
+    if (stream->held_listed) {
+      held.push_back({handle, stream->held_until});
+    } else if (stream->held && stream->session != nullptr) {
+      return stream;
+    }
+  }
+  return nullptr;
+}
+
 void H2Shared::give_block(H2Block& block) {
   H2Stream* stream = streams.find(block.stream);
   if (stream != nullptr && stream->session != nullptr) stream->session->consumed(stream->id, block.credit);
@@ -237,6 +253,7 @@ void H2Session::forget(H2Stream& stream) {
   if (stream.next != nullptr) stream.next->previous = stream.previous;
   stream.previous = stream.next = nullptr;
   --stream_count_;
+  set_held(stream, false);
 }
 
 H2Stream* H2Session::stream_of(int32_t stream_id) const {

@@ -46,6 +46,15 @@ struct H2Shared {
   void mark_ready(H2Stream& stream);
   [[nodiscard]] H2Stream* take_ready();
 
+  // Streams that hold back a small frame, or did, and until when they do: nearly in order.
+  struct Held {
+    Handle stream;
+    MonoTime until;
+  };
+  std::deque<Held> held;
+  // The next of them whose time has come, or nullptr.
+  [[nodiscard]] H2Stream* take_held();
+
   struct Note {
     PeerAddress peer;
     uint32_t listener;
@@ -108,6 +117,8 @@ class H2Session {
   // Returns true when frames that are under way refer to the stream's parts: CLOSED follows.
   bool close(H2Stream& stream, bool reset);
   void finish_sending(H2Stream& stream);
+  // It has held back its frame long enough.
+  void send_held(H2Stream& stream);
   void consumed(int32_t stream_id, uint32_t bytes);
   [[nodiscard]] bool window_is_open(const H2Stream& stream) const;
   [[nodiscard]] bool connection_window_is_open() const;
@@ -163,6 +174,11 @@ class H2Session {
     bool by_reference = false;
   };
   [[nodiscard]] Payload next_payload(const H2Stream& stream, size_t bytes_max) const;
+  void resume(H2Stream& stream);
+  [[nodiscard]] bool hold(H2Stream& stream, const Payload& payload, size_t window);
+  void set_held(H2Stream& stream, bool held);
+  void windows_opened(int32_t stream_id);
+  void window_opened(H2Stream& stream);
   // False: the batch is full.
   [[nodiscard]] bool put_data(H2Stream& stream, std::string_view frame_head, size_t bytes, bool is_last);
   [[nodiscard]] std::string_view head_bytes(std::string_view frame);
@@ -192,6 +208,7 @@ class H2Session {
   uint32_t requests_of_turn_ = 0;  // that came in it
   bool data_may_earn_ = false;     // the DATA frame that arrives has brought a body nothing yet
   uint64_t data_framed_ = 0;
+  uint32_t held_count_ = 0;  // streams that are held
   bool paused_ = false;
   bool dying_ = false;
   bool flooded_ = false;

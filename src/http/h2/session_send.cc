@@ -11,9 +11,12 @@ namespace penstock {
 namespace {
 
 constexpr size_t FRAME_BYTES_MAX = 16'384;  // SETTINGS_MAX_FRAME_SIZE that every peer takes
-// A frame of so many bytes earns the control frames that open the windows again; tiny ones are a game.
+// A frame earns the control frames that open the windows again, and so does every so much of it, for who opens them as
+// it consumes. Tiny ones that the window, not the answer, made so are a game.
 constexpr size_t EARNING_BYTES = 256;
 constexpr int64_t FRAME_EARNS = 4;
+constexpr size_t BYTES_PER_EARNED = 512;
+constexpr Duration HOLD_MAX = milliseconds(200);
 
 // What nghttp2 ended a stream or the connection for.
 Reason reason_of(uint32_t code) {
@@ -85,6 +88,67 @@ H2Session::Payload H2Session::next_payload(const H2Stream& stream, size_t bytes_
   return payload;
 }
 
+// Whether what there is waits for wider windows. Frames as small as the last update of a window make a peer that opens
+// its windows frame by frame open them for small frames for ever (the silly window syndrome). Not for long: a peer may
+// open a window when all of it is used up.
+bool H2Session::hold(H2Stream& stream, const Payload& payload, size_t window) {
+  const bool is_cut = payload.bytes == window && stream.body_left > window;
+  const bool was_held_enough = std::exchange(stream.held_enough, false);
+  stream.cut_short = is_cut && window < EARNING_BYTES;
+  int32_t of_stream = static_cast<int32_t>(window);  // or more, where the connection's is narrower
+  if (is_cut && window < size_t{H2Stream::WORTH_FILLING_MAX}) {
+    of_stream = nghttp2_session_get_stream_remote_window_size(wire_, stream.id);
+  }
+  stream.window_max = std::max(stream.window_max, of_stream);
+  const bool is_small = is_cut && static_cast<int32_t>(window) < stream.window_worth_filling();
+  if (is_small && was_held_enough) stream.window_max = static_cast<int32_t>(window);  // it may never be wider again
+  set_held(stream, is_small && !was_held_enough);
+  return stream.held;
+}
+
+void H2Session::set_held(H2Stream& stream, bool held) {
+  if (stream.held == held) return;
+  stream.held = held;
+  if (!held) {
+    --held_count_;
+    return;
+  }
+  ++held_count_;
+  stream.held_until = shared_.now + HOLD_MAX;
+  if (stream.held_listed) return;
+  stream.held_listed = true;
+  shared_.held.push_back({shared_.streams.handle_of(&stream), stream.held_until});
+}
+
+void H2Session::send_held(H2Stream& stream) {
+  stream.held_enough = true;
+  resume(stream);
+}
+
+// By an update of the stream's window, or of all streams' (0).
+void H2Session::windows_opened(int32_t stream_id) {
+  if (dying_ || held_count_ == 0) return;
+  if (stream_id == 0) {
+    for (H2Stream* stream = first_stream_; stream != nullptr; stream = stream->next) window_opened(*stream);
+  } else if (H2Stream* stream = stream_of(stream_id); stream != nullptr) {
+    window_opened(*stream);
+  }
+}
+
+void H2Session::window_opened(H2Stream& stream) {
+  if (!stream.held || !stream.wire_open || stream.reset) return;
+  const int32_t of_stream = nghttp2_session_get_stream_remote_window_size(wire_, stream.id);
+  stream.window_max = std::max(stream.window_max, of_stream);
+  const int32_t window = std::min(of_stream, nghttp2_session_get_remote_window_size(wire_));
+  if (window >= stream.window_worth_filling() || window >= static_cast<int64_t>(stream.body_left)) resume(stream);
+}
+
+void H2Session::resume(H2Stream& stream) {
+  stream.deferred = false;
+  set_held(stream, false);
+  need(nghttp2_session_resume_data(wire_, stream.id));
+}
+
 bool H2Session::put_data(H2Stream& stream, std::string_view frame_head, size_t bytes, bool is_last) {
   H2Batch& batch = *batch_;
   const bool by_reference = bytes > 0 && next_payload(stream, bytes).by_reference;
@@ -110,7 +174,9 @@ bool H2Session::put_data(H2Stream& stream, std::string_view frame_head, size_t b
   batch.frames.push_back({shared_.streams.handle_of(&stream), static_cast<uint32_t>(bytes)});
   ++stream.frames_lent;
   data_framed_ += bytes;
-  if (bytes >= EARNING_BYTES || is_last) control_.earn(shared_.options.control_frames, FRAME_EARNS);
+  if (!stream.cut_short) {
+    control_.earn(shared_.options.control_frames, FRAME_EARNS + static_cast<int64_t>(bytes / BYTES_PER_EARNED));
+  }
   if (is_last) answer_framed(stream);
   return true;
 }
@@ -208,10 +274,7 @@ void H2Session::send(H2Stream& stream, std::span<const SendPart> parts) {
     fail(stream);
     return;
   }
-  if (stream.deferred && (stream.body_left > 0 || stream.reader.is_whole())) {
-    stream.deferred = false;
-    need(nghttp2_session_resume_data(wire_, stream.id));
-  }
+  if (stream.deferred && (stream.body_left > 0 || stream.reader.is_whole())) resume(stream);
   if (stream.all_framed()) shared_.mark_ready(stream);  // framing only, or behind the end: nothing of it is sent
 }
 
@@ -292,8 +355,7 @@ bool H2Session::close(H2Stream& stream, bool reset) {
     if (stream.answer_done) {
       if (!stream.request_done) reset_stream(stream, NGHTTP2_NO_ERROR);
     } else if (stream.deferred) {  // where no length was told, this is the end
-      stream.deferred = false;
-      need(nghttp2_session_resume_data(wire_, stream.id));
+      resume(stream);
     }
     return stream.frames_lent > 0;
   }
@@ -304,14 +366,12 @@ bool H2Session::close(H2Stream& stream, bool reset) {
 }
 
 void H2Session::finish_sending(H2Stream& stream) {
-  if (stream.reader.end() && stream.deferred) {
-    stream.deferred = false;
-    need(nghttp2_session_resume_data(wire_, stream.id));
-  }
+  if (stream.reader.end() && stream.deferred) resume(stream);
 }
 
 bool H2Session::window_is_open(const H2Stream& stream) const {
-  return nghttp2_session_get_stream_remote_window_size(wire_, stream.id) > 0;
+  return nghttp2_session_get_stream_remote_window_size(wire_, stream.id) >
+         (stream.held ? stream.window_worth_filling() - 1 : 0);
 }
 
 bool H2Session::connection_window_is_open() const { return nghttp2_session_get_remote_window_size(wire_) > 0; }

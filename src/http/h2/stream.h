@@ -5,9 +5,11 @@
 #pragma once
 
 #include "src/base/handle.h"
+#include "src/base/time.h"
 #include "src/http/h2/answer_reader.h"
 #include "src/transport/transport.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -62,6 +64,10 @@ struct H2Stream {
   bool answer_done = false;   // END_STREAM is in a frame
   bool reset = false;         // RST_STREAM is submitted
   bool deferred = false;      // nghttp2 waits for more data
+  bool held = false;          // deferred until the peer opens its windows further: H2Session::hold()
+  bool cut_short = false;     // by a tiny window: its next frame
+  bool held_listed = false;   // in H2Shared::held
+  bool held_enough = false;   // the next frame leaves, however small
   bool chunked = false;       // towards the parser above
   bool has_length = false;
   uint64_t body_expected = 0;
@@ -80,6 +86,8 @@ struct H2Stream {
   size_t piece = 0;                         // the first that is not wholly in frames, and from where on
   uint64_t piece_offset = 0;
   uint64_t body_left = 0;  // of all pieces
+  int32_t window_max = 0;  // the widest that the peer's window for it was
+  MonoTime held_until;
 
   // For Transport::bytes_sent(): while the peer's window for this stream is open, what the connection sends counts as
   // progress of the stream, too: which stream goes first is our choice, not the peer's. While its window for the
@@ -89,6 +97,10 @@ struct H2Stream {
   uint64_t connection_mark = 0;
   uint64_t data_mark = 0;
 
+  // A window that is narrower is waited for to open, where more than fits it is to be sent (RFC 1122 section 4.2.3.4).
+  // Half the widest at the most: a peer may open a window when half of it is used up.
+  static constexpr int32_t WORTH_FILLING_MAX = 4'096;
+  [[nodiscard]] int32_t window_worth_filling() const { return std::min(window_max / 2, WORTH_FILLING_MAX); }
   [[nodiscard]] bool all_framed() const { return body_left == 0 && heads_queued == 0; }
 };
 
