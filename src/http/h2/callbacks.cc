@@ -53,7 +53,7 @@ nghttp2_session* H2Callbacks::make_wire(H2Session& session) {
 }
 
 int H2Callbacks::on_begin_frame(nghttp2_session*, const nghttp2_frame_hd* head, void* session) {
-  of(session).frame_begun(head->type, head->length, head->flags);
+  of(session).frame_begun(head->type, head->length, head->flags, head->stream_id);
   return 0;
 }
 
@@ -86,6 +86,8 @@ int H2Callbacks::on_frame(nghttp2_session*, const nghttp2_frame* frame, void* se
     s.windows_opened(frame->hd.stream_id);
   } else if (frame->hd.type == NGHTTP2_SETTINGS) {
     s.windows_opened(0);  // those of all streams may be wider
+  } else if (frame->hd.type == NGHTTP2_PRIORITY_UPDATE) {
+    s.priority_updated(static_cast<const nghttp2_ext_priority_update*>(frame->ext.payload)->stream_id);
   }
   return 0;
 }

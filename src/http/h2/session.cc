@@ -279,8 +279,9 @@ void H2Session::refuse(int32_t stream_id, uint32_t code, Reason reason) {
 
 // ---- frames in
 
-void H2Session::frame_begun(uint8_t type, size_t length, uint8_t flags) {
+void H2Session::frame_begun(uint8_t type, size_t length, uint8_t flags, int32_t stream_id) {
   if (dying_) return;
+  if (type == NGHTTP2_PRIORITY && stream_id == 0) return terminate(Reason::H2_PROTOCOL);  // RFC 9113 section 6.3
   switch (type) {
     case NGHTTP2_DATA:
       data_may_earn_ = length > 0;
@@ -295,6 +296,11 @@ void H2Session::frame_begun(uint8_t type, size_t length, uint8_t flags) {
     default:
       (void)spend_control();
   }
+}
+
+// RFC 9218 section 7.1.
+void H2Session::priority_updated(int32_t stream_id) {
+  if (stream_id == 0) terminate(Reason::H2_PROTOCOL);
 }
 
 void H2Session::headers_begun(bool is_request) {

@@ -142,7 +142,8 @@ class H2Session {
   void spend_reset();
 
   // Frames in.
-  void frame_begun(uint8_t type, size_t length, uint8_t flags);
+  void frame_begun(uint8_t type, size_t length, uint8_t flags, int32_t stream_id);
+  void priority_updated(int32_t stream_id);
   void headers_begun(bool is_request);
   // False: nothing more in this turn.
   [[nodiscard]] bool header(std::string_view name, std::string_view value);

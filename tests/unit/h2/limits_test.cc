@@ -428,6 +428,13 @@ TEST(H2Limits, section_6_9_1_an_overrun_window) {
                     Reason::H2_FLOW_CONTROL);
 }
 
+// nghttp2 lets both pass. The second is RFC 9218's section 7.1.
+TEST(H2Limits, section_6_3_priorities_of_stream_0) {
+  expect_frame_ends(NGHTTP2_PRIORITY, 0, 0, std::string("\0\0\0\0\1", 5), NGHTTP2_PROTOCOL_ERROR, Reason::H2_PROTOCOL);
+  expect_frame_ends(NGHTTP2_PRIORITY_UPDATE, 0, 0, std::string("\0\0\0\0u=1", 7), NGHTTP2_PROTOCOL_ERROR,
+                    Reason::H2_PROTOCOL);
+}
+
 TEST(H2Limits, section_5_1_frames_on_streams_that_are_idle_or_closed) {
   expect_frame_ends(NGHTTP2_DATA, 0, 9, "x", NGHTTP2_PROTOCOL_ERROR, Reason::H2_PROTOCOL);
 }

@@ -241,6 +241,7 @@ std::vector<Fault> faults() {
       {"6.2, another frame within a block",
        frame(NGHTTP2_HEADERS, END_STREAM, 1, PSEUDO) + frame(NGHTTP2_PING, 0, 0, "12345678"), PROTOCOL},
       {"6.2, another stream within a block", frame(NGHTTP2_HEADERS, END_STREAM, 1, PSEUDO) + head(PSEUDO, 3), PROTOCOL},
+      {"6.3, PRIORITY on stream 0", frame(NGHTTP2_PRIORITY, 0, 0, four + "\x10"), PROTOCOL},
       {"6.3, PRIORITY of four bytes", head(PSEUDO) + frame(NGHTTP2_PRIORITY, 0, 1, four), SIZE},
       {"6.4, RST_STREAM on stream 0", frame(NGHTTP2_RST_STREAM, 0, 0, four), PROTOCOL},
       {"6.4, RST_STREAM of three bytes", head(PSEUDO) + frame(NGHTTP2_RST_STREAM, 0, 1, "\0\0\0"s), SIZE},
@@ -294,6 +295,7 @@ std::vector<Fault> faults() {
       {"8.5, CONNECT with a path", head(field(":method", "CONNECT") + field(":path", "/") + field(":authority", "a")),
        RESET},
       {"RFC 9218 7.1, PRIORITY_UPDATE on a stream", frame(NGHTTP2_PRIORITY_UPDATE, 0, 1, "\0\0\0\1u=1"s), PROTOCOL},
+      {"RFC 9218 7.1, PRIORITY_UPDATE of stream 0", frame(NGHTTP2_PRIORITY_UPDATE, 0, 0, four + "u=1"), PROTOCOL},
       {"a good request", head(PSEUDO), ""},
   };
 }
