@@ -176,7 +176,7 @@ def run_tls(args, scratch, core, load_core):
     docroot.make_sizes(scratch)
     secure.make_certificate(scratch)
     measured = run_in_groups(secure.KINDS, args.tls, args, scratch, core, load_core)
-    parts = () if args.scenario or args.server else (limits.idle_tls_memory, limits.certificates, limits.rapid_reset)
+    parts = () if args.scenario or args.server else (limits.idle_tls_memory, limits.certificates, limits.key_process, limits.rapid_reset)
     return measured | {"rows": [row for part in parts for row in limits.rows_of(part, core, load_core, args.rounds)]}
 
 

@@ -19,6 +19,7 @@ JOURNAL_SHARE_MAX = 0.02
 LOG_LINE_NS_MAX = 200
 SANDBOX_SPAWN_MS_MAX = 5
 CGI_FIRST_BYTE_MS_MAX = 1.5
+KEY_PROCESS_PERCENT_MAX = 15
 MICRO = TREE / "build/perf/micro"
 LOAD = TREE / "perf/load"
 # Of the scenarios of applications those whose goal is a bound: their rows are report_dynamic's.
@@ -127,6 +128,21 @@ def certificates(core, load_core, rounds):
     found = found_by("many_certificates.py")
     yield {"what": "memory of a certificate before its first use, beside 10,000 of them", "unit": "bytes", "values": found["bytes_each"], "most": found["most"]}
     yield {"what": "from a start with 10,000 certificates to the first answer over TLS", "unit": "s", "values": found["start_s"], "most": found["most_start_s"]}
+
+
+def key_process(core, load_core, rounds):
+    """key_bench says for so many handshakes at once: "N  microseconds of CPU with the key in the server  … in keyd  …"."""
+    if not (MICRO / "key_bench").exists():
+        raise Absent("key_bench is not built")
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    lost = {}
+    for _ in range(rounds):
+        for at_once, here, there in re.findall(r"^ *(\d+) +([\d.]+) +([\d.]+) ", run([MICRO / "key_bench", TREE / "build/penstock", "p256", 1], cores), re.M):
+            lost.setdefault(at_once, []).append(100 * (1 - float(here) / float(there)))
+    if not lost:
+        raise Absent("key_bench said nothing")
+    for at_once, values in lost.items():
+        yield {"what": f"full handshakes per CPU-second that the key process costs, {at_once} at once", "unit": "%", "values": values, "most": KEY_PROCESS_PERCENT_MAX}
 
 
 def slowloris(core, load_core, rounds):
