@@ -73,7 +73,8 @@ def test_they_are_ended_in_time_and_their_place_is_free_soon(make, runtime, how)
         assert not ended(server.port, f"/app/{how}")
         late.append(time.monotonic() - began - T)
         began = time.monotonic()
-        assert status_of(server, "/app/who") == 200
+        # A start that the machine makes longer than T costs the request that waits for it, and counts as a late one.
+        wait_until(lambda: status_of(server, "/app/who") == 200, seconds=15, what="another request is served")
         refill.append(time.monotonic() - began)
     assert -0.1 <= median(late) <= 0.1, late
     assert median(refill) <= 0.2, refill
