@@ -169,5 +169,28 @@ TEST(H2Memory, a_connection_that_cannot_be_begun_is_noted_and_never_seen) {
   EXPECT_EQ(sim.violations(), NOTHING);
 }
 
+// RFC 7541 section 4.2: our encoder keeps no more than it wants to, whatever the peer allows, and the peer's no more
+// than we have announced.
+TEST(H2Memory, the_state_of_header_compression_is_bounded_both_ways) {
+  constexpr size_t TABLE_BYTES = 4'096;
+  H2World world;
+  const nghttp2_settings_entry allowed = {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 1'048'576};
+  ASSERT_EQ(::nghttp2_submit_settings(world.client(), NGHTTP2_FLAG_NONE, &allowed, 1), 0);
+  for (size_t n = 0; n < 32; ++n) {
+    Fields fields = H2World::get("/" + std::to_string(n));
+    fields.emplace_back("x-asked-" + std::to_string(n), std::string(500, 'a'));
+    const int32_t id = world.request(fields);
+    world.turn();
+    ASSERT_EQ(world.streams(), n + 1);
+    world.answer(n, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Said-" + std::to_string(n) + ": " +
+                        std::string(500, 'b') + "\r\n\r\n");
+    world.turn();
+    ASSERT_TRUE(world.reply(id).ended);
+  }
+  EXPECT_LE(::nghttp2_session_get_hd_inflate_dynamic_table_size(world.client()), TABLE_BYTES);
+  EXPECT_LE(::nghttp2_session_get_hd_deflate_dynamic_table_size(world.client()), TABLE_BYTES);
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
 }  // namespace
 }  // namespace penstock
