@@ -19,12 +19,6 @@ bool is_value_char(char c) {
   return (code >= 0x20 && code != 0x7f) || c == '\t';
 }
 
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
-
 // Section 6.3.2: a path is of this site; "//host/path" and what has a scheme is for the client.
 bool is_local(std::string_view location) { return location.starts_with('/') && !location.starts_with("//"); }
 
@@ -81,7 +75,7 @@ bool CgiHeadParser::understand_line(std::string_view line) {
   const size_t colon = line.find(':');
   if (colon == std::string_view::npos) return refuse("has a line without a colon");
   const std::string_view name = line.substr(0, colon);
-  const std::string_view value = trim(line.substr(colon + 1));
+  const std::string_view value = trim_ows(line.substr(colon + 1));
   if (name.empty() || !std::ranges::all_of(name, is_token_char)) return refuse("has a malformed field name");
   if (!std::ranges::all_of(value, is_value_char)) return refuse("has a control character in a field");
   if (iequals(name, "Status")) return understand_status(value);

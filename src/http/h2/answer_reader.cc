@@ -5,7 +5,6 @@
 #include "src/http/status.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <utility>
 

@@ -5,7 +5,6 @@
 #include "src/http/syntax.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <limits>
 
