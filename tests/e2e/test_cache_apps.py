@@ -172,15 +172,21 @@ def application(environ, start):
 '''
 
 
-@needs_wsgi
-def test_plain_fields_say_the_same(make):
-    server = make(ONE_SITE + JSON_LOG + "site.main.route.app.prefix = /app\nsite.main.route.app.handler = pool\nsite.main.route.app.pool = w\n"
-                  "pool.w.runtime = wsgi\npool.w.app = counted:application\npool.w.directory = {DIR}/code\n", start=False)
+def wsgi_at_app(make, lines, source):
+    """A server with the application `source` at /app, beside what `lines` configure."""
+    server = make(lines + "site.main.route.app.prefix = /app\nsite.main.route.app.handler = pool\nsite.main.route.app.pool = w\n"
+                  "pool.w.runtime = wsgi\npool.w.app = source:application\npool.w.directory = {DIR}/code\n", start=False)
     code = server.dir / "code"
     code.mkdir(mode=0o755)
-    (code / "counted.py").write_text(WSGI)
-    (code / "counted.py").chmod(0o644)
+    (code / "source.py").write_text(source)
+    (code / "source.py").chmod(0o644)
     server.start()
+    return server
+
+
+@needs_wsgi
+def test_plain_fields_say_the_same(make):
+    server = wsgi_at_app(make, ONE_SITE + JSON_LOG, WSGI)
     first = get(server, "/app/shared", fields=["Cookie: a=b"])
     again = get(server, "/app/shared")
     assert first.body == again.body == b"call 1 " and again["Age"].isdigit() and first.all("Cache-Tag") == again.all("Cache-Tag") == []

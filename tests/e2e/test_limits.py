@@ -344,6 +344,25 @@ def greet(connection):
         return None
 
 
+def open_by_eight(server, each):
+    """Eight openers at once, `each` so many connections: those that are served, and those that are not."""
+    held, refused, lock = [], [], threading.Lock()
+
+    def open_some():
+        for _ in range(each):
+            connection = server.connect()
+            status = greet(connection)
+            with lock:
+                (held if status == 200 else refused).append(connection)
+
+    threads = [threading.Thread(target=open_some) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return held, refused
+
+
 def test_the_number_of_connections_is_exact(make, transport):
     server = make(ONE_SITE + JSON_LOG + "limits.connections = 20\n", files={"a.txt": "a"}, transport=transport)
     wait_until(lambda: server.counter("connections_open") == 0)
@@ -367,20 +386,7 @@ def test_the_number_of_connections_is_exact(make, transport):
 def test_the_number_of_connections_is_exact_under_eight_openers(make, transport):
     server = make(ONE_SITE + "limits.connections = 50\n", files={"a.txt": "a"}, transport=transport)
     wait_until(lambda: server.counter("connections_open") == 0)
-    held, refused, lock = [], [], threading.Lock()
-
-    def open_many():
-        for _ in range(20):
-            connection = server.connect()
-            status = greet(connection)
-            with lock:
-                (held if status == 200 else refused).append(connection)
-
-    threads = [threading.Thread(target=open_many) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    held, refused = open_by_eight(server, 20)
     assert (len(held), len(refused)) == (50, 110)
     for connection in held + refused:
         connection.close()

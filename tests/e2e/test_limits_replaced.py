@@ -1,32 +1,19 @@
 """QS1 over several servers: a limit of connections holds for all of them together, while one takes over from another and after one was killed."""
 import os
 import signal
-import threading
 
 import pytest
 
 from http_client import wait_until
 from instance import ONE_SITE
-from test_limits import greet
+from test_limits import open_by_eight
 
 LIMIT, SLOW = 20, 8
 
 
-def open_by_eight(server):
-    """Eight openers at once, five connections each: those that are served, and how many are not."""
-    held, refused, lock = [], [], threading.Lock()
-
-    def open_some():
-        for _ in range(5):
-            connection = server.connect()
-            status = greet(connection)
-            with lock:
-                (held if status == 200 else refused).append(connection)
-    threads = [threading.Thread(target=open_some) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def served_of_forty(server):
+    """Of forty that eight open at once those that are served; the others are closed."""
+    held, refused = open_by_eight(server, 5)
     for connection in refused:
         connection.close()
     return held
@@ -49,15 +36,15 @@ def test_a_limit_is_exact_over_a_server_that_is_replaced_and_those_that_are_kill
         connection.fill()
     (server.dir / "elsewhere").mkdir()
     server.sysctl(site__main__route__r__root=server.dir / "elsewhere")  # beyond the old one's sandbox: a new server comes
-    held = open_by_eight(server)
+    held = served_of_forty(server)
     assert len(held) == LIMIT - SLOW  # the old one still has the others
     kill(server, old)
-    held += open_by_eight(server)
+    held += served_of_forty(server)
     assert len(held) == LIMIT
     new = server.role("server")
     kill(server, new)
     wait_until(lambda: server.role("server") != new, what="another one")
-    held_anew = open_by_eight(server)
+    held_anew = served_of_forty(server)
     assert len(held_anew) == LIMIT
     for connection in slow + held + held_anew:
         connection.close()

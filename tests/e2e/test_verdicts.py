@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from http_client import Closed, wait_until
 from instance import JSON_LOG
-from test_cache_apps import FEATURES
+from test_cache_apps import FEATURES, wsgi_at_app
 
 TREE = Path(__file__).resolve().parents[2]
 TABLE = re.findall(r'^X\((\w+), "([^"]+)"', (TREE / "cache/verdict.def").read_text(), re.M)
@@ -140,13 +140,7 @@ def test_what_finds_no_memory_is_streamed(make):
 
 @pytest.mark.skipif(not FEATURES["wsgi"]["available"], reason="wsgi is not in this build")
 def test_what_answers_of_applications_come_to(make):
-    server = make(BASE + "site.main.route.app.prefix = /app\nsite.main.route.app.handler = pool\nsite.main.route.app.pool = w\n"
-                  "pool.w.runtime = wsgi\npool.w.app = answers:application\npool.w.directory = {DIR}/code\n", start=False)
-    code = server.dir / "code"
-    code.mkdir(mode=0o755)
-    (code / "answers.py").write_text(APP)
-    (code / "answers.py").chmod(0o644)
-    server.start()
+    server = wsgi_at_app(make, BASE, APP)
     for _, name, fields in APPS:
         try:
             server.fetch(f"/app/{name}", fields=fields)
