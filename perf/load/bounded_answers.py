@@ -8,7 +8,6 @@ as it is connected; whoever says nothing is told after 10 ms at most); and how l
 a folder with 10,000 files takes that has just changed (at most 30 ms, p50 of 20). Exit code 1 where one is more. Loopback
 only, about a minute.
 """
-import argparse
 import json
 import os
 import socket
@@ -134,11 +133,7 @@ def measure(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=2, help="of each load")
-    parser.add_argument("--json", action="store_true", help="at the end a line for machines")
-    args = parser.parse_args()
+    args = one_server.arguments(__doc__, 3, 2, "load")
     most = {"redirect": RATIO_MAX, "https_redirect": RATIO_MAX, "hsts": RATIO_MAX, "refusal_us": REFUSAL_US_MAX, "listing_ms": LISTING_MS_MAX}
     found = measure(args)
     missed = [name for name in most if median(found[name]) > most[name]]

@@ -8,7 +8,6 @@ and so on, as behind a disk that stalls (wanted: at most 5 %); and how long a re
 the journal must be at most 2 % (micro/journal_bench says what it takes). All in turns. Exit code 1 where one of the first
 two is more. Loopback only, about 2 minutes.
 """
-import argparse
 import contextlib
 import json
 import os
@@ -91,11 +90,7 @@ def measure(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4, help="of each measurement")
-    parser.add_argument("--json", action="store_true", help="at the end a line for machines")
-    args = parser.parse_args()
+    args = one_server.arguments(__doc__, 5, 4, "measurement")
     found = measure(args)
     ratios = {what: [with_it / without for with_it, without in zip(found[one], found[other])]
               for what, one, other in (("follower", "followed_us", "logged_us"), ("stall", "stalled_p99_us", "p99_us"))}

@@ -1,4 +1,5 @@
 """One penstock on one core, with files of its own, and wrk on another: what the programs here that load a single server share."""
+import argparse
 import contextlib
 import json
 import shutil
@@ -47,6 +48,15 @@ class Bench:
 
     def settle(self):
         """Until nothing is left to do of what was asked."""
+
+
+def arguments(doc, rounds, seconds, of):
+    """Of a program's command line: `rounds` and `seconds` are what it does unless told, each second `of` what."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--seconds", type=int, default=seconds, help=f"of each {of}")
+    parser.add_argument("--json", action="store_true", help="at the end a line for machines")
+    return parser.parse_args()
 
 
 @contextlib.contextmanager
