@@ -61,11 +61,8 @@ def test_requests_that_take_too_long_are_no_failures_of_the_application(make, ru
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime, how", [(runtime, how) for runtime in RUNTIMES for how in WAYS] + [("wsgi", "lock")])
 def test_they_are_ended_in_time_and_their_place_is_free_soon(make, runtime, how):
-    if runtime == "wsgi" and how in ("sleep", "block", "deaf"):
-        pytest.skip("what waits outside of Python gives its thread back when it ends, or the worker when all are lost")
     server = instance(make, runtime, f"pool.life.request_timeout = {int(T * 1000)}ms\npool.life.concurrency = 1\n")
     late, refill = [], []
     for _ in range(1 if QUICK else 3):

@@ -9,12 +9,16 @@ import asyncio
 import atexit
 import concurrent.futures
 import http
+import os
+import sys
 import threading
 
 SENT_MAX = 128 * 1024
 READ_MAX = 64 * 1024
-LOOK_S = 0.25  # how long a thread waits until it looks whether it is cancelled
+LOOK_S = 0.03  # how long a thread waits until it looks whether it is cancelled; less than one is thought to hang
+LOOP_S = 1  # without an answer for so long the loop is thought to hang
 SHUTDOWN_S = 10
+HANGING_EXIT = 70  # no failure of the application: it is replaced
 PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
 HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-authenticate", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 
@@ -121,6 +125,14 @@ class Exchange:
 
     def next_pieces(self):
         """What was sent since, and whether that is all. Raises what the application raised."""
+        try:
+            return self.wait_pieces()
+        except BaseException as raised:
+            if type(raised).__name__ == "Cancelled":  # the request took too long; why, if not for itself?
+                self.adapter.look_at_loop()
+            raise
+
+    def wait_pieces(self):
         with self.changed:
             while not self.pieces and not self.whole and not self.over:
                 self.changed.wait(LOOK_S)  # an exception of the runtime's comes in between
@@ -185,6 +197,14 @@ class Adapter:
         finally:
             started()
             self.stopped.set()
+
+    def look_at_loop(self):
+        """A loop that one coroutine keeps for itself serves nobody ever again: then the process ends."""
+        turned = threading.Event()
+        self.loop.call_soon_threadsafe(turned.set)
+        if not turned.wait(LOOP_S):
+            sys.stderr.write("penstock-wsgi: the event loop hangs in what it was given; this worker ends\n")
+            os._exit(HANGING_EXIT)
 
     async def shut_down(self):
         await self.asked.put({"type": "lifespan.shutdown"})

@@ -11,11 +11,11 @@
 namespace penstock {
 
 struct WsgiOptions {
-  std::string module;                    // "package.module"
-  std::string callable = "application";  // an attribute of it; dots lead further
-  std::string directory;                 // where the module is looked for first; empty: the working directory
-  uint32_t threads = 16;                 // calls of the application at a time
-  Duration hanging_after = seconds(5);   // since nobody waits for an answer any more
+  std::string module;                         // "package.module"
+  std::string callable = "application";       // an attribute of it; dots lead further
+  std::string directory;                      // where the module is looked for first; empty: the working directory
+  uint32_t threads = 16;                      // calls of the application at a time
+  Duration hanging_after = milliseconds(50);  // a request may, after it took too long
 };
 
 inline constexpr uint32_t WSGI_THREADS_MAX = 1'024;

@@ -1,6 +1,7 @@
 """ASGI applications for asgi_test.cc."""
 import asyncio
 import sys
+import time
 
 
 async def say(send, body, status=200, headers=((b"content-type", b"text/plain"),)):
@@ -67,6 +68,9 @@ async def application(scope, receive, send):
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         raise ValueError("in the middle")
+    elif path == "/blocks":
+        print("begun", file=sys.stderr, flush=True)
+        time.sleep(3600)
     elif path == "/nothing":
         return
     elif path == "/status":

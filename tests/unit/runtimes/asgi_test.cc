@@ -70,6 +70,17 @@ TEST_F(Asgi, tells_the_application_that_the_client_has_gone) {
   EXPECT_EQ(get("/app/"), "hello\n");
 }
 
+TEST_F(Asgi, ends_when_one_coroutine_keeps_the_loop_for_itself) {
+  const Handle blocks = ask("/app/blocks");
+  ASSERT_TRUE(until([&] { return complaints().find("begun") != std::string::npos; })) << complaints();
+  link_->cancel(blocks, PENSTOCK_CANCEL_TIMEOUT);
+  int status = 0;
+  ASSERT_TRUE(until([&] { return ::waitpid(child_, &status, WNOHANG) == child_; }));
+  child_ = -1;
+  EXPECT_EQ(WEXITSTATUS(status), 70);
+  EXPECT_NE(complaints().find("the event loop hangs"), std::string::npos) << complaints();
+}
+
 TEST_F(Asgi, ends_the_lifespan_when_it_stops) {
   EXPECT_EQ(get("/app/"), "hello\n");
   ASSERT_TRUE(link_->stop());

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -277,6 +278,11 @@ def stubborn(environ, start_response):
         time.sleep(span)
 
 
+def keeps_lock(environ, start_response):
+    sys.stderr.write("begun\n")
+    re.match(r"(a+)+$", "a" * 64 + "b")  # computes in C, for ever, and lets nobody else run
+
+
 def enough(environ, start_response):
     counts["enough"] = True
     start_response("200 OK", TEXT)
@@ -347,7 +353,7 @@ def failing_blocks(environ, start_response):
 PATHS = {
     "/environ": environ_as_json, "/upload": upload, "/lines": lines, "/misuse": misuse_input, "/keep": keep, "/use-kept": use_kept, "/write": write,
     "/fail": failing, "/head": head, "/odd-head": odd_head, "/length": length, "/length-stream": length, "/status": status, "/file": file,
-    "/is-closed": is_closed, "/barrier": barrier, "/spin": spin, "/stubborn": stubborn, "/enough": enough, "/counts": show_counts, "/talk": talk, "/where": where,
+    "/is-closed": is_closed, "/barrier": barrier, "/spin": spin, "/stubborn": stubborn, "/keeps_lock": keeps_lock, "/enough": enough, "/counts": show_counts, "/talk": talk, "/where": where,
     "/blocks": blocks, "/failing-blocks": failing_blocks, "/reader-thread": reader_thread, "/wait-released": wait_released, "/endless": endless,
 }
 

@@ -15,6 +15,7 @@ class WsgiStream : public WsgiProcess {
   WsgiStream() {
     shape.exchanges_max = 40;
     shape.entries = 256;
+    arguments.insert(arguments.end(), {"--hanging-after", "5000"});  // nothing hangs, however slow the machine
   }
   void heard(const LinkEvent& event) override { pongs += event.kind == LinkEvent::Kind::PONG ? 1 : 0; }
   // Sends `bytes` again and again until it was `whole` bytes; true: all of it, and the answer.
@@ -195,26 +196,92 @@ TEST_F(WsgiStream, leaves_a_request_alone_whose_client_has_gone) {
 
 class WsgiHanging : public WsgiStream {
  protected:
-  WsgiHanging() { arguments.insert(arguments.end(), {"--hanging-after", "50"}); }
+  WsgiHanging() { arguments.back() = "50"; }
+  // So many requests that no exception ends, given up when each is inside of a thread.
+  void lose(int count) {
+    const int before = said("begun\n");
+    std::vector<Handle> lost;
+    for (int i = 0; i < count; ++i) lost.push_back(ask("/stubborn?inside"));
+    ASSERT_TRUE(until([&] { return said("begun\n") == before + count; }));
+    const int told = said(LOST);
+    for (const Handle exchange : lost) link_->cancel(exchange, PENSTOCK_CANCEL_TIMEOUT);
+    ASSERT_TRUE(until([&] { return said(LOST) == told + count; }));
+  }
+  void expect_end(std::string_view why) {
+    int status = 0;
+    ASSERT_TRUE(until([&] { return ::waitpid(child_, &status, WNOHANG) == child_; }));
+    child_ = -1;
+    EXPECT_EQ(WEXITSTATUS(status), 70);
+    EXPECT_NE(complaints().find(why), std::string::npos) << complaints();
+  }
+  [[nodiscard]] int threads() const {
+    std::ifstream status("/proc/" + std::to_string(child_) + "/status");
+    for (std::string word; status >> word;) {
+      int count = 0;
+      if (word == "Threads:" && status >> count) return count;
+    }
+    return 0;
+  }
+  // Lost ones at the end of the process are one more reason to end.
+  void let_go(int as_before) {
+    EXPECT_EQ(get("/enough"), "enough");
+    ASSERT_TRUE(until([&] { return threads() == as_before; }));
+  }
+  static constexpr std::string_view LOST = "a thread hangs in GET /stubborn?inside, which was given up\n";
 };
 
-TEST_F(WsgiHanging, ends_when_every_thread_is_lost) {
-  std::vector<Handle> lost;
-  for (int i = 0; i < 3; ++i) lost.push_back(ask("/stubborn?inside"));
-  ASSERT_TRUE(until([&] { return said("begun\n") == 3; }));
+TEST_F(WsgiHanging, spare_threads_take_the_place_of_lost_ones) {
   EXPECT_EQ(get("/"), "hello\n");
-  for (const Handle exchange : lost) link_->cancel(exchange, PENSTOCK_CANCEL_TIMEOUT);
-  ASSERT_TRUE(until([&] { return complaints().find("a thread hangs in GET /stubborn?inside") != std::string::npos; }));
+  const int before = threads();
+  lose(4);
+  std::vector<Handle> uploads;  // as many inside as ever
+  order.clear();
+  for (int i = 0; i < 4; ++i) uploads.push_back(ask("/upload", {}, false, 4));
+  for (const Handle exchange : uploads) EXPECT_EQ(link_->send_body(exchange, "warm", true), 4U);
+  ASSERT_TRUE(until([&] { return order.size() == 4; }));
+  let_go(before);
+}
+
+TEST_F(WsgiHanging, threads_that_come_back_are_as_many_as_ever) {
+  EXPECT_EQ(get("/"), "hello\n");
+  const int before = threads();
+  lose(4);
+  EXPECT_EQ(threads(), before + 4);
+  let_go(before);
+  order.clear();
+  for (int i = 0; i < 20; ++i) (void)ask("/");
+  ASSERT_TRUE(until([&] { return order.size() == 20; }));
+}
+
+TEST_F(WsgiHanging, ends_when_every_thread_is_lost) {
+  lose(4);
+  lose(3);
   EXPECT_EQ(get("/"), "hello\n") << "one is left";
   const Handle last = ask("/stubborn?outside");
-  ASSERT_TRUE(until([&] { return said("begun\n") == 4; }));
+  ASSERT_TRUE(until([&] { return said("begun\n") == 8; }));
   link_->cancel(last, PENSTOCK_CANCEL_TIMEOUT);
-  int status = 0;
-  ASSERT_TRUE(until([&] { return ::waitpid(child_, &status, WNOHANG) == child_; }));
-  child_ = -1;
-  EXPECT_EQ(WEXITSTATUS(status), 70);
-  EXPECT_NE(complaints().find("every thread hangs in a request that was given up; this worker ends\n"),
-            std::string::npos);
+  expect_end("every thread hangs in a request that was given up; this worker ends\n");
+}
+
+TEST_F(WsgiHanging, ends_when_one_keeps_the_lock_of_all) {
+  const Handle keeps = ask("/keeps_lock");
+  ASSERT_TRUE(until([&] { return said("begun\n") == 1; }));
+  link_->cancel(keeps, PENSTOCK_CANCEL_TIMEOUT);
+  expect_end("a request that was given up does not let others run; this worker ends\n");
+}
+
+TEST_F(WsgiHanging, one_whose_client_has_gone_may_finish) {
+  EXPECT_EQ(get("/"), "hello\n");
+  const int before = threads();
+  const Handle exchange = ask("/spin?loud");
+  ASSERT_TRUE(until([&] { return said("begun\n") == 1; }));
+  link_->cancel(exchange, PENSTOCK_CANCEL_CLIENT_GONE);
+  const Handle other = ask("/stubborn?inside");
+  ASSERT_TRUE(until([&] { return said("begun\n") == 2; }));
+  link_->cancel(other, PENSTOCK_CANCEL_TIMEOUT);
+  ASSERT_TRUE(until([&] { return said(LOST) == 1; })) << "so that as much time has gone by";
+  EXPECT_EQ(said("hangs in GET /spin"), 0);
+  let_go(before);
 }
 
 TEST_F(WsgiStream, outlives_the_server_process) {

@@ -1,5 +1,6 @@
 """What the last segment of a path asks for, for applications that tests let run too long."""
 import os
+import re
 import signal
 import time
 
@@ -14,6 +15,8 @@ def behave(path, write):
         time.sleep(3600)
     if how == "block":  # in the kernel, for what never comes
         os.read(os.pipe()[0], 1)
+    if how == "lock":  # computes in C, with Python's lock
+        re.match(r"(a+)+$", "a" * 64 + "b")
     if how == "deaf":
         try:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
