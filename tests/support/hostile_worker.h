@@ -1,6 +1,7 @@
 // HostileWorker: plays a worker that knows the protocol and breaks it wherever it can, against a ServerLink, and holds
 // every event against a model: no view outside of the memory it may be in, nothing of an exchange before its head or
-// after its end, no byte more than was granted. `Source` gives the choices: a seed's, or a fuzzer's.
+// after its end, no byte more than was granted; and what one request has in the server's memory bears its mark, which
+// nothing of another may be written over while it is open. `Source` gives the choices: a seed's, or a fuzzer's.
 #pragma once
 
 #include "pool/ring/server_link.h"
@@ -72,6 +73,8 @@ class HostileWorker {
     bool cancelled = false;
     uint64_t allowed = LIMITS.window_bytes;
     uint64_t taken = 0;
+    std::span<const char> request;  // head and first bytes of the body
+    char mark = 0;
   };
 
   void start() {
@@ -103,26 +106,38 @@ class HostileWorker {
     const std::span<char> room = link_->request_room();
     if (room.empty()) return;
     ASSERT(room.size() == SHAPE.chunk_bytes);
-    std::memset(room.data(), 'r', room.size());
+    const char mark = next_mark();
+    std::memset(room.data(), mark, room.size());
     const uint32_t head = source_.below(2'000);
     const bool more = source_.below(2) == 0;
+    const uint32_t body = source_.below(2'000);
     const Handle exchange = link_->begin({.serial = operations,
                                           .head_bytes = head,
-                                          .body_bytes = source_.below(2'000),
+                                          .body_bytes = body,
                                           .end = !more,
                                           .wants_body = source_.below(8) != 0});
     ASSERT(link_->is_open(exchange) && !models_.contains({exchange.index, exchange.generation}));
-    models_[{exchange.index, exchange.generation}] = {};
+    models_[{exchange.index, exchange.generation}] = {.request = room.subspan(0, head + body), .mark = mark};
+    look_at_marks();
     with_body_ = more ? exchange : Handle{};
   }
 
   void send_body() {
     if (!with_body_.valid() || !link_->is_open(with_body_)) return;
-    const std::string bytes(source_.below(6'000), 'b');
+    const std::string bytes(source_.below(6'000), next_mark());
     const bool end = source_.below(4) == 0;
     const size_t taken = link_->send_body(with_body_, bytes, end);
     ASSERT(taken <= std::min<size_t>(bytes.size(), SHAPE.chunk_bytes));
+    look_at_marks();
     if (end && taken == bytes.size()) with_body_ = {};
+  }
+
+  char next_mark() { return static_cast<char>(++marks_); }
+
+  void look_at_marks() const {
+    for (const auto& [handle, model] : models_) {
+      ASSERT(std::ranges::all_of(model.request, [&model](char c) { return c == model.mark; }));
+    }
   }
 
   // What a worker may never do to the shared words.
@@ -286,6 +301,7 @@ class HostileWorker {
   std::map<std::pair<uint32_t, uint32_t>, Model> models_;
   Handle with_body_;
   uint64_t sum_ = 0;
+  uint8_t marks_ = 0;  // of requests and bodies: those that are there at a time are fewer than it has values
 };
 
 }  // namespace penstock
