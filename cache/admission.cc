@@ -17,11 +17,11 @@ constexpr uint32_t tick_of(int64_t ns) {
   return static_cast<uint32_t>(static_cast<uint64_t>(ns / TICK_NS)) & START_MASK;
 }
 
-struct Record {
+struct SeenKey {
   uint32_t identity;
   uint32_t count;
   uint32_t start;
-  static constexpr Record of(uint64_t word) {
+  static constexpr SeenKey of(uint64_t word) {
     return {static_cast<uint32_t>(word >> 32), static_cast<uint32_t>(word >> 24) & 0xff,
             static_cast<uint32_t>(word) & START_MASK};
   }
@@ -55,7 +55,7 @@ Admission::Answer Admission::miss(uint64_t hash, MonoTime now) {
     uint32_t place_age = 0;
     for (std::atomic<uint64_t>& slot : set.words) {
       const uint64_t word = slot.load(std::memory_order_relaxed);
-      const Record record = Record::of(word);
+      const SeenKey record = SeenKey::of(word);
       const bool same = record.identity == identity && word != 0;
       const uint32_t age = word == 0 ? START_MASK : record.age(tick);
       if (place == nullptr || same || age > place_age) {
@@ -65,10 +65,10 @@ Admission::Answer Admission::miss(uint64_t hash, MonoTime now) {
       }
       if (same) break;
     }
-    const Record old = Record::of(place_word);
+    const SeenKey old = SeenKey::of(place_word);
     const bool counting = place_word != 0 && old.identity == identity && old.age(tick) <= window;
-    const Record fresh =
-        counting ? Record{identity, std::min(old.count + 1, COUNT_MAX), old.start} : Record{identity, 1, tick};
+    const SeenKey fresh =
+        counting ? SeenKey{identity, std::min(old.count + 1, COUNT_MAX), old.start} : SeenKey{identity, 1, tick};
     // Lost to another reactor: it may have counted the same key.
     if (!place->compare_exchange_weak(place_word, fresh.word(), std::memory_order_relaxed)) continue;
     return {fresh.count >= hits, fresh.count};
@@ -81,7 +81,7 @@ Admission::Answer Admission::peek(uint64_t hash, MonoTime now) const {
   if (hits <= 1) return {hits == 1, 0};
   for (const std::atomic<uint64_t>& slot : sets_[hash & mask_].words) {
     const uint64_t word = slot.load(std::memory_order_relaxed);
-    const Record record = Record::of(word);
+    const SeenKey record = SeenKey::of(word);
     if (word == 0 || record.identity != static_cast<uint32_t>(hash >> 32)) continue;
     if (record.age(tick_of(now.ns)) > static_cast<uint32_t>(policy)) break;
     return {record.count + 1 >= hits, record.count + 1};

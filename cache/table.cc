@@ -28,7 +28,7 @@ uint64_t ghosts_for(uint64_t bytes_max) {
   return std::clamp<uint64_t>(bytes_max / GHOST_BYTES_TYPICAL, 1 << 10, 1 << 23);
 }
 
-void bump(std::atomic<uint64_t>& counter) {
+void count_one(std::atomic<uint64_t>& counter) {
   counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
@@ -76,11 +76,11 @@ const Entry* CacheTable::lookup(uint32_t reactor, const KeyView& key, uint64_t h
   const Entry* entry = index_.find(key, hash);
   if (entry == nullptr) [[unlikely]] {
     why = enabled_.load(std::memory_order_relaxed) ? Verdict::MISS_FIRST : Verdict::DISABLED;
-    bump(own.lookups[static_cast<size_t>(why)]);
+    count_one(own.lookups[static_cast<size_t>(why)]);
     return nullptr;
   }
   why = judge(*entry, generation, now);
-  bump(own.lookups[static_cast<size_t>(why)]);
+  count_one(own.lookups[static_cast<size_t>(why)]);
   if (why != Verdict::HIT) [[unlikely]]
     return nullptr;
   count_hit(entry->freq_);

@@ -10,7 +10,7 @@
 namespace penstock {
 namespace {
 
-penstock_descriptor descriptor(uint8_t kind, Handle exchange, bool end) {
+penstock_descriptor descriptor_of(uint8_t kind, Handle exchange, bool end) {
   penstock_descriptor to{};
   to.kind = kind;
   to.flags = end ? PENSTOCK_END : 0;
@@ -210,7 +210,7 @@ bool WorkerLink::send_head(Handle exchange, const WorkerHead& head, std::string_
   write_head(head, bytes, piece.to);
   std::ranges::copy(body, piece.to + bytes);
   state.window -= static_cast<uint32_t>(body.size());
-  penstock_descriptor to = descriptor(PENSTOCK_HEAD, exchange, end);
+  penstock_descriptor to = descriptor_of(PENSTOCK_HEAD, exchange, end);
   to.status = head.status;
   to.ttl_ms = head.ttl_ms;
   to.head_at = piece.at;
@@ -240,36 +240,36 @@ bool WorkerLink::send_text(penstock_descriptor to, std::string_view text) {
 
 bool WorkerLink::send_data(Handle exchange, std::string_view bytes, bool end) {
   Exchange& state = at(exchange);
-  if (bytes.size() > state.window || !send_text(descriptor(PENSTOCK_DATA, exchange, end), bytes)) return false;
+  if (bytes.size() > state.window || !send_text(descriptor_of(PENSTOCK_DATA, exchange, end), bytes)) return false;
   state.window -= static_cast<uint32_t>(bytes.size());
   return true;
 }
 
 bool WorkerLink::send_file(Handle exchange, std::string_view path, uint64_t offset, uint64_t length, bool end) {
-  penstock_descriptor to = descriptor(PENSTOCK_FILE, exchange, end);
+  penstock_descriptor to = descriptor_of(PENSTOCK_FILE, exchange, end);
   to.offset = offset;
   to.length = length;
   return send_text(to, path);
 }
 
 bool WorkerLink::send_entry(Handle exchange, std::string_view path, bool end) {
-  return send_text(descriptor(PENSTOCK_ENTRY, exchange, end), path);
+  return send_text(descriptor_of(PENSTOCK_ENTRY, exchange, end), path);
 }
 
 bool WorkerLink::execute(Handle exchange, std::string_view target) {
-  return send_text(descriptor(PENSTOCK_EXECUTE, exchange, true), target);
+  return send_text(descriptor_of(PENSTOCK_EXECUTE, exchange, true), target);
 }
 
-bool WorkerLink::abort(Handle exchange) { return send_text(descriptor(PENSTOCK_ABORT, exchange, true), {}); }
+bool WorkerLink::abort(Handle exchange) { return send_text(descriptor_of(PENSTOCK_ABORT, exchange, true), {}); }
 
 bool WorkerLink::log(Handle exchange, std::string_view text) {
-  return send_text(descriptor(PENSTOCK_LOG, exchange, false), text);
+  return send_text(descriptor_of(PENSTOCK_LOG, exchange, false), text);
 }
 
 bool WorkerLink::consumed(Handle exchange, uint32_t count) {
   ASSERT(is_open(exchange));
   if (up_->room() == 0) return false;
-  penstock_descriptor to = descriptor(PENSTOCK_CONSUMED, exchange, false);
+  penstock_descriptor to = descriptor_of(PENSTOCK_CONSUMED, exchange, false);
   to.credit = count;
   put(to);
   return true;

@@ -25,7 +25,7 @@ constexpr SyscallRow KEYD_SYSCALLS[] = {
 #undef PENSTOCK_SYSCALL
 };
 
-std::span<const SyscallRow> rows_of(SyscallProfile profile) {
+std::span<const SyscallRow> role_rows(SyscallProfile profile) {
   switch (profile) {
     case SyscallProfile::SERVER:
       return SERVER_SYSCALLS;
@@ -42,7 +42,7 @@ std::span<const SyscallRow> rows_of(SyscallProfile profile) {
 Status seccomp_enter(const SandboxProfile& profile, std::vector<SandboxStep>& steps) {
   auto filter = make_filter(profile.name_violations ? SCMP_ACT_TRAP : SCMP_ACT_KILL_PROCESS);
   if (!filter) return std::unexpected(filter.error());
-  const std::span<const SyscallRow> rows = rows_of(profile.syscalls);
+  const std::span<const SyscallRow> rows = role_rows(profile.syscalls);
   if (Status ok = add_rows(*filter, rows, {}); !ok) return ok;
   const Result<bool> loaded = load_filter(*filter);
   if (!loaded) return std::unexpected(loaded.error());

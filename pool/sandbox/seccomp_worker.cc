@@ -62,7 +62,7 @@ size_t worker_syscall_count(WorkerSyscalls profile) { return allowed_rows(profil
 namespace {
 
 // The rows of the profile, and what is answered by an errno where these do not have it.
-std::vector<SyscallRow> rows_of(WorkerSyscalls profile, bool listener) {
+std::vector<SyscallRow> worker_rows(WorkerSyscalls profile, bool listener) {
   std::map<int, SyscallRow> by_number = allowed_rows(profile);
   for (const SyscallRow& row : REFUSED) by_number.try_emplace(row.number, row);
   // For nothing but the listener's way to the supervisor; a worker with sockets has sendmsg anyway.
@@ -91,7 +91,7 @@ Status enter_with_listener(const WorkerSandbox& sandbox, const ExecOnce& once, i
   context.listener = true;
   context.send_socket = static_cast<uint32_t>(message->socket());
   context.send_message = message->address();
-  if (Status ok = add_rows(*filter, rows_of(sandbox.syscalls, true), context); !ok) return ok;
+  if (Status ok = add_rows(*filter, worker_rows(sandbox.syscalls, true), context); !ok) return ok;
   const auto listener = load_with_listener(*filter);
   if (!listener) return std::unexpected(listener.error());
   // Nobody would answer a call that waits, so there is no going on without it.
@@ -117,7 +117,7 @@ Status forbid_syscalls(const WorkerSandbox& sandbox, const ExecOnce& once, int s
   }
   auto filter = make_filter(SCMP_ACT_KILL_PROCESS);
   if (!filter) return std::unexpected(filter.error());
-  if (Status ok = add_rows(*filter, rows_of(sandbox.syscalls, false), context_of(sandbox, once)); !ok) return ok;
+  if (Status ok = add_rows(*filter, worker_rows(sandbox.syscalls, false), context_of(sandbox, once)); !ok) return ok;
   const Result<bool> loaded = load_filter(*filter);
   if (!loaded) return std::unexpected(loaded.error());
   steps.push_back({"seccomp", *loaded,

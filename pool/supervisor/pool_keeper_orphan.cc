@@ -10,6 +10,7 @@ namespace {
 
 using Kind = PoolOrder::Kind;
 using Severity = PoolOrder::Severity;
+using WorkerState = PoolKeeper::WorkerState;
 
 }  // namespace
 

@@ -2,7 +2,8 @@
 """Every header compiles alone (and those for programs in C as C11 too).
 
 The standard library and three others are precompiled, which takes most of the time away; that a header includes what it
-uses of them is seen from the names in it. x.cc includes x.h before anything else, so the build has shown it of x.h.
+uses of them is seen from the names in it. x.cc includes x.h before anything else, so that a build of x.cc shows it of x.h;
+where several sources are compiled as one, `apart` holds that each file includes what it names of the project's.
 """
 import os
 import re

@@ -45,7 +45,7 @@ Status take_number(const Json& object, const char* key, uint64_t max, uint64_t& 
 }
 
 template <typename Number>
-Status take(const Json& object, const char* key, Number& out) {
+Status take_field(const Json& object, const char* key, Number& out) {
   uint64_t wide = 0;
   Status ok = take_number(object, key, static_cast<uint64_t>(std::numeric_limits<Number>::max()), wide);
   if (ok) out = static_cast<Number>(wide);
@@ -53,7 +53,7 @@ Status take(const Json& object, const char* key, Number& out) {
 }
 
 Status take_worker(const Json& object, uint64_t& out) {
-  Status ok = take(object, "worker", out);
+  Status ok = take_field(object, "worker", out);
   if (ok && out == 0) return fail("worker 0 does not exist");
   return ok;
 }
@@ -102,8 +102,8 @@ Result<WorkerHandover> decode_worker(ChannelMessage message) {
   WorkerHandover worker;
   Status ok = take_pool(*head, worker.pool);
   if (ok) ok = take_worker(*head, worker.worker);
-  if (ok) ok = take(*head, "pid", worker.pid);
-  if (ok) ok = take(*head, "epoch", worker.epoch);
+  if (ok) ok = take_field(*head, "pid", worker.pid);
+  if (ok) ok = take_field(*head, "epoch", worker.epoch);
   if (!ok) return fail("WORKER: " + ok.error().message);
   const auto warm = head->find("warm");
   if (warm == head->end() || !warm->is_boolean()) return fail("WORKER: warm is missing or no boolean");
@@ -163,8 +163,8 @@ Result<PoolNeed> decode_pool_need(std::string_view payload) {
   if (!json) return std::unexpected(json.error());
   PoolNeed need;
   Status ok = take_pool(*json, need.pool);
-  if (ok) ok = take(*json, "waiting", need.waiting);
-  if (ok) ok = take(*json, "oldest_ms", need.oldest_ms);
+  if (ok) ok = take_field(*json, "waiting", need.waiting);
+  if (ok) ok = take_field(*json, "oldest_ms", need.oldest_ms);
   if (!ok) return fail("POOL_NEED: " + ok.error().message);
   return need;
 }
@@ -214,9 +214,9 @@ Result<std::vector<WorkerLoadReport>> decode_pool_load(std::string_view payload)
     if (!row.is_object()) return fail("POOL_LOAD: a row is no object");
     WorkerLoadReport load;
     Status ok = take_worker(row, load.worker);
-    if (ok) ok = take(row, "served", load.served);
-    if (ok) ok = take(row, "inside", load.inside);
-    if (ok) ok = take(row, "idle_ms", load.idle_ms);
+    if (ok) ok = take_field(row, "served", load.served);
+    if (ok) ok = take_field(row, "inside", load.inside);
+    if (ok) ok = take_field(row, "idle_ms", load.idle_ms);
     if (!ok) return fail("POOL_LOAD: " + ok.error().message);
     loads.push_back(load);
   }

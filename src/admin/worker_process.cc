@@ -137,7 +137,7 @@ Result<Pipe> open_report() {
 }
 
 // As read(2); a descriptor that comes with the bytes is put into `passed`.
-ssize_t receive(int socket, char* buffer, size_t size, UniqueFd& passed) {
+ssize_t receive_report(int socket, char* buffer, size_t size, UniqueFd& passed) {
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
   iovec part{buffer, size};
   msghdr message{};
@@ -289,7 +289,7 @@ std::optional<Result<SandboxReport>> WorkerProcess::take_report() {
   if (!report_.valid()) return std::nullopt;
   char buffer[4096];
   for (;;) {
-    const ssize_t n = receive(report_.get(), buffer, sizeof buffer, listener_);
+    const ssize_t n = receive_report(report_.get(), buffer, sizeof buffer, listener_);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return std::nullopt;
     if (n <= 0 || report_text_.size() > REPORT_BYTES_MAX) break;

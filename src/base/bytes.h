@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -22,6 +23,17 @@ constexpr bool iequals(std::string_view a, std::string_view b) {
     if (ascii_lower(a[i]) != ascii_lower(b[i])) return false;
   }
   return true;
+}
+
+// Whether one of the names equals it but for ASCII case.
+constexpr bool iequals_any(std::string_view name, std::span<const std::string_view> names) {
+  for (const std::string_view one : names) {
+    if (iequals(name, one)) return true;
+  }
+  return false;
+}
+constexpr bool iequals_any(std::string_view name, std::initializer_list<std::string_view> names) {
+  return iequals_any(name, std::span<const std::string_view>(names.begin(), names.size()));
 }
 
 // Digits only (no sign, no space), the whole of `text`, no overflow; else nothing.

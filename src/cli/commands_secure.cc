@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* EXECUTABLE = "/proc/self/exe";
 
-std::string words(const std::vector<std::string>& list) {
+std::string words_of(const std::vector<std::string>& list) {
   std::string out;
   for (const std::string& word : list) out += (out.empty() ? "" : " ") + cli_clean(word);
   return out.empty() ? "nothing" : out;
@@ -45,8 +45,8 @@ std::string pool_text(const AuditedPool& pool) {
   return fmt::format(
       "pool {}\n  runs as   {}\n  reads     {}, and the system's libraries\n  writes    {}\n  executes  {}\n"
       "  network   {}\n  syscalls  {} ({})\n  sees      {}\n",
-      pool.name, cli_clean(pool.profile.identity), words(sandbox.read_paths), words(sandbox.write_paths),
-      words(sandbox.execute_paths), network_name(sandbox.network), syscalls_name(sandbox.syscalls), pool.syscalls,
+      pool.name, cli_clean(pool.profile.identity), words_of(sandbox.read_paths), words_of(sandbox.write_paths),
+      words_of(sandbox.execute_paths), network_name(sandbox.network), syscalls_name(sandbox.syscalls), pool.syscalls,
       sandbox.mount_namespace ? "its own processes, mounts and IPC objects" : "what others see: no namespaces");
 }
 

@@ -87,7 +87,7 @@ constexpr auto SORTED = [] {
   return order;
 }();
 
-const SettingInfo* find(SettingScope scope, std::string_view key) {
+const SettingInfo* setting_of(SettingScope scope, std::string_view key) {
   const auto at = std::lower_bound(SORTED.begin(), SORTED.end(), key, [&](uint16_t index, std::string_view) {
     return before(SCHEMA[index].scope, SCHEMA[index].key, SettingInfo{scope, key});
   });
@@ -198,10 +198,10 @@ Parsed<SettingPath> resolve_key(std::string_view key) {
     path.inner = take_part(rest);
     if (!is_instance_name(path.inner)) return bad_name("route", path.inner);
   }
-  path.setting = find(scope, rest);
+  path.setting = setting_of(scope, rest);
   if (path.setting != nullptr && !path.setting->is_map) return path;
   std::string_view name = rest;
-  path.setting = find(scope, take_part(name));
+  path.setting = setting_of(scope, take_part(name));
   if (path.setting == nullptr || !path.setting->is_map) return unknown_key(key);
   path.name = name;
   if (path.setting->name_allowed(name)) return path;

@@ -21,7 +21,7 @@ bool asks_server_address(const std::string& condition) {
 }
 
 template <class Type>
-void assign(typename Type::Value& member, std::string_view text, SettingRange range) {
+void assign_value(typename Type::Value& member, std::string_view text, SettingRange range) {
   auto value = Type::parse(text, range);
   ASSERT(value);  // canonical text and defaults parse, or the type's printer is wrong
   member = std::move(*value);
@@ -38,7 +38,7 @@ using Setter = void (*)(const SettingTarget& target, std::string_view name, std:
 
 #define SETTER(owner, key, member, type, ...)                                                    \
   [](const SettingTarget& target, std::string_view, std::string_view text, SettingRange range) { \
-    assign<type>(target.owner->member, text, range);                                             \
+    assign_value<type>(target.owner->member, text, range);                                       \
   },
 #define MAP_SETTER(owner, key, member, names, placeholder, type, ...)                                 \
   [](const SettingTarget& target, std::string_view name, std::string_view text, SettingRange range) { \

@@ -73,7 +73,7 @@ std::string join(const std::string& directory, std::string_view name) {
   return path;
 }
 
-FileOp open_op(const Load& load, const std::string& path) {
+FileOp opening(const Load& load, const std::string& path) {
   return {.kind = FileOpKind::OPEN, .symlinks = load.policy->symlinks, .root = load.root, .path = path.c_str()};
 }
 
@@ -94,7 +94,7 @@ void Loader::State::probe(Load& load) {
   load.phase = LoadPhase::PROBE;
   load.broken = false;
   load.file_count = 1;
-  FileOp op = open_op(load, load.files[0].path);
+  FileOp op = opening(load, load.files[0].path);
   op.tell_directory = !load.admit && load.policy->precompressed != 0;
   submit(load, op, 0);
 }
@@ -141,7 +141,7 @@ void Loader::State::list(Load& load) {
   load.phase = LoadPhase::LIST;
   load.listing = std::make_unique<Listing>();
   load.listing->list.reset(load.policy->listing_entries_max, load.policy->dotfiles, load.policy->decode);
-  FileOp op = open_op(load, load.path);
+  FileOp op = opening(load, load.path);
   op.kind = FileOpKind::LIST;
   op.list = &load.listing->list;
   submit(load, op, 0);
@@ -204,7 +204,7 @@ void Loader::State::open_files(Load& load) {
   load.wall_ns = wall.ns;
   load.phase = LoadPhase::OPEN;
   for (uint32_t i = 0; i < load.file_count; ++i) {
-    if (load.files[i].fd < 0) submit(load, open_op(load, load.files[i].path), i);
+    if (load.files[i].fd < 0) submit(load, opening(load, load.files[i].path), i);
   }
   if (load.pending == 0) all_opened(load);
 }

@@ -82,7 +82,7 @@ void FileWorker::run() {
 
 namespace {
 
-int64_t open_op(const FileOp& op, bool cached_only, FileCompletion& done) {
+int64_t do_open(const FileOp& op, bool cached_only, FileCompletion& done) {
   return open_served(op.root, op.path, op.symlinks, cached_only, done.info, done.link_met,
                      op.tell_directory ? &done.directory : nullptr);
 }
@@ -108,7 +108,7 @@ bool read_inline(const FileOp& op, int64_t& result) {
 
 bool do_file_op_inline(const FileOp& op, FileCompletion& completion) {
   if (op.kind == FileOpKind::OPEN) {
-    completion.result = open_op(op, /*cached_only=*/true, completion);
+    completion.result = do_open(op, /*cached_only=*/true, completion);
     // EINVAL: a kernel without RESOLVE_CACHED.
     return completion.result != -EAGAIN && completion.result != -EINVAL;
   }
@@ -119,7 +119,7 @@ FileCompletion do_file_op_blocking(const FileOp& op) {
   FileCompletion done;
   switch (op.kind) {
     case FileOpKind::OPEN:
-      done.result = open_op(op, /*cached_only=*/false, done);
+      done.result = do_open(op, /*cached_only=*/false, done);
       break;
     case FileOpKind::READ: {
       ssize_t count = 0;

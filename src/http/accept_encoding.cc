@@ -8,7 +8,7 @@
 namespace penstock {
 namespace {
 
-constexpr std::array<std::string_view, CODING_COUNT> NAMES = {"identity", "gzip", "br", "zstd"};
+constexpr std::array<std::string_view, CODING_COUNT> CODING_NAMES = {"identity", "gzip", "br", "zstd"};
 
 // At equal weight the first wins.
 constexpr std::array<Coding, CODING_COUNT> PREFERENCE = {Coding::BR, Coding::ZSTD, Coding::GZIP, Coding::IDENTITY};
@@ -18,7 +18,7 @@ constexpr uint16_t LAST_RESORT = 1;
 
 std::optional<Coding> coding_from_name(std::string_view name) {
   for (size_t i = 0; i < CODING_COUNT; ++i) {
-    if (iequals(name, NAMES[i])) return static_cast<Coding>(i);
+    if (iequals(name, CODING_NAMES[i])) return static_cast<Coding>(i);
   }
   if (iequals(name, "x-gzip")) return Coding::GZIP;  // RFC 9110 section 8.4.1.3
   return std::nullopt;
@@ -88,7 +88,7 @@ struct Gatherer {
 
 }  // namespace
 
-std::string_view coding_name(Coding coding) { return NAMES[static_cast<size_t>(coding)]; }
+std::string_view coding_name(Coding coding) { return CODING_NAMES[static_cast<size_t>(coding)]; }
 
 AcceptedCodings parse_accept_encoding(std::string_view value) {
   Gatherer gatherer;

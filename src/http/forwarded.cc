@@ -31,7 +31,7 @@ std::string_view take_last_element(std::string_view& value) {
   return trim_ows(element);
 }
 
-bool read_port(std::string_view text, uint16_t& port) {
+bool read_hop_port(std::string_view text, uint16_t& port) {
   if (text.empty() || text.size() > 5) return false;
   const auto number = parse_decimal(text);
   if (!number || *number > UINT16_MAX) return false;
@@ -105,13 +105,13 @@ bool read_hop_address(std::string_view text, bool bare_v6, HopAddress& hop) {
     const size_t end = text.find(']');
     if (end == std::string_view::npos) return false;
     const std::string_view behind = text.substr(end + 1);
-    if (!behind.empty() && (behind.front() != ':' || !read_port(behind.substr(1), hop.port))) return false;
+    if (!behind.empty() && (behind.front() != ':' || !read_hop_port(behind.substr(1), hop.port))) return false;
     return read_ip(text.substr(1, end - 1), false, hop);
   }
   const size_t colon = text.find(':');
   if (colon == std::string_view::npos) return read_ip(text, true, hop);
   if (text.find(':', colon + 1) != std::string_view::npos) return bare_v6 && read_ip(text, false, hop);
-  return read_port(text.substr(colon + 1), hop.port) && read_ip(text.substr(0, colon), true, hop);
+  return read_hop_port(text.substr(colon + 1), hop.port) && read_ip(text.substr(0, colon), true, hop);
 }
 
 HopState take_hop_of_forwarded(std::string_view& value, HopAddress& hop) {

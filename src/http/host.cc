@@ -154,7 +154,7 @@ struct Authority {
 };
 
 // Digits up to 65535; empty is no port (RFC 3986 section 3.2.3).
-bool read_port(std::string_view text, Authority& out) {
+bool read_authority_port(std::string_view text, Authority& out) {
   if (text.empty()) return true;
   const auto port = text.size() <= 5 ? parse_decimal(text) : std::nullopt;
   if (!port || *port > 65535) return false;
@@ -173,7 +173,7 @@ Authority split(std::string_view text) {
     if (host_bytes != text.size() && text[host_bytes] != ':') return out;
   }
   out.host = text.substr(0, host_bytes);
-  out.valid = host_bytes >= text.size() || read_port(text.substr(host_bytes + 1), out);
+  out.valid = host_bytes >= text.size() || read_authority_port(text.substr(host_bytes + 1), out);
   return out;
 }
 

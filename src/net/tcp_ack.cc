@@ -5,8 +5,6 @@ namespace penstock {
 namespace {
 
 constexpr uint32_t RTT_MAX_MS = 600'000;  // a larger one is a stale or invented echo
-constexpr uint8_t DUP_THRESH = 3;
-
 }  // namespace
 
 // REQUIRES: SND.UNA - MAX.SND.WND <= SEG.ACK <= snd_max.
@@ -132,7 +130,7 @@ void NetStack::duplicate_ack(TcpConnection& c) {
   }
   if (c.dup_acks < UINT8_MAX) ++c.dup_acks;
   const bool lost = c.scoreboard != NO_INDEX && scoreboards_[c.scoreboard].board.is_lost(c.snd_una, c.mss);
-  if (c.dup_acks >= DUP_THRESH || lost) enter_recovery(c);
+  if (c.dup_acks >= SackScoreboard::DUP_THRESH || lost) enter_recovery(c);
 }
 
 void NetStack::enter_recovery(TcpConnection& c) {
@@ -142,7 +140,7 @@ void NetStack::enter_recovery(TcpConnection& c) {
   c.high_rxt = c.snd_una;
   c.unset(RTT_TIMING);
   c.set(IN_RECOVERY);
-  if (c.scoreboard == NO_INDEX) c.congestion.cwnd += DUP_THRESH * uint32_t{c.mss};
+  if (c.scoreboard == NO_INDEX) c.congestion.cwnd += SackScoreboard::DUP_THRESH * uint32_t{c.mss};
 }
 
 }  // namespace penstock

@@ -13,7 +13,7 @@ namespace {
 constexpr int EXIT_NOT_STARTED = 126;
 constexpr int FIRST_WORD = 5;  // penstock --role alarm UID GID PROGRAM …
 
-int give_up(const std::string& what) {
+int fail_alarm(const std::string& what) {
   const std::string text = "penstock: alarm.exec: " + fail_errno(what).error().message + "\n";
   (void)!::write(STDERR_FILENO, text.data(), text.size());
   return EXIT_NOT_STARTED;
@@ -37,19 +37,19 @@ Result<std::vector<std::string>> alarm_command_words(const std::string& program,
 }
 
 int run_alarm_command(int argc, char** argv) {
-  if (argc <= FIRST_WORD) return give_up("no program is named");
+  if (argc <= FIRST_WORD) return fail_alarm("no program is named");
   const auto uid = parse_decimal(argv[3]);
   const auto gid = parse_decimal(argv[4]);
   if (uid && gid) {
     const auto user = static_cast<uid_t>(*uid);
     const auto group = static_cast<gid_t>(*gid);
     if (::setgroups(0, nullptr) != 0 || ::setresgid(group, group, group) != 0 || ::setresuid(user, user, user) != 0) {
-      return give_up("become uid " + std::string(argv[3]));
+      return fail_alarm("become uid " + std::string(argv[3]));
     }
   }
-  if (::chdir("/") != 0) return give_up("enter /");
+  if (::chdir("/") != 0) return fail_alarm("enter /");
   ::execv(argv[FIRST_WORD], argv + FIRST_WORD);
-  return give_up(std::string("start ") + argv[FIRST_WORD]);
+  return fail_alarm(std::string("start ") + argv[FIRST_WORD]);
 }
 
 }  // namespace penstock

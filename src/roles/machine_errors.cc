@@ -10,7 +10,7 @@ bool is_news(const Tree& tree, const Tree* before, const char* key) {
   return before == nullptr || before->get(key).value_or("") != tree.get(key).value_or("");
 }
 
-void add(ConfigErrors& errors, const Tree& tree, const char* key, std::string message) {
+void add_error(ConfigErrors& errors, const Tree& tree, const char* key, std::string message) {
   ConfigError error = tree.place(key);
   error.message = std::move(message);
   errors.push_back(std::move(error));
@@ -29,7 +29,8 @@ void add_user_errors(ConfigErrors& errors, const Tree& tree, const Tree* before)
   for (const auto& [key, role, user] : users) {
     if (user == "auto" || !is_news(tree, before, key)) continue;  // for auto there is always one
     if (const auto identity = resolve_identity(user, role); !identity) {
-      add(errors, tree, key, "expected auto, or a user of this system who is not root: " + identity.error().message);
+      add_error(errors, tree, key,
+                "expected auto, or a user of this system who is not root: " + identity.error().message);
     }
   }
 }
@@ -39,12 +40,12 @@ void add_tls_errors(ConfigErrors& errors, const Tree& tree, const Tree* before) 
   const Settings& s = tree.settings();
   if (tree.is_set("tls.groups") && is_news(tree, before, "tls.groups")) {
     if (const auto groups = offer_groups(s.tls_groups); !groups) {
-      add(errors, tree, "tls.groups", groups.error().message);
+      add_error(errors, tree, "tls.groups", groups.error().message);
     }
   }
   if (is_news(tree, before, "tls.certificate_compression") && !s.tls_certificate_compression.empty()) {
     if (const auto offer = offer_compressions(s.tls_certificate_compression); !offer) {
-      add(errors, tree, "tls.certificate_compression", offer.error().message);
+      add_error(errors, tree, "tls.certificate_compression", offer.error().message);
     }
   }
 }

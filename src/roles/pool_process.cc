@@ -17,7 +17,7 @@ namespace {
 
 constexpr uint32_t CHUNKS_LEAST = 128;
 
-Status duplicate(const UniqueFd& from, UniqueFd& to) {
+Status duplicate_fd(const UniqueFd& from, UniqueFd& to) {
   to.reset(::fcntl(from.get(), F_DUPFD_CLOEXEC, 3));
   if (!to.valid()) return fail_errno("duplicate a descriptor");
   return {};
@@ -147,15 +147,15 @@ Result<WorkerHandover> PoolProcess::handover(const std::string& pool, uint64_t n
   out.pid = process.pid();
   out.epoch = epoch;
   out.warm = warm;
-  Status ok = duplicate(memory.server_half, out.server_half);
-  if (ok) ok = duplicate(memory.worker_half, out.worker_half);
+  Status ok = duplicate_fd(memory.server_half, out.server_half);
+  if (ok) ok = duplicate_fd(memory.worker_half, out.worker_half);
   auto bell = make_bell();
   if (!bell) return std::unexpected(bell.error());
   out.worker_bell = std::move(*bell);
   if (ok) ok = hang_bell(out.worker_bell, {helper_bed.get(), worker_bed.get()});
   for (const UniqueFd& server_bell : server_bells) {
     out.server_bells.emplace_back();
-    if (ok) ok = duplicate(server_bell, out.server_bells.back());
+    if (ok) ok = duplicate_fd(server_bell, out.server_bells.back());
   }
   if (!ok) return std::unexpected(ok.error());
   return out;

@@ -16,9 +16,9 @@
 namespace penstock {
 namespace {
 
-constexpr size_t REQUESTS_LOGGED = 16;       // of one alarm
-constexpr size_t WORD_BYTES_MAX = 4096;      // of an argument or variable
-constexpr Duration LOOK_EVERY = seconds(1);  // at ages, and at what was killed
+constexpr size_t REQUESTS_LOGGED = 16;         // of one alarm
+constexpr size_t WORD_BYTES_MAX = 4096;        // of an argument or variable
+constexpr Duration ALARMS_EVERY = seconds(1);  // at ages, and at what was killed
 
 std::string request_text(const InFlightRequest& request, MonoTime now) {
   return "client " + address_text(request.client) + " for " + duration_text(now - request.begin) + " " +
@@ -234,7 +234,7 @@ void Alarms::end_slow(MonoTime now) {
     if (command.deadline <= now) {
       command.process.kill();
       command.killed = true;
-      command.deadline = now + LOOK_EVERY;
+      command.deadline = now + ALARMS_EVERY;
       if (end_command(i, now)) continue;
     }
     ++i;
@@ -291,7 +291,7 @@ void Alarms::signal_programs(uint64_t worker, int number) {
 // --- ages (alarm.request_age) ---------------------------------------------------------------------
 
 void Alarms::look_at_ages(MonoTime now) {
-  look_at_ = now + LOOK_EVERY;
+  look_at_ = now + ALARMS_EVERY;
   std::set<std::pair<uint32_t, uint64_t>> requests;
   for (const auto& role : world_.roles) {
     if (role->role != "server") continue;

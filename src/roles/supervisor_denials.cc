@@ -3,7 +3,7 @@
 // It tells after the fact: the process has gone on, and so have the requests. So what was inside is looked up as soon
 // as it is known whose domain it was, with what has left within the log's idea of time. The log tells of the whole
 // machine: what is in no worker is nobody's business here. An intruder can make it speak without end, so it is read
-// ROUND by round; what the kernel drops meanwhile is counted.
+// DENIALS_ROUND by round; what the kernel drops meanwhile is counted.
 #include "src/roles/supervisor_pools.h"
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 namespace penstock {
 namespace {
 
-constexpr Duration ROUND = milliseconds(100);
+constexpr Duration DENIALS_ROUND = milliseconds(100);
 // isatty() is an ioctl, and programs ask it of /dev/null: no attempt of anything.
 constexpr std::string_view ASKED_BY_ALL = "fs.ioctl_dev";
 constexpr Duration TICK = milliseconds(10);  // the log's times are rounded down to the kernel's tick
@@ -58,7 +58,7 @@ void Pools::audit_event(MonoTime now) {
   take_denials(now);
   if (all) return;
   world_.loop.unwatch(audit_->fd());
-  audit_again_ = now + ROUND;
+  audit_again_ = now + DENIALS_ROUND;
 }
 
 MonoTime Pools::audit_deadline() const {

@@ -17,11 +17,11 @@
 namespace penstock {
 namespace {
 
-using Verdict = WorkerAttempt::Verdict;
+using AttemptVerdict = WorkerAttempt::Verdict;
 
 constexpr int CALLS_AT_ONCE = 64;
 constexpr uint32_t DENIED_IN_ROUND = 32;
-constexpr Duration ROUND = milliseconds(100);
+constexpr Duration INTRUSIONS_ROUND = milliseconds(100);
 
 // The process that waits in the call. Invalid: it has gone, for it may be killed at any time by another of its worker,
 // and its number be another's.
@@ -74,7 +74,7 @@ void Pools::listener_event(uint32_t number, MonoTime now) {
 }
 
 void Pools::take_calls(uint64_t number, Process& process, MonoTime now) {
-  if (now - process.listened_at >= ROUND) {
+  if (now - process.listened_at >= INTRUSIONS_ROUND) {
     process.listened_at = now;
     process.denied_in_round = 0;
   }
@@ -87,7 +87,7 @@ void Pools::take_calls(uint64_t number, Process& process, MonoTime now) {
     if (!take_call(number, process, *call, now)) return;
     if (process.denied_in_round < DENIED_IN_ROUND) continue;
     world_.loop.unwatch(process.listener.fd());
-    process.listen_again = process.listened_at + ROUND;
+    process.listen_again = process.listened_at + INTRUSIONS_ROUND;
     return;
   }
 }
@@ -99,21 +99,21 @@ bool Pools::take_call(uint64_t number, Process& process, const WaitingCall& call
   for (const std::string& file : attempt->files) {
     const Status good = process.pool->hashes.check(file);
     if (good) continue;
-    attempt->verdict = Verdict::DENIED;
+    attempt->verdict = AttemptVerdict::DENIED;
     attempt->changed = true;
     attempt->detail = good.error().message;
     if (file != attempt->what) attempt->detail = file + ": " + attempt->detail;
     break;
   }
   switch (attempt->verdict) {
-    case Verdict::PROGRAM:
+    case AttemptVerdict::PROGRAM:
       book_program(number, process, call, *attempt, now);
       process.listener.go_on(call);
       return true;
-    case Verdict::NO_PROGRAM:
+    case AttemptVerdict::NO_PROGRAM:
       process.listener.refuse(call, attempt->error);
       return true;
-    case Verdict::DENIED:
+    case AttemptVerdict::DENIED:
       ++process.denied_in_round;
       answer_denied(number, process, call, *attempt, now);
       return processes_.contains(number) && process.listener.open();

@@ -21,7 +21,7 @@
 namespace penstock {
 namespace {
 
-using State = RoleProcess::State;
+using RoleState = RoleProcess::State;
 
 constexpr Duration KEYD_END = seconds(1);  // it has nothing to finish
 constexpr size_t KEYS_KEPT_MAX = 512;      // each a descriptor and a page; of more, what lies on the disk has to do

@@ -14,7 +14,7 @@
 namespace penstock {
 namespace {
 
-constexpr Duration LOOK_EVERY = seconds(1);         // at memory, application files and the time of day
+constexpr Duration POOLS_EVERY = seconds(1);        // at memory, application files and the time of day
 constexpr Duration OUTBOX_AGAIN = milliseconds(5);  // a server whose channel was full
 
 // recycle.files, and with recycle.on_change the application's file, where `app` begins with its absolute path.
@@ -298,7 +298,7 @@ void Pools::run_timers(MonoTime now) {
 }
 
 void Pools::look_around(MonoTime now) {
-  look_at_ = processes_.empty() ? MonoTime::never() : now + LOOK_EVERY;
+  look_at_ = processes_.empty() ? MonoTime::never() : now + POOLS_EVERY;
   for (const auto& [name, pool] : pools_) {
     if (pool->keeper.empty()) continue;
     look_at_clock(*pool, now);

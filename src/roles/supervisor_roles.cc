@@ -16,14 +16,14 @@
 namespace penstock {
 namespace {
 
-using State = RoleProcess::State;
+using RoleState = RoleProcess::State;
 
 constexpr Duration START_TIMEOUT = seconds(60);        // a large configuration, cold disk, loaded machine
 constexpr Duration CLOSED_CHANNEL_GRACE = seconds(2);  // from the end of the channel to the end of the process
 constexpr Duration PING_EVERY = seconds(1);
 constexpr Duration SERVER_ANSWER = seconds(5);  // a server that says nothing for so long hangs
 constexpr Duration LOGD_ANSWER = seconds(60);   // logd may wait for a slow disk
-constexpr Duration DRAIN_GRACE = seconds(1);
+constexpr Duration KILL_GRACE = seconds(1);
 constexpr Duration HANDOVER_TIMEOUT = seconds(3);  // from one server to the next; a server whose reactor hangs
 constexpr Duration ROOM_AGAIN = milliseconds(20);
 constexpr Duration RENEW_EVERY = seconds(1);  // a server younger than this is not replaced at its own wish
@@ -54,14 +54,14 @@ RoleProcess* Supervisor::find(uint32_t serial) {
 
 RoleProcess* Supervisor::ready(std::string_view role) {
   for (const auto& one : roles_) {
-    if (one->role == role && one->state == State::READY) return one.get();
+    if (one->role == role && one->state == RoleState::READY) return one.get();
   }
   return nullptr;
 }
 
 RoleProcess* Supervisor::starting(std::string_view role) {
   for (const auto& one : roles_) {
-    if (one->role == role && one->state == State::STARTING) return one.get();
+    if (one->role == role && one->state == RoleState::STARTING) return one.get();
   }
   return nullptr;
 }
@@ -228,7 +228,7 @@ void Supervisor::take_message(RoleProcess& role, ChannelMessage message) {
       }
       return;
     case MessageKind::RENEW:
-      if (role.state != State::READY || now_ - role.ready_at < RENEW_EVERY) return;
+      if (role.state != RoleState::READY || now_ - role.ready_at < RENEW_EVERY) return;
       return ask_change(
           {ChangeRequest::Kind::RENEW, {}, std::nullopt, "server: " + escape_line(message.payload, 200), 0});
     case MessageKind::LET_GO:
@@ -249,7 +249,7 @@ void Supervisor::take_message(RoleProcess& role, ChannelMessage message) {
 }
 
 void Supervisor::role_ready(RoleProcess& role, const ChannelMessage& message) {
-  if (role.state != State::STARTING) return kill_role(role, "it said READY twice");
+  if (role.state != RoleState::STARTING) return kill_role(role, "it said READY twice");
   auto report = decode_ready(message.payload);
   if (!report) return kill_role(role, "its READY makes no sense: " + report.error().message);
   role.ready = std::move(*report);
@@ -257,7 +257,7 @@ void Supervisor::role_ready(RoleProcess& role, const ChannelMessage& message) {
   role.deadline = MonoTime::never();
   role.ping.next = now_ + PING_EVERY;
   RoleProcess* old = ready(role.role);
-  role.state = State::READY;
+  role.state = RoleState::READY;
   log_.note(role.role + " is ready: pid " + std::to_string(role.pid()) + ", " + role.identity +
             (role.ready.transport.empty() ? "" : ", transport " + role.ready.transport) + ", started in " +
             duration_text(now_ - role.started));
@@ -297,9 +297,9 @@ void Supervisor::announce(const RoleProcess& server) {
 }
 
 void Supervisor::drain(RoleProcess& role, Duration timeout) {
-  if (role.state == State::STARTING && role.role == "server") return kill_role(role, "it is not needed any more");
-  role.state = State::DRAINING;
-  role.deadline = now_ + timeout + DRAIN_GRACE;
+  if (role.state == RoleState::STARTING && role.role == "server") return kill_role(role, "it is not needed any more");
+  role.state = RoleState::DRAINING;
+  role.deadline = now_ + timeout + KILL_GRACE;
   if (const Status ok = role.channel.send(MessageKind::DRAIN, 0, std::to_string(timeout.ms())); !ok) {
     kill_role(role, "it could not be told to drain (" + ok.error().message + ")");
   }
@@ -314,11 +314,12 @@ void Supervisor::kill_role(RoleProcess& role, const std::string& reason) {
 // Deadlines and pings of one role.
 void Supervisor::watch_role(RoleProcess& role, MonoTime now) {
   if (role.deadline <= now) {
-    if (role.state == State::STARTING) return kill_role(role, "it was not ready in " + duration_text(START_TIMEOUT));
-    if (role.state == State::DRAINING) return kill_role(role, "it had not drained in time");
+    if (role.state == RoleState::STARTING)
+      return kill_role(role, "it was not ready in " + duration_text(START_TIMEOUT));
+    if (role.state == RoleState::DRAINING) return kill_role(role, "it had not drained in time");
     return kill_role(role, "it closed its channel");
   }
-  if (role.state != State::READY || role.ping.next > now || !role.channel.open()) return;
+  if (role.state != RoleState::READY || role.ping.next > now || !role.channel.open()) return;
   role.ping.next = now + PING_EVERY;
   const Duration limit = role.role == "server" ? SERVER_ANSWER : LOGD_ANSWER;
   if (role.ping.waiting && role.ping.answered_ever && now - role.ping.sent >= limit) {
@@ -367,7 +368,7 @@ void Supervisor::role_ended(uint32_t serial) {
     exit_code_ = 1;
     return;
   }
-  const bool expected = gone->state == State::DRAINING;
+  const bool expected = gone->state == RoleState::DRAINING;
   if (expected && gone->role == "server") server_let_go();  // if it could not say so
   if (gone->role == "keyd" && (expected || key_files_.empty())) return keyd_ended(expected);
   if (gone->role == "logd" && expected) {  // it made room for one that reaches other directories
@@ -381,7 +382,7 @@ void Supervisor::role_ended(uint32_t serial) {
 void Supervisor::account_end(const RoleProcess& role, const RoleExit& end) {
   const std::string who = role.role + " (pid " + std::to_string(role.pid()) + ")";
   const std::string after = " after " + duration_text(now_ - role.started);
-  if (role.state == State::DRAINING && end.clean) {
+  if (role.state == RoleState::DRAINING && end.clean) {
     if (!stopping_) log_.note(who + " has drained and ended" + after);
     return;
   }

@@ -29,7 +29,7 @@ Result<WorkerLaunch> read_launch() {
   return decode_launch(text);
 }
 
-void say(const std::string& line) {
+void say_plainly(const std::string& line) {
   for (size_t at = 0; at < line.size();) {
     const ssize_t n = ::write(WORKER_REPORT_FD, line.data() + at, line.size() - at);
     if (n < 0 && errno == EINTR) continue;
@@ -38,8 +38,8 @@ void say(const std::string& line) {
   }
 }
 
-int give_up(const Error& error, int code) {
-  say(encode_sandbox_failure(error));
+int fail_start(const Error& error, int code) {
+  say_plainly(encode_sandbox_failure(error));
   return code;
 }
 
@@ -47,7 +47,7 @@ int give_up(const Error& error, int code) {
 
 int run_worker() {
   const Result<WorkerLaunch> launch = read_launch();
-  if (!launch) return give_up(launch.error(), EXIT_NOT_ENTERED);
+  if (!launch) return fail_start(launch.error(), EXIT_NOT_ENTERED);
   std::vector<int> keep = {launch->server_half, launch->worker_half, launch->helper_bed, launch->worker_bed};
   keep.insert(keep.end(), launch->server_bells.begin(), launch->server_bells.end());
   std::string variable = "PENSTOCK_WORKER=";
@@ -56,12 +56,12 @@ int run_worker() {
   environment.push_back(std::move(variable));
 
   const Result<ExecOnce> once = ExecOnce::prepare(launch->command, environment);
-  if (!once) return give_up(once.error(), EXIT_NOT_ENTERED);
+  if (!once) return fail_start(once.error(), EXIT_NOT_ENTERED);
   const Result<SandboxReport> report =
       enter_worker_sandbox(launch->sandbox, launch->directory, keep, *once, WORKER_REPORT_FD);
-  if (!report) return give_up(report.error(), EXIT_NOT_ENTERED);
-  say(encode_sandbox_report(*report));
-  return give_up(once->exec(), EXIT_NOT_EXECUTED);
+  if (!report) return fail_start(report.error(), EXIT_NOT_ENTERED);
+  say_plainly(encode_sandbox_report(*report));
+  return fail_start(once->exec(), EXIT_NOT_EXECUTED);
 }
 
 }  // namespace penstock

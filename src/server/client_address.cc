@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint32_t HOPS_MAX = 32;  // proxies in a row; behind more the nearest of them stands for all
 
-JournalAddress journal_address_of(const HopAddress& hop) {
+JournalAddress hop_address_of(const HopAddress& hop) {
   return {.ip = hop.ip, .port = hop.port, .family = hop.v4 ? JournalAddress::IPV4 : JournalAddress::IPV6};
 }
 
@@ -41,7 +41,7 @@ void find_client(Core& core, Exchange& ex) {
     HopState state = HopState::ADDRESS;
     while (is_trusted_proxy(settings, client) && hops++ < HOPS_MAX &&
            (state = take_hop(value, hop)) == HopState::ADDRESS) {
-      client = journal_address_of(hop);
+      client = hop_address_of(hop);
     }
     if (state != HopState::END) break;
   }

@@ -22,7 +22,7 @@ namespace {
 // What a connection may pile up behind an exchange before its socket is left unread.
 constexpr size_t INPUT_KEPT_MAX = 64 * 1024;
 
-JournalAddress journal_address_of(const PeerAddress& from) {
+JournalAddress peer_address_of(const PeerAddress& from) {
   JournalAddress to;
   to.port = from.port;
   if (from.family == AF_INET) {
@@ -233,7 +233,7 @@ void connection_accepted(Core& core, const TransportEvent& event) {
   if (taken == nullptr) {
     ConnectionFacts facts{.id = core.journal.next_connection_id(),
                           .accepted = core.now,
-                          .client = journal_address_of(event.peer),
+                          .client = peer_address_of(event.peer),
                           .server = {}};
     Outcome outcome;
     outcome.reason = static_cast<uint16_t>(Reason::CONNECTION_LIMIT);
@@ -254,8 +254,8 @@ void connection_accepted(Core& core, const TransportEvent& event) {
   if (layer.stream) return begin_stream(core, c, layer.carrier);
   c.facts = {.id = core.journal.next_connection_id(),
              .accepted = core.now,
-             .client = journal_address_of(event.peer),
-             .server = journal_address_of(core.transport.local_address(event.conn))};
+             .client = peer_address_of(event.peer),
+             .server = peer_address_of(core.transport.local_address(event.conn))};
   core.counters.connections_open.add();
   c.leaving = std::ranges::find(core.listeners_gone, event.id) != core.listeners_gone.end();
   const Settings& settings = core.config->settings;
@@ -277,7 +277,7 @@ void connection_noted(Core& core, const TransportEvent& event) {
   ASSERT(event.error > 0 && static_cast<size_t>(event.error) < REASON_COUNT);
   const ConnectionFacts facts{.id = core.journal.next_connection_id(),
                               .accepted = core.now,
-                              .client = journal_address_of(event.peer),
+                              .client = peer_address_of(event.peer),
                               .server = {}};
   record_connection(core, facts, static_cast<Reason>(event.error));
 }

@@ -22,7 +22,7 @@ struct FileBytes {
   ~FileBytes() { OPENSSL_cleanse(bytes.data(), bytes.size()); }
 };
 
-Status read_file(int fd, FileBytes& out) {
+Status read_key_file(int fd, FileBytes& out) {
   while (out.size < out.bytes.size()) {
     const ssize_t n =
         ::pread(fd, out.bytes.data() + out.size, out.bytes.size() - out.size, static_cast<off_t>(out.size));
@@ -105,7 +105,7 @@ std::expected<PrivateKey, KeySigner::Refusal> KeyStore::read_key(int fd, std::st
   }
   mode_note = mode_note_of(info);
   FileBytes file;
-  if (const Status read = read_file(fd, file); !read) {
+  if (const Status read = read_key_file(fd, file); !read) {
     return std::unexpected(Refusal{.status = KeyStatus::UNREADABLE, .detail = read.error().message});
   }
   auto key = PrivateKey::load({file.bytes.data(), file.size});

@@ -13,7 +13,7 @@
 namespace penstock {
 namespace {
 
-using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;
+using OwnedBio = std::unique_ptr<BIO, decltype(&BIO_free)>;
 using Pkey = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
 
 // OpenSSL asks for a pass phrase only where a key is encrypted.
@@ -23,7 +23,7 @@ int note_question(char*, int, int, void* asked) {
 }
 
 Pkey decode(std::span<const unsigned char> file, bool& encrypted) {
-  const Bio in(BIO_new_mem_buf(file.data(), static_cast<int>(file.size())), &BIO_free);
+  const OwnedBio in(BIO_new_mem_buf(file.data(), static_cast<int>(file.size())), &BIO_free);
   if (in == nullptr) return {nullptr, &EVP_PKEY_free};
   const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
   if (text.find("-----BEGIN ") != std::string_view::npos) {
@@ -31,7 +31,7 @@ Pkey decode(std::span<const unsigned char> file, bool& encrypted) {
   }
   Pkey key(d2i_PrivateKey_bio(in.get(), nullptr), &EVP_PKEY_free);
   if (key != nullptr) return key;
-  const Bio again(BIO_new_mem_buf(file.data(), static_cast<int>(file.size())), &BIO_free);
+  const OwnedBio again(BIO_new_mem_buf(file.data(), static_cast<int>(file.size())), &BIO_free);
   X509_SIG* sealed = again == nullptr ? nullptr : d2i_PKCS8_bio(again.get(), nullptr);  // an encrypted one, in DER
   encrypted = sealed != nullptr;
   X509_SIG_free(sealed);

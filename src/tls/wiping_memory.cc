@@ -9,7 +9,7 @@
 namespace penstock {
 namespace {
 
-void* take(size_t size, const char*, int) { return std::malloc(size); }
+void* wiping_malloc(size_t size, const char*, int) { return std::malloc(size); }
 
 void give_back(void* memory, const char*, int) {
   if (memory == nullptr) return;
@@ -33,7 +33,7 @@ void* resize(void* memory, size_t size, const char* file, int line) {
 }  // namespace
 
 Status start_wiping_openssl() {
-  if (CRYPTO_set_mem_functions(&take, &resize, &give_back) != 1) {
+  if (CRYPTO_set_mem_functions(&wiping_malloc, &resize, &give_back) != 1) {
     return fail("OpenSSL has allocated memory too early: it could not be wiped");
   }
   if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) != 1) return fail("OpenSSL cannot be started");

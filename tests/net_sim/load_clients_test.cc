@@ -12,7 +12,7 @@
 namespace penstock {
 namespace {
 
-constexpr uint16_t PORT = 80;
+constexpr uint16_t LOAD_PORT = 80;
 
 // Answers every blank line, in an engine of its own on the other end of a wire.
 class LoadBench {
@@ -23,7 +23,7 @@ class LoadBench {
     for (NetConfig& config : configs) config.addresses.mtu = mtu;
     load_ = std::make_unique<NetStack>(configs[0], link_.end(0), now_);
     server_ = std::make_unique<NetStack>(configs[1], link_.end(1), now_);
-    EXPECT_TRUE(server_->listen(PORT, 1));
+    EXPECT_TRUE(server_->listen(LOAD_PORT, 1));
     closes_ = plan.close;
     answer_ =
         "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: " + std::to_string(plan.body.size()) + "\r\n\r\n" + plan.body;

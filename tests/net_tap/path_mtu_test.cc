@@ -14,15 +14,15 @@ const IpAddress NEAR4 = IpAddress::v4(10, 77, 1, 1);
 const IpAddress FAR4 = IpAddress::v4(10, 77, 1, 2);
 
 // Carries frames between two TAP devices until it dies.
-class Wire {
+class WatchedWire {
  public:
-  Wire(int one, int other) : fds_{one, other}, thread_([this] { carry(); }) {}
-  ~Wire() {
+  WatchedWire(int one, int other) : fds_{one, other}, thread_([this] { carry(); }) {}
+  ~WatchedWire() {
     stop_ = true;
     thread_.join();
   }
-  Wire(const Wire&) = delete;
-  Wire& operator=(const Wire&) = delete;
+  WatchedWire(const WatchedWire&) = delete;
+  WatchedWire& operator=(const WatchedWire&) = delete;
 
  private:
   void carry() {
@@ -67,7 +67,7 @@ TEST(NetTapPath, what_a_router_says_of_its_mtu_makes_segments_smaller) {
   std::thread client([&] {
     const std::unique_ptr<TapDevice> far = build_far_side(wrong);
     if (!wrong.empty()) return;
-    const Wire wire(near->fd(), far->fd());
+    const WatchedWire wire(near->fd(), far->fd());
     for (const bool v6 : {false, true}) {
       const LinuxSocket down = world.connect(v6, TapService::SOURCE);
       ASSERT_GE(down.fd(), 0);

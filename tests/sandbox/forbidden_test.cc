@@ -133,13 +133,13 @@ constexpr Attempt KILLED_IN_KEYD[] = {
      }},
 };
 
-struct Case {
+struct ForbiddenCase {
   SyscallProfile profile;
   Attempt attempt;
 };
 
-std::vector<Case> killed_cases() {
-  std::vector<Case> cases;
+std::vector<ForbiddenCase> killed_cases() {
+  std::vector<ForbiddenCase> cases;
   for (const Attempt& a : KILLED_EVERYWHERE) {
     cases.push_back({SyscallProfile::SERVER, a});
     cases.push_back({SyscallProfile::LOGD, a});
@@ -157,7 +157,7 @@ std::vector<Case> killed_cases() {
   return cases;
 }
 
-class Forbidden : public testing::TestWithParam<Case> {};
+class Forbidden : public testing::TestWithParam<ForbiddenCase> {};
 
 TEST_P(Forbidden, kills_the_process) {
   const Outcome outcome = try_in_sandbox(role_profile(GetParam().profile), GetParam().attempt.action);
@@ -166,7 +166,7 @@ TEST_P(Forbidden, kills_the_process) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sandbox, Forbidden, testing::ValuesIn(killed_cases()),
-                         [](const testing::TestParamInfo<Case>& row) {
+                         [](const testing::TestParamInfo<ForbiddenCase>& row) {
                            const SyscallProfile profile = row.param.profile;
                            const char* role = profile == SyscallProfile::SERVER ? "server_"
                                               : profile == SyscallProfile::LOGD ? "logd_"

@@ -40,14 +40,14 @@ constexpr Row ROWS[] = {
 #undef ATTEMPT
 };
 
-struct Case {
+struct WorkerCase {
   Row row;
   bool full;
   bool root;
 };
 
-std::vector<Case> cases() {
-  std::vector<Case> out;
+std::vector<WorkerCase> cases() {
+  std::vector<WorkerCase> out;
   for (const Row& row : ROWS) {
     for (const bool full : {false, true}) {
       for (const bool root : {true, false}) out.push_back({row, full, root});
@@ -151,7 +151,7 @@ std::string end_of(WorkerProcess& process) {
   return "does not end";
 }
 
-std::string try_in_worker(const Case& c) {
+std::string try_in_worker(const WorkerCase& c) {
   const Ground ground(c.root);
   // Somebody of another pool and somebody of the same, as targets.
   auto other = WorkerProcess::spawn(PENSTOCK_BINARY, ground.launch("wait", c.full, OTHER_POOL), MonoTime{});
@@ -172,7 +172,7 @@ std::string try_in_worker(const Case& c) {
 }
 
 // In a child, so that it can become somebody without privileges.
-std::string try_as(const Case& c) {
+std::string try_as(const WorkerCase& c) {
   int fds[2];
   if (::pipe2(fds, O_CLOEXEC) != 0) return "no pipe";
   const pid_t child = ::fork();
@@ -195,10 +195,10 @@ std::string try_as(const Case& c) {
   return outcome;
 }
 
-class WorkerSandboxAttempt : public testing::TestWithParam<Case> {};
+class WorkerSandboxAttempt : public testing::TestWithParam<WorkerCase> {};
 
 TEST_P(WorkerSandboxAttempt, ends_as_it_must) {
-  const Case& c = GetParam();
+  const WorkerCase& c = GetParam();
   if (c.root && ::geteuid() != 0) GTEST_SKIP() << "needs root";
   std::istringstream right(c.full ? c.row.full : c.row.compute);
   const std::vector<std::string> answers{std::istream_iterator<std::string>(right), {}};
@@ -315,7 +315,7 @@ TEST_F(WorkerPrograms, php_needs_no_more_than_process) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, WorkerSandboxAttempt, testing::ValuesIn(cases()),
-                         [](const testing::TestParamInfo<Case>& row) {
+                         [](const testing::TestParamInfo<WorkerCase>& row) {
                            return std::string(row.param.row.name) + (row.param.full ? "_full" : "_compute") +
                                   (row.param.root ? "_root" : "_user");
                          });

@@ -10,7 +10,7 @@ namespace {
 constexpr const char* DRAIN_CONFIG =
     "site.s.hosts = *\nsite.s.root = /sim\nserver.drain_idle_timeout = 1s\nlimits.send_rate_min = 0\n"
     "log.access.path = /sim.log\n";
-const std::string GET = "GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n";
+const std::string GET_FILE = "GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n";
 
 class Drain : public testing::Test {
  protected:
@@ -36,7 +36,7 @@ class Drain : public testing::Test {
     return client;
   }
   std::string ask(uint32_t client) {
-    world.transport(0).client_send(client, GET);
+    world.transport(0).client_send(client, GET_FILE);
     turn();
     return world.transport(0).client_take(client);
   }
@@ -84,7 +84,7 @@ TEST_F(Drain, sends_an_answer_to_its_end_before_it_ends_the_connection) {
   world.tree().put("a.txt", std::string(100'000, 'x'), world.clock().wall());
   world.advance(seconds(1));
   const uint32_t client = connect();
-  world.transport(0).client_send(client, GET);
+  world.transport(0).client_send(client, GET_FILE);
   turn();
   std::string answer = world.transport(0).client_take(client, 10);
   world.drain();

@@ -184,7 +184,7 @@ class AppClient {
   std::deque<Request> asked_;
 };
 
-void run_seed(uint64_t seed, bool with_faults) {
+void run_pools_seed(uint64_t seed, bool with_faults) {
   Prng prng(seed);
   SimOptions options;
   options.seed = seed;
@@ -252,15 +252,15 @@ void run_seed(uint64_t seed, bool with_faults) {
 
 TEST(SimPools, every_request_gets_its_own_answer_from_workers_that_keep_the_rules) {
   for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_SEEDS", POOL_SEEDS) / 4; ++seed) {
-    run_seed(seed, false);
+    run_pools_seed(seed, false);
     if (HasFatalFailure()) return;
   }
 }
 
 TEST(SimPools, every_request_gets_its_own_answer_or_an_honest_end_from_workers_that_die_lie_and_hang) {
-  if (const uint64_t one = number_from("PENSTOCK_SIM_SEED", 0); one != 0) return run_seed(one, true);
+  if (const uint64_t one = number_from("PENSTOCK_SIM_SEED", 0); one != 0) return run_pools_seed(one, true);
   for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_SEEDS", POOL_SEEDS); ++seed) {
-    run_seed(seed, true);
+    run_pools_seed(seed, true);
     if (HasFatalFailure()) return;
   }
 }

@@ -25,7 +25,7 @@ constexpr const char* FILES_CONFIG =
     "site.s.route.moved.prefix = /moved\nsite.s.route.moved.handler = redirect\n"
     "site.s.route.moved.to = /new$path$query\nsite.s.route.moved.status = 308\n";
 
-std::string body_of(const std::string& path, uint32_t version, size_t size) {
+std::string file_body(const std::string& path, uint32_t version, size_t size) {
   std::string text;
   const std::string word = path + " " + std::to_string(version) + " ";
   while (text.size() < size) text += word;
@@ -42,7 +42,7 @@ class Files {
   }
   void put(const std::string& path) {
     const size_t size = path == "huge.txt" ? 300 * 1024 : path == "large.txt" ? 40 * 1024 : 200 + path.size() * 150;
-    const std::string bytes = body_of(path, ++version_, size);
+    const std::string bytes = file_body(path, ++version_, size);
     world_.tree().put(path, bytes, world_.clock().wall());
     history_.put(path, bytes, world_.clock().now());
   }
@@ -54,7 +54,7 @@ class Files {
 };
 
 // Adds the records of requests that were looked at to `records`.
-void run_seed(uint64_t seed, bool with_faults, uint64_t& records, SimProtocol protocol = SimProtocol::PLAIN) {
+void run_sites_seed(uint64_t seed, bool with_faults, uint64_t& records, SimProtocol protocol = SimProtocol::PLAIN) {
   Prng prng(seed);
   SimOptions options;
   options.seed = seed;
@@ -118,7 +118,7 @@ TEST(Sim, every_request_gets_its_one_right_answer_in_fair_weather) {
   const uint64_t seeds = number_from("PENSTOCK_SIM_SEEDS", SEEDS) / 4;
   uint64_t records = 0;
   for (uint64_t seed = 1; seed <= seeds; ++seed) {
-    run_seed(seed, false, records);
+    run_sites_seed(seed, false, records);
     if (HasFatalFailure()) return;
   }
   expect_records(records, seeds);
@@ -126,10 +126,10 @@ TEST(Sim, every_request_gets_its_one_right_answer_in_fair_weather) {
 
 TEST(Sim, every_request_gets_its_one_right_answer_or_an_honest_end_under_faults) {
   uint64_t records = 0;
-  if (const uint64_t one = number_from("PENSTOCK_SIM_SEED", 0); one != 0) return run_seed(one, true, records);
+  if (const uint64_t one = number_from("PENSTOCK_SIM_SEED", 0); one != 0) return run_sites_seed(one, true, records);
   const uint64_t seeds = number_from("PENSTOCK_SIM_SEEDS", SEEDS);
   for (uint64_t seed = 1; seed <= seeds; ++seed) {
-    run_seed(seed, true, records);
+    run_sites_seed(seed, true, records);
     if (HasFatalFailure()) return;
   }
   expect_records(records, seeds);
@@ -144,10 +144,10 @@ TEST_P(SimLayers, requests_get_their_one_right_answer_or_an_honest_end) {
 #endif
   uint64_t records = 0;
   if (const uint64_t one = number_from("PENSTOCK_SIM_SEED", 0); one != 0) {
-    return run_seed(one, true, records, GetParam());
+    return run_sites_seed(one, true, records, GetParam());
   }
   for (uint64_t seed = 1; seed <= number_from("PENSTOCK_SIM_LAYER_SEEDS", LAYER_SEEDS); ++seed) {
-    run_seed(seed, seed % 4 != 0, records, GetParam());
+    run_sites_seed(seed, seed % 4 != 0, records, GetParam());
     if (HasFatalFailure()) return;
   }
 }

@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t HELD_MAX = 16 * 1'024;
 
-penstock_string text(std::string_view view) { return {view.data(), view.size()}; }
+penstock_string string_of(std::string_view view) { return {view.data(), view.size()}; }
 
 }  // namespace
 
@@ -45,7 +45,7 @@ void GatewayAnswer::log(std::string_view why) {
   constexpr size_t WORDS_MAX = 1'024;  // of each: file names can be long
   std::string words = who_.substr(0, WORDS_MAX) + " ";
   words += why.substr(0, WORDS_MAX);
-  if (exchange_ != nullptr) penstock_log(exchange_, text(words));
+  if (exchange_ != nullptr) penstock_log(exchange_, string_of(words));
   errors_.line("penstock: ", words);
 }
 
@@ -76,14 +76,14 @@ void GatewayAnswer::feed(std::string_view output, bool holds) {
 std::vector<penstock_header> GatewayAnswer::fields() const {
   std::vector<penstock_header> fields;
   fields.reserve(parser_.head().fields.size());
-  for (const auto& [name, value] : parser_.head().fields) fields.push_back({text(name), text(value)});
+  for (const auto& [name, value] : parser_.head().fields) fields.push_back({string_of(name), string_of(value)});
   return fields;
 }
 
 void GatewayAnswer::begin(std::string_view first, bool holds) {
   const CgiHead& head = parser_.head();
   if (!head.local_redirect.empty()) {
-    penstock_execute(std::exchange(exchange_, nullptr), text(head.local_redirect));
+    penstock_execute(std::exchange(exchange_, nullptr), string_of(head.local_redirect));
     return;
   }
   const std::vector<penstock_header> all = fields();

@@ -15,19 +15,19 @@ constexpr size_t FILE_BLOCK_BYTES = 64 * 1'024;
 constexpr size_t LOG_BYTES_MAX = 8 * 1'024;
 constexpr std::string_view SORRY = "Internal Server Error\n";
 
-WsgiCall* call_of(PyObject* input, const char* what) {
+WsgiCall* call_of_input(PyObject* input, const char* what) {
   WsgiCall* const call = reinterpret_cast<InputObject*>(input)->call;
   if (call == nullptr) PyErr_Format(PyExc_ValueError, "%s is called after the end of its request", what);
   return call;
 }
 
 PyObject* call_start_response(PyObject* input, PyObject* arguments, PyObject* names) {
-  WsgiCall* const call = call_of(input, "start_response()");
+  WsgiCall* const call = call_of_input(input, "start_response()");
   return call == nullptr ? nullptr : call->start_response(input, arguments, names);
 }
 
 PyObject* call_write(PyObject* input, PyObject* bytes) {
-  WsgiCall* const call = call_of(input, "write()");
+  WsgiCall* const call = call_of_input(input, "write()");
   if (call == nullptr || !call->write(bytes)) return nullptr;
   Py_RETURN_NONE;
 }

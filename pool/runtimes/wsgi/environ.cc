@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t FIELD_KEYS_MAX = 512;  // clients choose the names
 
-PyRef text(std::string_view bytes) {
+PyRef latin1(std::string_view bytes) {
   return PyRef(PyUnicode_DecodeLatin1(bytes.data(), static_cast<Py_ssize_t>(bytes.size()), nullptr));
 }
 
@@ -39,9 +39,9 @@ class Filler {
     PyObject* const before = PyDict_GetItemWithError(dict_, key);
     if (before == nullptr) {
       ok_ = PyErr_Occurred() == nullptr;
-      return set(key, text(value));
+      return set(key, latin1(value));
     }
-    const PyRef now = text(value);
+    const PyRef now = latin1(value);
     set(key, PyRef(now ? PyUnicode_FromFormat("%U%s%U", before, cookie ? "; " : ", ", now.get()) : nullptr));
   }
   [[nodiscard]] bool ok() const { return ok_; }
@@ -71,8 +71,8 @@ std::string port_of(const RequestHead& head) {
 }
 
 void set_constants(Filler& to, bool multithread) {
-  to.set("GATEWAY_INTERFACE", text("CGI/1.1"));
-  to.set("SERVER_SOFTWARE", text("penstock/" + std::string(version())));
+  to.set("GATEWAY_INTERFACE", latin1("CGI/1.1"));
+  to.set("SERVER_SOFTWARE", latin1("penstock/" + std::string(version())));
   to.set("wsgi.version", PyRef(Py_BuildValue("(ii)", 1, 0)));
   to.set("wsgi.multithread", PyRef(PyBool_FromLong(multithread ? 1 : 0)));
   to.set("wsgi.multiprocess", PyRef(PyBool_FromLong(1)));  // also with one worker: while it is being recycled
@@ -116,7 +116,7 @@ PyObject* WsgiApplication::field_key(std::string_view name) {
   if (!equal_names(name, "Content-Type") && !equal_names(name, "Content-Length")) key = "HTTP_";
   for (const char c : name) key += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   if (field_keys_.size() >= FIELD_KEYS_MAX) field_keys_.clear();
-  return field_keys_.emplace(name, text(key)).first->second.get();
+  return field_keys_.emplace(name, latin1(key)).first->second.get();
 }
 
 PyRef WsgiApplication::make_environ(const RequestHead& head, PyObject* input, PyObject* errors) {
@@ -125,26 +125,26 @@ PyRef WsgiApplication::make_environ(const RequestHead& head, PyObject* input, Py
   Filler to(environ.get());
   const auto key = [this](const char* name) { return keys_.find(name)->second.get(); };
   const std::string_view script = script_name(head);
-  to.set(key("REQUEST_METHOD"), text(head.method));
-  to.set(key("SCRIPT_NAME"), text(script));
-  to.set(key("PATH_INFO"), text(head.path.substr(script.size())));
-  to.set(key("QUERY_STRING"), text(head.query));
-  to.set(key("REQUEST_URI"), text(head.target));
-  to.set(key("SERVER_PROTOCOL"), text("HTTP/" + std::to_string(head.major) + "." + std::to_string(head.minor)));
-  to.set(key("SERVER_NAME"), text(head.authority.empty() ? head.server_address : host_of(head.authority)));
-  to.set(key("SERVER_PORT"), text(port_of(head)));
-  to.set(key("REMOTE_ADDR"), text(head.remote_address));
-  if (head.remote_port != 0) to.set(key("REMOTE_PORT"), text(std::to_string(head.remote_port)));
-  if (head.secure) to.set(key("HTTPS"), text("on"));
-  if (!head.client_verify.empty()) to.set("SSL_CLIENT_VERIFY", text(head.client_verify));
+  to.set(key("REQUEST_METHOD"), latin1(head.method));
+  to.set(key("SCRIPT_NAME"), latin1(script));
+  to.set(key("PATH_INFO"), latin1(head.path.substr(script.size())));
+  to.set(key("QUERY_STRING"), latin1(head.query));
+  to.set(key("REQUEST_URI"), latin1(head.target));
+  to.set(key("SERVER_PROTOCOL"), latin1("HTTP/" + std::to_string(head.major) + "." + std::to_string(head.minor)));
+  to.set(key("SERVER_NAME"), latin1(head.authority.empty() ? head.server_address : host_of(head.authority)));
+  to.set(key("SERVER_PORT"), latin1(port_of(head)));
+  to.set(key("REMOTE_ADDR"), latin1(head.remote_address));
+  if (head.remote_port != 0) to.set(key("REMOTE_PORT"), latin1(std::to_string(head.remote_port)));
+  if (head.secure) to.set(key("HTTPS"), latin1("on"));
+  if (!head.client_verify.empty()) to.set("SSL_CLIENT_VERIFY", latin1(head.client_verify));
   if (!head.client_fingerprint.empty()) {
-    to.set("SSL_CLIENT_S_DN", text(head.client_subject));
-    to.set("SSL_CLIENT_FINGERPRINT", text(head.client_fingerprint));
+    to.set("SSL_CLIENT_S_DN", latin1(head.client_subject));
+    to.set("SSL_CLIENT_FINGERPRINT", latin1(head.client_fingerprint));
   }
-  to.set(key("wsgi.url_scheme"), text(head.secure ? "https" : "http"));
+  to.set(key("wsgi.url_scheme"), latin1(head.secure ? "https" : "http"));
   to.set(key("wsgi.input"), PyRef::borrow(input));
   to.set(key("wsgi.errors"), PyRef::borrow(errors));
-  if (!head.authority.empty()) to.set(key("HTTP_HOST"), text(head.authority));
+  if (!head.authority.empty()) to.set(key("HTTP_HOST"), latin1(head.authority));
   bool says_length = false;
   for (const auto& [name, value] : head.fields) {
     const bool is_length = equal_names(name, "Content-Length");
@@ -156,7 +156,7 @@ PyRef WsgiApplication::make_environ(const RequestHead& head, PyObject* input, Py
   }
   // As the server counts it: a field that came with a chunked body says nothing.
   if (head.body_length != PENSTOCK_UNKNOWN_LENGTH && (says_length || head.body_length > 0)) {
-    to.set(key("CONTENT_LENGTH"), text(std::to_string(head.body_length)));
+    to.set(key("CONTENT_LENGTH"), latin1(std::to_string(head.body_length)));
   }
   if (!to.ok()) return {};
   return environ;

@@ -4,14 +4,14 @@
 namespace penstock {
 namespace {
 
-WsgiCall* call_of(PyObject* self) {
+WsgiCall* call_behind(PyObject* self) {
   WsgiCall* const call = reinterpret_cast<InputObject*>(self)->call;
   if (call == nullptr) PyErr_SetString(PyExc_ValueError, "wsgi.input is used after the end of its request");
   return call;
 }
 
 PyObject* read(PyObject* self, Py_ssize_t most, bool line) {
-  WsgiCall* const call = call_of(self);
+  WsgiCall* const call = call_behind(self);
   if (call == nullptr) return nullptr;
   std::string bytes;
   if (!call->read(bytes, most < 0 ? SIZE_MAX : static_cast<size_t>(most), line)) return nullptr;

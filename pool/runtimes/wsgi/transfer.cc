@@ -9,7 +9,7 @@
 namespace penstock {
 namespace {
 
-penstock_string text(std::string_view from) { return {from.data(), from.size()}; }
+penstock_string string_of(std::string_view from) { return {from.data(), from.size()}; }
 
 // Forgets what was used of a buffer, once that is as much as what is left: so each byte moves once at most.
 void drop_front(std::string& buffer, size_t& used) {
@@ -134,7 +134,7 @@ bool Transfer::answer_at_once(const std::vector<penstock_header>& fields) {
 void Transfer::send_head() {
   std::vector<penstock_header> fields;
   fields.reserve(response_.fields.size());
-  for (const auto& [name, value] : response_.fields) fields.push_back({text(name), text(value)});
+  for (const auto& [name, value] : response_.fields) fields.push_back({string_of(name), string_of(value)});
   if (answer_at_once(fields)) return;
   penstock_begin(exchange_, response_.status, fields.data(), fields.size(), response_.length);
   begun_ = true;
@@ -143,7 +143,7 @@ void Transfer::send_head() {
 bool Transfer::serve() {
   const std::lock_guard lock(mutex_);
   ASSERT(exchange_ != nullptr);
-  if (!log_.empty()) penstock_log(exchange_, text(log_));
+  if (!log_.empty()) penstock_log(exchange_, string_of(log_));
   log_.clear();
   if (has_response_ && !begun_) {
     send_head();

@@ -10,7 +10,7 @@
 namespace penstock {
 namespace {
 
-int64_t stage_time(uint32_t us) {
+int64_t stage_read(uint32_t us) {
   return us == BinaryRecord::TIME_NOT_REACHED ? AccessEntry::NOT_REACHED : static_cast<int64_t>(us);
 }
 
@@ -129,9 +129,9 @@ void set_numbers(AccessEntry& entry, const BinaryRecord& record, const BlockHead
   entry.sub_status = static_cast<uint16_t>(record.answer >> 10 & 1023);
   entry.reason = static_cast<uint16_t>(record.answer >> 20);
   entry.client_port = record.client_port;
-  entry.first_byte_us = stage_time(record.first_byte_us);
-  entry.queue_us = stage_time(record.queue_us);
-  entry.worker_us = stage_time(record.worker_us_low | static_cast<uint32_t>(record.worker_us_high) << 16);
+  entry.first_byte_us = stage_read(record.first_byte_us);
+  entry.queue_us = stage_read(record.queue_us);
+  entry.worker_us = stage_read(record.worker_us_low | static_cast<uint32_t>(record.worker_us_high) << 16);
 }
 
 }  // namespace penstock

@@ -26,7 +26,7 @@ uint64_t pack_48(uint64_t low, uint64_t high) {
   return std::min(low, LOW_48) | std::min<uint64_t>(high, UINT16_MAX) << 48;
 }
 
-uint32_t stage_time(int64_t us) {
+uint32_t stage_written(int64_t us) {
   if (us < 0) return BinaryRecord::TIME_NOT_REACHED;
   return static_cast<uint32_t>(std::min<int64_t>(us, BinaryRecord::TIME_NOT_REACHED - 1));
 }
@@ -148,10 +148,10 @@ bool BinaryWriter::convert(const EndRecordView& view, BinaryRecord& out) {
   out.host = *host;
   out.user_agent = *user_agent;
   out.referer = *referer;
-  out.first_byte_us = stage_time(entry.first_byte_us);
-  out.queue_us = stage_time(entry.queue_us);
+  out.first_byte_us = stage_written(entry.first_byte_us);
+  out.queue_us = stage_written(entry.queue_us);
   out.site = static_cast<uint16_t>(*site);
-  const uint32_t worker = stage_time(entry.worker_us);
+  const uint32_t worker = stage_written(entry.worker_us);
   out.worker_us_low = static_cast<uint16_t>(worker);
   out.worker_us_high = static_cast<uint16_t>(worker >> 16);
   return true;

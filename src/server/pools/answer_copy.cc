@@ -10,10 +10,6 @@
 namespace penstock {
 namespace {
 
-bool is_any_of(std::string_view name, std::initializer_list<std::string_view> names) {
-  return std::ranges::any_of(names, [name](std::string_view one) { return iequals(name, one); });
-}
-
 std::string joined(std::span<const std::string> texts) {
   std::string out;
   for (const std::string& text : texts) out.append(out.empty() ? "" : ", ").append(text);
@@ -68,7 +64,7 @@ std::string AnswerCopy::make_head(uint16_t status, const Made& made, uint64_t le
   std::vector<LinkField> fields;
   for (const Field& field : fields_) {
     // RFC 9110 section 15.4.5: a 304 says what a cache must know, not what the body is.
-    if (status == 304 && is_any_of(field.name, {"Content-Type", "Content-Language", "Content-Disposition"})) continue;
+    if (status == 304 && iequals_any(field.name, {"Content-Type", "Content-Language", "Content-Disposition"})) continue;
     fields.push_back({field.name, field.value});
   }
   head.fields = fields;

@@ -15,10 +15,6 @@ namespace {
 
 constexpr Duration LIFETIME_MAX = seconds(365 * 24 * 3600);
 
-bool is_any_of(std::string_view name, std::initializer_list<std::string_view> names) {
-  return std::ranges::any_of(names, [name](std::string_view one) { return iequals(name, one); });
-}
-
 bool contains(std::span<const std::string> list, std::string_view one) {
   return std::ranges::find(list, one) != list.end();
 }
@@ -69,10 +65,10 @@ void read_directives(std::string_view value, Directives& out) {
     const size_t equals = element.find('=');
     const std::string_view name = element.substr(0, equals);
     const std::string_view argument = equals == std::string_view::npos ? "" : element.substr(equals + 1);
-    if (is_any_of(name, {"no-store", "no-cache", "private"})) out.forbids = true;
+    if (iequals_any(name, {"no-store", "no-cache", "private"})) out.forbids = true;
     if (iequals(name, "public")) out.is_public = true;
     if (iequals(name, "must-revalidate")) out.must_revalidate = true;
-    if (is_any_of(name, {"must-revalidate", "proxy-revalidate"})) out.strict = true;
+    if (iequals_any(name, {"must-revalidate", "proxy-revalidate"})) out.strict = true;
     if (iequals(name, "max-age")) take_seconds(argument, out.max_age);
     if (iequals(name, "s-maxage")) take_seconds(argument, out.s_maxage);
     if (iequals(name, "stale-while-revalidate")) take_seconds(argument, out.stale_while_revalidate);
@@ -160,7 +156,7 @@ bool take_vary(const Fields& from, const AnswerSays& says, const PolicyDefaults&
   }
   const bool by_coding = contains(out.vary, "accept-encoding");
   const bool plain = from.encoding.empty() || iequals(from.encoding, "identity");
-  if (!plain && (!by_coding || !is_any_of(from.encoding, {"gzip", "x-gzip", "br", "zstd"}))) {
+  if (!plain && (!by_coding || !iequals_any(from.encoding, {"gzip", "x-gzip", "br", "zstd"}))) {
     out.why = Verdict::ENCODED;
     return false;
   }
@@ -191,7 +187,7 @@ bool is_for_all(const RequestHead& head, const Fields& from, bool by_worker, Ans
   return true;
 }
 
-bool is_a_scheme(std::string_view value) { return is_any_of(trim_ows(value), {"http", "https"}); }
+bool is_a_scheme(std::string_view value) { return iequals_any(trim_ows(value), {"http", "https"}); }
 
 bool has_unkeyed_input(const RequestHead& head) {
   return std::ranges::any_of(head.fields(), [](const HeaderField& field) {

@@ -32,7 +32,7 @@ WorkerHandover example_worker(size_t reactors) {
   return worker;
 }
 
-Result<WorkerHandover> pass(const WorkerHandover& worker) {
+Result<WorkerHandover> pass_worker(const WorkerHandover& worker) {
   auto pair = Channel::make_pair();
   Channel role(std::move(pair->theirs), ChannelSide::ROLE);
   if (const Status sent = send_worker(pair->ours, worker); !sent) return std::unexpected(sent.error());
@@ -44,7 +44,7 @@ Result<WorkerHandover> pass(const WorkerHandover& worker) {
 }
 
 TEST(WorkerHandover, arrives_as_it_was_sent) {
-  auto got = pass(example_worker(2));
+  auto got = pass_worker(example_worker(2));
   ASSERT_TRUE(got) << got.error().message;
   EXPECT_EQ(got->pool, "shop-1");
   EXPECT_EQ(got->worker, 0x123456789abcdefULL);
@@ -60,15 +60,15 @@ TEST(WorkerHandover, arrives_as_it_was_sent) {
 }
 
 TEST(WorkerHandover, reaches_a_server_with_as_many_reactors_as_there_may_be) {
-  auto got = pass(example_worker(POOL_REACTORS_MAX));
+  auto got = pass_worker(example_worker(POOL_REACTORS_MAX));
   ASSERT_TRUE(got) << got.error().message;
   ASSERT_EQ(got->server_bells.size(), POOL_REACTORS_MAX);
   EXPECT_EQ(value_of(got->server_bells.back()), 100U + POOL_REACTORS_MAX - 1);
 }
 
 TEST(WorkerHandover, is_not_sent_without_reactors_or_with_too_many) {
-  EXPECT_FALSE(pass(example_worker(0)));
-  EXPECT_FALSE(pass(example_worker(POOL_REACTORS_MAX + 1)));
+  EXPECT_FALSE(pass_worker(example_worker(0)));
+  EXPECT_FALSE(pass_worker(example_worker(POOL_REACTORS_MAX + 1)));
 }
 
 TEST(WorkerHandover, refuses_what_makes_no_sense) {

@@ -28,7 +28,7 @@ RoleListener listener(uint32_t id, int32_t reactor, std::string address, UniqueF
   return out;
 }
 
-ChannelMessage pass(const std::function<Status(Channel&)>& send) {
+ChannelMessage pass_message(const std::function<Status(Channel&)>& send) {
   auto pair = Channel::make_pair();
   Channel role(std::move(pair->theirs), ChannelSide::ROLE);
   EXPECT_TRUE(send(pair->ours));
@@ -63,7 +63,7 @@ RoleStart example_start() {
 
 TEST(RoleStart, arrives_as_it_was_sent) {
   const RoleStart start = example_start();
-  auto got = decode_start(pass([&](Channel& channel) { return send_start(channel, start); }));
+  auto got = decode_start(pass_message([&](Channel& channel) { return send_start(channel, start); }));
   ASSERT_TRUE(got) << got.error().message;
   EXPECT_EQ(got->role, "server");
   EXPECT_EQ(got->generation, 17U);
@@ -91,7 +91,7 @@ TEST(RoleStart, arrives_as_it_was_sent) {
 TEST(RoleStart, may_lack_what_a_role_does_not_need) {
   RoleStart start;
   start.role = "logd";
-  auto got = decode_start(pass([&](Channel& channel) { return send_start(channel, start); }));
+  auto got = decode_start(pass_message([&](Channel& channel) { return send_start(channel, start); }));
   ASSERT_TRUE(got) << got.error().message;
   EXPECT_FALSE(got->doorbell.valid());
   EXPECT_FALSE(got->kernel_tap.valid());
@@ -140,7 +140,7 @@ TEST(RoleConfig, carries_descriptors_of_new_listeners_only) {
   config.config_text = "a = b\n";
   config.listeners.push_back(listener(1, 0, "127.0.0.1:80", UniqueFd()));
   config.listeners.push_back(listener(2, 0, "127.0.0.1:81", zero_fd()));
-  auto got = decode_config(pass([&](Channel& channel) { return send_config(channel, 9, config); }));
+  auto got = decode_config(pass_message([&](Channel& channel) { return send_config(channel, 9, config); }));
   ASSERT_TRUE(got) << got.error().message;
   EXPECT_EQ(got->generation, 2U);
   EXPECT_EQ(got->config_text, "a = b\n");

@@ -40,18 +40,18 @@ TEST(InplaceVector, one_more_is_a_bug) {
 }
 
 // What it is for: no value is constructed before it is pushed.
-struct Counted {
+struct CountedItem {
   static inline int made = 0;
   int number = 0;
-  Counted() { ++made; }
+  CountedItem() { ++made; }
 };
 
 TEST(InplaceVector, making_one_constructs_no_value) {
-  InplaceVector<Counted, 4> values;
-  EXPECT_EQ(Counted::made, 0);
-  const Counted one;
+  InplaceVector<CountedItem, 4> values;
+  EXPECT_EQ(CountedItem::made, 0);
+  const CountedItem one;
   values.push_back(one);
-  EXPECT_EQ(Counted::made, 1);
+  EXPECT_EQ(CountedItem::made, 1);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 namespace penstock {
 namespace {
 
-Fields with(Fields fields, const Fields& more) {
+Fields with_more(Fields fields, const Fields& more) {
   fields.insert(fields.end(), more.begin(), more.end());
   return fields;
 }
@@ -80,7 +80,7 @@ TEST(H2Mapping, cleartext_is_taken_only_where_that_is_on) {
 
 TEST(H2Mapping, section_8_1_1_malformed_heads_are_reset_and_noted) {
   H2World world;
-  const int32_t bad = world.request(with(H2World::get("/a"), {{"connection", "x"}}));
+  const int32_t bad = world.request(with_more(H2World::get("/a"), {{"connection", "x"}}));
   const int32_t good = world.request(H2World::get("/b"));
   world.turn();
   ASSERT_EQ(world.streams(), 1U);
@@ -98,7 +98,7 @@ TEST(H2Mapping, section_8_1_bodies_with_and_without_length) {
     H2World world;
     world.piece = piece;
     const std::string body(100, 'b');
-    (void)world.request(with(H2World::get("/l"), {{"content-length", "100"}}), &body);
+    (void)world.request(with_more(H2World::get("/l"), {{"content-length", "100"}}), &body);
     (void)world.request(H2World::get("/c"), &body, {{"x-sum", "7"}});
     world.turn();
     ASSERT_EQ(world.streams(), 2U);
@@ -116,7 +116,7 @@ TEST(H2Mapping, section_8_1_1_a_body_that_differs_from_its_length) {
   for (const char* length : {"99", "101"}) {
     H2World world;
     const std::string body(100, 'b');
-    const int32_t id = world.request(with(H2World::get("/l"), {{"content-length", length}}), &body);
+    const int32_t id = world.request(with_more(H2World::get("/l"), {{"content-length", length}}), &body);
     world.turn();
     EXPECT_EQ(world.reply(id).code, uint32_t{NGHTTP2_PROTOCOL_ERROR}) << length;
     EXPECT_EQ(world.noted(), std::vector<Reason>{Reason::H2_LENGTH_DIFFERS});

@@ -42,7 +42,7 @@ std::string repeated(const std::string& text, int times) {
   return out;
 }
 
-struct Row {
+struct ReasonRow {
   std::string said;  // behind the preface
   Http2Options options;
   uint32_t streams = 8;
@@ -51,7 +51,7 @@ struct Row {
   size_t times = 1;         // how often it is told: once, or once for each stream that is refused
 };
 
-std::vector<Reason> told(const Row& row) {
+std::vector<Reason> told(const ReasonRow& row) {
   H2Shared shared(row.streams, 4 * row.streams, 1);
   shared.options = row.options;
   const auto session = H2Session::create(shared, {}, 1);
@@ -74,14 +74,16 @@ std::vector<Reason> told(const Row& row) {
 
 const std::string HEAD_OF_70_KB = "HTTP/1.1 200 OK\r\nX: " + std::string(70'000, 'y') + "\r\n\r\n";
 
-std::vector<std::pair<Reason, Row>> rows() {
+std::vector<std::pair<Reason, ReasonRow>> rows() {
   const std::string post = field(":method", "POST") + PSEUDO.substr(field(":method", "GET").size());
   const std::string ping = frame(NGHTTP2_PING, 0, 0, "12345678");
   const auto with = [](const std::string& more) {
-    return Row{.said = head(PSEUDO + more), .options = {}, .answer = {}};
+    return ReasonRow{.said = head(PSEUDO + more), .options = {}, .answer = {}};
   };
-  const auto only = [](const std::string& block) { return Row{.said = head(block), .options = {}, .answer = {}}; };
-  const auto raw = [](const std::string& said) { return Row{.said = said, .options = {}, .answer = {}}; };
+  const auto only = [](const std::string& block) {
+    return ReasonRow{.said = head(block), .options = {}, .answer = {}};
+  };
+  const auto raw = [](const std::string& said) { return ReasonRow{.said = said, .options = {}, .answer = {}}; };
   std::string resets;
   std::string two;
   for (int32_t id = 1; id < 100; id += 2) {
@@ -148,7 +150,7 @@ TEST(H2Reasons, each_is_told_to_the_journal) {
     const auto reason = static_cast<Reason>(i);
     const std::string_view name = reason_info(reason).name;
     if (!name.starts_with("H2_") || reason == Reason::H2_INTERNAL) continue;  // that one: memory_test.cc
-    EXPECT_NE(std::ranges::find(all, reason, &std::pair<Reason, Row>::first), all.end()) << name << " has no row";
+    EXPECT_NE(std::ranges::find(all, reason, &std::pair<Reason, ReasonRow>::first), all.end()) << name << " has no row";
   }
   for (const auto& [reason, row] : all) {
     const std::string_view name = reason_info(reason).name;

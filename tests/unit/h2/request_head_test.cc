@@ -9,11 +9,11 @@
 namespace penstock {
 namespace {
 
-using Fields = std::vector<std::pair<std::string, std::string>>;
+using HeadFields = std::vector<std::pair<std::string, std::string>>;
 
-const Fields GET = {{":method", "GET"}, {":scheme", "http"}, {":path", "/a?b=1"}, {":authority", "a.example"}};
+const HeadFields GET = {{":method", "GET"}, {":scheme", "http"}, {":path", "/a?b=1"}, {":authority", "a.example"}};
 
-Fields plus(Fields fields, const Fields& more) {
+HeadFields plus(HeadFields fields, const HeadFields& more) {
   fields.insert(fields.end(), more.begin(), more.end());
   return fields;
 }
@@ -23,7 +23,7 @@ struct Made {
   Reason reason = Reason::NONE;
 };
 
-Made make(const Fields& fields, bool end_stream = true, size_t bytes_max = 16'384,
+Made make(const HeadFields& fields, bool end_stream = true, size_t bytes_max = 16'384,
           H2RequestHead::Section section = H2RequestHead::Section::HEAD) {
   Made made;
   made.head.begin(section, bytes_max);
@@ -32,9 +32,9 @@ Made make(const Fields& fields, bool end_stream = true, size_t bytes_max = 16'38
   return made;
 }
 
-Reason reason_of(const Fields& fields, bool end_stream = true) { return make(fields, end_stream).reason; }
+Reason reason_of(const HeadFields& fields, bool end_stream = true) { return make(fields, end_stream).reason; }
 
-Reason trailer_reason(const Fields& fields) {
+Reason trailer_reason(const HeadFields& fields) {
   return make(fields, true, 16'384, H2RequestHead::Section::TRAILERS).reason;
 }
 
@@ -51,7 +51,7 @@ TEST(H2RequestHead, section_8_3_1_pseudo_headers_in_any_order) {
 
 TEST(H2RequestHead, section_8_3_1_missing_pseudo_headers) {
   for (size_t missing = 0; missing < 3; ++missing) {
-    Fields fields = GET;
+    HeadFields fields = GET;
     fields.erase(fields.begin() + static_cast<ptrdiff_t>(missing));
     EXPECT_EQ(reason_of(fields), Reason::H2_PSEUDO_MISSING) << missing;
   }
@@ -96,7 +96,7 @@ TEST(H2RequestHead, section_8_3_1_options_of_the_server) {
 TEST(H2RequestHead, section_8_3_1_one_authority) {
   EXPECT_EQ(make(plus(GET, {{"host", "A.example"}})).head.text(), "GET /a?b=1 HTTP/1.1\r\nhost: a.example\r\n\r\n");
   EXPECT_EQ(reason_of(plus(GET, {{"host", "b.example"}})), Reason::H2_AUTHORITY_DIFFERS);
-  const Fields bare = {{":method", "GET"}, {":scheme", "http"}, {":path", "/"}};
+  const HeadFields bare = {{":method", "GET"}, {":scheme", "http"}, {":path", "/"}};
   EXPECT_EQ(make(plus(bare, {{"host", "h"}})).head.text(), "GET / HTTP/1.1\r\nhost: h\r\n\r\n");
   EXPECT_EQ(reason_of(plus(bare, {{"host", "h"}, {"host", "i"}})), Reason::H2_AUTHORITY_DIFFERS);
   EXPECT_EQ(make(bare).head.text(), "GET / HTTP/1.1\r\n\r\n");  // 400 above

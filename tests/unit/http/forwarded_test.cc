@@ -7,7 +7,7 @@
 namespace penstock {
 namespace {
 
-std::string shown(const HopAddress& hop) {
+std::string shown_hop(const HopAddress& hop) {
   std::string text = hop.v4 ? "v4" : "v6";
   for (size_t i = hop.v4 ? 12 : 0; i < hop.ip.size(); ++i) text += " " + std::to_string(hop.ip[i]);
   return text + (hop.port == 0 ? "" : " :" + std::to_string(hop.port));
@@ -20,7 +20,7 @@ std::vector<std::string> hops(Take take, std::string_view value) {
   std::vector<std::string> list;
   HopAddress hop;
   HopState state = HopState::ADDRESS;
-  while ((state = take(value, hop)) == HopState::ADDRESS) list.push_back(shown(hop));
+  while ((state = take(value, hop)) == HopState::ADDRESS) list.push_back(shown_hop(hop));
   if (state == HopState::UNKNOWN) list.emplace_back("unknown");
   return list;
 }

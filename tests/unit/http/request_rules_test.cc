@@ -10,7 +10,7 @@ namespace {
 
 using enum Reason;
 
-std::string head_of(std::string_view request_line, std::string_view fields = "Host: h\r\n") {
+std::string request_head_of(std::string_view request_line, std::string_view fields = "Host: h\r\n") {
   return std::string(request_line) + "\r\n" + std::string(fields) + "\r\n";
 }
 
@@ -27,26 +27,26 @@ void expect_limit(const std::string& at, const std::string& beyond, const ParseL
 }
 
 TEST(RequestLimits, accept_n_and_refuse_one_more) {
-  const auto url = [](size_t n) { return head_of("GET /" + std::string(n - 1, 'p') + " HTTP/1.1"); };
-  const auto query = [](size_t n) { return head_of("GET /?" + std::string(n, 'q') + " HTTP/1.1"); };
-  const auto method = [](size_t n) { return head_of(std::string(n, 'M') + " / HTTP/1.1"); };
+  const auto url = [](size_t n) { return request_head_of("GET /" + std::string(n - 1, 'p') + " HTTP/1.1"); };
+  const auto query = [](size_t n) { return request_head_of("GET /?" + std::string(n, 'q') + " HTTP/1.1"); };
+  const auto method = [](size_t n) { return request_head_of(std::string(n, 'M') + " / HTTP/1.1"); };
   const auto field = [](size_t n) {
-    return head_of("GET / HTTP/1.1", "Host: h\r\nA: " + std::string(n - 3, 'v') + "\r\n");
+    return request_head_of("GET / HTTP/1.1", "Host: h\r\nA: " + std::string(n - 3, 'v') + "\r\n");
   };
   const auto name = [](size_t n) {
-    return head_of("GET / HTTP/1.1", "Host: h\r\n" + std::string(n - 1, 'n') + ":\r\n");
+    return request_head_of("GET / HTTP/1.1", "Host: h\r\n" + std::string(n - 1, 'n') + ":\r\n");
   };
   const auto fields = [](size_t n) {
     std::string lines = "Host: h\r\n";
     while (--n > 0) lines += "A: b\r\n";
-    return head_of("GET / HTTP/1.1", lines);
+    return request_head_of("GET / HTTP/1.1", lines);
   };
   expect_limit(url(4096), url(4097), {}, URL_LENGTH);
   expect_limit(url(20), url(21), {.url_bytes = 20}, URL_LENGTH);
   expect_limit(query(2048), query(2049), {}, QUERY_LENGTH);
   expect_limit(query(0), query(1), {.query_bytes = 0}, QUERY_LENGTH);
   expect_limit(method(32), method(33), {}, METHOD_LENGTH);
-  expect_limit(method(2), head_of("GET / HTTP/1.1"), {.verb_bytes = 2}, METHOD_LENGTH);
+  expect_limit(method(2), request_head_of("GET / HTTP/1.1"), {.verb_bytes = 2}, METHOD_LENGTH);
   expect_limit(field(64), field(65), {.field_bytes = 64}, FIELD_LENGTH);
   expect_limit(name(64), name(65), {.field_bytes = 64}, FIELD_LENGTH);
   expect_limit(fields(100), fields(101), {}, FIELD_COUNT);
@@ -54,7 +54,7 @@ TEST(RequestLimits, accept_n_and_refuse_one_more) {
 }
 
 TEST(RequestLimits, count_the_whole_head_with_the_lines_before_it) {
-  const std::string text = "\r\n" + head_of("GET / HTTP/1.1");
+  const std::string text = "\r\n" + request_head_of("GET / HTTP/1.1");
   const auto n = static_cast<uint32_t>(text.size());
   EXPECT_EQ(parse_text(text, {.head_bytes = n}).state, ParseState::COMPLETE);
   EXPECT_EQ(refusal(text, {.head_bytes = n - 1}), HEAD_LENGTH);
@@ -85,7 +85,7 @@ TEST(RequestParser, keeps_what_was_read_of_a_refused_head) {
 }
 
 TEST(TargetForms, take_the_host_of_the_target_before_that_of_the_field) {
-  const Parsed p = parse_text(head_of("GET http://Example.org:81/a/b?c HTTP/1.1", "Host: other\r\n"));
+  const Parsed p = parse_text(request_head_of("GET http://Example.org:81/a/b?c HTTP/1.1", "Host: other\r\n"));
   ASSERT_EQ(p.state, ParseState::COMPLETE);
   EXPECT_EQ(p.head.form, TargetForm::ABSOLUTE);
   EXPECT_EQ(p.head.authority, "Example.org:81");
@@ -94,22 +94,22 @@ TEST(TargetForms, take_the_host_of_the_target_before_that_of_the_field) {
   EXPECT_EQ(p.head.query, "c");
   EXPECT_FALSE(p.head.https);
   EXPECT_FALSE(p.head.plain);
-  EXPECT_TRUE(parse_text(head_of("GET HTTPS://h/ HTTP/1.1")).head.https);
+  EXPECT_TRUE(parse_text(request_head_of("GET HTTPS://h/ HTTP/1.1")).head.https);
 }
 
 TEST(TargetForms, give_an_absolute_form_without_path_the_root) {
-  EXPECT_EQ(parse_text(head_of("GET http://h HTTP/1.1")).head.path, "/");
-  EXPECT_EQ(parse_text(head_of("GET http://h?q HTTP/1.1")).head.path, "/");
-  EXPECT_EQ(parse_text(head_of("OPTIONS http://h HTTP/1.1")).head.path, "*");
-  EXPECT_EQ(parse_text(head_of("OPTIONS http://h/ HTTP/1.1")).head.path, "/");
+  EXPECT_EQ(parse_text(request_head_of("GET http://h HTTP/1.1")).head.path, "/");
+  EXPECT_EQ(parse_text(request_head_of("GET http://h?q HTTP/1.1")).head.path, "/");
+  EXPECT_EQ(parse_text(request_head_of("OPTIONS http://h HTTP/1.1")).head.path, "*");
+  EXPECT_EQ(parse_text(request_head_of("OPTIONS http://h/ HTTP/1.1")).head.path, "/");
 }
 
 TEST(TargetForms, allow_an_asterisk_to_options_and_an_authority_to_connect) {
-  const Parsed options = parse_text(head_of("OPTIONS * HTTP/1.1"));
+  const Parsed options = parse_text(request_head_of("OPTIONS * HTTP/1.1"));
   EXPECT_EQ(options.head.form, TargetForm::ASTERISK);
   EXPECT_EQ(options.head.path, "*");
   EXPECT_EQ(options.head.authority, "h");
-  const Parsed connect = parse_text(head_of("CONNECT example.org:443 HTTP/1.1"));
+  const Parsed connect = parse_text(request_head_of("CONNECT example.org:443 HTTP/1.1"));
   EXPECT_EQ(connect.head.form, TargetForm::AUTHORITY);
   EXPECT_EQ(connect.head.authority, "example.org:443");
   EXPECT_EQ(connect.head.path, "");
@@ -126,7 +126,7 @@ TEST(RequestRules, http_1_0_needs_no_host_and_closes) {
 }
 
 TEST(RequestRules, take_a_higher_minor_version_for_1_1) {
-  const Parsed p = parse_text(head_of("GET / HTTP/1.7"));
+  const Parsed p = parse_text(request_head_of("GET / HTTP/1.7"));
   ASSERT_EQ(p.state, ParseState::COMPLETE);
   EXPECT_EQ(p.head.version_minor, 7);
   EXPECT_TRUE(p.head.keep_alive);
@@ -134,7 +134,7 @@ TEST(RequestRules, take_a_higher_minor_version_for_1_1) {
 
 TEST(RequestRules, read_connection_over_all_its_lines) {
   const auto keep = [](std::string_view fields) {
-    return parse_text(head_of("GET / HTTP/1.1", "Host: h\r\n" + std::string(fields))).head.keep_alive;
+    return parse_text(request_head_of("GET / HTTP/1.1", "Host: h\r\n" + std::string(fields))).head.keep_alive;
   };
   EXPECT_TRUE(keep(""));
   EXPECT_TRUE(keep("Connection: keep-alive\r\n"));
@@ -148,8 +148,8 @@ TEST(RequestRules, read_connection_over_all_its_lines) {
 
 TEST(RequestRules, expect_100_continue_only_from_http_1_1) {
   const auto expects = [](std::string_view version) {
-    return parse_text(
-               head_of("POST / " + std::string(version), "Host: h\r\nContent-Length: 1\r\nExpect: 100-Continue\r\n"))
+    return parse_text(request_head_of("POST / " + std::string(version),
+                                      "Host: h\r\nContent-Length: 1\r\nExpect: 100-Continue\r\n"))
         .head.expect_continue;
   };
   EXPECT_TRUE(expects("HTTP/1.1"));
@@ -159,7 +159,7 @@ TEST(RequestRules, expect_100_continue_only_from_http_1_1) {
 
 TEST(PlainBit, stands_for_what_a_cached_answer_may_meet) {
   const auto plain = [](std::string_view request_line, std::string_view fields = "") {
-    const Parsed p = parse_text(head_of(request_line, "Host: h\r\n" + std::string(fields)));
+    const Parsed p = parse_text(request_head_of(request_line, "Host: h\r\n" + std::string(fields)));
     EXPECT_EQ(p.state, ParseState::COMPLETE);
     return p.head.plain;
   };

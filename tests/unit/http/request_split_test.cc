@@ -11,7 +11,7 @@
 namespace penstock {
 namespace {
 
-constexpr ParseLimits TIGHT{
+constexpr ParseLimits SPLIT_LIMITS{
     .head_bytes = 400, .field_bytes = 90, .url_bytes = 70, .query_bytes = 40, .fields = 6, .verb_bytes = 16};
 
 bool same_answer(const Answer& a, const RequestHead& a_head, std::string_view a_input, const Answer& b,
@@ -22,7 +22,7 @@ bool same_answer(const Answer& a, const RequestHead& a_head, std::string_view a_
   return true;
 }
 
-std::string shown(std::string_view text) {
+std::string shown_text(std::string_view text) {
   std::string out;
   for (const char c : text) {
     constexpr std::string_view HEX = "0123456789abcdef";
@@ -50,12 +50,12 @@ TEST_P(RequestSplit, does_not_change_the_answer) {
     const std::string text = corpus.next();
     const Parsed whole = parse_text(text, limits);
     ++answers[static_cast<size_t>(whole.state)];
-    ASSERT_EQ(whole.state == ParseState::BAD, reason_status(whole.error) >= 400) << "no reason: " << shown(text);
+    ASSERT_EQ(whole.state == ParseState::BAD, reason_status(whole.error) >= 400) << "no reason: " << shown_text(text);
 
     std::string_view decided_in;
     const Answer bytewise = parse_bytewise(text, limits, head, even, odd, decided_in);
     ASSERT_TRUE(same_answer(whole, whole.head, whole.input->view(), bytewise, head, decided_in))
-        << "byte by byte: " << shown(text);
+        << "byte by byte: " << shown_text(text);
 
     const std::string_view all = even.place(text);
     for (size_t split = 0; split <= text.size(); ++split) {
@@ -64,14 +64,14 @@ TEST_P(RequestSplit, does_not_change_the_answer) {
       Answer answer = ask(parser, input, limits, head);
       if (answer.state == ParseState::NEED_MORE) answer = ask(parser, input = all, limits, head);
       ASSERT_TRUE(same_answer(whole, whole.head, whole.input->view(), answer, head, input))
-          << "split at " << split << ": " << shown(text);
+          << "split at " << split << ": " << shown_text(text);
     }
   }
   // The corpus must exercise each answer, or the above says little.
   for (const size_t count : answers) EXPECT_GT(count, REQUESTS / 20U);
 }
 
-INSTANTIATE_TEST_SUITE_P(limits, RequestSplit, testing::Values(ParseLimits{}, TIGHT),
+INSTANTIATE_TEST_SUITE_P(limits, RequestSplit, testing::Values(ParseLimits{}, SPLIT_LIMITS),
                          [](const auto& limits) { return limits.index == 0 ? "default" : "tight"; });
 
 TEST(RequestParser, gives_the_same_answer_without_simd) {
@@ -88,7 +88,7 @@ TEST(RequestParser, gives_the_same_answer_without_simd) {
     Answer b{two.parse_plain(input.view(), {}, *plain)};
     if (b.state == ParseState::BAD) b.error = two.error();
     if (b.state == ParseState::COMPLETE) b.consumed = two.consumed();
-    ASSERT_TRUE(same_answer(a, *fast, input.view(), b, *plain, input.view())) << shown(text);
+    ASSERT_TRUE(same_answer(a, *fast, input.view(), b, *plain, input.view())) << shown_text(text);
   }
 }
 

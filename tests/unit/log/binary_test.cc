@@ -81,7 +81,7 @@ const LineFormatOptions JSON_ALL{
                LogField::X_SEQ_FINISH, LogField::X_GENERATION, LogField::X_KIND,        LogField::X_FLAGS}};
 
 // As logd writes it in that format: each string escaped for each record.
-std::string line_of(const EndRecordView& view, uint32_t reactor, const LineFormatOptions& options) {
+std::string converted_line(const EndRecordView& view, uint32_t reactor, const LineFormatOptions& options) {
   LineFormat format(options);
   EntryTexts texts;
   AccessEntry entry = entry_of(view.head, reactor);
@@ -126,7 +126,7 @@ TEST(BinaryLog, converting_gives_the_lines_that_logging_in_that_format_gives) {
     const auto reactor = static_cast<uint32_t>(batch % 2);
     for (int i = 0; i < 50; ++i) random_request(*source.pair(reactor).journal, prng, 1'000'000'000 + batch * 1000 + i);
     RingReader& ring = *source.pair(reactor).ring;
-    while (const EndRecordView* record = ring.next()) expected.push_back(line_of(*record, reactor, JSON_ALL));
+    while (const EndRecordView* record = ring.next()) expected.push_back(converted_line(*record, reactor, JSON_ALL));
     ring.rewind();
     source.drain(reactor);
     if (batch == 20) source.writer().start(source.buffer(), NOW, false);  // a new logd goes on in the file
@@ -176,7 +176,7 @@ TEST(BinaryLog, strings_that_are_escaped_once_are_those_escaped_for_each_line) {
         journal.end(slot, {1'000'500'000}, outcome);
       }
       RingReader& ring = *source.pair(0).ring;
-      while (const EndRecordView* record = ring.next()) expected.push_back(line_of(*record, 0, options));
+      while (const EndRecordView* record = ring.next()) expected.push_back(converted_line(*record, 0, options));
       ring.rewind();
       source.drain(0);
     }

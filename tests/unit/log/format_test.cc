@@ -48,7 +48,7 @@ constexpr HeadTexts PLAIN{.method = "GET",
                           .user_agent = "Mozilla/5.0 (X11; Linux)",
                           .referer = "http://r/"};
 
-std::string line_of(const EndRecordView& view, LineFormatOptions options) {
+std::string formatted_line(const EndRecordView& view, LineFormatOptions options) {
   const Escape escape = escape_of(options.format);
   LineFormat format(std::move(options));
   EntryTexts texts;
@@ -67,7 +67,7 @@ std::vector<LogField> all_fields() {
 
 TEST(W3cFormat, writes_the_default_fields_as_iis_does) {
   const Finished finished(PLAIN);
-  EXPECT_EQ(line_of(*finished.view, {.format = LogFormat::W3C, .fields = default_log_fields()}),
+  EXPECT_EQ(formatted_line(*finished.view, {.format = LogFormat::W3C, .fields = default_log_fields()}),
             "2026-11-22 03:32:32.123 192.0.2.7 - 192.0.2.1 8080 GET /a/b x=1&y=2 200 0 " +
                 std::string(REASONS[1].phrase) + " hit-206 1224 100 3.234 Mozilla/5.0+(X11;+Linux) http://r/\n");
 }
@@ -85,10 +85,10 @@ TEST(W3cFormat, stage_times_are_microseconds_and_a_dash_where_a_stage_did_not_ha
                                         LogField::X_TIME_WORKER,     LogField::X_TIME_SEND,  LogField::X_TIME_ACK,
                                         LogField::X_TIME_FIRST_BYTE, LogField::TIME_TAKEN};
   const Finished finished(PLAIN);
-  EXPECT_EQ(line_of(*finished.view, {.format = LogFormat::W3C, .fields = fields}),
+  EXPECT_EQ(formatted_line(*finished.view, {.format = LogFormat::W3C, .fields = fields}),
             "10 10 30 200 1000 1984 250 3.234\n");
   const Finished refused({}, {}, true);
-  EXPECT_EQ(line_of(*refused.view, {.format = LogFormat::W3C, .fields = fields}), "- - - - - - - 0.000\n");
+  EXPECT_EQ(formatted_line(*refused.view, {.format = LogFormat::W3C, .fields = fields}), "- - - - - - - 0.000\n");
 }
 
 // Moments in ns; 0: not reached. The times in us, -1 where there is none.
@@ -143,8 +143,9 @@ TEST(StageTimes, a_moment_that_seems_to_lie_before_the_one_before_it_lies_there)
 
 TEST(W3cFormat, a_line_never_begins_like_a_directive) {
   const Finished finished({.method = "#Fields:", .target = "/"});
-  EXPECT_EQ(line_of(*finished.view, {.format = LogFormat::W3C, .fields = {LogField::CS_METHOD, LogField::CS_URI}}),
-            "%23Fields: /\n");
+  EXPECT_EQ(
+      formatted_line(*finished.view, {.format = LogFormat::W3C, .fields = {LogField::CS_METHOD, LogField::CS_URI}}),
+      "%23Fields: /\n");
 }
 
 TEST(W3cFormat, every_reason_is_one_word) {
@@ -158,24 +159,25 @@ TEST(NcsaFormat, writes_combined) {
   Outcome outcome = ok_outcome();
   outcome.user = "frank b";
   const Finished finished(PLAIN, outcome);
-  EXPECT_EQ(line_of(*finished.view, {.format = LogFormat::NCSA}),
+  EXPECT_EQ(formatted_line(*finished.view, {.format = LogFormat::NCSA}),
             "192.0.2.7 - frank\\x20b [22/Nov/2026:03:32:32 +0000] \"GET /a/b?x=1&y=2 HTTP/1.1\" 200 1024 "
             "\"http://r/\" \"Mozilla/5.0 (X11; Linux)\"\n");
   const Finished refused({}, {}, true);
-  EXPECT_EQ(line_of(*refused.view, {.format = LogFormat::NCSA}),
+  EXPECT_EQ(formatted_line(*refused.view, {.format = LogFormat::NCSA}),
             "192.0.2.7 - - [22/Nov/2026:03:32:32 +0000] \"-\" 000 - \"-\" \"-\"\n");
 }
 
 TEST(JsonFormat, writes_numbers_bare_and_missing_times_as_null) {
   const Finished finished({.method = "GET", .target = "/\"\\\n"});
-  EXPECT_EQ(line_of(*finished.view, {.format = LogFormat::JSON,
-                                     .fields = {LogField::TIMESTAMP, LogField::SC_STATUS, LogField::CS_URI,
-                                                LogField::TIME_TAKEN, LogField::CS_REFERER, LogField::X_KIND}}),
+  EXPECT_EQ(formatted_line(*finished.view, {.format = LogFormat::JSON,
+                                            .fields = {LogField::TIMESTAMP, LogField::SC_STATUS, LogField::CS_URI,
+                                                       LogField::TIME_TAKEN, LogField::CS_REFERER, LogField::X_KIND}}),
             "{\"timestamp\":\"2026-11-22T03:32:32.123456Z\",\"status\":200,\"uri\":\"/\\\"\\\\\\u000a\","
             "\"time_taken_ms\":3.234,\"referer\":\"\",\"kind\":\"request\"}\n");
   const Finished refused({}, {}, true);
-  EXPECT_EQ(line_of(*refused.view, {.format = LogFormat::JSON, .fields = {LogField::X_TIME_QUEUE, LogField::X_KIND}}),
-            "{\"queue_us\":null,\"kind\":\"connection\"}\n");
+  EXPECT_EQ(
+      formatted_line(*refused.view, {.format = LogFormat::JSON, .fields = {LogField::X_TIME_QUEUE, LogField::X_KIND}}),
+      "{\"queue_us\":null,\"kind\":\"connection\"}\n");
 }
 
 TEST(LineFormat, gaps_are_told_where_the_format_has_a_place_for_it) {
@@ -191,10 +193,11 @@ TEST(LineFormat, local_time_has_its_offset) {
   ASSERT_EQ(::setenv("TZ", "XXX-5:30", 1), 0);
   ::tzset();
   const Finished finished(PLAIN);
-  EXPECT_EQ(line_of(*finished.view, {.format = LogFormat::JSON, .fields = {LogField::TIMESTAMP}, .utc = false}),
+  EXPECT_EQ(formatted_line(*finished.view, {.format = LogFormat::JSON, .fields = {LogField::TIMESTAMP}, .utc = false}),
             "{\"timestamp\":\"2026-11-22T09:02:32.123456+05:30\"}\n");
-  EXPECT_NE(line_of(*finished.view, {.format = LogFormat::NCSA, .utc = false}).find("[22/Nov/2026:09:02:32 +0530]"),
-            std::string::npos);
+  EXPECT_NE(
+      formatted_line(*finished.view, {.format = LogFormat::NCSA, .utc = false}).find("[22/Nov/2026:09:02:32 +0530]"),
+      std::string::npos);
   ASSERT_EQ(::unsetenv("TZ"), 0);
   ::tzset();
 }
@@ -239,9 +242,9 @@ TEST(LineFormat, codes_that_name_nothing_are_survived) {
   outcome.version = static_cast<HttpVersion>(200);
   outcome.coding = static_cast<BodyCoding>(200);
   const Finished finished(PLAIN, outcome);
-  EXPECT_EQ(line_of(*finished.view,
-                    {.format = LogFormat::W3C,
-                     .fields = {LogField::X_REASON, LogField::X_CACHE, LogField::CS_VERSION, LogField::X_CODING}}),
+  EXPECT_EQ(formatted_line(*finished.view, {.format = LogFormat::W3C,
+                                            .fields = {LogField::X_REASON, LogField::X_CACHE, LogField::CS_VERSION,
+                                                       LogField::X_CODING}}),
             "? ? - -\n");
 }
 
@@ -308,7 +311,7 @@ void check_text_everywhere(std::string_view text) {
   const std::vector<LogField> fields = all_fields();
   for (const LogFormat format : {LogFormat::W3C, LogFormat::NCSA, LogFormat::JSON}) {
     check_line(format,
-               line_of(*finished.view, {.format = format, .fields = fields, .computer_name = std::string(text)}),
+               formatted_line(*finished.view, {.format = format, .fields = fields, .computer_name = std::string(text)}),
                fields.size());
   }
 }

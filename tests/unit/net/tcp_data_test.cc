@@ -9,7 +9,7 @@ namespace penstock {
 namespace {
 
 const TcpOptions SACKED = {.mss = 1'000, .sack_permitted = true};
-std::string text(size_t size) { return std::string(size, 'x'); }
+std::string xs(size_t size) { return std::string(size, 'x'); }
 
 // After a timeout at both ends each sends from an old number: what acknowledges the other must not be in one.
 TEST(TcpData, rfc9293_3_10_7_4_an_acknowledgement_bears_the_highest_number_sent) {
@@ -135,9 +135,9 @@ TEST(TcpReceive, the_window_closes_by_what_is_not_released_and_opens_again) {
   config.limits.receive_window_bytes = 4'000;
   TcpBench bench(config);
   bench.establish();
-  for (uint32_t i = 0; i < 4; ++i) bench.in(TCP_ACK, bench.seq + i * 1'000, bench.ack, text(1'000));
+  for (uint32_t i = 0; i < 4; ++i) bench.in(TCP_ACK, bench.seq + i * 1'000, bench.ack, xs(1'000));
   EXPECT_EQ(bench.out().back().header.window, 0);
-  bench.in(TCP_ACK, bench.seq + 4'000, bench.ack, text(1));
+  bench.in(TCP_ACK, bench.seq + 4'000, bench.ack, xs(1));
   EXPECT_EQ(bench.out().back().header.window, 0);
   bench.told();
   bench.stack->submit();
@@ -177,7 +177,7 @@ TEST(TcpPaws, rfc7323_5_an_older_timestamp_is_dropped_and_a_missing_one) {
 TEST(TcpSend, a_segment_refers_to_the_callers_memory_until_it_is_acknowledged) {
   TcpBench bench;
   bench.establish();
-  bench.send(text(2'500), 9);
+  bench.send(xs(2'500), 9);
   const auto segments = bench.out();
   ASSERT_EQ(segments.size(), 3U);
   const auto* begin = reinterpret_cast<const uint8_t*>(bench.memory[0]->data());
@@ -243,7 +243,7 @@ TEST(TcpSend, sc13_known_sums_spare_every_byte) {
 TEST(TcpSend, rfc5681_3_2_three_duplicate_acks_send_again_without_waiting) {
   TcpBench bench;
   bench.establish();
-  bench.send(text(5'000));
+  bench.send(xs(5'000));
   ASSERT_EQ(bench.out().size(), 5U);
   for (int i = 0; i < 2; ++i) bench.in(TCP_ACK, bench.seq, bench.ack);
   EXPECT_TRUE(bench.out().empty());
@@ -261,7 +261,7 @@ TEST(TcpSend, rfc5681_3_2_three_duplicate_acks_send_again_without_waiting) {
 TEST(TcpSend, rfc3042_the_first_two_duplicate_acks_let_a_new_segment_go_each) {
   TcpBench bench;
   bench.establish();
-  bench.send(text(14'000));
+  bench.send(xs(14'000));
   EXPECT_EQ(bench.out().size(), 10U);  // RFC 6928
   bench.in(TCP_ACK, bench.seq, bench.ack);
   EXPECT_EQ(bench.out().at(0).header.seq, bench.ack + 10'000);
@@ -272,7 +272,7 @@ TEST(TcpSend, rfc3042_the_first_two_duplicate_acks_let_a_new_segment_go_each) {
 TEST(TcpSend, rfc6675_only_what_is_missing_is_sent_again) {
   TcpBench bench;
   bench.establish(SACKED);
-  bench.send(text(10'000));
+  bench.send(xs(10'000));
   ASSERT_EQ(bench.out().size(), 10U);
   // 0 and 3 are lost.
   const auto sack = [&](std::initializer_list<SackBlock> blocks) {
@@ -302,7 +302,7 @@ TEST(TcpSend, rfc6675_only_what_is_missing_is_sent_again) {
 TEST(TcpSend, rfc6298_5_the_timer_sends_the_first_again_and_backs_off) {
   TcpBench bench;
   bench.establish();
-  bench.send(text(3'000));
+  bench.send(xs(3'000));
   ASSERT_EQ(bench.out().size(), 3U);
   bench.pass(milliseconds(205));
   auto again = bench.out();

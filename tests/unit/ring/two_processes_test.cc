@@ -16,7 +16,7 @@ namespace {
 
 constexpr uint32_t ROUND_TRIPS = 20'000;
 
-void ring(const UniqueFd& doorbell) {
+void ring_bell(const UniqueFd& doorbell) {
   const uint64_t one = 1;
   ASSERT(::write(doorbell.get(), &one, sizeof one) == sizeof one);
 }
@@ -39,7 +39,7 @@ void work(const SegmentMemory& memory, const UniqueFd& server_bell, const Unique
       const bool sent = link.send_head(event.exchange, {.length = event.body.size()}, event.body, true);
       ASSERT(sent);
     }
-    if (link.flush()) ring(server_bell);
+    if (link.flush()) ring_bell(server_bell);
     if (link.may_sleep()) wait_for(worker_bell);
     link.awake();
   }
@@ -66,7 +66,7 @@ class TwoSides : public ::testing::Test {
   }
 
   void wait() {
-    if (link_.flush()) ring(worker_bell_);
+    if (link_.flush()) ring_bell(worker_bell_);
     if (link_.may_sleep()) wait_for(server_bell_);
     link_.awake();
   }
@@ -90,7 +90,7 @@ class TwoSides : public ::testing::Test {
     }
     EXPECT_EQ(link_.open_exchanges(), 0U);
     ASSERT_TRUE(link_.stop());
-    if (link_.flush()) ring(worker_bell_);
+    if (link_.flush()) ring_bell(worker_bell_);
   }
 
   SegmentMemory memory_ = create_segment({}).value();

@@ -45,7 +45,7 @@ TEST_F(Later, outlives_cancelled_requests) {
 }
 
 // How it ends, and what it says.
-std::pair<int, std::string> run(std::vector<std::string> words) {
+std::pair<int, std::string> run_native(std::vector<std::string> words) {
   words.insert(words.begin(), PENSTOCK_NATIVE);
   UniqueFd said(::memfd_create("stderr", MFD_CLOEXEC));
   const pid_t child = ::fork();
@@ -65,24 +65,24 @@ std::pair<int, std::string> run(std::vector<std::string> words) {
 }
 
 TEST(Native, says_what_it_cannot_load) {
-  EXPECT_EQ(run({}).first, 2);
-  EXPECT_NE(run({}).second.find("usage"), std::string::npos);
-  const auto missing = run({"/nowhere/app.so"});
+  EXPECT_EQ(run_native({}).first, 2);
+  EXPECT_NE(run_native({}).second.find("usage"), std::string::npos);
+  const auto missing = run_native({"/nowhere/app.so"});
   EXPECT_EQ(missing.first, 1);
   EXPECT_NE(missing.second.find("/nowhere/app.so"), std::string::npos) << missing.second;
-  const auto slashless = run({"libz.so.1"});
+  const auto slashless = run_native({"libz.so.1"});
   EXPECT_EQ(slashless.first, 1);
   EXPECT_NE(slashless.second.find("slash"), std::string::npos) << slashless.second;
-  const auto other = run({PENSTOCK_OTHER_OBJECT});
+  const auto other = run_native({PENSTOCK_OTHER_OBJECT});
   EXPECT_EQ(other.first, 1);
   EXPECT_NE(other.second.find("penstock_application"), std::string::npos) << other.second;
 }
 
 TEST(Native, ends_with_the_code_of_an_application_that_cannot_run) {
-  const auto wordless = run({PENSTOCK_GREET});
+  const auto wordless = run_native({PENSTOCK_GREET});
   EXPECT_EQ(wordless.first, 2);
   EXPECT_NE(wordless.second.find("greet: no words"), std::string::npos) << wordless.second;
-  const auto alone = run({PENSTOCK_GREET, "Hi"});
+  const auto alone = run_native({PENSTOCK_GREET, "Hi"});
   EXPECT_EQ(alone.first, 1);
   EXPECT_NE(alone.second.find("not started by penstock"), std::string::npos) << alone.second;
 }

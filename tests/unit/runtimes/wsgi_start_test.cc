@@ -37,7 +37,7 @@ struct Ended {
   std::string said;
 };
 
-Ended run(std::vector<std::string> words) {
+Ended run_wsgi(std::vector<std::string> words) {
   words.insert(words.begin(), PENSTOCK_WSGI);
   const UniqueFd said(::memfd_create("stderr", MFD_CLOEXEC));
   const pid_t child = ::fork();
@@ -70,7 +70,7 @@ TEST(WsgiStart, says_what_is_wrong_with_its_command_line) {
       {{"--app", "x", "--hanging-after", "0"}, "--hanging-after wants a number from 1 to 3600000, not '0'"},
       {{"--application", "x"}, "unknown option '--application'"}};
   for (const auto& [words, sentence] : cases) {
-    const Ended ended = run(words);
+    const Ended ended = run_wsgi(words);
     EXPECT_EQ(ended.code, 2) << sentence;
     EXPECT_EQ(ended.said.find(std::string("penstock-wsgi: ") + sentence), 0U) << ended.said;
   }
@@ -92,16 +92,16 @@ TEST(WsgiStart, says_why_an_application_cannot_be_loaded) {
       {{"--app", "x", "--directory", folder / "none"}, "No such file or directory"},
       {{"--app", "wsgi_apps", "--directory", PENSTOCK_WSGI_APPS}, "not started by penstock"}};
   for (const auto& [words, sentence] : cases) {
-    const Ended ended = run(words);
+    const Ended ended = run_wsgi(words);
     EXPECT_EQ(ended.code, 1) << sentence;
     EXPECT_NE(ended.said.find(sentence), std::string::npos) << ended.said;
   }
   ::setenv("VIRTUAL_ENV", folder.path().c_str(), 1);
-  EXPECT_NE(run({"--app", "x"}).said.find("VIRTUAL_ENV is no virtual environment"), std::string::npos);
+  EXPECT_NE(run_wsgi({"--app", "x"}).said.find("VIRTUAL_ENV is no virtual environment"), std::string::npos);
   ::unsetenv("VIRTUAL_ENV");
   folder.put("venv/pyvenv.cfg", "home = /usr/bin\n");
   fs::create_directories(folder / "venv/lib/python2.7/site-packages");
-  EXPECT_NE(run({"--app", "x", "--directory", folder.path()}).said.find("is not for python3"), std::string::npos);
+  EXPECT_NE(run_wsgi({"--app", "x", "--directory", folder.path()}).said.find("is not for python3"), std::string::npos);
 }
 
 class WsgiDotted : public WsgiProcess {

@@ -218,7 +218,7 @@ void request(penstock_exchange* exchange, void* context) {
   answer(exchange, "not found", 404);
 }
 
-void body(penstock_exchange* exchange, const char* bytes, size_t size, int last, void*) {
+void send_body(penstock_exchange* exchange, const char* bytes, size_t size, int last, void*) {
   auto* const kept = static_cast<std::string*>(penstock_data(exchange));
   if (kept == nullptr) return;
   kept->append(bytes, size);
@@ -260,7 +260,7 @@ int run_in_steps(const penstock_callbacks& callbacks, Application& application) 
 int run_test_application(bool in_steps) {
   Application application;
   const penstock_callbacks callbacks{
-      .request = request, .body = body, .writable = writable, .cancelled = cancelled, .stopping = nullptr};
+      .request = request, .body = send_body, .writable = writable, .cancelled = cancelled, .stopping = nullptr};
   if (in_steps) return run_in_steps(callbacks, application);
   const int code = penstock_worker_run(&callbacks, &application);
   for (std::thread& thread : application.threads) thread.join();

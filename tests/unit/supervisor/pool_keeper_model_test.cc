@@ -14,9 +14,6 @@
 namespace penstock {
 namespace {
 
-using Kind = PoolOrder::Kind;
-using WorkerState = PoolKeeper::WorkerState;
-
 constexpr int STEPS = 400;
 constexpr uint64_t SEEDS = one_threaded_rounds(500);
 
@@ -89,8 +86,8 @@ class World {
     EXPECT_FALSE(keeper_.trial());
     uint32_t serving = 0;
     for (const auto& [number, worker] : keeper_.workers()) {
-      EXPECT_NE(worker.state, WorkerState::RETIRING) << number;
-      if (worker.state == WorkerState::READY && worker.server == current_) {
+      EXPECT_NE(worker.state, PoolKeeper::WorkerState::RETIRING) << number;
+      if (worker.state == PoolKeeper::WorkerState::READY && worker.server == current_) {
         ++serving;
         EXPECT_EQ(worker.version, keeper_.workers().rbegin()->second.version) << "of the last settings";
       }
@@ -177,37 +174,37 @@ class World {
   void obey_one(const PoolOrder& order) {
     const auto known = processes_.find(order.worker);
     switch (order.kind) {
-      case Kind::START:
+      case PoolOrder::Kind::START:
         ASSERT_TRUE(used_.insert(order.worker).second) << "a number twice";
         if (broken_ && random_.one_in(10)) return keeper_.start_failed(order.worker, "no", now_);
         processes_[order.worker].stubborn = random_.one_in(3);
         return keeper_.spawned(order.worker, now_);
-      case Kind::GIVE:
+      case PoolOrder::Kind::GIVE:
         ASSERT_TRUE(known != processes_.end());
         ASSERT_TRUE(servers_.contains(order.server)) << "given to a server that is not there";
         ASSERT_FALSE(known->second.given) << "given twice";
         known->second.given = true;
         return;
-      case Kind::RETIRE:
+      case PoolOrder::Kind::RETIRE:
         ASSERT_TRUE(known != processes_.end() && known->second.given);
         return;
-      case Kind::GONE:
+      case PoolOrder::Kind::GONE:
         ASSERT_TRUE(known == processes_.end() || known->second.frozen) << "gone, and it lives";
         return;
-      case Kind::SIGNAL:
+      case PoolOrder::Kind::SIGNAL:
         if (known == processes_.end()) return;
         if (order.signal == SIGKILL || !known->second.stubborn) dying_.insert(order.worker);
         return;
-      case Kind::FREEZE:
+      case PoolOrder::Kind::FREEZE:
         ASSERT_TRUE(known != processes_.end());
         known->second.frozen = true;
         known->second.stubborn = true;
         return;
-      case Kind::ACT:
+      case PoolOrder::Kind::ACT:
         ASSERT_TRUE(known != processes_.end() && known->second.frozen);
         return;
-      case Kind::STATE:
-      case Kind::LOG:
+      case PoolOrder::Kind::STATE:
+      case PoolOrder::Kind::LOG:
         return;
     }
   }
@@ -283,11 +280,12 @@ class World {
     uint32_t orphans = 0;
     for (const auto& [number, worker] : keeper_.workers()) {
       ASSERT_TRUE(processes_.contains(number)) << number << " is not a process";
-      ASSERT_EQ(processes_.at(number).frozen && worker.state != WorkerState::KILLED,
-                worker.state == WorkerState::FROZEN);
-      const bool lives = worker.state == WorkerState::STARTING || worker.state == WorkerState::READY;
+      ASSERT_EQ(processes_.at(number).frozen && worker.state != PoolKeeper::WorkerState::KILLED,
+                worker.state == PoolKeeper::WorkerState::FROZEN);
+      const bool lives =
+          worker.state == PoolKeeper::WorkerState::STARTING || worker.state == PoolKeeper::WorkerState::READY;
       if (lives && worker.predecessor == 0 && (worker.server == current_ || worker.server == 0)) ++takers;
-      if (worker.state == WorkerState::FROZEN) ++orphans;
+      if (worker.state == PoolKeeper::WorkerState::FROZEN) ++orphans;
       if (worker.successor != 0) {
         ASSERT_EQ(keeper_.workers().at(worker.successor).predecessor, number);
       }

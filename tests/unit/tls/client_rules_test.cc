@@ -13,7 +13,6 @@ using test::IssueOptions;
 using test::TEST_DAY_S;
 using test::TEST_NOW_S;
 using test::TestAuthority;
-using test::TestPair;
 using test::TlsClient;
 
 class Rules {
@@ -181,8 +180,8 @@ class ClientSession : public ::testing::TestWithParam<int> {
 
   TestAuthority root{"root"};
   TestAuthority first{"first", &root};
-  TestPair good = first.issue({.subject = "anna"});
-  TestPair pair = test::make_test_pair("site.example");
+  test::TestPair good = first.issue({.subject = "anna"});
+  test::TestPair pair = test::make_test_pair("site.example");
   test::TlsClientOptions with_good{.certificate = good.certificate + first.certificate(), .key = good.key};
   std::vector<std::unique_ptr<Rules>> kept;  // a table shows what is theirs
   test::TestKeys keys;
@@ -207,7 +206,7 @@ TEST_P(ClientSession, tells_who_the_client_is) {
 }
 
 TEST_P(ClientSession, a_bad_certificate_or_none_gets_through_the_handshake) {
-  const TestPair revoked = first.issue({.serial = 13});
+  const test::TestPair revoked = first.issue({.serial = 13});
   connect({.certificate = revoked.certificate + first.certificate(), .key = revoked.key});
   EXPECT_EQ(session->client_refused(TEST_NOW_S), Reason::CLIENT_CERTIFICATE_REVOKED);
   EXPECT_EQ(session->client_subject(), "CN=client,O=penstock");

@@ -26,7 +26,7 @@ class OneKey final : public KeySource {
   UniquePkey key_;
 };
 
-std::string pem_of(X509* certificate) {
+std::string certificate_pem(X509* certificate) {
   const Owned<BIO> out(BIO_new(BIO_s_mem()));
   PEM_write_bio_X509(out.get(), certificate);
   char* text = nullptr;
@@ -38,7 +38,7 @@ std::string pem_of(X509* certificate) {
 class SealedWorld {
  public:
   explicit SealedWorld(int version = TLS1_3_VERSION, const char* suites = "TLS_AES_128_GCM_SHA256") {
-    const std::string pem = pem_of(make_test_certificate(key_.key()).get());
+    const std::string pem = certificate_pem(make_test_certificate(key_.key()).get());
     auto bundle = CertificateBundle::open(write_certificate_bundle({{"c.pem", pem}})->get());
     CertificateSource pair{.certificate_file = "c.pem", .key_file = "c.key", .ocsp_file = {}, .chain = {}, .ocsp = {}};
     EXPECT_TRUE((*bundle)->find("c.pem", pair.chain));

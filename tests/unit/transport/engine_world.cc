@@ -16,7 +16,7 @@ namespace {
 
 constexpr uint8_t CLIENTS = 1;
 constexpr uint8_t SERVER = 2;
-constexpr size_t SOCKET_BYTES = 65'536;  // that a client has under way
+constexpr size_t CLIENT_BYTES = 65'536;  // that a client has under way
 constexpr uint32_t HOLDS = 4'096;
 constexpr uint32_t CHUNKS = 64;
 
@@ -28,7 +28,7 @@ NetConfig config_of(uint8_t end) {
   config.addresses.v6.bytes[15] = end;
   config.limits.connections_max = 2'048;
   config.limits.receive_holds_max = HOLDS;
-  config.limits.receive_window_bytes = SOCKET_BYTES;
+  config.limits.receive_window_bytes = CLIENT_BYTES;
   config.times.time_wait = seconds(1);
   config.times.orphan_max = seconds(3);  // whoever does not read what is sent before a close
   // Who has nothing to say learns of a reset that was lost from this alone.
@@ -40,7 +40,7 @@ NetConfig config_of(uint8_t end) {
 }
 
 // A connection of the clients' engine. It outlives its Peer by as long as the engine needs its memory.
-struct Client {
+struct EngineClient {
   Handle conn;
   PeerAddress address;
   std::deque<std::string> sends;  // until they are acknowledged
@@ -55,10 +55,10 @@ class Clients {
  public:
   explicit Clients(PacketDevice& device, MonoTime now) : stack_(config_of(CLIENTS), device, now) {}
   [[nodiscard]] NetStack& stack() { return stack_; }
-  Client* connect(const IpAddress& to, uint16_t port) {
+  EngineClient* connect(const IpAddress& to, uint16_t port) {
     const Handle conn = stack_.connect(to, port);
     if (!conn.valid()) return nullptr;
-    Client& client = *clients_.emplace_back(std::make_unique<Client>());
+    EngineClient& client = *clients_.emplace_back(std::make_unique<EngineClient>());
     client.conn = conn;
     const TcpTuple& tuple = stack_.tuple(conn);
     const bool v4 = tuple.local.is_v4();
@@ -74,7 +74,7 @@ class Clients {
       for (size_t i = 0; i < count; ++i) handle(events[i]);
     }
   }
-  void end(Client& client, bool with_reset) {
+  void end(EngineClient& client, bool with_reset) {
     if (client.ended) return;
     client.ended = true;
     for (const NetEvent& event : client.received) stack_.release(event.buffer);
@@ -83,41 +83,41 @@ class Clients {
     if (!lent) client.sends.clear();
   }
   // Its Peer is gone.
-  void forget(Client& client) {
+  void forget(EngineClient& client) {
     end(client, false);
     if (client.sends.empty()) drop(client);
   }
 
  private:
   void handle(const NetEvent& event) {
-    Client& client = *static_cast<Client*>(event.context);
+    EngineClient& client = *static_cast<EngineClient*>(event.context);
     if (event.kind == NetEventKind::RECEIVED) client.received.push_back(event);
     if (event.kind == NetEventKind::SENT) client.sends.pop_front();
     if (event.kind == NetEventKind::PEER_CLOSED) client.fin = true;
     if (event.kind == NetEventKind::FAILED) client.failed = true, client.sends.clear();
     if (event.kind == NetEventKind::CLOSED) drop(client);
   }
-  void drop(Client& client) {
+  void drop(EngineClient& client) {
     const auto place = std::ranges::find_if(clients_, [&](const auto& one) { return one.get() == &client; });
     if (place != clients_.end()) gone_.splice(gone_.end(), clients_, place);
   }
 
   NetStack stack_;
-  std::list<std::unique_ptr<Client>> clients_;
-  std::list<std::unique_ptr<Client>> gone_;  // a Peer may still look at them
+  std::list<std::unique_ptr<EngineClient>> clients_;
+  std::list<std::unique_ptr<EngineClient>> gone_;  // a Peer may still look at them
 };
 
 class EnginePeer final : public Peer {
  public:
   // `counted`: each frame comes once.
-  EnginePeer(Clients& clients, Client& client, bool counted)
+  EnginePeer(Clients& clients, EngineClient& client, bool counted)
       : clients_(clients), client_(client), counted_(counted), before_(frames()) {}
   ~EnginePeer() override { clients_.forget(client_); }
 
   size_t write(std::string_view bytes) override {
     if (client_.failed || client_.ended) return 0;
     const uint64_t under_way = clients_.stack().unacknowledged_bytes(client_.conn);
-    bytes = bytes.substr(0, under_way < SOCKET_BYTES ? SOCKET_BYTES - under_way : 0);
+    bytes = bytes.substr(0, under_way < CLIENT_BYTES ? CLIENT_BYTES - under_way : 0);
     if (bytes.empty()) return 0;
     const std::string& kept = client_.sends.emplace_back(bytes);
     const NetPart part{.data = kept.data(), .size = static_cast<uint32_t>(kept.size())};
@@ -159,7 +159,7 @@ class EnginePeer final : public Peer {
   [[nodiscard]] uint64_t frames() { return clients_.stack().counters().frames_received; }
 
   Clients& clients_;
-  Client& client_;
+  EngineClient& client_;
   const bool counted_;
   const uint64_t before_;  // of all connections
   uint32_t packets_ = 0;   // from then until its end was seen
@@ -209,7 +209,7 @@ class Wired final : public EngineWorld {
     const auto listener = listeners_.find(id);
     if (listener == listeners_.end()) return nullptr;
     const NetAddresses there = config_of(SERVER).addresses;
-    Client* client =
+    EngineClient* client =
         clients_->connect(listener->second.first == Family::IPV4 ? there.v4 : there.v6, listener->second.second);
     return client == nullptr ? nullptr : std::make_unique<EnginePeer>(*clients_, *client, !faulty_);
   }

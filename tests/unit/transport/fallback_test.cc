@@ -14,7 +14,7 @@
 namespace penstock {
 namespace {
 
-struct Refusal {
+struct RingRefusal {
   const char* name;
   int call;  // of the system calls of io_uring
   int error;
@@ -41,7 +41,7 @@ int listen_on_loopback(sockaddr_in& address) {
 }
 
 // Opens a transport under the filter, and has it echo one message. Returns the exit code of the child.
-int serve_once(const Refusal& refusal, const char* sysctl_path, std::string& line) {
+int serve_once(const RingRefusal& refusal, const char* sysctl_path, std::string& line) {
   forbid(refusal.call, refusal.error);
   RealClock clock;
   const MonoTime start = clock.now();
@@ -75,10 +75,10 @@ int serve_once(const Refusal& refusal, const char* sysctl_path, std::string& lin
   return 8;
 }
 
-class Fallback : public testing::TestWithParam<Refusal> {};
+class Fallback : public testing::TestWithParam<RingRefusal> {};
 
 TEST_P(Fallback, serves_over_epoll_and_says_in_one_line_why) {
-  const Refusal& refusal = GetParam();
+  const RingRefusal& refusal = GetParam();
   const char* sysctl_path = "/nonexistent";
   char path[] = "/tmp/penstock-sysctl-XXXXXX";
   if (refusal.sysctl != nullptr) {
@@ -114,16 +114,17 @@ TEST_P(Fallback, serves_over_epoll_and_says_in_one_line_why) {
 
 INSTANTIATE_TEST_SUITE_P(
     Refusals, Fallback,
-    testing::Values(Refusal{"setup_enosys", SCMP_SYS(io_uring_setup), ENOSYS, "io_uring_setup refused: ENOSYS"},
-                    Refusal{"setup_eperm", SCMP_SYS(io_uring_setup), EPERM, "seccomp filter or a security module"},
-                    Refusal{"setup_eopnotsupp", SCMP_SYS(io_uring_setup), EOPNOTSUPP, "EOPNOTSUPP"},
-                    Refusal{"setup_enomem", SCMP_SYS(io_uring_setup), ENOMEM, "ulimit -l"},
-                    Refusal{"setup_einval", SCMP_SYS(io_uring_setup), EINVAL, "older than"},
-                    Refusal{"register_eperm", SCMP_SYS(io_uring_register), EPERM, "io_uring_register refused: EPERM"},
-                    Refusal{"enter_enosys", SCMP_SYS(io_uring_enter), ENOSYS, "io_uring_enter refused: ENOSYS"},
-                    Refusal{"enter_eperm", SCMP_SYS(io_uring_enter), EPERM, "io_uring_enter refused: EPERM"},
-                    Refusal{"sysctl_2", SCMP_SYS(io_uring_setup), EPERM, "sysctl kernel.io_uring_disabled = 2", "2\n"},
-                    Refusal{"sysctl_1", SCMP_SYS(io_uring_setup), EPERM, "sysctl kernel.io_uring_disabled = 1", "1\n"}),
+    testing::Values(
+        RingRefusal{"setup_enosys", SCMP_SYS(io_uring_setup), ENOSYS, "io_uring_setup refused: ENOSYS"},
+        RingRefusal{"setup_eperm", SCMP_SYS(io_uring_setup), EPERM, "seccomp filter or a security module"},
+        RingRefusal{"setup_eopnotsupp", SCMP_SYS(io_uring_setup), EOPNOTSUPP, "EOPNOTSUPP"},
+        RingRefusal{"setup_enomem", SCMP_SYS(io_uring_setup), ENOMEM, "ulimit -l"},
+        RingRefusal{"setup_einval", SCMP_SYS(io_uring_setup), EINVAL, "older than"},
+        RingRefusal{"register_eperm", SCMP_SYS(io_uring_register), EPERM, "io_uring_register refused: EPERM"},
+        RingRefusal{"enter_enosys", SCMP_SYS(io_uring_enter), ENOSYS, "io_uring_enter refused: ENOSYS"},
+        RingRefusal{"enter_eperm", SCMP_SYS(io_uring_enter), EPERM, "io_uring_enter refused: EPERM"},
+        RingRefusal{"sysctl_2", SCMP_SYS(io_uring_setup), EPERM, "sysctl kernel.io_uring_disabled = 2", "2\n"},
+        RingRefusal{"sysctl_1", SCMP_SYS(io_uring_setup), EPERM, "sysctl kernel.io_uring_disabled = 1", "1\n"}),
     [](const auto& one) { return one.param.name; });
 
 TEST(Select, epoll_when_wanted_comes_without_a_line) {

@@ -15,7 +15,7 @@
 namespace penstock::test {
 namespace {
 
-constexpr uint8_t ALERT = 21;
+constexpr uint8_t ALERT_RECORD = 21;
 
 TEST(KernelKey, is_given_in_two_calls_and_the_next_in_one) {
   const std::string key(40, 'k');
@@ -53,14 +53,14 @@ TEST(KernelKey, the_record_type_goes_beside_the_message) {
   const SendPart part = SendPart::memory("\x01\x00", 2);
   SendJob job({&part, 1}, false);
   EXPECT_EQ(job.message()->msg_controllen, 0U);
-  job.set_record_type(ALERT);
+  job.set_record_type(ALERT_RECORD);
   const msghdr* const message = job.message();
   const cmsghdr* const header = CMSG_FIRSTHDR(message);
   ASSERT_NE(header, nullptr);
   EXPECT_EQ(header->cmsg_level, SOL_TLS);
   EXPECT_EQ(header->cmsg_type, TLS_SET_RECORD_TYPE);
   EXPECT_EQ(header->cmsg_len, CMSG_LEN(1));
-  EXPECT_EQ(*CMSG_DATA(header), ALERT);
+  EXPECT_EQ(*CMSG_DATA(header), ALERT_RECORD);
   EXPECT_EQ(CMSG_NXTHDR(const_cast<msghdr*>(message), const_cast<cmsghdr*>(header)), nullptr);
 }
 
@@ -96,8 +96,8 @@ TEST_P(KernelKeySocket, is_asked_and_a_refusal_changes_nothing) {
   ASSERT_TRUE(server.until([&] { return conn.sent == 2; }));
   if (error == 0) {
     const std::string goodbye("\x01\x00", 2);
-    transport.send_record(conn.handle, ALERT, goodbye);
-    expect(ALERT, goodbye);
+    transport.send_record(conn.handle, ALERT_RECORD, goodbye);
+    expect(ALERT_RECORD, goodbye);
     ASSERT_TRUE(server.until([&] { return conn.sent == 3; }));
   } else {
     EXPECT_TRUE(error == ENOENT || error == ENOPROTOOPT || error == EOPNOTSUPP) << error;

@@ -16,8 +16,8 @@
 namespace penstock::test {
 namespace {
 
-constexpr TransportOptions OPTIONS{.connections_max = 8, .receive_buffers = 16, .receive_buffer_bytes = 2'048};
-constexpr uint8_t ALERT = 21;
+constexpr TransportOptions KERNEL_OPTIONS{.connections_max = 8, .receive_buffers = 16, .receive_buffer_bytes = 2'048};
+constexpr uint8_t ALERT_TYPE = 21;
 constexpr uint8_t HANDSHAKE = 22;
 
 struct Suite {
@@ -34,7 +34,9 @@ class Scene {
  public:
   explicit Scene(const Suite& suite = SUITES[0], const FakeKernelOptions& options = {}, uint64_t seed = 1,
                  const SimFaults& faults = {})
-      : sim(OPTIONS, seed, faults), kernel(sim, options), tls(kernel, *parts.context, nullptr, clock, OPTIONS) {
+      : sim(KERNEL_OPTIONS, seed, faults),
+        kernel(sim, options),
+        tls(kernel, *parts.context, nullptr, clock, KERNEL_OPTIONS) {
     const TicketKey key{};
     parts.tickets.set({&key, 1});
     tls.set_layers(1, {.tls = true});
@@ -205,7 +207,7 @@ TEST(KernelTlsSeam, close_notify_is_a_record_of_its_type_and_fin_follows) {
     EXPECT_TRUE(scene.end_of_client(SimTransport::ClientState::FINISHED));
     scene.turn();
     EXPECT_TRUE(scene.client->closed());
-    EXPECT_EQ(scene.kernel.types, std::vector<uint8_t>{ALERT});
+    EXPECT_EQ(scene.kernel.types, std::vector<uint8_t>{ALERT_TYPE});
     EXPECT_EQ(scene.closed, 0);
   }
 }
@@ -344,7 +346,7 @@ TEST(KernelTlsSeam, parts_are_lent_beyond_close_and_given_back) {
     EXPECT_FALSE(scene.tls.is_open(scene.conn));
     EXPECT_TRUE(scene.until([&] { return scene.closed == 1; }));
     EXPECT_EQ(scene.sent, 1);
-    EXPECT_EQ(std::ranges::count(scene.kernel.types, ALERT), 0) << "cut off, it is not said to be whole";
+    EXPECT_EQ(std::ranges::count(scene.kernel.types, ALERT_TYPE), 0) << "cut off, it is not said to be whole";
   }
 }
 
@@ -372,7 +374,7 @@ TEST(KernelTlsSeam, failed_waits_until_the_parts_are_free) {
     EXPECT_EQ(scene.error, EPROTO);
     EXPECT_FALSE(scene.tls.close(scene.conn));
     EXPECT_TRUE(scene.end_of_client(SimTransport::ClientState::FINISHED));
-    EXPECT_EQ(scene.kernel.types, std::vector<uint8_t>{ALERT}) << "what was wrong";
+    EXPECT_EQ(scene.kernel.types, std::vector<uint8_t>{ALERT_TYPE}) << "what was wrong";
   }
 }
 
@@ -383,7 +385,7 @@ TEST(KernelTlsSeam, another_handshake_of_1_2_is_refused_by_an_alert) {
   (void)SSL_do_handshake(scene.client->ssl());
   EXPECT_TRUE(scene.until([&] { return scene.failed == 1; }));
   EXPECT_EQ(scene.notes, std::vector<Reason>{Reason::TLS_RENEGOTIATION});
-  EXPECT_TRUE(std::ranges::count(scene.kernel.types, ALERT) > 0);
+  EXPECT_TRUE(std::ranges::count(scene.kernel.types, ALERT_TYPE) > 0);
 }
 
 TEST(KernelTlsSeam, a_peer_that_resets_fails_the_send) {

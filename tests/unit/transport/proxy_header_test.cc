@@ -9,7 +9,7 @@ namespace {
 
 const std::string SIGNATURE("\r\n\r\n\0\r\nQUIT\n", 12);
 
-std::string bytes(std::initializer_list<int> list) {
+std::string bytes_of(std::initializer_list<int> list) {
   std::string text;
   for (const int byte : list) text += static_cast<char>(byte);
   return text;
@@ -17,7 +17,7 @@ std::string bytes(std::initializer_list<int> list) {
 
 std::string version_2(int command, int family, const std::string& block) {
   return SIGNATURE +
-         bytes({command, family, static_cast<int>(block.size() >> 8), static_cast<int>(block.size() & 255)}) + block;
+         bytes_of({command, family, static_cast<int>(block.size() >> 8), static_cast<int>(block.size() & 255)}) + block;
 }
 
 std::string shown(const PeerAddress& address) {
@@ -26,7 +26,7 @@ std::string shown(const PeerAddress& address) {
   return text + " " + std::to_string(address.port);
 }
 
-const std::string V4 = bytes({192, 0, 2, 1, 198, 51, 100, 7, 0x12, 0x67, 0x01, 0xbb});
+const std::string V4 = bytes_of({192, 0, 2, 1, 198, 51, 100, 7, 0x12, 0x67, 0x01, 0xbb});
 
 TEST(ProxyHeader, of_version_1_is_a_line) {
   const std::string line = "PROXY TCP4 192.0.2.1 198.51.100.7 4711 443\r\n";
@@ -81,7 +81,7 @@ TEST(ProxyHeader, of_version_2_is_binary) {
   for (size_t end = 0; end < text.size(); ++end) {
     EXPECT_EQ(parse_proxy_header(text.substr(0, end), header), ProxyState::NEED_MORE) << end;
   }
-  const std::string extended = version_2(0x21, 0x11, V4 + bytes({4, 0, 1, 'x'}));
+  const std::string extended = version_2(0x21, 0x11, V4 + bytes_of({4, 0, 1, 'x'}));
   ASSERT_EQ(parse_proxy_header(extended, header), ProxyState::DONE);
   EXPECT_EQ(header.bytes, extended.size());
   std::string v6(36, '\0');

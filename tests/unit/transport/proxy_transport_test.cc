@@ -10,7 +10,7 @@
 namespace penstock {
 namespace {
 
-constexpr TransportOptions OPTIONS{.connections_max = 16, .receive_buffers = 8, .receive_buffer_bytes = 256};
+constexpr TransportOptions PROXY_OPTIONS{.connections_max = 16, .receive_buffers = 8, .receive_buffer_bytes = 256};
 constexpr PeerAddress PROXY{.family = AF_INET, .port = 40'000, .ip = {10, 0, 0, 1}};
 constexpr PeerAddress OTHER{.family = AF_INET, .port = 40'000, .ip = {10, 0, 1, 1}};
 constexpr std::string_view HEADER = "PROXY TCP4 192.0.2.1 198.51.100.7 4711 443\r\n";
@@ -74,7 +74,7 @@ class ProxyTransportTest : public testing::Test {
     return client;
   }
 
-  SimTransport sim_{OPTIONS, 1};
+  SimTransport sim_{PROXY_OPTIONS, 1};
   ProxyTransport proxied_{sim_, {.invalid = 7, .late = 8}};
   MonoTime now_{1'000'000};
   std::vector<Handle> open_;

@@ -135,7 +135,7 @@ TEST_F(SimTransportTest, a_slow_reader_holds_the_send_back) {
 }
 
 // Everything a run did, as text.
-std::string run(uint64_t seed) {
+std::string run_seed(uint64_t seed) {
   SimTransport sim(SIM_OPTIONS, seed, SimFaults::from_seed(seed));
   (void)sim.add_listener(-1, 1);
   std::string story;
@@ -160,8 +160,8 @@ std::string run(uint64_t seed) {
 }
 
 TEST(SimTransportSeed, replays_exactly_and_differs_from_others) {
-  for (uint64_t seed = 1; seed <= 50; ++seed) EXPECT_EQ(run(seed), run(seed)) << seed;
-  EXPECT_NE(run(1), run(2));
+  for (uint64_t seed = 1; seed <= 50; ++seed) EXPECT_EQ(run_seed(seed), run_seed(seed)) << seed;
+  EXPECT_NE(run_seed(1), run_seed(2));
 }
 
 }  // namespace

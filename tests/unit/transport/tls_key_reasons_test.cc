@@ -16,7 +16,7 @@
 namespace penstock::test {
 namespace {
 
-constexpr TransportOptions OPTIONS{.connections_max = 8, .receive_buffers = 16, .receive_buffer_bytes = 2'048};
+constexpr TransportOptions REASON_OPTIONS{.connections_max = 8, .receive_buffers = 16, .receive_buffer_bytes = 2'048};
 
 UniqueFd duplicate_fd(const UniqueFd& fd) { return UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)); }
 
@@ -41,8 +41,8 @@ class TlsKeyReasons : public ::testing::Test {
     if (!sites.empty()) store_->replace(make_test_table(sites, unused_));
     auto context = TlsContext::make(*store_, tickets_, live_, {"http/1.1"});
     EXPECT_TRUE(context.has_value());
-    SimTransport sim(OPTIONS, 1, SimFaults{});
-    TlsTransport tls(sim, **context, &channel_, clock_, OPTIONS);
+    SimTransport sim(REASON_OPTIONS, 1, SimFaults{});
+    TlsTransport tls(sim, **context, &channel_, clock_, REASON_OPTIONS);
     tls.set_layers(1, {.tls = true});
     EXPECT_TRUE(tls.add_listener(-1, 1));
     TlsClient client({.server_name = "example.org"});
