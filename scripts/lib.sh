@@ -45,8 +45,12 @@ configure() {
   printf '%s' "$libraries" >"$dir/.libraries"
 }
 
+# Several sources of a folder are compiled as one: headers are read once for all of them, which halves the time of a
+# build from nothing. `meson setup` by itself compiles each alone, which suits who changes one at a time.
+together=(--unity=on --unity-size=8)
+
 # configure_release — build/: what users run and what is measured.
-configure_release() { configure build --buildtype=release -Dwerror="$(werror)"; }
+configure_release() { configure build --buildtype=release -Dwerror="$(werror)" "${together[@]}"; }
 
 # compile DIR TARGET… — ninja with its one-line progress on a terminal, quiet but for errors elsewhere.
 compile() {
