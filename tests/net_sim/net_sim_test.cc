@@ -36,7 +36,7 @@ LinkOptions random_link(Prng& prng, bool with_faults) {
 
 NetConfig random_config(Prng& prng, size_t which) {
   NetConfig config = NetWorld::config(which);
-  config.addresses.mtu = static_cast<uint16_t>(one_of(prng, {1'500, 1'500, 576, 1'280, 9'000}));
+  config.addresses.mtu = static_cast<uint16_t>(one_of(prng, {1'500, 1'500, 576, 1'280, 9'000, 120}));
   config.limits.receive_window_bytes = one_of(prng, {256 * 1'024, 65'535, 4'096, 700});
   config.limits.scoreboards_max = one_of(prng, {32, 1});
   config.limits.half_open_max = one_of(prng, {32, 1, 1});
