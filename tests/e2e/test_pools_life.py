@@ -13,7 +13,8 @@ from http_client import Closed, Connection, wait_until
 from instance import BINARY, ONE_SITE, QUICK, children, command_line, family, resident
 
 LIFE = BINARY.parent / "tests/support/apps/life"
-RECYCLES = int(os.environ.get("PENSTOCK_RECYCLES", 20 if QUICK else 100))
+RECYCLES = int(os.environ.get("PENSTOCK_RECYCLES", 20 if QUICK else 100))  # 1,000 in the long run
+STOPS = int(os.environ.get("PENSTOCK_STOPS", 1 if QUICK else 3))
 
 
 def config(pool="", app=LIFE):
@@ -255,6 +256,25 @@ def test_an_orphan_is_frozen_acted_on_and_ended(make, tmp_path):
     wait_until(lambda: not alive(pid), what="its time is over")
 
 
+@needs_root
+@pytest.mark.alone
+def test_the_place_of_an_orphan_is_taken_within_200_ms_and_orphans_are_bounded(make):
+    """DY13."""
+    server = make(config("ping_interval=200ms;ping_timeout=1s;orphan.enable=1;orphan.max=2"))
+    spans, orphans = [], []
+    for _ in range(3):
+        orphans.append(pid_of(server))
+        os.kill(orphans[-1], signal.SIGSTOP)
+        words = f"(pid {orphans[-1]}): does not answer"
+        wait_until(lambda: words in server.words.read_text(), seconds=10, every=0.005, what="it is found")
+        began = time.monotonic()
+        who_answers(server)
+        spans.append(time.monotonic() - began)
+    assert median(spans) <= 0.2, spans
+    wait_until(lambda: not alive(orphans[2]), what="the third is one too many")
+    assert [w["pid"] for w in workers(server, "frozen")] == orphans[:2]
+
+
 @pytest.mark.parametrize("how", ["loop", "sleep", "deaf"])
 def test_a_request_that_takes_too_long_is_ended_with_its_worker(make, how):
     server = make(config("request_timeout=500ms"))
@@ -356,7 +376,9 @@ def test_no_worker_outlives_the_supervisor(make, how, user):
     wait_until(lambda: not any(alive(pid) for pid in pids), what="all have ended")
 
 
-def test_a_stop_finishes_what_is_inside(make):
+@pytest.mark.parametrize("number", range(STOPS))
+def test_a_stop_finishes_what_is_inside(make, number):
+    """DY20."""
     server = make(config("request_timeout=20s"))
     pid_of(server)
     answers = []
