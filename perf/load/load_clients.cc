@@ -27,6 +27,7 @@ LoadClients::LoadClients(NetStack& stack, LoadPlan plan) : stack_(stack), plan_(
 bool LoadClients::turn(MonoTime now) {
   if (next_due_ == MonoTime{}) next_due_ = now;
   const size_t count = stack_.poll(now, events_);
+  for (size_t i = 0; i < count; ++i) __builtin_prefetch(events_[i].context);
   for (size_t i = 0; i < count; ++i) handle(events_[i], now);
   go_on(now);
   stack_.submit();
@@ -136,7 +137,7 @@ bool LoadClients::head_is_right(std::string_view head) const {
 void LoadClients::answered(Client& client, MonoTime now) {
   ++result_.requests;
   result_.latency.add(now - client.due[client.first]);
-  client.first = (client.first + 1) % PIPELINE_MAX;
+  client.first = (client.first + 1) % plan_.pipeline;
   if (plan_.close) {
     --client.asked;
     --asked_;
@@ -205,7 +206,7 @@ bool LoadClients::ask(Client& client, uint32_t count, MonoTime due) {
     ++result_.refused;
     return false;
   }
-  for (uint32_t i = 0; i < count; ++i) client.due[(client.first + client.asked + i) % PIPELINE_MAX] = due;
+  for (uint32_t i = 0; i < count; ++i) client.due[(client.first + client.asked + i) % plan_.pipeline] = due;
   client.asked += count;
   asked_ += count;
   return true;

@@ -76,6 +76,14 @@ class FixedPool {
     return index < fresh_ && slots_[index].live ? slots_[index].object() : nullptr;
   }
 
+  // Brings what give() reads of its slot near. REQUIRES: as for give(), though nothing is read now.
+  void prefetch_slot(const T* object) const { __builtin_prefetch(&slot_of(const_cast<T*>(object))->generation); }
+  // Brings the object in the slot near for who will soon use it; reads nothing, so any index will do.
+  void prefetch(uint32_t index) const {
+    const auto* bytes = reinterpret_cast<const char*>(slots_ + index);
+    for (size_t at = 0; at < sizeof(Slot); at += 64) __builtin_prefetch(bytes + at);
+  }
+
   [[nodiscard]] Handle handle_of(const T* object) const {
     const Slot* slot = slot_of(const_cast<T*>(object));
     return {static_cast<uint32_t>(slot - slots_), slot->generation};

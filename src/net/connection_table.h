@@ -64,6 +64,11 @@ class ConnectionTable {
   }
   [[nodiscard]] uint32_t count() const { return count_; }
   void prefetch(uint64_t hash) const { __builtin_prefetch(&entries_[slot_of(hash)]); }
+  // What find() most probably gives, without asking whether it is the same; or NONE.
+  [[nodiscard]] uint32_t guess(uint64_t hash) const {
+    const Entry& entry = entries_[slot_of(hash)];
+    return entry.index_plus_one != 0 && entry.tag == tag_of(hash) ? entry.index_plus_one - 1 : NONE;
+  }
 
  private:
   struct Entry {

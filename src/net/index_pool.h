@@ -50,6 +50,7 @@ class IndexPool {
     free_ = index;
     --count_;
   }
+  void prefetch(uint32_t index) const { __builtin_prefetch(items_ + index); }  // any index: nothing is read
   [[nodiscard]] T& operator[](uint32_t index) { return items_[index]; }
   [[nodiscard]] const T& operator[](uint32_t index) const { return items_[index]; }
   [[nodiscard]] uint32_t count() const { return count_; }

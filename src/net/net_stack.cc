@@ -53,7 +53,8 @@ size_t NetStack::poll(MonoTime now, std::span<NetEvent> out) {
     }
   }
   const size_t frames = device_.rx_burst(rx_frames_);
-  for (size_t i = 0; i < frames; ++i) receive_frame(rx_frames_[i]);
+  look_ahead(frames);
+  for (size_t i = 0; i < frames; ++i) receive_frame(rx_frames_[i], rx_hashes_[i]);
   expire_timers();
   ip_.ask_neighbours(now_);
   submit();

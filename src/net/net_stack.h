@@ -144,12 +144,17 @@ class NetStack {
   void give_scoreboard(TcpConnection& c);
   void give_hold(uint32_t index);
   void give_holds(uint32_t& head);
-  [[nodiscard]] TcpConnection* find(const TcpTuple& tuple);
+  [[nodiscard]] TcpConnection* find(const TcpTuple& tuple) { return find(tuple, tuple.keyed_hash(config_.secret)); }
+  [[nodiscard]] TcpConnection* find(const TcpTuple& tuple, uint64_t hash);
+
+  // look_ahead.cc: what a burst will look up is brought near before the first of its frames is handled.
+  void look_ahead(size_t frames);
+  [[nodiscard]] uint64_t hash_of(const RxFrame& frame) const;
 
   // tcp_input.cc: segment arrives (RFC 9293 section 3.10.7), in its order.
-  void receive_frame(const RxFrame& frame);
+  void receive_frame(const RxFrame& frame, uint64_t hash);
   [[nodiscard]] DropReason hand_on(const RxFrame& frame, const IpLayer::Arrival& arrival, DropReason drop);
-  [[nodiscard]] DropReason receive_tcp(const RxFrame& frame, const IpLayer::Arrival& arrival);
+  [[nodiscard]] DropReason receive_tcp(const RxFrame& frame, const IpLayer::Arrival& arrival, uint64_t hash);
   [[nodiscard]] DropReason segment_arrives(TcpConnection& c, TcpSegment& segment);
   [[nodiscard]] bool fast_path(TcpConnection& c, const TcpSegment& segment, std::span<const uint8_t> bytes);
   [[nodiscard]] DropReason syn_sent_arrives(TcpConnection& c, TcpSegment& segment);
@@ -237,7 +242,8 @@ class NetStack {
   TimerWheel wheel_;
   RateLimit challenge_limit_;
   RateLimit reset_limit_;
-  std::array<RxFrame, BURST> rx_frames_;  // of a burst; not on the stack, where each turn would clear it
+  std::array<RxFrame, BURST> rx_frames_;   // of a burst; not on the stack, where each turn would clear it
+  std::array<uint64_t, BURST> rx_hashes_;  // of their socket pairs; 0: not known
   std::array<Listener, LISTENERS_MAX> listeners_;
   size_t listener_count_ = 0;
   FrameTaker* others_ = nullptr;

@@ -17,7 +17,7 @@ constexpr uint32_t MTU_MIN_V6 = 1'280;
 
 }  // namespace
 
-void NetStack::receive_frame(const RxFrame& frame) {
+void NetStack::receive_frame(const RxFrame& frame, uint64_t hash) {
   ++counters_.frames_received;
   frame_kept_ = false;
   frame_token_ = frame.token;
@@ -32,7 +32,7 @@ void NetStack::receive_frame(const RxFrame& frame) {
     want_output(*c, opening ? uint32_t{NEED_SYN} : 0);
   }
   if (drop == DropReason::NONE) {
-    if (arrival.kind == IpLayer::Arrival::Kind::TCP) drop = receive_tcp(frame, arrival);
+    if (arrival.kind == IpLayer::Arrival::Kind::TCP) drop = receive_tcp(frame, arrival, hash);
     if (arrival.kind == IpLayer::Arrival::Kind::ICMP_ERROR) drop = receive_icmp_error(arrival);
   }
   if (others_ != nullptr) [[unlikely]]
@@ -53,7 +53,8 @@ DropReason NetStack::hand_on(const RxFrame& frame, const IpLayer::Arrival& arriv
   return owner == FrameOwner::KERNEL || of_no_use ? DropReason::NONE : drop;
 }
 
-DropReason NetStack::receive_tcp(const RxFrame& frame, const IpLayer::Arrival& arrival) {
+// `hash`: of its socket pair, or 0.
+DropReason NetStack::receive_tcp(const RxFrame& frame, const IpLayer::Arrival& arrival, uint64_t hash) {
   const IpHeader& packet = arrival.packet;
   const std::span<const uint8_t> bytes = packet.payload;
   TcpSegment segment;
@@ -73,7 +74,7 @@ DropReason NetStack::receive_tcp(const RxFrame& frame, const IpLayer::Arrival& a
                        .remote = packet.source,
                        .local_port = segment.header.destination_port,
                        .remote_port = segment.header.source_port};
-  TcpConnection* c = find(tuple);
+  TcpConnection* c = hash != 0 ? find(tuple, hash) : find(tuple);
   if (c != nullptr && fast_path(*c, segment, bytes)) {
     ++counters_.fast_path;
     return DropReason::NONE;

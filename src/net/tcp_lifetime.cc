@@ -7,9 +7,8 @@
 
 namespace penstock {
 
-TcpConnection* NetStack::find(const TcpTuple& tuple) {
-  const uint32_t index =
-      table_.find(tuple.keyed_hash(config_.secret), [&](uint32_t i) { return by_index(i).tuple == tuple; });
+TcpConnection* NetStack::find(const TcpTuple& tuple, uint64_t hash) {
+  const uint32_t index = table_.find(hash, [&](uint32_t i) { return by_index(i).tuple == tuple; });
   return index == ConnectionTable::NONE ? nullptr : &by_index(index);
 }
 

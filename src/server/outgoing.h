@@ -33,6 +33,14 @@ class Outgoing {
   Outgoing& operator=(const Outgoing&) = delete;
   ~Outgoing() { release(); }
 
+  // Brings near what is read of it when it is given back, and written when it is next filled with a small answer.
+  void prefetch() const {
+    __builtin_prefetch(this);
+    __builtin_prefetch(&parts_);
+    __builtin_prefetch(&pins_);
+    for (size_t at = 0; at < 256; at += 64) __builtin_prefetch(bytes_ + at, 1);
+  }
+
   [[nodiscard]] bool empty() const { return parts_.empty(); }
   [[nodiscard]] size_t room() const { return BYTES_MAX - used_; }
   // True if `bytes` more copied bytes and `parts` more parts by reference surely fit.

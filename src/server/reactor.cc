@@ -22,6 +22,7 @@ enum WakeId : uint32_t { WAKE_INBOX = 1, WAKE_FILES = 2, WAKE_COMPRESS = 3, WAKE
 constexpr Duration REST_MAX = milliseconds(500);
 
 // The clock is read once in so many looks at the rings.
+constexpr uint32_t MANY_CONNECTIONS = 512;  // what fewer of them need stays in the caches
 constexpr uint32_t SPIN_LOOKS_TIMED = 16;
 
 Http2Options http2_options(const Settings& settings) {
@@ -148,6 +149,7 @@ void Reactor::turn(MonoTime deadline) {
   adopt_config();
   if (turns_to_accept_ > 0) --turns_to_accept_;
 
+  look_ahead(count);
   for (size_t i = 0; i < count; ++i) handle(events_[i]);
   take_messages();
   take_loads();
@@ -168,6 +170,23 @@ void Reactor::tell_control() {
   looked_ = false;
   if (core_.shared.control_wake_fd < 0) return;
   (void)ring_bell(core_.shared.control_wake_fd);
+}
+
+// With more connections than the caches hold, what all events of the turn need is fetched at once, not one by one.
+void Reactor::look_ahead(size_t events) {
+  if (core_.transport.connection_count() < MANY_CONNECTIONS) return;
+  for (size_t i = 0; i < events; ++i) {
+    const auto* connection = static_cast<const char*>(events_[i].context);
+    for (size_t at = 0; at < sizeof(Connection); at += 64) __builtin_prefetch(connection + at);
+    if (events_[i].conn.index < core_.by_handle.size()) __builtin_prefetch(&core_.by_handle[events_[i].conn.index]);
+  }
+  for (size_t i = 0; i < events; ++i) {
+    if (events_[i].kind != TransportEventKind::SENT || events_[i].context == nullptr) continue;
+    const Outgoing* sending = static_cast<const Connection*>(events_[i].context)->sending;
+    if (sending == nullptr) continue;
+    sending->prefetch();
+    core_.outgoings.prefetch_slot(sending);
+  }
 }
 
 void Reactor::handle(const TransportEvent& event) {

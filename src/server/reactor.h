@@ -55,6 +55,7 @@ class Reactor {
   void leave();
   [[nodiscard]] MonoTime wait_until(MonoTime deadline) const;
   [[nodiscard]] bool spins();
+  void look_ahead(size_t events);
   void handle(const TransportEvent& event);
   void take_messages();
   void obey(const ReactorMessage& message);
