@@ -23,6 +23,9 @@
  *   …/jam-servers  the same of what wakes the server
  *   …/flood   rings the server 100,000 times, then answers
  *   …/told    answers with the variables and the field that tests ask for
+ *   …/file    "[", 40,000,000 bytes of the site's large.bin from its 1,000th on, "]"
+ *   …/entry   "[", the body of /hello.txt, "]"
+ *   …/execute names the URL in its query in place of an answer, or itself without one
  *   …/fail    answers 500
  *   …/init    ends a cold start, after 200 ms; 500 where that is over
  *
@@ -129,6 +132,20 @@ static void answer_told(penstock_exchange* exchange) {
   penstock_answer(exchange, 200, 0, 0, text, (size_t)size);
 }
 
+static void answer_in_parts(penstock_exchange* exchange, int with_file) {
+  const penstock_string file = PENSTOCK_TEXT("large.bin");
+  const penstock_string url = PENSTOCK_TEXT("/hello.txt");
+  penstock_begin(exchange, 200, 0, 0, PENSTOCK_UNKNOWN_LENGTH);
+  penstock_write(exchange, "[", 1);
+  if (with_file) {
+    penstock_write_file(exchange, file, 1000, 40000000);
+  } else {
+    penstock_write_entry(exchange, url);
+  }
+  penstock_write(exchange, "]", 1);
+  penstock_end(exchange);
+}
+
 static void request(penstock_exchange* exchange, void* context) {
   const penstock_string path = penstock_path(exchange);
   (void)context;
@@ -158,6 +175,15 @@ static void request(penstock_exchange* exchange, void* context) {
   if (ends_with(path, "/stream")) {
     penstock_begin(exchange, 200, 0, 0, PENSTOCK_UNKNOWN_LENGTH);
     stream(exchange, 0);
+    return;
+  }
+  if (ends_with(path, "/file") || ends_with(path, "/entry")) {
+    answer_in_parts(exchange, ends_with(path, "/file"));
+    return;
+  }
+  if (ends_with(path, "/execute")) {
+    const penstock_string query = penstock_query(exchange);
+    penstock_execute(exchange, query.size != 0 ? query : penstock_target(exchange));
     return;
   }
   if (ends_with(path, "/jam-own")) {
