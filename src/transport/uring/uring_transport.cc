@@ -3,7 +3,6 @@
 #include "src/transport/kernel_key.h"
 
 #include <algorithm>
-#include <poll.h>
 #include <sys/resource.h>
 #include <utility>
 
@@ -468,32 +467,6 @@ void UringTransport::free_if_done(Conn& conn) {
   if (conn.has(RECV_ARMED | SENDING | SHUTTING) || conn.send_in_kernel()) return;
   conns_.give(&conn);
   if (scarce_) note_slots();
-}
-
-Status UringTransport::add_wake_source(int fd, uint32_t id) {
-  wake_sources_.push_back({fd, id});
-  arm_wake(static_cast<uint32_t>(wake_sources_.size() - 1));
-  return {};
-}
-
-void UringTransport::arm_wake(uint32_t index) {
-  io_uring_sqe* sqe = ring_->sqe();
-  sqe->opcode = IORING_OP_POLL_ADD;
-  sqe->fd = wake_sources_[index].fd;
-  sqe->len = IORING_POLL_ADD_MULTI;
-  sqe->poll32_events = POLLIN;
-  sqe->user_data = tag(Op::WAKE, {index, 0});
-}
-
-bool UringTransport::on_wake(const WakeSource& source, const Completion& completion, TransportEvent& event) {
-  // A poll that failed outright (the descriptor is of a kind that cannot be polled) is not retried.
-  if ((completion.flags & IORING_CQE_F_MORE) == 0 && completion.res >= 0) {
-    arm_wake(static_cast<uint32_t>(&source - wake_sources_.data()));
-  }
-  if (completion.res < 0) return false;
-  event.kind = TransportEventKind::WOKEN;
-  event.id = source.id;
-  return true;
 }
 
 }  // namespace penstock

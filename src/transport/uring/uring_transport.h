@@ -181,8 +181,6 @@ class UringTransport final : public Transport {
   void close_file(int file);
   void abort_on_close(const Conn& conn);
   [[nodiscard]] io_uring_sqe* socket_option_sqe(const Conn& conn, uint32_t command, const SocketOption& option);
-  void arm_wake(uint32_t index);
-  [[nodiscard]] bool on_wake(const WakeSource& source, const Completion& completion, TransportEvent& event);
 
   // uring_accept.cc
   [[nodiscard]] uint32_t free_slots() const;
@@ -226,6 +224,10 @@ class UringTransport final : public Transport {
   void arm_writable(Conn& conn, Handle handle);
   void arm_cold_read(Conn& conn, Handle handle);
   void continue_files();
+
+  // uring_wake.cc
+  void arm_wake(uint32_t index);
+  [[nodiscard]] bool on_wake(const WakeSource& source, const Completion& completion, TransportEvent& event);
 
   // user_data: operation, index, generation.
   static constexpr uint64_t tag(Op op, Handle handle) {
