@@ -75,8 +75,17 @@ class RequestParser {
   // A few bytes that only lengthen the element they come in need no scanner set up for them: this makes a head that
   // dribbles in cheap. True if all that is new in `bytes` was that.
   bool dribble(std::string_view bytes) {
+    if (bytes.size() != size_t{position_} + 1) [[unlikely]]
+      return calm_class_ != 0 && dribble_some(bytes);
+    // One byte: none of this waits for what the last call has stored.
+    if (bytes.size() > calm_until_ || !is_syntax(bytes.back(), calm_class_)) return false;
+    position_ = static_cast<uint32_t>(bytes.size());
+    return true;
+  }
+
+  [[gnu::noinline]] bool dribble_some(std::string_view bytes) {
     constexpr size_t DRIBBLE_BYTES_MAX = 16;
-    if (calm_class_ == 0 || bytes.size() > calm_until_ || bytes.size() - position_ > DRIBBLE_BYTES_MAX) return false;
+    if (bytes.size() > calm_until_ || bytes.size() - position_ > DRIBBLE_BYTES_MAX) return false;
     while (position_ < bytes.size() && is_syntax(bytes[position_], calm_class_)) ++position_;
     return position_ == bytes.size();
   }
@@ -93,7 +102,7 @@ class RequestParser {
   uint16_t field_lines_ = 0;
   uint8_t stage_ = 0;
   uint8_t empty_lines_ = 0;
-  uint8_t calm_class_ = 0;  // the bytes of that element (syntax.h); 0: it is not one of many bytes
+  uint8_t calm_class_ = 0;  // the bytes of that element (syntax.h); 0, which holds none: it is not one of many bytes
   Reason error_ = Reason::NONE;
 };
 static_assert(sizeof(RequestParser) == 24);
