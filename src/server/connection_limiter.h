@@ -30,6 +30,9 @@ class ConnectionLimiter {
   [[nodiscard]] Admission enter(const PeerAddress& peer, uint32_t total_max, uint32_t per_client_max);
   void leave(const PeerAddress& peer, bool counted_per_client);
 
+  // Less than half of what may be open is.
+  [[nodiscard]] bool is_far_from(uint32_t total_max) const { return counts_.open() < total_max / 2; }
+
  private:
   [[nodiscard]] uint64_t client_of(const PeerAddress& peer) const;
 

@@ -54,13 +54,19 @@ bool rests_after_send(const Connection& c) {
   return c.exchange == nullptr && c.state == ConnectionState::READING && !c.slot.valid() && c.input.empty();
 }
 
+// Whether nobody misses it if a connection that is over is counted some milliseconds longer: no limit is near.
+bool may_end_late(const Core& core, const Connection& c) {
+  return !c.counted_per_client && core.shared.limiter.is_far_from(core.config->settings.limits_connections);
+}
+
 void start_send(Core& core, Connection& c) {
   if (c.sending != nullptr || c.filling == nullptr) return;
   c.sending = c.filling;
   c.filling = nullptr;
   c.sending_since = core.now;
-  if (rests_after_send(c)) core.transport.no_hurry(c.handle);
-  core.transport.send(c.handle, c.sending->parts(), closes_with_send(core, c));
+  const bool closes = closes_with_send(core, c);
+  if (closes ? may_end_late(core, c) : rests_after_send(c)) core.transport.no_hurry(c.handle);
+  core.transport.send(c.handle, c.sending->parts(), closes);
 }
 
 // Everything was sent and nothing follows: the connection's last act.

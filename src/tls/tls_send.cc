@@ -36,7 +36,7 @@ void TlsTransport::send(Handle handle, std::span<const SendPart> parts, bool las
   ASSERT(conn.sending != nullptr);  // as many as connections
   if (conn.with_below) return;      // a ticket, the answer to a key update: our turn comes with its SENT
   encrypt(conn);
-  flush(conn, unhurried);
+  flush(conn, unhurried && !last);  // the close comes behind the end of a last one
 }
 
 // Encrypts until the window is full, the parts are through, or a cold file has to be waited for.

@@ -239,7 +239,8 @@ class Transport {
   virtual void send(Handle conn, std::span<const SendPart> parts, bool last) = 0;
   // Said right before send(): nothing is to be done when it ends but to let go of the parts, so its SENT may come with
   // the next event, or a few milliseconds late. Saves a wake-up for each answer that is small enough to be sent at
-  // once.
+  // once. Of a `last` send: the transport may close the connection by itself, behind the last of its bytes; close() or
+  // reset() is due all the same.
   virtual void no_hurry(Handle conn) { (void)conn; }
   void send_bytes(Handle conn, const void* data, uint64_t size) {
     const SendPart part = SendPart::memory(data, size);

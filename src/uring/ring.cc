@@ -211,8 +211,8 @@ int Ring::enter(uint32_t wait_count, Duration timeout) {
   return 0;
 }
 
-void Ring::submit_full_queue() {
-  while (sq_tail_ - sq_head() == sq_entries_) {
+void Ring::submit_full_queue(uint32_t wanted) {
+  while (sq_tail_ - sq_head() > sq_entries_ - wanted) {
     // -EAGAIN and -EBUSY pass: the kernel is short of memory or of completion slots for a moment.
     const int result = enter(0, {});
     ASSERT(result == 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);

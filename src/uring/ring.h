@@ -63,7 +63,7 @@ class Ring {
   // A zeroed entry, to be filled before the next call of sqe() or enter(). When the queue is full
   // what is queued is submitted first (one system call).
   [[nodiscard]] io_uring_sqe* sqe() {
-    if (sq_tail_ - sq_head() == sq_entries_) submit_full_queue();
+    keep_together(1);
     io_uring_sqe* entry = &sqes_[sq_tail_ & sq_mask_];
     if (sq_array_ != nullptr) sq_array_[sq_tail_ & sq_mask_] = sq_tail_ & sq_mask_;
     ++sq_tail_;
@@ -71,6 +71,10 @@ class Ring {
     return entry;
   }
   [[nodiscard]] uint32_t queued() const { return sq_tail_ - sq_submitted_; }
+  // The next `count` entries go in with one submission, as those must that are linked (IOSQE_IO_LINK).
+  void keep_together(uint32_t count) {
+    if (sq_tail_ - sq_head() > sq_entries_ - count) submit_full_queue(count);
+  }
 
   // One io_uring_enter: submits all that is queued, runs deferred work, and waits for at least
   // `wait_count` completions or `timeout` (negative: for ever). Returns 0 or -errno; -ETIME and
@@ -105,7 +109,7 @@ class Ring {
   [[nodiscard]] int set_up(const RingOptions& options);
   [[nodiscard]] int map();
   [[nodiscard]] int probe();
-  void submit_full_queue();
+  void submit_full_queue(uint32_t wanted);
   [[nodiscard]] uint32_t sq_head() const { return std::atomic_ref(*sq_head_).load(std::memory_order_acquire); }
 
   // Read and written by every entry or completion.

@@ -27,9 +27,10 @@ void UringTransport::send(Handle handle, std::span<const SendPart> parts, bool l
   ++counters_.sends;
   conn.set(SENDING);
   // A connection whose second receive is still to be armed needs its SENT for that.
-  const bool hurries =
-      std::exchange(unhurried_, Handle{}) != handle || last || !conn.has(RECV_ARMED) || conn.has(LATER);
-  const SendMode mode = hurries ? SendMode::USUAL : SendMode::AT_ONCE;
+  const bool unhurried = std::exchange(unhurried_, Handle{}) == handle;
+  SendMode mode = SendMode::USUAL;
+  if (unhurried && last && direct_ && conn.fd < 0 && !conn.has(RECV_ARMED)) mode = SendMode::CLOSING;
+  if (unhurried && !last && conn.has(RECV_ARMED) && !conn.has(LATER)) mode = SendMode::AT_ONCE;
   const SendPart& first = parts.front();
   if (parts.size() == 1 && first.fd < 0 && first.size <= SINGLE_SEND_BYTES_MAX) [[likely]] {
     ASSERT(first.size > 0);
@@ -58,31 +59,43 @@ bool UringTransport::goes_uncopied(const Conn& conn, uint64_t bytes) const {
 void UringTransport::submit_send(Conn& conn, Handle handle, SendMode mode) {
   const bool zerocopy = goes_uncopied(conn, conn.send.left);
   const uint8_t opcode = zerocopy ? IORING_OP_SEND_ZC : IORING_OP_SEND;
+  if (mode == SendMode::CLOSING) ring_->keep_together(2);
   io_uring_sqe* sqe = conn_sqe(conn, opcode, tag(Op::SEND, handle));
   sqe->addr = reinterpret_cast<uint64_t>(conn.send.data);
   sqe->len = conn.send.left;
   sqe->msg_flags = MSG_NOSIGNAL | (conn.has(SEND_MORE) ? uint32_t{MSG_MORE} : 0U);
-  set_mode(*sqe, mode, conn.send.left, zerocopy);
+  set_mode(conn, *sqe, mode, conn.send.left, zerocopy);
   conn.send.armed = Op::SEND;
 }
 
-void UringTransport::set_mode(io_uring_sqe& sqe, SendMode mode, uint64_t bytes, bool zerocopy) {
+// REQUIRES: `sqe` is the last entry taken.
+void UringTransport::set_mode(Conn& conn, io_uring_sqe& sqe, SendMode mode, uint64_t bytes, bool zerocopy) {
   if (mode == SendMode::WITH_ROOM) sqe.ioprio = IORING_RECVSEND_POLL_FIRST;
   if (zerocopy) return count_zerocopy(sqe);
-  if (mode != SendMode::AT_ONCE || bytes > AT_ONCE_BYTES_MAX) return;
+  if ((mode != SendMode::AT_ONCE && mode != SendMode::CLOSING) || bytes > AT_ONCE_BYTES_MAX) return;
   sqe.msg_flags |= MSG_DONTWAIT;  // the kernel does not poll then, but says -EAGAIN
   ++sure_;
+  if (mode == SendMode::CLOSING) close_behind(conn, sqe);
+}
+
+// The close goes with the send, and is called off where the kernel does not take all of it.
+void UringTransport::close_behind(Conn& conn, io_uring_sqe& send) {
+  send.flags |= IOSQE_IO_LINK;
+  send.msg_flags |= MSG_WAITALL;  // less than all breaks the link
+  conn.send.closes = true;
+  close_file(conn.file);
 }
 
 void UringTransport::submit_message(Conn& conn, Handle handle, SendMode mode) {
   SendJob& job = *conn.send.job;
   const bool zerocopy = goes_uncopied(conn, job.bytes_left());
   const uint8_t opcode = zerocopy ? IORING_OP_SENDMSG_ZC : IORING_OP_SENDMSG;
+  if (mode == SendMode::CLOSING) ring_->keep_together(2);
   io_uring_sqe* sqe = conn_sqe(conn, opcode, tag(Op::SEND, handle));
   sqe->addr = reinterpret_cast<uint64_t>(job.message());
   sqe->len = 1;
   sqe->msg_flags = static_cast<uint32_t>(job.message_flags());
-  set_mode(*sqe, mode, job.bytes_left(), zerocopy);
+  set_mode(conn, *sqe, mode, job.bytes_left(), zerocopy);
   conn.send.armed = Op::SEND;
 }
 
@@ -110,6 +123,8 @@ bool UringTransport::on_send(Conn& conn, Handle handle, const Completion& comple
     const bool zerocopy = (completion.flags & IORING_CQE_F_MORE) != 0;
     if (zerocopy) ++conn.send.zerocopy_notices;
     if (completion.res > 0) count_sent(conn, static_cast<uint32_t>(completion.res), zerocopy);
+    if (conn.send.closes && !is_sent(conn)) [[unlikely]]
+      keep_file(conn);
   }
   if (conn.has(ENDED | FAILED)) [[unlikely]]
     return settle(conn, handle, event);
@@ -119,11 +134,20 @@ bool UringTransport::on_send(Conn& conn, Handle handle, const Completion& comple
     return false;
   }
   if (conn.send.armed != Op::IGNORED) return false;  // a notice, while the rest is under way
-  const bool done = conn.send.job != nullptr ? conn.send.job->done() : conn.send.left == 0;
-  if (done) return conn.send.zerocopy_notices == 0 && finish_send(conn, handle, event);
+  if (is_sent(conn)) return conn.send.zerocopy_notices == 0 && finish_send(conn, handle, event);
   ++counters_.sends_partial;
   submit_rest(conn, handle);
   return false;
+}
+
+bool UringTransport::is_sent(const Conn& conn) {
+  return conn.send.job != nullptr ? conn.send.job->done() : conn.send.left == 0;
+}
+
+// The close behind a send was called off.
+void UringTransport::keep_file(Conn& conn) {
+  conn.send.closes = false;
+  if (conn.has(ENDED)) close_file(conn.file);
 }
 
 void UringTransport::count_sent(Conn& conn, uint32_t bytes, bool zerocopy) {
@@ -184,6 +208,7 @@ std::optional<int32_t> UringTransport::answer_now(io_uring_sqe& sqe) {
 
 uint64_t UringTransport::bytes_held(Handle handle) {
   const Conn& conn = live(handle);
+  if (conn.send.closes) return 0;
   if (!direct_) {
     ++counters_.syscalls;
     return unsent_bytes(conn.file);
@@ -196,7 +221,7 @@ uint64_t UringTransport::bytes_held(Handle handle) {
 
 bool UringTransport::finish_send(Conn& conn, Handle handle, TransportEvent& event) {
   conn.clear(SENDING | SEND_MORE);
-  if (conn.has(LATER)) later_.push_back(handle);
+  if (conn.has(LATER) && !conn.send.closes) later_.push_back(handle);
   drop_job(conn);
   event.kind = TransportEventKind::SENT;
   event.conn = handle;

@@ -13,6 +13,8 @@
 //  - While !ANNOUNCED the union holds the peer's address and nothing is sent.
 //  - An operation's entry never points at memory that may go before its completion: the parts are the
 //    caller's until SENT/FAILED/CLOSED, jobs and Conns live until then too.
+//  - Where send.closes is set the close has gone in with the send, and nothing else may name conn.file: when the send
+//    is out, that is another connection's.
 //  - Cancels and closes carry IOSQE_CQE_SKIP_SUCCESS and Op::IGNORED: nothing waits for them.
 
 namespace penstock {
@@ -85,7 +87,7 @@ Status UringTransport::restrict_ring() {
   for (const uint8_t opcode : OPCODES) {
     if (ring_->supports(opcode)) known.push_back(opcode);
   }
-  return ring_->restrict_to(known, IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS);
+  return ring_->restrict_to(known, IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_LINK);
 }
 
 UringTransport::~UringTransport() {
@@ -213,6 +215,8 @@ bool UringTransport::on_completion(const Completion& completion, TransportEvent&
 // after its first request: then there is no multishot to be armed behind the bytes, cancelled, and waited for. The
 // second is armed when the reactor has seen the first bytes and, if it answered at once, when the answer is sent.
 void UringTransport::arm_receive(Conn& conn, Handle handle) {
+  if (conn.has(ANNOUNCED) && conn.send.closes) [[unlikely]]
+    return;
   io_uring_sqe* sqe = conn_sqe(conn, IORING_OP_RECV, tag(Op::RECEIVE, handle));
   sqe->flags |= IOSQE_BUFFER_SELECT;
   sqe->ioprio = conn.has(FIRST) ? uint16_t{0} : uint16_t{IORING_RECV_MULTISHOT};
@@ -432,10 +436,11 @@ bool UringTransport::end(Handle handle, bool with_reset) {
   Conn& conn = live(handle);
   ++(with_reset ? counters_.resets : counters_.closes);
   conn.set(ENDED);
-  if (with_reset) abort_on_close(conn);
+  if (with_reset && !conn.send.closes) abort_on_close(conn);
   if (conn.has(RECV_ARMED) && !conn.has(RECV_CANCELLED)) cancel(tag(Op::RECEIVE, handle));
   if (conn.send.armed != Op::IGNORED) cancel(tag(conn.send.armed, handle));
-  if (!conn.has(SHUTTING)) close_file(conn.file);  // else on_shutdown() does
+  // Else on_shutdown() does, or what was linked to the send.
+  if (!conn.has(SHUTTING) && !conn.send.closes) close_file(conn.file);
   // In the kernel's order of things the ordinary descriptor is one more reference to the socket.
   if (direct_ && conn.fd >= 0) ::close(conn.fd);
   conn.fd = -1;

@@ -87,6 +87,7 @@ class UringTransport final : public Transport {
   enum class SendMode : uint8_t {
     USUAL,
     AT_ONCE,    // or -EAGAIN: it ends within the call that submits it
+    CLOSING,    // AT_ONCE, and where all of it went, the descriptor is closed behind it
     WITH_ROOM,  // when the socket has some
   };
   enum ConnFlag : uint16_t {
@@ -117,6 +118,7 @@ class UringTransport final : public Transport {
     int32_t error;              // of the FAILED event to come
     Op armed;                   // the operation in the kernel; IGNORED: none
     bool sealed;                // the kernel has a key for what is sent: take_key()
+    bool closes;                // CLOSING: from here on nobody may name the descriptor, which may be another's by now
   };
   // One cache line. Freed when it ENDED and the kernel has nothing of it in hand.
   struct Conn {
@@ -131,7 +133,7 @@ class UringTransport final : public Transport {
     uint32_t listener = 0;  // its place in listeners_
     uint16_t flags = RECEIVING | FIRST;
     uint16_t announced_turn = 0;  // low bits of the count of polls
-    Conn() : send{nullptr, nullptr, 0, 0, 0, Op::IGNORED, false} {}
+    Conn() : send{nullptr, nullptr, 0, 0, 0, Op::IGNORED, false, false} {}
     [[nodiscard]] bool has(uint16_t flag) const { return (flags & flag) != 0; }
     void set(uint16_t flag) { flags = static_cast<uint16_t>(flags | flag); }
     void clear(uint16_t flag) { flags = static_cast<uint16_t>(flags & ~flag); }
@@ -205,7 +207,10 @@ class UringTransport final : public Transport {
   void submit_send(Conn& conn, Handle handle, SendMode mode);
   void submit_rest(Conn& conn, Handle handle);
   void submit_message(Conn& conn, Handle handle, SendMode mode);
-  void set_mode(io_uring_sqe& sqe, SendMode mode, uint64_t bytes, bool zerocopy);
+  void set_mode(Conn& conn, io_uring_sqe& sqe, SendMode mode, uint64_t bytes, bool zerocopy);
+  void close_behind(Conn& conn, io_uring_sqe& send);
+  void keep_file(Conn& conn);
+  [[nodiscard]] static bool is_sent(const Conn& conn);
   void count_zerocopy(io_uring_sqe& sqe);
   void count_sent(Conn& conn, uint32_t bytes, bool zerocopy);
   [[nodiscard]] bool on_send(Conn& conn, Handle handle, const Completion& completion, TransportEvent& event);

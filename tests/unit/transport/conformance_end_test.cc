@@ -41,6 +41,32 @@ TEST_P(EndConformance, last_bytes_take_the_close_along_in_their_packet) {
   EXPECT_EQ(together->packets() + 1, apart->packets());
 }
 
+TEST_P(EndConformance, last_bytes_for_whose_end_nobody_waits_arrive_whole_before_the_close) {
+  OPEN();
+  for (const size_t size : {1U, 1'300U, 16'384U, 70'000U, 2'000'000U}) {
+    const std::string text = pattern(size, size);
+    const auto peer = connect();
+    Server::Conn& conn = *server.conns().back();
+    peer->write("said");
+    ASSERT_TRUE(server.until([&] { return conn.received == "said"; }));
+    // In one part, and in two.
+    const SendPart parts[] = {SendPart::memory(text.data(), size / 2 + 1),
+                              SendPart::memory(text.data() + size / 2 + 1, size - size / 2 - 1)};
+    const SendPart whole = SendPart::memory(text.data(), size);
+    world.transport().no_hurry(conn.handle);
+    world.transport().send(conn.handle, size % 4 == 0 ? std::span(parts) : std::span(&whole, 1), true);
+    std::string got;
+    EXPECT_TRUE(server.until([&] {
+      if (conn.sent == 1 && !conn.ended) server.close(conn);
+      got += peer->read(size + 1 - got.size());
+      return conn.ended && peer->end() != Peer::End::OPEN;
+    })) << "after "
+        << got.size() << " of " << size;
+    EXPECT_TRUE(got == text);
+    EXPECT_EQ(peer->end(), Peer::End::FIN);
+  }
+}
+
 // Its descriptor may be the next one's as soon as it is closed: neither end must suffer.
 TEST_P(EndConformance, last_bytes_and_a_close_do_not_reach_the_next_connection) {
   OPEN();
@@ -52,6 +78,7 @@ TEST_P(EndConformance, last_bytes_and_a_close_do_not_reach_the_next_connection) 
     auto& ended = *server.conns().back();
     before->write("said");
     ASSERT_TRUE(server.until([&] { return ended.received == "said"; }));
+    if (round % 5 < 2) world.transport().no_hurry(ended.handle);
     world.transport().send(ended.handle, parts, true);
     if (round % 3 == 0) {  // before it is SENT
       const bool parts_are_lent = round % 2 == 0 ? server.close(ended) : server.reset(ended);

@@ -4,10 +4,14 @@
 #include "tests/unit/transport/conformance.h"
 
 #include <algorithm>
+#include <arpa/inet.h>
 #include <array>
+#include <cerrno>
 #include <filesystem>
 #include <liburing.h>
+#include <netinet/in.h>
 #include <set>
+#include <sys/socket.h>
 #include <thread>
 
 namespace penstock::test {
@@ -53,7 +57,7 @@ TEST_F(UringTransportTest, its_ring_takes_the_operations_it_uses_and_no_other) {
     ++refused;
   }
   EXPECT_GT(refused, 30);  // openat, write, connect, socket, unlinkat, …
-  for (const uint32_t flag : {IOSQE_IO_LINK, IOSQE_IO_HARDLINK, IOSQE_IO_DRAIN, IOSQE_ASYNC}) {
+  for (const uint32_t flag : {IOSQE_IO_HARDLINK, IOSQE_IO_DRAIN, IOSQE_ASYNC}) {
     EXPECT_EQ(try_entry(IORING_OP_CLOSE, static_cast<uint8_t>(flag)), -EACCES) << "flag " << flag;
   }
   EXPECT_FALSE(ring().register_sparse_files(16)) << "nor may it be given anything new";
@@ -163,6 +167,75 @@ TEST(UringSends, for_whose_end_nobody_waits_wake_nobody) {
   other.join();
   EXPECT_GT(together, 0);
   server.close_all();
+  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+}
+
+TEST(UringSends, that_are_the_last_and_for_whose_end_nobody_waits_take_the_close_along) {
+  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
+  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
+  Server server(*world);
+  const auto peer = world->connect();
+  peer->write("?");
+  ASSERT_TRUE(server.until([&] { return server.conns().size() == 1 && !server.conn(0).received.empty(); }));
+  const SendPart part = SendPart::memory("!", 1);
+  world->transport().no_hurry(server.conn(0).handle);
+  world->transport().send(server.conn(0).handle, {&part, 1}, true);
+  std::string got;
+  EXPECT_TRUE(server.until([&] {
+    got += peer->read(2);
+    return peer->end() != Peer::End::OPEN;
+  }));
+  EXPECT_EQ(got, "!");
+  EXPECT_EQ(peer->end(), Peer::End::FIN) << "nobody has called close()";
+  // The descriptor is free, and may be somebody else's: no word of its first owner may reach him.
+  const auto next = world->connect();
+  ASSERT_TRUE(server.until([&] { return server.conns().size() == 2; }));
+  EXPECT_EQ(world->transport().bytes_held(server.conn(0).handle), 0U);
+  server.reset(server.conn(0));
+  next->write("?");
+  EXPECT_TRUE(server.until([&] { return !server.conn(1).received.empty(); }));
+  server.close_all();
+  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+}
+
+TEST(UringSends, that_are_the_last_and_do_not_fit_are_closed_behind_when_they_are_out) {
+  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
+  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
+  Server server(*world);
+  const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const UniqueFd peer(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int small = 1;  // the least that there is
+  ::setsockopt(listener.get(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+  ::setsockopt(peer.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  ASSERT_TRUE(world->transport().add_listener(listener.get(), 9));
+  ASSERT_EQ(::connect(peer.get(), reinterpret_cast<const sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::send(peer.get(), "?", 1, 0), 1);
+  ASSERT_TRUE(server.until([&] { return server.conns().size() == 1 && !server.conn(0).received.empty(); }));
+  Server::Conn& conn = server.conn(0);
+  const std::string text = pattern(16'000, 1);
+  const SendPart part = SendPart::memory(text.data(), text.size());
+  world->transport().no_hurry(conn.handle);
+  world->transport().send(conn.handle, {&part, 1}, true);
+  for (int i = 0; i < 3; ++i) server.turn(milliseconds(1));
+  EXPECT_EQ(conn.sent, 0);
+  std::string got;
+  std::array<char, 4'096> room;
+  ssize_t came = -1;
+  EXPECT_TRUE(server.until([&] {
+    if (conn.sent == 1 && !conn.ended) server.close(conn);
+    came = ::recv(peer.get(), room.data(), room.size(), MSG_DONTWAIT);
+    if (came > 0) got.append(room.data(), static_cast<size_t>(came));
+    return came == 0 || (came < 0 && errno != EAGAIN);
+  }));
+  EXPECT_EQ(came, 0);
+  EXPECT_TRUE(got == text) << "after " << got.size();
   EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
 }
 
