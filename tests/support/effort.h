@@ -22,22 +22,23 @@ namespace penstock {
 
 #if defined(PENSTOCK_UNDER_TSAN)
 inline constexpr bool SANITIZED = true;  // all is ten times as slow
-inline constexpr int THREADS_ONLY = 20;
+inline constexpr int ROUNDS_SHARE = 20;
 inline constexpr uint64_t SEEDS_SHARE = 32;
 #elif defined(PENSTOCK_UNDER_ASAN)
 inline constexpr bool SANITIZED = true;
-inline constexpr int THREADS_ONLY = 1;
+inline constexpr int ROUNDS_SHARE = 3;
 inline constexpr uint64_t SEEDS_SHARE = 4;
 #else
 inline constexpr bool SANITIZED = false;
-inline constexpr int THREADS_ONLY = 1;
+inline constexpr int ROUNDS_SHARE = 1;
 inline constexpr uint64_t SEEDS_SHARE = 1;
 #endif
 
 // So many seeds of a simulator, which has one thread: a share of them under a sanitizer, all without.
 constexpr uint64_t simulated_seeds(uint64_t seeds) { return seeds / SEEDS_SHARE; }
-// So many rounds of something that has one thread: ThreadSanitizer sees nothing in them, so that few are enough there.
-constexpr int one_threaded_rounds(int rounds) { return rounds / THREADS_ONLY; }
+// So many rounds of something that has one thread: ThreadSanitizer sees nothing in them, so that few are enough there, and
+// AddressSanitizer sees in the first of them what it would see in all.
+constexpr int one_threaded_rounds(int rounds) { return rounds / ROUNDS_SHARE; }
 // What the environment variable `name` says, a decimal number.
 inline uint64_t number_from(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
