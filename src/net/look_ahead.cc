@@ -22,6 +22,7 @@ void NetStack::look_ahead(size_t frames) {
     const TcpConnection* c = found[i] == ConnectionTable::NONE ? nullptr : connections_.at(found[i]);
     if (c == nullptr) continue;
     pieces_.prefetch(c->piece_head == NO_INDEX ? 0 : c->piece_head);
+    if (c->context == nullptr) continue;
     __builtin_prefetch(c->context);
     __builtin_prefetch(static_cast<const char*>(c->context) + 64);
   }

@@ -176,6 +176,7 @@ void Reactor::tell_control() {
 void Reactor::look_ahead(size_t events) {
   if (core_.transport.connection_count() < MANY_CONNECTIONS) return;
   for (size_t i = 0; i < events; ++i) {
+    if (events_[i].context == nullptr) continue;
     const auto* connection = static_cast<const char*>(events_[i].context);
     for (size_t at = 0; at < sizeof(Connection); at += 64) __builtin_prefetch(connection + at);
     if (events_[i].conn.index < core_.by_handle.size()) __builtin_prefetch(&core_.by_handle[events_[i].conn.index]);
