@@ -36,8 +36,8 @@ inline constexpr uint64_t SEEDS_SHARE = 1;
 
 // So many seeds of a simulator, which has one thread: a share of them under a sanitizer, all without.
 constexpr uint64_t simulated_seeds(uint64_t seeds) { return seeds / SEEDS_SHARE; }
-// So many rounds of something that has one thread: ThreadSanitizer sees nothing in them, so that few are enough there, and
-// AddressSanitizer sees in the first of them what it would see in all.
+// So many rounds of something that has one thread: ThreadSanitizer sees nothing in them, so that few are enough there,
+// and AddressSanitizer sees in the first of them what it would see in all.
 constexpr int one_threaded_rounds(int rounds) { return rounds / ROUNDS_SHARE; }
 // What the environment variable `name` says, a decimal number.
 inline uint64_t number_from(const char* name, uint64_t otherwise) {
