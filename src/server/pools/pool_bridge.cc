@@ -133,6 +133,7 @@ void PoolBridge::obey(const ReactorMessage& message) {
       break;
     case ReactorMessage::Kind::POOL_TURN: {
       ReactorPool& pool = pool_of(*message.pool);
+      pool.own_since = core_.now;
       if (pool.queue.empty()) {
         hand_on(pool);
       } else {

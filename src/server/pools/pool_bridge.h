@@ -72,6 +72,7 @@ class ReactorPool {
   std::vector<PoolLink*> links;
   uint32_t chosen_last = 0;  // place in `links`
   uint32_t own_turns = 0;    // places handed to own requests while others waited
+  MonoTime own_since;        // and since when
   MonoTime need_next;        // when the supervisor is to be told again that requests wait
   bool listed = false;       // in PoolBridge::waiting_
 };

@@ -17,6 +17,8 @@ namespace {
 // A reactor hands places that come free in its workers to its own requests so many times before one goes to another
 // reactor whose requests wait as well: a turn for the others costs a system call.
 constexpr uint32_t OWN_TURNS = 32;
+// And for no longer than this: where an application takes its time, the call is nothing beside it.
+constexpr Duration OWN_SPAN = milliseconds(5);
 
 WorkerPolicy policy_of(BalanceSetting balance) {
   switch (balance) {
@@ -221,8 +223,9 @@ void PoolBridge::hand_on(ReactorPool& pool) {
   const auto reactors = static_cast<uint32_t>(shared.waiting.size());
   const bool own = !pool.queue.empty();
   if (own && shared.bound.waiting() == pool.queue.waiting()) return hand_out(pool);
-  if (own && ++pool.own_turns < OWN_TURNS) return hand_out(pool);
+  if (own && ++pool.own_turns < OWN_TURNS && core_.now - pool.own_since < OWN_SPAN) return hand_out(pool);
   pool.own_turns = 0;
+  pool.own_since = core_.now;
   for (uint32_t i = 1; i < reactors; ++i) {
     const uint32_t other = (core_.index + i) % reactors;
     if (shared.waiting[other].count.load() == 0) continue;
