@@ -1,12 +1,13 @@
 // net_load: load on a server past the kernel, or the bare limit in its place, on a DPDK port of its own and one core.
 //
 //   net_load --device=net_memif1,role=client,… --own=ADDRESS --to=ADDRESS[:PORT] --path=/1k.bin --body=FILE
-//            [--connections=N] [--pipeline=N] [--close] [--rate=N] [--seconds=N] [--warmup=N]
+//            [--connections=N] [--pipeline=N] [--close] [--rate=N] [--seconds=N] [--warmup=N] [--queues=N] [--astray]
 //   net_load --reflect --device=… --own=ADDRESS --body=FILE
 //
 // The first asks, prints "counting" when it begins to count, and one line of JSON at the end: counts, errors, latency
 // percentiles in µs (load_clients.h). The second prints "reflecting" and answers (reflector.h), until it is ended.
 // Addresses are IPv4, on one link. The exit code is 1 when an answer was wrong.
+#include "perf/load/all_queues.h"
 #include "perf/load/load_clients.h"
 #include "perf/load/reflector.h"
 #include "src/base/bytes.h"
@@ -14,6 +15,7 @@
 #include "src/transport/dpdk/dpdk_eal.h"
 #include "src/transport/dpdk/dpdk_port.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <atomic>
 #include <csignal>
@@ -24,6 +26,7 @@
 #include <string>
 #include <string_view>
 #include <sys/random.h>
+#include <vector>
 
 using namespace penstock;
 
@@ -38,6 +41,7 @@ struct Options {
   uint64_t warmup = 1;
   uint64_t patience = 10;  // for the link, and for the first connection
   bool reflect = false;
+  bool astray = false;  // of several queues: all_queues.h
 };
 
 std::atomic<bool> ended = false;
@@ -89,6 +93,11 @@ Options parse(int argc, char** argv) {
       options.seconds = number;
     else if (key == "--warmup")
       options.warmup = number;
+    else if (key == "--queues")
+      options.port.queues = options.eal.queues =
+          static_cast<uint16_t>(std::clamp<uint64_t>(number, 1, DpdkPort::QUEUES_MAX));
+    else if (key == "--astray")
+      options.astray = true;
     else if (key == "--reflect")
       options.reflect = true;
     else
@@ -129,9 +138,9 @@ void print(const LoadResult& result, Duration duration, double busy, uint32_t un
               result.latency.percentile_us(0.999), result.latency.max_us());
 }
 
-int ask(const Options& options, DpdkPort& port) {
+int ask(const Options& options, PacketDevice& port, const MacAddress& mac) {
   RealClock clock;
-  NetStack stack(net_config(options, port.mac()), port, clock.now());
+  NetStack stack(net_config(options, mac), port, clock.now());
   LoadClients clients(stack, options.plan);
   const MonoTime begin = clock.now();
   while (clients.result().requests == 0) {
@@ -184,9 +193,13 @@ int main(int argc, char** argv) {
   if (!port) die(port.error().message);
   if (!options.reflect && !(*port)->wait_for_link(seconds(static_cast<int64_t>(options.patience))))
     die("no link: is there a server at the other end?");
-  (*port)->start();
-  if (!options.reflect) return ask(options, **port);
-  Reflector reflector(**port, (*port)->mac(), options.own, options.plan.body);
+  std::vector<PacketDevice*> queues;
+  for (size_t i = 0; i < options.port.queues; ++i) queues.push_back(&(*port)->queue(i));
+  AllQueues all(queues, options.astray);
+  PacketDevice& device = queues.size() == 1 ? *queues[0] : all;
+  device.start();
+  if (!options.reflect) return ask(options, device, (*port)->mac());
+  Reflector reflector(device, (*port)->mac(), options.own, options.plan.body);
   std::printf("reflecting\n");
   std::fflush(stdout);
   while (!ended) reflector.turn();

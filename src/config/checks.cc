@@ -119,8 +119,13 @@ class Checker {
     };
     if (!versions_differ(s.dpdk_addresses)) add("dpdk.addresses", "expected one address of each IP version at most");
     if (!versions_differ(s.dpdk_gateways)) add("dpdk.gateways", "expected one address of each IP version at most");
-    if (s.server_reactors > 1) {
-      add("server.reactors", "expected 1 (or 0): dpdk serves one queue of its port", {"server.transport"});
+    if (s.server_reactors != 0 && s.server_reactors != s.dpdk_queues) {
+      add("server.reactors", fmt::format("expected {} (or 0): one for each of dpdk.queues", s.dpdk_queues),
+          {"server.transport", "dpdk.queues"});
+    }
+    if (!s.dpdk_cores.empty() && s.dpdk_cores.size() != static_cast<size_t>(s.dpdk_queues)) {
+      add("dpdk.cores", fmt::format("expected one core for each of dpdk.queues, which are {}", s.dpdk_queues),
+          {"dpdk.queues"});
     }
     for (const ListenAddress& listen : s.server_listen) {
       if (dpdk_serves(listen)) continue;

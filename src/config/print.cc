@@ -90,7 +90,7 @@ site.blog.route.old.to = /archive$path$query
 constexpr Section SECTIONS[] = {
     {"server", "server.", ""},
     {"dpdk", "dpdk.",
-     "The port past the kernel, which `server.transport = dpdk` drives. A change of these keys gives it to another "
+     "The port past the kernel, which `server.transport = dpdk` drives. A change of its live keys gives it to another "
      "server: the "
      "old one first finishes what is open, as at a stop, and new connections wait until the new one is there."},
     {"limits", "limits.", "What one request, connection or client may take. Beyond it the answer names the limit."},

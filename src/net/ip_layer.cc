@@ -51,11 +51,12 @@ DropReason IpLayer::receive(const RxFrame& frame, MonoTime now, Arrival& arrival
   if (link.vlan_id != addresses_.vlan_id) return DropReason::VLAN_NOT_OURS;
   const std::span<const uint8_t> payload = bytes.subspan(link.bytes);
   arrival.from = link.source;
+  arrival.overheard = frame.overheard;
   bool v6 = false;
   switch (static_cast<EtherType>(link.type)) {
     case EtherType::ARP:
       arrival.neighbours = true;
-      return receive_arp(payload, now);
+      return receive_arp(payload, now, frame.overheard);
     case EtherType::IPV4:
       drop = parse_ipv4(payload, frame.ip_checksum_good, arrival.packet);
       break;
@@ -93,7 +94,7 @@ DropReason IpLayer::check_addresses(const IpHeader& packet) const {
   return group_of_ours ? DropReason::NONE : DropReason::IP_NOT_OURS;
 }
 
-DropReason IpLayer::receive_arp(std::span<const uint8_t> bytes, MonoTime now) {
+DropReason IpLayer::receive_arp(std::span<const uint8_t> bytes, MonoTime now, bool overheard) {
   ArpPacket arp;
   const DropReason drop = parse_arp(bytes, arp);
   if (drop != DropReason::NONE) return drop;
@@ -107,7 +108,7 @@ DropReason IpLayer::receive_arp(std::span<const uint8_t> bytes, MonoTime now) {
   // RFC 826: who asks us is somebody we shall speak to. A probe (RFC 5227) comes from 0.0.0.0 and says nothing of its
   // sender.
   if (!arp.sender.is_unspecified()) neighbours_.learn(arp.sender, arp.sender_mac, arp.request, now);
-  if (!arp.request) return DropReason::NONE;
+  if (!arp.request || overheard) return DropReason::NONE;
   uint8_t* room = nullptr;
   TxFrame& frame = add_frame(room);
   const size_t link = write_link(room, arp.sender_mac, EtherType::ARP);
@@ -156,6 +157,7 @@ DropReason IpLayer::receive_neighbour(MonoTime now, Arrival& arrival) {
   IpAddress to = arrival.packet.source;
   if (probe) to.bytes = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   if (!probe && message.has_mac) neighbours_.learn(to, message.mac, true, now);
+  if (arrival.overheard) return DropReason::NONE;
   uint8_t answer[NeighbourMessage::BYTES];
   write_ndp(answer,
             {.solicitation = false,

@@ -34,6 +34,7 @@ class IpLayer {
   struct Arrival {
     enum class Kind : uint8_t { NOTHING, TCP, ICMP_ERROR } kind = Kind::NOTHING;
     bool neighbours = false;  // ARP or neighbour discovery
+    bool overheard = false;   // as the frame
     IpHeader packet;
     IcmpMessage icmp;
     MacAddress from;
@@ -82,7 +83,7 @@ class IpLayer {
   static constexpr size_t BATCH = 64;
 
   [[nodiscard]] const IpAddress& next_hop(const IpAddress& remote) const;
-  [[nodiscard]] DropReason receive_arp(std::span<const uint8_t> bytes, MonoTime now);
+  [[nodiscard]] DropReason receive_arp(std::span<const uint8_t> bytes, MonoTime now, bool overheard);
   [[nodiscard]] DropReason receive_icmp(MonoTime now, Arrival& arrival);
   [[nodiscard]] DropReason receive_neighbour(MonoTime now, Arrival& arrival);
   [[nodiscard]] DropReason check_addresses(const IpHeader& packet) const;

@@ -18,6 +18,8 @@ struct RxFrame {
   // The port has checked these and found them good; false: not checked, or bad.
   bool ip_checksum_good = false;
   bool tcp_checksum_good = false;
+  // Another engine of the same port has this frame as well, answers it and hands it on: here it is only learnt from.
+  bool overheard = false;
 };
 
 // Payload that a frame refers to. It stays as it is, and where it is, until the peer has acknowledged it and, where the
@@ -48,6 +50,11 @@ struct DeviceFeatures {
   bool copies_payload = false;  // everything is copied when tx_burst() returns: no holds
 };
 
+struct DeviceCounts {
+  uint64_t handed_over = 0;      // frames, to other engines of the same port
+  uint64_t hand_over_drops = 0;  // that were lost on the way there
+};
+
 class PacketDevice {
  public:
   virtual ~PacketDevice() = default;
@@ -65,6 +72,8 @@ class PacketDevice {
 
   // By the thread that will use it, once, before it does.
   virtual void start() {}
+  // As long as the device; nullptr: it has none.
+  [[nodiscard]] virtual const DeviceCounts* counts() const { return nullptr; }
   // Before its owner sleeps: a descriptor that is readable as soon as a frame is there, or -1 where the device has
   // none, and must be asked again and again. end_wait() comes after the sleep.
   [[nodiscard]] virtual int begin_wait() { return -1; }

@@ -35,7 +35,7 @@ void NetStack::receive_frame(const RxFrame& frame, uint64_t hash) {
     if (arrival.kind == IpLayer::Arrival::Kind::TCP) drop = receive_tcp(frame, arrival, hash);
     if (arrival.kind == IpLayer::Arrival::Kind::ICMP_ERROR) drop = receive_icmp_error(arrival);
   }
-  if (others_ != nullptr) [[unlikely]]
+  if (others_ != nullptr && !frame.overheard) [[unlikely]]
     drop = hand_on(frame, arrival, drop);
   ++counters_.drops[static_cast<size_t>(drop)];
   if (!frame_kept_) device_.rx_release(frame.token);

@@ -40,7 +40,7 @@ uint32_t usable_cores() {
 }
 
 uint32_t reactor_count(const Settings& settings) {
-  if (settings.server_transport == TransportSetting::DPDK) return 1;  // one queue of its port
+  if (settings.server_transport == TransportSetting::DPDK) return static_cast<uint32_t>(settings.dpdk_queues);
   if (settings.server_reactors != 0) return settings.server_reactors;
   if (!settings.server_cpus.empty()) return static_cast<uint32_t>(settings.server_cpus.size());
   return usable_cores();

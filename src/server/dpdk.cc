@@ -9,6 +9,8 @@
 #include "src/transport/engine/engine_transport.h"
 #include "src/transport/engine/kernel_tap.h"
 
+#include <algorithm>
+#include <string>
 #include <sys/random.h>
 
 namespace penstock {
@@ -38,26 +40,31 @@ constexpr uint64_t SEGMENT_HEADS = 40 + 20 + 12;  // IPv6, TCP, timestamps
 
 class Port final : public DpdkServerPort {
  public:
-  Port(const Settings& settings, std::unique_ptr<DpdkPort> port, std::unique_ptr<DriverThreads> threads, uint32_t holds,
-       UniqueFd kernel_tap)
+  Port(const Settings& settings, std::unique_ptr<DpdkPort> port, std::unique_ptr<DriverThreads> threads,
+       uint32_t queues, uint32_t holds, UniqueFd kernel_tap)
       : port_(std::move(port)), threads_(std::move(threads)), kernel_tap_(std::move(kernel_tap)) {
     options_.name = "dpdk";
     options_.spin = settings.dpdk_spin;
     options_.net.addresses = addresses_of(settings, port_->mac());
     options_.net.limits.receive_holds_max = holds;
+    // Of the host, whatever its engines are.
+    options_.net.limits.replies_per_second = std::max(options_.net.limits.replies_per_second / queues, 1U);
     options_.kernel_fd = kernel_tap_.get();
+    for (uint64_t& word : options_.net.secret) {
+      while (::getrandom(&word, sizeof word, 0) != sizeof word) {
+      }
+    }
   }
 
   [[nodiscard]] Status set_up() const {
     return kernel_tap_.valid() ? set_up_kernel_tap(kernel_tap_.get(), options_.net.addresses) : Status();
   }
-  Result<std::unique_ptr<Transport>> transport(const TransportOptions& options, MonoTime now) override {
-    options_.transport = options;
-    for (uint64_t& word : options_.net.secret) {
-      while (::getrandom(&word, sizeof word, 0) != sizeof word) {
-      }
-    }
-    return EngineTransport::open(*port_, options_, now);
+  Result<std::unique_ptr<Transport>> transport(uint32_t reactor, const TransportOptions& options,
+                                               MonoTime now) override {
+    EngineOptions engine = options_;
+    engine.transport = options;
+    engine.first = reactor == 0;
+    return EngineTransport::open(port_->queue(reactor), engine, now);
   }
   int thread_count() const override { return threads_->count(); }
   Status run_in_threads(const std::function<void()>& job) override { return threads_->run(job); }
@@ -77,13 +84,17 @@ BodySums dpdk_body_sums(const Settings& settings) {
           .sum = [](std::span<const uint8_t> bytes) { return internet_sum(bytes).value; }};
 }
 
-Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings& settings, UniqueFd kernel_tap) {
-  DpdkPortConfig config{.mtu = static_cast<uint16_t>(settings.dpdk_mtu)};
+Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings& settings, uint32_t queues,
+                                                             UniqueFd kernel_tap) {
+  if (queues > DpdkPort::QUEUES_MAX)
+    return fail("dpdk.queues: a port has " + std::to_string(DpdkPort::QUEUES_MAX) + " at most");
+  DpdkPortConfig config{.mtu = static_cast<uint16_t>(settings.dpdk_mtu), .queues = static_cast<uint16_t>(queues)};
   const uint32_t holds = config.holds_max;
   config.holds_max += KernelPath::QUEUE_MAX;
   if (Status started = start_dpdk({.device = settings.dpdk_device,
                                    .hugepages = settings.dpdk_hugepages,
-                                   .memory_mb = DpdkPort::memory_mb(config)});
+                                   .memory_mb = DpdkPort::memory_mb(config),
+                                   .queues = config.queues});
       !started) {
     return std::unexpected(std::move(started.error()));
   }
@@ -91,7 +102,8 @@ Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings& set
   if (!port) return std::unexpected(std::move(port.error()));
   Result<std::unique_ptr<DriverThreads>> threads = DriverThreads::find(settings.dpdk_device);
   if (!threads) return std::unexpected(std::move(threads.error()));
-  auto opened = std::make_unique<Port>(settings, std::move(*port), std::move(*threads), holds, std::move(kernel_tap));
+  auto opened =
+      std::make_unique<Port>(settings, std::move(*port), std::move(*threads), queues, holds, std::move(kernel_tap));
   if (Status set = opened->set_up(); !set) return std::unexpected(std::move(set.error()));
   return opened;
 }
@@ -104,7 +116,7 @@ namespace penstock {
 
 BodySums dpdk_body_sums(const Settings&) { return {}; }
 
-Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings&, UniqueFd) {
+Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings&, uint32_t, UniqueFd) {
   return fail("this build has no dpdk transport");
 }
 

@@ -19,13 +19,15 @@ namespace penstock {
 
 class DpdkServerPort {
  public:
-  // Error: one line with the fix; also where this build is without DPDK.
+  // `queues`: one for each reactor. Error: one line with the fix; also where this build is without DPDK.
   // `kernel_tap`: what shares the port with the kernel (transport/engine/kernel_tap.h); invalid: nothing.
-  [[nodiscard]] static Result<std::unique_ptr<DpdkServerPort>> open(const Settings& settings, UniqueFd kernel_tap);
+  [[nodiscard]] static Result<std::unique_ptr<DpdkServerPort>> open(const Settings& settings, uint32_t queues,
+                                                                    UniqueFd kernel_tap);
   virtual ~DpdkServerPort() = default;
 
-  // The transport of the only reactor. The port outlives it.
-  [[nodiscard]] virtual Result<std::unique_ptr<Transport>> transport(const TransportOptions& options, MonoTime now) = 0;
+  // The transport of one reactor, once. The port outlives it.
+  [[nodiscard]] virtual Result<std::unique_ptr<Transport>> transport(uint32_t reactor, const TransportOptions& options,
+                                                                     MonoTime now) = 0;
   // Threads that the driver's environment has made, and the way to run something in each.
   [[nodiscard]] virtual int thread_count() const = 0;
   [[nodiscard]] virtual Status run_in_threads(const std::function<void()>& job) = 0;

@@ -67,6 +67,12 @@ Admission::Policy admission_policy(const Settings& settings) {
   return {.hits = std::min<uint32_t>(settings.cache_admit_hits, 255), .window = settings.cache_admit_window};
 }
 
+// Where reactors are pinned, in turn; empty: the kernel's choice.
+const std::vector<uint32_t>& reactor_cpus(const Settings& settings) {
+  const bool past_kernel = settings.server_transport == TransportSetting::DPDK;
+  return past_kernel && !settings.dpdk_cores.empty() ? settings.dpdk_cores : settings.server_cpus;
+}
+
 void name_thread(const char* name) { ::pthread_setname_np(::pthread_self(), name); }
 
 }  // namespace
@@ -116,7 +122,7 @@ Status ServerProcess::Parts::prepare_reactor(uint32_t index, const Settings& set
   wanted.receive_buffers = settings.server_recv_buffers;
   wanted.receive_buffer_bytes = static_cast<uint32_t>(settings.server_recv_buffer_bytes);
   if (port != nullptr) {
-    Result<std::unique_ptr<Transport>> past_kernel = port->transport(wanted, clock.now());
+    Result<std::unique_ptr<Transport>> past_kernel = port->transport(index, wanted, clock.now());
     if (!past_kernel) return std::unexpected(past_kernel.error());
     set.transport = std::move(*past_kernel);
   } else {
@@ -167,8 +173,7 @@ Status ServerProcess::prepare(const Tree& tree, ServerOptions options, std::vect
   }
   parts.worker = std::make_unique<FileWorker>();
   if (settings.server_transport == TransportSetting::DPDK) {
-    ASSERT(options.reactors == 1);  // the supervisor's part
-    Result<std::unique_ptr<DpdkServerPort>> port = DpdkServerPort::open(settings, std::move(options.kernel_tap));
+    auto port = DpdkServerPort::open(settings, options.reactors, std::move(options.kernel_tap));
     if (!port) return std::unexpected(port.error());
     parts.port = std::move(*port);
   }
@@ -243,19 +248,21 @@ Status ServerProcess::start(std::vector<std::string>& notes) {
     const uint32_t abandoned =
         set.journal->close_abandoned(parts.clock.now(), static_cast<uint16_t>(Reason::CONNECTION_DROPPED));
     if (abandoned > 0) notes.push_back("journal: " + std::to_string(abandoned) + " requests of the last server closed");
-    set.reactor = std::make_unique<Reactor>(ReactorParts{.index = i,
-                                                         .transport = set.top(),
-                                                         .reader = *set.reader,
-                                                         .loader = *set.loader,
-                                                         .journal = *set.journal,
-                                                         .counters = set.map->counters(),
-                                                         .clock = parts.clock,
-                                                         .shared = *parts.shared,
-                                                         .compress_wake_fd = set.compress_wake.get(),
-                                                         .limits = reactor_limits(config().settings, 2 * share)});
+    set.reactor = std::make_unique<Reactor>(
+        ReactorParts{.index = i,
+                     .transport = set.top(),
+                     .reader = *set.reader,
+                     .loader = *set.loader,
+                     .journal = *set.journal,
+                     .counters = set.map->counters(),
+                     .clock = parts.clock,
+                     .shared = *parts.shared,
+                     .compress_wake_fd = set.compress_wake.get(),
+                     .limits = reactor_limits(config().settings, 2 * share),
+                     .carries_for_others = parts.port != nullptr && parts.reactors.size() > 1});
     set.running.store(true, std::memory_order_relaxed);
     set.thread =
-        std::thread([&parts, &set, cpus = config().settings.server_cpus, i] { parts.run_reactor(set, cpus, i); });
+        std::thread([&parts, &set, cpus = reactor_cpus(config().settings), i] { parts.run_reactor(set, cpus, i); });
   }
   if (parts.watch != nullptr) {
     parts.watch_thread = std::thread([&parts] {
@@ -380,8 +387,9 @@ bool ServerProcess::drain() {
 void ServerProcess::accept_again() { parts_->post_all(ReactorMessage::Kind::ACCEPT_AGAIN); }
 
 bool ServerProcess::finished() const {
-  return std::all_of(parts_->reactors.begin(), parts_->reactors.end(),
-                     [](const auto& set) { return !set->running.load(std::memory_order_acquire); });
+  return std::all_of(parts_->reactors.begin(), parts_->reactors.end(), [](const auto& set) {
+    return !set->running.load(std::memory_order_acquire) || set->reactor->at_rest();
+  });
 }
 
 void ServerProcess::stop_reactors() {

@@ -48,7 +48,8 @@ std::vector<PeerRange> peer_ranges(const std::vector<AddressRange>& configured) 
 Reactor::Reactor(const ReactorParts& parts)
     : core_(parts.index, parts.transport, parts.reader, parts.loader, parts.journal, parts.counters, parts.clock,
             parts.shared, parts.limits),
-      compress_wake_fd_(parts.compress_wake_fd) {
+      compress_wake_fd_(parts.compress_wake_fd),
+      carries_for_others_(parts.carries_for_others) {
   adopt_config();
   take_time();
 }
@@ -329,6 +330,8 @@ void Reactor::count_transport() {
   core_.counters.accept_errors.add(total.accept_errors - counted_.accept_errors);
   core_.counters.accept_pauses.add(total.accept_limit_pauses - counted_.accept_limit_pauses);
   core_.counters.bytes_summed.add(total.bytes_summed - counted_.bytes_summed);
+  core_.counters.handed_over.add(total.handed_over - counted_.handed_over);
+  core_.counters.hand_over_drops.add(total.hand_over_drops - counted_.hand_over_drops);
   core_.counters.exception_in.add(total.exception_in - counted_.exception_in);
   core_.counters.exception_out.add(total.exception_out - counted_.exception_out);
   core_.counters.exception_drops.add(total.exception_drops - counted_.exception_drops);
@@ -354,7 +357,10 @@ bool Reactor::pools_are_full() const {
 
 void Reactor::run() {
   core_.shared.cache.online(core_.index);
-  while (!stopped_ && !drained()) turn(MonoTime::never());
+  while (!stopped_ && !(drained() && !carries_for_others_)) {
+    turn(MonoTime::never());
+    if (carries_for_others_ && drained()) at_rest_.store(true, std::memory_order_release);
+  }
   leave();
   core_.shared.cache.offline(core_.index);
 }

@@ -9,6 +9,7 @@
 #include "src/server/core.h"
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -25,6 +26,8 @@ struct ReactorParts {
   ServerShared& shared;
   int compress_wake_fd = -1;  // an eventfd that the CompressQueue writes; -1: none
   ReactorLimits limits;
+  // What is for other reactors comes in through this one's transport as well: drained, it turns on until it is stopped.
+  bool carries_for_others = false;
 };
 
 class Reactor {
@@ -40,12 +43,14 @@ class Reactor {
   // One turn; waits at most until `deadline`.
   void turn(MonoTime deadline);
 
-  // Turns until STOP, or until it was told to drain and nothing is left to do.
+  // Turns until STOP, or until it was told to drain and nothing is left to do (carries_for_others: until STOP).
   void run();
 
   // It was told to drain, and no connection is left.
   [[nodiscard]] bool drained() const;
   [[nodiscard]] bool stopped() const { return stopped_; }
+  // Drained, as another thread may see it, and turning on.
+  [[nodiscard]] bool at_rest() const { return at_rest_.load(std::memory_order_acquire); }
   // Everything that is lent by a pool has come back: for tests at the end of a run.
   [[nodiscard]] bool pools_are_full() const;
 
@@ -67,6 +72,8 @@ class Reactor {
   Core core_;
   int compress_wake_fd_;
   bool stopped_ = false;
+  bool carries_for_others_;
+  std::atomic<bool> at_rest_{false};  // set once, by the reactor's thread
   // Connections that were accepted before a listener was let go may still arrive: Transport::remove_listener().
   static constexpr int ACCEPTED_LATE_TURNS = 2;
   int turns_to_accept_ = 0;  // while draining

@@ -32,7 +32,10 @@ class ScriptDevice final : public PacketDevice {
       std::vector<uint8_t>& frame = lent[++last_token];
       frame = std::move(incoming.front());
       incoming.pop_front();
-      out[count] = {.data = frame.data(), .size = static_cast<uint32_t>(frame.size()), .token = last_token};
+      out[count] = {.data = frame.data(),
+                    .size = static_cast<uint32_t>(frame.size()),
+                    .token = last_token,
+                    .overheard = overheard};
     }
     return count;
   }
@@ -70,6 +73,7 @@ class ScriptDevice final : public PacketDevice {
   };
   DeviceFeatures device_features;
   bool keeps_holds = false;  // the card is slow
+  bool overheard = false;    // what comes in
   size_t takes_max = SIZE_MAX;
   size_t room = SIZE_MAX;  // frames until it is full: then it takes none
   std::deque<std::vector<uint8_t>> incoming;

@@ -6,6 +6,7 @@
 #include "src/net/wire/byte_order.h"
 #include "src/net/wire/checksum.h"
 #include "src/net/wire/ethernet.h"
+#include "src/net/wire/flow_steering.h"
 #include "src/net/wire/icmp.h"
 #include "src/net/wire/ip.h"
 #include "src/net/wire/ndp.h"
@@ -80,6 +81,7 @@ void try_arp(std::span<const uint8_t> bytes) {
 
 void try_ethernet(std::span<const uint8_t> bytes) {
   EthernetHeader header;
+  ASSERT(FlowSteering(3).route(bytes).engine < 3);
   if (parse_ethernet(bytes, header) != DropReason::NONE) return;
   ASSERT(header.bytes <= bytes.size() && header.bytes <= EthernetHeader::BYTES_MAX && header.vlan_id < 4096);
   const std::span<const uint8_t> payload = bytes.subspan(header.bytes);

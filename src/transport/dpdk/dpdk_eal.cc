@@ -3,6 +3,7 @@
 #include "src/base/unique_fd.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cerrno>
 #include <cstdio>
@@ -21,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace penstock {
@@ -55,6 +57,22 @@ void remove_stale_socket(const std::string& device) {
   const UniqueFd probe(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (::connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 && errno == ECONNREFUSED)
     (void)::unlink(path.c_str());
+}
+
+// Drivers that make as many queues as they are told when the device is made; the others are told when it is configured.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 4> QUEUE_OPTIONS = {{
+    {"net_af_packet", "qpairs"},
+    {"net_af_xdp", "queue_count"},
+    {"net_vhost", "queues"},
+    {"net_virtio_user", "queues"},
+}};
+
+std::string with_queues(const std::string& device, uint16_t queues) {
+  for (const auto& [driver, option] : QUEUE_OPTIONS) {
+    if (queues == 1 || !device.starts_with(driver) || !device_option(device, std::string(option)).empty()) continue;
+    return device + "," + std::string(option) + "=" + std::to_string(queues);
+  }
+  return device;
 }
 
 uint64_t free_hugepages() {
@@ -147,7 +165,7 @@ Status start_dpdk(const DpdkEalConfig& config) {
   } else {
     words.push_back("-a");
   }
-  words.push_back(config.device);
+  words.push_back(with_queues(config.device, config.queues));
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
 

@@ -15,6 +15,7 @@ struct DpdkEalConfig {
   std::string device;  // "net_tap0,iface=dtap0", or the address of a card: "0000:03:00.0"
   bool hugepages = true;
   uint32_t memory_mb = 64;  // without hugepages: what is reserved
+  uint16_t queues = 1;      // told to the driver where the device's text does not say
 };
 
 // Afterwards the device is a port. The error is one line with the fix.

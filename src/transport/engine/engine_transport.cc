@@ -57,7 +57,9 @@ EngineTransport::EngineTransport(PacketDevice& device, const EngineOptions& opti
       jobs_(options.transport.connections_max),
       chunks_(options.file_chunks),
       notes_(options.file_chunks),
-      last_busy_(now) {}
+      device_counts_(device.counts()),
+      last_busy_(now),
+      announce_at_(options.first ? MonoTime{} : MonoTime::never()) {}
 
 EngineTransport::~EngineTransport() = default;
 
@@ -106,6 +108,10 @@ size_t EngineTransport::poll(MonoTime now, MonoTime deadline, std::span<Transpor
     count = hand_out_wakes(out);
   }
   counters_.events += count;
+  if (device_counts_ != nullptr) {
+    counters_.handed_over = device_counts_->handed_over;
+    counters_.hand_over_drops = device_counts_->hand_over_drops;
+  }
   counters_.bytes_summed = stack_.counters().payload_bytes_summed;
   counters_.receive_starved = stack_.counters().drops[static_cast<size_t>(DropReason::TCP_HOLDS_FULL)];
   return count;
@@ -219,6 +225,7 @@ Status EngineTransport::watch_kernel() {
   const NetAddresses& addresses = options_.net.addresses;
   kernel_ = std::make_unique<KernelPath>(options_.kernel_fd, device_, addresses.mtu, addresses.vlan_id);
   stack_.share(*kernel_);
+  if (!options_.first) return {};
   epoll_event interest{.events = EPOLLIN, .data = {.u64 = WAKE_KERNEL}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, kernel_->fd(), &interest) != 0)
     return fail_errno("watching the kernel's end of the port");

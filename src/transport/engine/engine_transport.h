@@ -34,6 +34,9 @@ struct EngineOptions {
   // A TAP device of the kernel's that the port is shared with (KernelPath), which outlives the transport; -1: it is
   // not.
   int kernel_fd = -1;
+  // Of several engines on one port: one announces the addresses and takes what the kernel sends; each hands on what it
+  // gets.
+  bool first = true;
 };
 
 class EngineTransport final : public Transport {
@@ -164,6 +167,7 @@ class EngineTransport final : public Transport {
   FileChunks chunks_;
   std::vector<ChunkNote> notes_;
   std::unique_ptr<KernelPath> kernel_;
+  const DeviceCounts* device_counts_;
   bool kernel_sends_ = false;  // it may have frames
   UniqueFd epoll_;
   std::vector<uint32_t> wake_ids_;

@@ -194,8 +194,13 @@ TEST(ConfigChecks, dpdk_listens_on_its_own_addresses_alone) {
   }
 }
 
-TEST(ConfigChecks, dpdk_has_one_reactor) {
-  expect_error(DPDK + std::string("server.listen = 0.0.0.0:80\nserver.reactors = 2\n"), "server.reactors", "one queue");
+TEST(ConfigChecks, dpdk_has_a_reactor_and_at_most_one_core_for_each_queue) {
+  const std::string base = DPDK + std::string("server.listen = 0.0.0.0:80\n");
+  expect_error(base + "server.reactors = 2\n", "server.reactors", "expected 1 (or 0)");
+  expect_error(base + "dpdk.queues = 3\nserver.reactors = 2\n", "server.reactors", "expected 3 (or 0)");
+  expect_error(base + "dpdk.queues = 3\ndpdk.cores = 0-1\n", "dpdk.cores",
+               "one core for each of dpdk.queues, which are 3");
+  tree_of(base + "dpdk.queues = 3\nserver.reactors = 3\ndpdk.cores = 0-1 5\n");
 }
 #else
 TEST(ConfigChecks, a_transport_that_is_not_built_is_refused) {

@@ -33,6 +33,30 @@ TEST(Arp, rfc826_a_question_for_us_is_answered) {
   EXPECT_EQ(bench.dropped(DropReason::ARP_NOT_OURS), 1U);
 }
 
+TEST(Arp, a_question_that_another_engine_answers_is_only_learnt_from) {
+  TcpBench bench;
+  const IpAddress other = IpAddress::v4(10, 0, 0, 3);
+  bench.device.overheard = true;
+  bench.put(arp_frame(true, other, TcpBench::OURS));
+  EXPECT_TRUE(bench.device.sent.empty());
+  (void)bench.stack->connect(other, 99);
+  bench.stack->submit();
+  const auto syn = bench.out();  // and no question before it
+  ASSERT_EQ(syn.size(), 1U);
+  EXPECT_EQ(bench.stack->counters().neighbour_requests, 0U);
+}
+
+TEST(Arp, an_answer_that_another_engine_gets_wakes_who_waits_here) {
+  TcpBench bench;
+  const IpAddress other = IpAddress::v4(10, 0, 0, 3);
+  (void)bench.stack->connect(other, 99);
+  bench.stack->submit();
+  bench.device.sent.clear();
+  bench.device.overheard = true;
+  bench.put(arp_frame(false, other, TcpBench::OURS));
+  EXPECT_EQ(bench.out().size(), 1U);
+}
+
 TEST(Arp, an_unknown_neighbour_is_asked_for_and_what_waits_goes_out_then) {
   TcpBench bench;
   const IpAddress other = IpAddress::v4(10, 0, 0, 3);
@@ -187,6 +211,10 @@ TEST(Ndp, rfc4861_7_2_4_a_solicitation_is_answered) {
   EXPECT_TRUE(answer.solicited && answer.override_old && !answer.solicitation);
   EXPECT_EQ(answer.mac, TcpBench::OUR_MAC);
   EXPECT_EQ(answer.target, ours);
+  bench.device.sent.clear();
+  bench.device.overheard = true;  // another engine answers
+  bench.put(frame);
+  EXPECT_TRUE(bench.device.sent.empty());
 }
 
 std::vector<uint8_t> icmp(std::string_view hex, std::span<const uint8_t> quoted = {}) {

@@ -141,6 +141,8 @@ TEST(SharedPort, arp_reaches_both_and_is_answered_by_us) {
   EXPECT_EQ(bench.outcome(question(TcpBench::OURS)), (Outcome{1, 1}));
   EXPECT_EQ(bench.outcome(question(IpAddress::v4(10, 0, 0, 99))), KERNELS);  // an address of the kernel's alone
   EXPECT_EQ(bench.dropped(DropReason::ARP_NOT_OURS), 0U);
+  bench.device.overheard = true;  // another engine of the port answers it and hands it on
+  EXPECT_EQ(bench.outcome(question(TcpBench::OURS)), NOBODYS);
 }
 
 TEST(SharedPort, neighbour_discovery_reaches_both) {

@@ -2,8 +2,10 @@
 #include "src/transport/engine/kernel_path.h"
 
 #include "src/base/unique_fd.h"
+#include "src/transport/engine/engine_transport.h"
 #include "tests/support/tcp_bench.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <string>
 #include <sys/socket.h>
@@ -152,6 +154,64 @@ TEST(KernelPath, within_a_vlan_the_tag_is_on_the_wire_only) {
   ASSERT_EQ(world.device.sent.size(), 2U);
   EXPECT_EQ(world.device.sent[0].bytes, frame_of(2, 5));
   EXPECT_EQ(world.device.sent[1].bytes, frame_of(3, 6));
+}
+
+// Two engines on one port, and the kernel's end.
+struct SharedByTwo {
+  explicit SharedByTwo(int kernel_fd) {
+    for (const bool first : {true, false}) {
+      EngineOptions options;
+      options.transport.connections_max = 16;
+      options.net = TcpBench::default_config();
+      options.kernel_fd = kernel_fd;
+      options.first = first;
+      auto opened = EngineTransport::open(devices[first ? 0 : 1], options, now);
+      EXPECT_TRUE(opened.has_value());
+      engines[first ? 0 : 1] = std::move(*opened);
+    }
+  }
+  void turn(size_t engine) {
+    TransportEvent events[8];
+    now = now + milliseconds(1);
+    (void)engines[engine]->poll(now, now, events);
+  }
+  MonoTime now = MonoTime{} + seconds(1);
+  ScriptDevice devices[2];
+  std::unique_ptr<EngineTransport> engines[2];
+};
+
+TEST(KernelPath, of_several_engines_one_announces_and_takes_what_the_kernel_sends_and_each_hands_on) {
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+  const UniqueFd ours(ends[0]);
+  const UniqueFd kernel(ends[1]);
+  SharedByTwo port(ours.get());
+  port.turn(1);
+  EXPECT_TRUE(port.devices[1].sent.empty());
+  port.turn(0);
+  EXPECT_FALSE(port.devices[0].sent.empty());
+  for (ScriptDevice& device : port.devices) device.sent.clear();
+
+  const Bytes frame = frame_of(7);
+  ASSERT_EQ(::send(kernel.get(), frame.data(), frame.size(), 0), static_cast<ssize_t>(frame.size()));
+  port.turn(1);
+  port.turn(1);
+  EXPECT_TRUE(port.devices[1].sent.empty());
+  port.turn(0);
+  port.turn(0);
+  ASSERT_EQ(port.devices[0].sent.size(), 1U);
+  EXPECT_EQ(port.devices[0].sent[0].bytes, frame);
+
+  for (size_t i = 0; i < 2; ++i) {
+    Bytes other(60);
+    store_be16(&other[12], 0x88cc);
+    std::fill_n(other.begin(), 6, uint8_t{0xff});
+    port.devices[i].incoming.push_back(other);
+    port.turn(i);
+    Bytes got(100);
+    EXPECT_EQ(::recv(kernel.get(), got.data(), got.size(), 0), 60) << i;
+    EXPECT_TRUE(port.devices[i].lent.empty());
+  }
 }
 
 }  // namespace
