@@ -47,6 +47,8 @@ class NetStack {
   [[nodiscard]] size_t poll(MonoTime now, std::span<NetEvent> out);
   // Sends what the owner's calls since poll() have queued.
   void submit();
+  // Something waits to be sent, be it that the device has no room.
+  [[nodiscard]] bool has_output() const { return output_head_ != NO_INDEX; }
   // Tells the link that our addresses are here; with the next submit(). At the start, and once more.
   void announce() { ip_.announce(); }
   // When poll() is worth calling though no frame comes in.

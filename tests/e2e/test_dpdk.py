@@ -182,6 +182,18 @@ def test_a_server_that_crashes_gets_its_port_again(make):
     assert server.fetch("/a.txt").body == b"a"
 
 
+def test_who_has_nothing_to_ask_is_told_when_the_server_stops(make):
+    """More at once than the port's queue takes; net_tap's interface goes with the server, so what is sent late is never seen."""
+    server = make(transport="dpdk", files={"a.txt": "a"})
+    connections = [server.connect() for _ in range(1000)]
+    try:
+        assert server.stop() == 0
+        assert all(connection.sock.recv(1) == b"" for connection in connections)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
 def test_the_kernels_own_interfaces_refuse(make):
     """A wildcard is the port's: on the kernel's interfaces nobody waits in a backlog that nobody empties."""
     tap = Tap()

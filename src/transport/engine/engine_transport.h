@@ -60,7 +60,8 @@ class EngineTransport final : public Transport {
   void set_zerocopy_min(uint32_t) override {}
   [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override;
   [[nodiscard]] bool is_open(Handle conn) const override;
-  [[nodiscard]] uint32_t connection_count() const override { return conns_.count(); }
+  // One more while the end of closed ones is still to be sent.
+  [[nodiscard]] uint32_t connection_count() const override { return conns_.count() + (stack_.has_output() ? 1U : 0U); }
   void set_context(Handle conn, void* context) override { live(conn).context = context; }
   void release(uint32_t buffer) override { stack_.release(buffer); }
   void send(Handle conn, std::span<const SendPart> parts, bool last) override;
