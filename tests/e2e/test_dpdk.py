@@ -276,6 +276,10 @@ def test_processes_come_and_go_by_memif_and_get_every_byte_right(make, tmp_path)
     ("dpdk.device = net_tip0", "no such driver"),
     ("dpdk.device = /dev/eth0", "expected a virtual device"),
     ("dpdk.device = ffff:ff:1f.7", "no such port"),
+    ("dpdk.device = net_af_packet0,iface=nope", "No such device): is its interface there"),
+    ("dpdk.device = net_tap0,iface=longer-than-names-may-be", "invalid remote interface name"),
+    ("dpdk.device = net_memif0,id=0,role=server,socket=/nonexistent/x,socket-abstract=no", "Invalid socket directory"),
+    ("dpdk.device = net_vhost0,iface=/nonexistent/x", "is its folder there?"),
     ("dpdk.hugepages = 1", "dpdk.hugepages = 0"),
 ])
 def test_what_is_wrong_is_told_in_one_line_with_the_fix(make, change, words):

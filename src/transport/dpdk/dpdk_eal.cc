@@ -18,6 +18,7 @@
 #include <rte_log.h>
 #include <rte_version.h>
 #include <sched.h>
+#include <sstream>
 #include <string_view>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -111,6 +112,18 @@ class LogCapture {
     const size_t line = text.rfind('\n');
     return line == std::string::npos ? text : text.substr(line + 1);
   }
+  // What a driver said when it would not make its device, before those above it said that it had not.
+  [[nodiscard]] std::string drivers_words() {
+    std::fflush(stream_);
+    std::istringstream lines(std::string(text_, bytes_));
+    for (std::string line; std::getline(lines, line);) {
+      const size_t colon = line.find(": ");
+      const std::string_view speaker = std::string_view(line).substr(0, colon);
+      if (colon != std::string::npos && speaker != "EAL" && !speaker.ends_with("_probe()"))
+        return line.substr(colon + 2);
+    }
+    return "it does not say why";
+  }
   [[nodiscard]] bool contains(const char* words) {
     std::fflush(stream_);
     return std::strstr(text_, words) != nullptr;
@@ -186,8 +199,13 @@ Status start_dpdk(const DpdkEalConfig& config) {
   if (had_cores) (void)::sched_setaffinity(0, sizeof cores, &cores);  // it has bound us to its lcore's
   if (started < 0) return fail(refusal(config, log, error), error);
   if (rte_eth_dev_count_avail() == 0) {
-    return fail("dpdk.device = " + config.device + ": there is no such port" +
-                (vdev ? "" : "; is the card there (lspci), and bound to vfio-pci (dpdk-devbind.py)?"));
+    const std::string device = "dpdk.device = " + config.device + ": ";
+    return fail(vdev
+                    ? device + "its driver refuses it (" + log.drivers_words() +
+                          "): is its interface there (ip link), the folder of its socket, and each option the driver's?"
+                    : device +
+                          "there is no such port; is the card there (lspci), and bound to vfio-pci "
+                          "(dpdk-devbind.py)?");
   }
   return {};
 }

@@ -142,6 +142,8 @@ Status DpdkPort::configure(const DpdkPortConfig& config, bool interrupts) {
                                  .rss_hf = info.flow_type_rss_offloads & RSS_TCP};
   }
   int rc = rte_eth_dev_configure(shared_.port, config.queues, config.queues, &conf);
+  if (rc != 0 && stays_open_)
+    return wrong("its socket (iface= of dpdk.device) cannot be made: is its folder there?", rc);
   if (rc != 0) return wrong("configuring the port", rc);
   rc = rte_eth_dev_adjust_nb_rx_tx_desc(shared_.port, &rx_slots_, &tx_slots_);
   if (rc != 0) return wrong("the sizes of its queues", rc);
