@@ -27,10 +27,15 @@ use_ccache() {
   fi
 }
 
+# The sources of a folder are compiled as one: headers are read once for all of them, which takes half the time of a build
+# from nothing away. `meson setup` by itself compiles each alone, which suits who changes one at a time.
+together=(--unity=on --unity-size=100)
+
 # configure DIR OPTION… — meson setup, or nothing where DIR already has exactly these options. Where libraries came or
 # went since, meson looks for the optional ones again, and what is compiled stays.
 configure() {
   local dir=$tree/$1; shift
+  set -- "$@" "${together[@]}"
   local wanted="$* CXX=${CXX:-}" libraries again=()
   libraries=$(pkg-config --list-all | sort | cksum)
   if [ -f "$dir/build.ninja" ] && [ "$(cat "$dir/.options" 2>/dev/null)" = "$wanted" ]; then
@@ -45,12 +50,8 @@ configure() {
   printf '%s' "$libraries" >"$dir/.libraries"
 }
 
-# Several sources of a folder are compiled as one: headers are read once for all of them, which halves the time of a
-# build from nothing. `meson setup` by itself compiles each alone, which suits who changes one at a time.
-together=(--unity=on --unity-size=8)
-
 # configure_release — build/: what users run and what is measured.
-configure_release() { configure build --buildtype=release -Dwerror="$(werror)" "${together[@]}"; }
+configure_release() { configure build --buildtype=release -Dwerror="$(werror)"; }
 
 # compile DIR TARGET… — ninja with its one-line progress on a terminal, quiet but for errors elsewhere.
 compile() {

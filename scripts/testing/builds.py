@@ -13,7 +13,7 @@ from outcome import TREE, Outcome, command_case, gtest_outcome, run, side_by_sid
 RELEASE = "build"
 RELEASE_TARGETS = ["served", "tests/support/apps/life", "tests/support/apps/kept", "tests/support/apps/worker_v1", "perf/load/floor", "load_past_kernel"]
 QUICK_TESTS = {"sim": "tests/sim/sim", "net_sim": "tests/net_sim/net_sim"} | {f"unit_{name}": f"tests/unit/{name}/unit_{name}" for name in ("base", "route", "ring")}
-COMMON = ["--unity=on", "--unity-size=8", "-Doptimization=1", "-Ddebug=false", "-Dwerror=true", "-Db_lundef=false", "-Dperf=disabled",
+COMMON = ["-Doptimization=1", "-Ddebug=false", "-Dwerror=true", "-Db_lundef=false", "-Dperf=disabled",
           "-Dmimalloc=disabled",  # a sanitizer brings its own allocator
           "-Ddpdk=disabled"]  # its flags name a processor, the precompiled headers none; what runs here stands above it
 # Checks of every pointer for null and for the size of what it points to take as long to compile as all others together,
