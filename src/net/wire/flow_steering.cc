@@ -28,7 +28,7 @@ constexpr std::array<std::array<uint16_t, 256>, 2> make_shares() {
 
 constexpr auto SHARES = make_shares();
 
-uint16_t fold(const IpAddress& address) {
+uint16_t hash_input_of(const IpAddress& address) {
   uint16_t word = 0;
   for (size_t i = address.is_v4() ? 12 : 0; i < 16; i += 2) word ^= load_be16(&address.bytes[i]);
   return word;
@@ -46,7 +46,7 @@ constexpr size_t PORTS_BYTES = 4;
 }  // namespace
 
 uint32_t flow_hash(const IpAddress& one, uint16_t one_port, const IpAddress& other, uint16_t other_port) {
-  const auto word = static_cast<uint16_t>(fold(one) ^ fold(other) ^ one_port ^ other_port);
+  const auto word = static_cast<uint16_t>(hash_input_of(one) ^ hash_input_of(other) ^ one_port ^ other_port);
   const uint32_t half = SHARES[0][word >> 8] ^ SHARES[1][word & 0xff];
   return half << 16 | half;
 }

@@ -19,8 +19,6 @@ namespace penstock {
 
 namespace {
 
-constexpr uint32_t BURST = DpdkQueue::BURST;
-constexpr uint32_t BACKLOG_MAX = DpdkQueue::BACKLOG_MAX;
 constexpr uint32_t PARTS_MAX = TxFrame::PARTS_MAX;
 constexpr uint32_t POOL_CACHE = 128;
 constexpr uint16_t FRAME_ROOM = RTE_MBUF_DEFAULT_BUF_SIZE;
@@ -33,9 +31,15 @@ constexpr uint64_t RSS_TCP = RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_
 Status wrong(const std::string& what, int code) { return fail_errno("dpdk: " + what, code < 0 ? -code : code); }
 
 // Of one queue.
-constexpr uint32_t rx_count(uint32_t holds, uint32_t slots) { return holds + slots + 4 * BURST + 2 * POOL_CACHE; }
-constexpr uint32_t head_count(uint32_t slots) { return slots + 2 * BURST + BACKLOG_MAX + 2 * POOL_CACHE; }
-constexpr uint32_t part_count(uint32_t slots) { return PARTS_MAX * (slots + 2 * BURST + BACKLOG_MAX) + 2 * POOL_CACHE; }
+constexpr uint32_t rx_count(uint32_t holds, uint32_t slots) {
+  return holds + slots + 4 * DpdkQueue::BURST + 2 * POOL_CACHE;
+}
+constexpr uint32_t head_count(uint32_t slots) {
+  return slots + 2 * DpdkQueue::BURST + DpdkQueue::BACKLOG_MAX + 2 * POOL_CACHE;
+}
+constexpr uint32_t part_count(uint32_t slots) {
+  return PARTS_MAX * (slots + 2 * DpdkQueue::BURST + DpdkQueue::BACKLOG_MAX) + 2 * POOL_CACHE;
+}
 // Of a port: besides, what its queues hand over.
 constexpr uint32_t rx_count(uint32_t holds, uint32_t slots, uint32_t queues) {
   return queues * (rx_count(holds, slots) + (queues > 1 ? DpdkQueue::HANDED_OVER_MAX : 0));

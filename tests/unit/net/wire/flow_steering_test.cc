@@ -64,7 +64,7 @@ std::vector<uint8_t> ip_frame(const IpAddress& from, const IpAddress& to, uint8_
   return frame;
 }
 
-std::vector<uint8_t> segment(uint16_t from, uint16_t to) {
+std::vector<uint8_t> segment_between(uint16_t from, uint16_t to) {
   std::vector<uint8_t> bytes(20);
   store_be16(&bytes[0], from);
   store_be16(&bytes[2], to);
@@ -76,7 +76,7 @@ std::vector<uint8_t> segment(uint16_t from, uint16_t to) {
 std::vector<uint8_t> error_about(uint8_t type, const IpAddress& from, const IpAddress& to, uint16_t our_port,
                                  uint16_t peer_port, uint8_t protocol = IP_PROTOCOL_TCP) {
   std::vector<uint8_t> message = {type, 4, 0, 0, 0, 0, 5, 120};
-  const std::vector<uint8_t> quoted = ip_frame(to, from, protocol, segment(our_port, peer_port));
+  const std::vector<uint8_t> quoted = ip_frame(to, from, protocol, segment_between(our_port, peer_port));
   message.insert(message.end(), quoted.begin() + EthernetHeader::BYTES, quoted.end());
   return ip_frame(from, to, from.is_v4() ? IP_PROTOCOL_ICMP : IP_PROTOCOL_ICMPV6, message);
 }
@@ -116,9 +116,9 @@ TEST(FlowSteering, a_connection_has_one_engine_and_each_engine_its_share) {
     const FlowSteering steering(engines);
     std::map<uint16_t, uint32_t> counts;
     for (uint16_t port = 32'768; port < 32'768 + 7'000; ++port) {
-      const Route one = route(steering, ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment(port, 80)));
+      const Route one = route(steering, ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment_between(port, 80)));
       EXPECT_EQ(one.to, Route::To::ONE);
-      EXPECT_EQ(one, route(steering, ip_frame(OURS, PEER, IP_PROTOCOL_TCP, segment(80, port))));
+      EXPECT_EQ(one, route(steering, ip_frame(OURS, PEER, IP_PROTOCOL_TCP, segment_between(80, port))));
       EXPECT_EQ(one.engine, steering.engine_of(flow_hash(PEER, port, OURS, 80)));
       ++counts[one.engine];
     }
@@ -132,8 +132,8 @@ TEST(FlowSteering, a_connection_has_one_engine_and_each_engine_its_share) {
 
 TEST(FlowSteering, tags_and_padding_change_nothing) {
   const FlowSteering steering(7);
-  const Route plain = route(steering, ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment(4'711, 80)));
-  std::vector<uint8_t> tagged = ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment(4'711, 80), 12);
+  const Route plain = route(steering, ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment_between(4'711, 80)));
+  std::vector<uint8_t> tagged = ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment_between(4'711, 80), 12);
   tagged.insert(tagged.end(), 6, 0xee);
   EXPECT_EQ(route(steering, tagged), plain);
 }
@@ -143,14 +143,14 @@ TEST(FlowSteering, an_error_goes_to_the_engine_of_the_connection_that_it_quotes)
   const IpAddress ours6 = some_v6(1);
   const IpAddress peer6 = some_v6(2);
   for (uint16_t port = 5'000; port < 5'020; ++port) {
-    const Route v4 = route(steering, ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment(port, 80)));
+    const Route v4 = route(steering, ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment_between(port, 80)));
     // A router on the way reports it.
     for (const uint8_t type : {uint8_t{3}, uint8_t{11}, uint8_t{12}}) {
       std::vector<uint8_t> frame = error_about(type, PEER, OURS, 80, port);
       frame[14 + 15] = 77;
       EXPECT_EQ(route(steering, frame), v4);
     }
-    const Route v6 = route(steering, ip_frame(peer6, ours6, IP_PROTOCOL_TCP, segment(port, 80)));
+    const Route v6 = route(steering, ip_frame(peer6, ours6, IP_PROTOCOL_TCP, segment_between(port, 80)));
     for (uint8_t type = 1; type <= 4; ++type) EXPECT_EQ(route(steering, error_about(type, peer6, ours6, 80, port)), v6);
   }
 }
@@ -174,9 +174,9 @@ TEST(FlowSteering, what_belongs_to_no_connection_is_anybodys) {
   EXPECT_EQ(route(steering, ip_frame(PEER, OURS, IP_PROTOCOL_ICMP, echo)), Route{});
   echo[0] = 128;
   EXPECT_EQ(route(steering, ip_frame(some_v6(1), some_v6(2), IP_PROTOCOL_ICMPV6, echo)), Route{});
-  EXPECT_EQ(route(steering, ip_frame(PEER, OURS, UDP, segment(53, 53))), Route{});
+  EXPECT_EQ(route(steering, ip_frame(PEER, OURS, UDP, segment_between(53, 53))), Route{});
   EXPECT_EQ(route(steering, error_about(3, PEER, OURS, 53, 53, UDP)), Route{});
-  std::vector<uint8_t> fragment = ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment(1, 80));
+  std::vector<uint8_t> fragment = ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment_between(1, 80));
   fragment[14 + 6] = 0x20;
   EXPECT_EQ(route(steering, fragment), Route{});
   std::vector<uint8_t> other(60);
@@ -186,8 +186,8 @@ TEST(FlowSteering, what_belongs_to_no_connection_is_anybodys) {
 
 TEST(FlowSteering, whatever_is_cut_off_is_anybodys) {
   const FlowSteering steering(3);
-  const std::vector<uint8_t> whole[] = {ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment(1, 80)),
-                                        ip_frame(some_v6(1), some_v6(2), IP_PROTOCOL_TCP, segment(1, 80)),
+  const std::vector<uint8_t> whole[] = {ip_frame(PEER, OURS, IP_PROTOCOL_TCP, segment_between(1, 80)),
+                                        ip_frame(some_v6(1), some_v6(2), IP_PROTOCOL_TCP, segment_between(1, 80)),
                                         error_about(3, PEER, OURS, 80, 1),
                                         error_about(1, some_v6(1), some_v6(2), 80, 1)};
   for (const std::vector<uint8_t>& frame : whole) {
