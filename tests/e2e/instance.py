@@ -56,6 +56,18 @@ def stat_fields(pid):
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
+def cpu_seconds(pid):
+    """What a process has computed so far."""
+    return sum(int(ticks) for ticks in stat_fields(pid)[11:13]) / os.sysconf("SC_CLK_TCK")
+
+
+def is_idle(pid, seconds=4, share=0.05):
+    """Whether it takes no more than this share of a core for so long."""
+    before = cpu_seconds(pid)
+    time.sleep(seconds)
+    return cpu_seconds(pid) - before <= share * seconds
+
+
 def children(parent):
     """Living children (zombies are not) of a process."""
     found = []

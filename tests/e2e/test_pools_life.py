@@ -4,13 +4,12 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 from statistics import median
 
 import pytest
 from conftest import needs_root
 from http_client import Closed, Connection, wait_until
-from instance import BINARY, ONE_SITE, QUICK, children, command_line, family, resident
+from instance import BINARY, ONE_SITE, QUICK, children, command_line, cpu_seconds, family, resident, stat_fields
 
 LIFE = BINARY.parent / "tests/support/apps/life"
 RECYCLES = int(os.environ.get("PENSTOCK_RECYCLES", 20 if QUICK else 100))  # 1,000 in the long run
@@ -24,7 +23,7 @@ def config(pool="", app=LIFE):
 
 def alive(pid):
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return stat_fields(pid)[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -412,14 +411,10 @@ def test_limits_hold_the_pool_down(make):
     if "cgroup v" not in show(server).get("cgroup", ""):
         pytest.skip("no control groups here: " + show(server).get("cgroup", ""))
     threading.Thread(target=lambda: status_of(server, "/app/loop"), daemon=True).start()
-
-    def cpu():
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    wait_until(lambda: cpu() > 0.05, what="it computes")
-    before, began = cpu(), time.monotonic()
+    wait_until(lambda: cpu_seconds(pid) > 0.05, what="it computes")
+    before, began = cpu_seconds(pid), time.monotonic()
     time.sleep(5)
-    share = (cpu() - before) / (time.monotonic() - began)
+    share = (cpu_seconds(pid) - before) / (time.monotonic() - began)
     assert 0.08 <= share <= 0.12, share
 
 
