@@ -7,11 +7,11 @@
 #include "src/transport/socket_address.h"
 #include "src/transport/uring/uring_transport.h"
 #include "tests/support/sim_transport.h"
+#include "tests/support/tcp_segments.h"
 #include "tests/unit/transport/engine_world.h"
 #include "tests/unit/transport/tls_peers.h"
 
 #include <cstring>
-#include <linux/tcp.h>
 #include <map>
 #include <netinet/in.h>
 #include <sys/eventfd.h>
@@ -48,11 +48,7 @@ class SocketPeer final : public Peer {
     fd_.reset();
     end_ = End::RESET;
   }
-  uint32_t packets() override {
-    tcp_info info{};
-    socklen_t size = sizeof info;
-    return ::getsockopt(fd_.get(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_segs_in : 0;
-  }
+  uint32_t packets() override { return segments_in(fd_.get()); }
   PeerAddress address() override { return is_unix_ ? PeerAddress{.family = AF_UNIX} : own_address(fd_.get()); }
 
  private:
