@@ -57,5 +57,5 @@ configure_release() { configure build --buildtype=release -Dwerror="$(werror)"; 
 compile() {
   local dir=$tree/$1; shift
   if [ -t 2 ]; then ninja -C "$dir" "$@" >&2; return; fi
-  ninja --quiet -C "$dir" "$@" >"$dir/ninja.out" 2>&1 || { cat "$dir/ninja.out" >&2; return 1; }
+  ninja --quiet -k 0 -C "$dir" "$@" >"$dir/ninja.out" 2>&1 || { cat "$dir/ninja.out" >&2; return 1; }
 }

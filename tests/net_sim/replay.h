@@ -105,7 +105,6 @@ class Replay {
   uint8_t own_scale_ = 0;
   uint32_t queued_ = 0;  // bytes
   uint32_t told_sent_ = 0;
-  uint32_t sends_ = 0;
   uint32_t received_ = 0;  // bytes that the owner was given
   bool fin_queued_ = false;
   std::vector<std::unique_ptr<std::vector<uint8_t>>> memory_;
