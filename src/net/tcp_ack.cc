@@ -5,6 +5,7 @@ namespace penstock {
 namespace {
 
 constexpr uint32_t RTT_MAX_MS = 600'000;  // a larger one is a stale or invented echo
+
 }  // namespace
 
 // REQUIRES: SND.UNA - MAX.SND.WND <= SEG.ACK <= snd_max.

@@ -1,4 +1,4 @@
-// How long a role waits for its supervisor, and for nothing at all.
+// How long a role waits for its supervisor, it for a role, and either for nothing at all.
 #pragma once
 
 #include "src/base/time.h"
@@ -6,6 +6,7 @@
 namespace penstock {
 
 constexpr Duration SEND_PATIENCE = seconds(5);  // a supervisor that takes nothing for so long is gone
+constexpr Duration DRAIN_GRACE = seconds(1);    // a role ends its drain by itself; this is for one that does not
 constexpr Duration WAIT_MAX = seconds(1);       // between two looks around, whatever happens
 
 }  // namespace penstock

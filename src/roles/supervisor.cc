@@ -5,6 +5,7 @@
 #include "src/base/doorbell.h"
 #include "src/base/version.h"
 #include "src/roles/machine_errors.h"
+#include "src/roles/patience.h"
 #include "src/roles/supervisor_state.h"
 
 #include <algorithm>
@@ -24,7 +25,6 @@ constexpr int EXIT_DONE = 0;
 constexpr int EXIT_FAILED = 1;
 constexpr int EXIT_CONFIG = 2;
 
-constexpr Duration DRAIN_GRACE = seconds(1);  // the role ends its drain by itself; this is for one that does not
 // What wraps a program sends its process and its process group the same signal; a person takes longer.
 constexpr Duration SECOND_SIGNAL_AFTER = milliseconds(100);
 

@@ -3,6 +3,7 @@
 #include "src/admin/role_paths.h"
 #include "src/base/assert.h"
 #include "src/base/doorbell.h"
+#include "src/roles/patience.h"
 #include "src/roles/supervisor_state.h"
 #include "src/tls/kernel_tls.h"
 
@@ -21,9 +22,8 @@ using RoleState = RoleProcess::State;
 constexpr Duration START_TIMEOUT = seconds(60);        // a large configuration, cold disk, loaded machine
 constexpr Duration CLOSED_CHANNEL_GRACE = seconds(2);  // from the end of the channel to the end of the process
 constexpr Duration PING_EVERY = seconds(1);
-constexpr Duration SERVER_ANSWER = seconds(5);  // a server that says nothing for so long hangs
-constexpr Duration LOGD_ANSWER = seconds(60);   // logd may wait for a slow disk
-constexpr Duration KILL_GRACE = seconds(1);
+constexpr Duration SERVER_ANSWER = seconds(5);     // a server that says nothing for so long hangs
+constexpr Duration LOGD_ANSWER = seconds(60);      // logd may wait for a slow disk
 constexpr Duration HANDOVER_TIMEOUT = seconds(3);  // from one server to the next; a server whose reactor hangs
 constexpr Duration ROOM_AGAIN = milliseconds(20);
 constexpr Duration RENEW_EVERY = seconds(1);  // a server younger than this is not replaced at its own wish
@@ -299,7 +299,7 @@ void Supervisor::announce(const RoleProcess& server) {
 void Supervisor::drain(RoleProcess& role, Duration timeout) {
   if (role.state == RoleState::STARTING && role.role == "server") return kill_role(role, "it is not needed any more");
   role.state = RoleState::DRAINING;
-  role.deadline = now_ + timeout + KILL_GRACE;
+  role.deadline = now_ + timeout + DRAIN_GRACE;
   if (const Status ok = role.channel.send(MessageKind::DRAIN, 0, std::to_string(timeout.ms())); !ok) {
     kill_role(role, "it could not be told to drain (" + ok.error().message + ")");
   }

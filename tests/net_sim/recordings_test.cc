@@ -25,25 +25,19 @@ Recording recording(const std::string& name) { return read_recording(std::string
 
 class Recordings : public testing::TestWithParam<std::string> {};
 
-TEST_P(Recordings, the_recorded_client_is_served) {
-  const Recording recorded = recording(GetParam());
-  Replay replay(recorded, Side::SERVER);
+// The engine takes one side; it may send less than Linux did only in recordings whose bulk is its own.
+void expect_replayed(const std::string& name, Side engine, const char* bulk) {
+  const Recording recorded = recording(name);
+  Replay replay(recorded, engine);
   replay.run();
   EXPECT_EQ(replay.faults(), "");
-  if (!GetParam().starts_with("download-")) {
+  if (!name.starts_with(bulk)) {
     EXPECT_EQ(replay.shortened(), 0U);
   }
 }
 
-TEST_P(Recordings, the_recorded_server_is_asked) {
-  const Recording recorded = recording(GetParam());
-  Replay replay(recorded, Side::CLIENT);
-  replay.run();
-  EXPECT_EQ(replay.faults(), "");
-  if (!GetParam().starts_with("upload-")) {
-    EXPECT_EQ(replay.shortened(), 0U);
-  }
-}
+TEST_P(Recordings, the_recorded_client_is_served) { expect_replayed(GetParam(), Side::SERVER, "download-"); }
+TEST_P(Recordings, the_recorded_server_is_asked) { expect_replayed(GetParam(), Side::CLIENT, "upload-"); }
 
 // What their names promise is in them, and the engine did what it is for.
 struct Deeds {

@@ -45,7 +45,7 @@ void set_fields(const GatewayRequest& request, const VariableRules& rules, MetaV
   for (size_t i = 0; i < request.fields.size(); ++i) {
     const std::string_view name = request.fields[i].first;
     if (done[i] || !is_plain(name)) continue;
-    if (std::ranges::any_of(WITHHELD, [&](std::string_view other) { return iequals(name, other); })) continue;
+    if (iequals_any(name, WITHHELD)) continue;
     if (iequals(name, "authorization") && !rules.passes_authorization) continue;
     std::string variable = "HTTP_";
     std::ranges::transform(name, std::back_inserter(variable), variable_char);

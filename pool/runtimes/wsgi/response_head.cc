@@ -37,7 +37,7 @@ bool is_token(std::string_view text) {
 bool is_hop_by_hop(std::string_view name) {
   static constexpr std::string_view NAMES[] = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
                                                "te",         "trailers",   "transfer-encoding",  "upgrade"};
-  return std::any_of(std::begin(NAMES), std::end(NAMES), [&](std::string_view one) { return iequals(name, one); });
+  return iequals_any(name, NAMES);
 }
 
 bool take_length(std::string_view value, PyObject* object, ResponseHead& to) {

@@ -145,9 +145,8 @@ int H2Callbacks::send_data(nghttp2_session*, nghttp2_frame* frame, const uint8_t
   H2Stream* stream = s.stream_of(frame->hd.stream_id);
   // What the frame was announced for is gone: the stream is being reset.
   if (stream == nullptr || stream->body_left < size) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-  constexpr size_t FRAME_HEAD_BYTES = 9;
   const bool is_last = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-  return s.put_data(*stream, h2_text(frame_head, FRAME_HEAD_BYTES), size, is_last) ? 0 : NGHTTP2_ERR_WOULDBLOCK;
+  return s.put_data(*stream, h2_text(frame_head, H2_FRAME_HEAD_BYTES), size, is_last) ? 0 : NGHTTP2_ERR_WOULDBLOCK;
 }
 
 }  // namespace penstock

@@ -5,7 +5,6 @@
 namespace penstock {
 namespace {
 
-constexpr size_t HEAD_BYTES = 9;
 constexpr size_t FRAME_TYPE_AT = 3;
 constexpr size_t FRAME_FLAGS_AT = 4;
 constexpr std::string_view STAND_IN = "\x88";  // index 8 of the static table
@@ -69,20 +68,20 @@ nghttp2_nv H2HeadMemo::stand_in() {
 }
 
 void H2HeadMemo::learn(const H2AnswerHead& head, std::string_view frame) {
-  const bool is_whole = frame.size() > HEAD_BYTES && frame[FRAME_TYPE_AT] == NGHTTP2_HEADERS &&
+  const bool is_whole = frame.size() > H2_FRAME_HEAD_BYTES && frame[FRAME_TYPE_AT] == NGHTTP2_HEADERS &&
                         (frame[FRAME_FLAGS_AT] & NGHTTP2_FLAG_END_HEADERS) != 0;
   serial_ = 0;
-  if (!is_whole || !leaves_table_alone(frame.substr(HEAD_BYTES))) return;
+  if (!is_whole || !leaves_table_alone(frame.substr(H2_FRAME_HEAD_BYTES))) return;
   size_t plain_bytes = 0;
   for (const nghttp2_nv& field : head.fields) plain_bytes += field.namelen + field.valuelen + 9;
   if (plain_bytes > BLOCK_BYTES_MAX) return;
-  block_.assign(frame.substr(HEAD_BYTES));
+  block_.assign(frame.substr(H2_FRAME_HEAD_BYTES));
   serial_ = head.serial;
 }
 
 std::string_view H2HeadMemo::replace(const H2AnswerHead& head, std::string_view frame) {
-  frame_.assign(frame.substr(0, HEAD_BYTES));
-  std::string_view payload = frame.substr(HEAD_BYTES);
+  frame_.assign(frame.substr(0, H2_FRAME_HEAD_BYTES));
+  std::string_view payload = frame.substr(H2_FRAME_HEAD_BYTES);
   if (payload == STAND_IN && knows(head)) {
     frame_ += block_;
   } else {
@@ -97,7 +96,7 @@ std::string_view H2HeadMemo::replace(const H2AnswerHead& head, std::string_view 
       frame_ += h2_text(field.value, field.valuelen);
     }
   }
-  const size_t size = frame_.size() - HEAD_BYTES;
+  const size_t size = frame_.size() - H2_FRAME_HEAD_BYTES;
   for (size_t i = 0; i < FRAME_TYPE_AT; ++i) frame_[i] = static_cast<char>(size >> (8 * (2 - i)) & BYTE);
   return frame_;
 }

@@ -15,6 +15,8 @@
 
 namespace penstock {
 
+inline constexpr size_t H2_FRAME_HEAD_BYTES = 9;  // RFC 9113 section 4.1
+
 class H2HeadMemo {
  public:
   // ":status: 200", whatever the head says.

@@ -14,9 +14,7 @@ constexpr std::string_view OWN_FIELDS[] = {
     "TE",         "Trailer",        "Upgrade", "Transfer-Encoding", CACHE_TAG_FIELD,
 };
 
-bool is_own(std::string_view name) {
-  return std::ranges::any_of(OWN_FIELDS, [name](std::string_view own) { return iequals(name, own); });
-}
+bool is_own(std::string_view name) { return iequals_any(name, OWN_FIELDS); }
 
 }  // namespace
 

@@ -192,7 +192,7 @@ bool is_a_scheme(std::string_view value) { return iequals_any(trim_ows(value), {
 bool has_unkeyed_input(const RequestHead& head) {
   return std::ranges::any_of(head.fields(), [](const HeaderField& field) {
     if (iequals(field.name, "x-forwarded-proto")) return !is_a_scheme(field.value);
-    return std::ranges::any_of(UNKEYED_INPUTS, [&field](std::string_view name) { return iequals(field.name, name); });
+    return iequals_any(field.name, UNKEYED_INPUTS);
   });
 }
 

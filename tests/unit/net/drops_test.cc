@@ -127,17 +127,6 @@ TEST(TcpChallenge, rfc5961_each_is_counted_with_its_answer) {
   EXPECT_EQ(bench.out().size(), 2U);
 }
 
-TEST(Drops, data_for_a_connection_whose_owner_has_closed_it) {
-  TcpBench bench;
-  bench.establish();
-  bench.stack->close(bench.conn);
-  bench.stack->submit();
-  bench.out();
-  bench.in(TCP_ACK, bench.seq, bench.ack + 1, "late");
-  EXPECT_EQ(bench.dropped(TCP_DATA_AFTER_CLOSE), 1U);
-  EXPECT_TRUE(bench.out().at(0).has(TCP_RST));
-}
-
 TEST(Drops, data_with_every_receive_hold_lent_out) {
   NetConfig config = TcpBench::default_config();
   config.limits.receive_holds_max = 2;

@@ -20,6 +20,13 @@ std::vector<uint8_t> arp_frame(bool request, const IpAddress& sender, const IpAd
   return frame;
 }
 
+// A connection to it waits, and the question for it has gone out.
+void wait_for_neighbour(TcpBench& bench, const IpAddress& neighbour) {
+  (void)bench.stack->connect(neighbour, 99);
+  bench.stack->submit();
+  bench.device.sent.clear();
+}
+
 TEST(Arp, rfc826_a_question_for_us_is_answered) {
   TcpBench bench;
   bench.put(arp_frame(true, TcpBench::PEER, TcpBench::OURS));
@@ -49,9 +56,7 @@ TEST(Arp, a_question_that_another_engine_answers_is_only_learnt_from) {
 TEST(Arp, an_answer_that_another_engine_gets_wakes_who_waits_here) {
   TcpBench bench;
   const IpAddress other = IpAddress::v4(10, 0, 0, 3);
-  (void)bench.stack->connect(other, 99);
-  bench.stack->submit();
-  bench.device.sent.clear();
+  wait_for_neighbour(bench, other);
   bench.device.overheard = true;
   bench.put(arp_frame(false, other, TcpBench::OURS));
   EXPECT_EQ(bench.out().size(), 1U);
@@ -162,9 +167,7 @@ TEST(Arp, rfc5227_an_announcement_tells_all_who_has_our_address) {
 TEST(Arp, rfc5227_an_announcement_ends_the_wait_of_who_asked_in_vain) {
   TcpBench bench;
   const IpAddress other = IpAddress::v4(10, 0, 0, 3);
-  (void)bench.stack->connect(other, 99);
-  bench.stack->submit();
-  bench.device.sent.clear();
+  wait_for_neighbour(bench, other);
   bench.put(arp_frame(true, other, other));
   const auto syn = bench.out();
   ASSERT_EQ(syn.size(), 1U);

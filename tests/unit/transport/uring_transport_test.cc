@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <liburing.h>
 #include <netinet/in.h>
+#include <optional>
 #include <set>
 #include <sys/socket.h>
 #include <thread>
@@ -74,52 +75,68 @@ size_t open_descriptors() {
   return static_cast<size_t>(std::distance(begin(all), end(all)));
 }
 
-TEST(UringConnections, use_no_descriptor_of_the_process) {
-  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
-  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
+// A ring of its own, a server on it, and clients over the kernel's sockets.
+class UringServerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
+    server_.emplace(*world);
+  }
+  Server& server() { return *server_; }
+  void all_end() {
+    EXPECT_TRUE(server().until([&] { return world->transport().connection_count() == 0; }));
+  }
+  // The one connection has brought something.
+  [[nodiscard]] bool is_asked() {
+    return server().until([&] { return server().conns().size() == 1 && !server().conn(0).received.empty(); });
+  }
+
+  const std::unique_ptr<World> world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
+
+ private:
+  std::optional<Server> server_;
+};
+class UringConnections : public UringServerTest {};
+class UringWork : public UringServerTest {};
+class UringSends : public UringServerTest {};
+
+TEST_F(UringConnections, use_no_descriptor_of_the_process) {
   if (!static_cast<UringTransport&>(world->transport()).ring().supports(FIXED_FD_INSTALL)) GTEST_SKIP() << "before 6.8";
-  Server server(*world);
-  server.echo = true;
+  server().echo = true;
   const size_t before = open_descriptors();
   std::vector<std::unique_ptr<Peer>> peers;
   for (int i = 0; i < 20; ++i) peers.push_back(world->connect());
-  ASSERT_TRUE(server.until([&] { return server.conns().size() == peers.size(); }));
+  ASSERT_TRUE(server().until([&] { return server().conns().size() == peers.size(); }));
   EXPECT_EQ(open_descriptors() - before, peers.size()) << "the peers' own, and none of the server's";
-  server.close_all();
-  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+  server().close_all();
+  all_end();
 }
 
-TEST(UringConnections, are_accepted_and_read_without_a_new_entry_for_each) {
-  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
-  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
-  Server server(*world);
-  server.echo = true;
+TEST_F(UringConnections, are_accepted_and_read_without_a_new_entry_for_each) {
+  server().echo = true;
   const auto peer = world->connect();
   const auto ask = [&] {
     peer->write("request");
     std::string got;
-    ASSERT_TRUE(server.until([&] { return (got += peer->read(7 - got.size())).size() == 7; }));
+    ASSERT_TRUE(server().until([&] { return (got += peer->read(7 - got.size())).size() == 7; }));
   };
   for (int i = 0; i < 3; ++i) ask();  // the first receive may be a single one
   const uint64_t rearmed = world->transport().counters().receive_rearms;
   for (int i = 0; i < 50; ++i) ask();
   EXPECT_EQ(world->transport().counters().receive_rearms, rearmed);
-  server.close_all();
-  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+  server().close_all();
+  all_end();
 }
 
 // Who looks elsewhere before it sleeps sees in memory that something came, or that something is to be submitted.
-TEST(UringWork, is_seen_without_a_system_call) {
-  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
-  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
-  Server server(*world);
+TEST_F(UringWork, is_seen_without_a_system_call) {
   Transport& transport = world->transport();
   const auto peer = world->connect();
   peer->write("?");
-  ASSERT_TRUE(server.until([&] { return server.conns().size() == 1 && !server.conn(0).received.empty(); }));
-  server.send_text(server.conn(0), "!");
+  ASSERT_TRUE(is_asked());
+  server().send_text(server().conn(0), "!");
   EXPECT_TRUE(transport.sees_work()) << "it is to be submitted";
-  ASSERT_TRUE(server.until([&] { return server.conn(0).sent == 1 && !transport.sees_work(); }));
+  ASSERT_TRUE(server().until([&] { return server().conn(0).sent == 1 && !transport.sees_work(); }));
   std::array<TransportEvent, 8> events;
   const uint64_t calls = transport.counters().syscalls;
   for (int i = 0; i < 10; ++i) EXPECT_EQ(transport.poll(MonoTime{}, MonoTime{}, events), 0U);
@@ -127,21 +144,18 @@ TEST(UringWork, is_seen_without_a_system_call) {
   peer->write("?");
   while (!transport.sees_work()) std::this_thread::yield();
   EXPECT_EQ(transport.counters().syscalls, calls);
-  EXPECT_TRUE(server.until([&] { return server.conn(0).received == "??"; }));
-  server.close_all();
-  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+  EXPECT_TRUE(server().until([&] { return server().conn(0).received == "??"; }));
+  server().close_all();
+  all_end();
 }
 
 // A peer that asks again as soon as it has its answer: the end of the one comes with the bytes of the other.
-TEST(UringSends, for_whose_end_nobody_waits_wake_nobody) {
-  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
-  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
-  Server server(*world);
+TEST_F(UringSends, for_whose_end_nobody_waits_wake_nobody) {
   const auto peer = world->connect();
   peer->write("?");
-  ASSERT_TRUE(server.until([&] { return server.conns().size() == 1 && !server.conn(0).received.empty(); }));
-  server.send_text(server.conn(0), "!");  // behind it the second receive is armed
-  ASSERT_TRUE(server.until([&] { return server.conn(0).sent == 1 && !peer->read(1).empty(); }));
+  ASSERT_TRUE(is_asked());
+  server().send_text(server().conn(0), "!");  // behind it the second receive is armed
+  ASSERT_TRUE(server().until([&] { return server().conn(0).sent == 1 && !peer->read(1).empty(); }));
   constexpr int ROUNDS = 50;
   int together = 0;
   std::thread other([&peer] {
@@ -155,33 +169,30 @@ TEST(UringSends, for_whose_end_nobody_waits_wake_nobody) {
     }
   });
   for (int round = 0; round < ROUNDS; ++round) {
-    Server::Conn& conn = server.conn(0);
+    Server::Conn& conn = server().conn(0);
     const size_t received = conn.received.size();
     const int sent = conn.sent;
     world->transport().no_hurry(conn.handle);
-    server.send_text(conn, "!");
-    server.turn();
+    server().send_text(conn, "!");
+    server().turn();
     together += conn.sent > sent && conn.received.size() > received ? 1 : 0;
-    EXPECT_TRUE(server.until([&] { return conn.sent > sent && conn.received.size() > received; }));
+    EXPECT_TRUE(server().until([&] { return conn.sent > sent && conn.received.size() > received; }));
   }
   other.join();
   EXPECT_GT(together, 0);
-  server.close_all();
-  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+  server().close_all();
+  all_end();
 }
 
-TEST(UringSends, that_are_the_last_and_for_whose_end_nobody_waits_take_the_close_along) {
-  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
-  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
-  Server server(*world);
+TEST_F(UringSends, that_are_the_last_and_for_whose_end_nobody_waits_take_the_close_along) {
   const auto peer = world->connect();
   peer->write("?");
-  ASSERT_TRUE(server.until([&] { return server.conns().size() == 1 && !server.conn(0).received.empty(); }));
+  ASSERT_TRUE(is_asked());
   const SendPart part = SendPart::memory("!", 1);
-  world->transport().no_hurry(server.conn(0).handle);
-  world->transport().send(server.conn(0).handle, {&part, 1}, true);
+  world->transport().no_hurry(server().conn(0).handle);
+  world->transport().send(server().conn(0).handle, {&part, 1}, true);
   std::string got;
-  EXPECT_TRUE(server.until([&] {
+  EXPECT_TRUE(server().until([&] {
     got += peer->read(2);
     return peer->end() != Peer::End::OPEN;
   }));
@@ -189,19 +200,16 @@ TEST(UringSends, that_are_the_last_and_for_whose_end_nobody_waits_take_the_close
   EXPECT_EQ(peer->end(), Peer::End::FIN) << "nobody has called close()";
   // The descriptor is free, and may be somebody else's: no word of its first owner may reach him.
   const auto next = world->connect();
-  ASSERT_TRUE(server.until([&] { return server.conns().size() == 2; }));
-  EXPECT_EQ(world->transport().bytes_held(server.conn(0).handle), 0U);
-  server.reset(server.conn(0));
+  ASSERT_TRUE(server().until([&] { return server().conns().size() == 2; }));
+  EXPECT_EQ(world->transport().bytes_held(server().conn(0).handle), 0U);
+  server().reset(server().conn(0));
   next->write("?");
-  EXPECT_TRUE(server.until([&] { return !server.conn(1).received.empty(); }));
-  server.close_all();
-  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+  EXPECT_TRUE(server().until([&] { return !server().conn(1).received.empty(); }));
+  server().close_all();
+  all_end();
 }
 
-TEST(UringSends, that_are_the_last_and_do_not_fit_are_closed_behind_when_they_are_out) {
-  const auto world = World::make(Kind::URING, {.connections_max = 64, .receive_buffers = 64});
-  if (world == nullptr) GTEST_SKIP() << "io_uring is refused on this machine";
-  Server server(*world);
+TEST_F(UringSends, that_are_the_last_and_do_not_fit_are_closed_behind_when_they_are_out) {
   const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const UniqueFd peer(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const int small = 1;  // the least that there is
@@ -217,26 +225,26 @@ TEST(UringSends, that_are_the_last_and_do_not_fit_are_closed_behind_when_they_ar
   ASSERT_TRUE(world->transport().add_listener(listener.get(), 9));
   ASSERT_EQ(::connect(peer.get(), reinterpret_cast<const sockaddr*>(&address), size), 0);
   ASSERT_EQ(::send(peer.get(), "?", 1, 0), 1);
-  ASSERT_TRUE(server.until([&] { return server.conns().size() == 1 && !server.conn(0).received.empty(); }));
-  Server::Conn& conn = server.conn(0);
+  ASSERT_TRUE(is_asked());
+  Server::Conn& conn = server().conn(0);
   const std::string text = pattern(16'000, 1);
   const SendPart part = SendPart::memory(text.data(), text.size());
   world->transport().no_hurry(conn.handle);
   world->transport().send(conn.handle, {&part, 1}, true);
-  for (int i = 0; i < 3; ++i) server.turn(milliseconds(1));
+  for (int i = 0; i < 3; ++i) server().turn(milliseconds(1));
   EXPECT_EQ(conn.sent, 0);
   std::string got;
   std::array<char, 4'096> room;
   ssize_t came = -1;
-  EXPECT_TRUE(server.until([&] {
-    if (conn.sent == 1 && !conn.ended) server.close(conn);
+  EXPECT_TRUE(server().until([&] {
+    if (conn.sent == 1 && !conn.ended) server().close(conn);
     came = ::recv(peer.get(), room.data(), room.size(), MSG_DONTWAIT);
     if (came > 0) got.append(room.data(), static_cast<size_t>(came));
     return came == 0 || (came < 0 && errno != EAGAIN);
   }));
   EXPECT_EQ(came, 0);
   EXPECT_TRUE(got == text) << "after " << got.size();
-  EXPECT_TRUE(server.until([&] { return world->transport().connection_count() == 0; }));
+  all_end();
 }
 
 }  // namespace
