@@ -1,5 +1,5 @@
-/* The memory between the server and one worker process: what lies where. Versions 1 and 2; pool/abi/README.md explains
- * it.
+/* The memory between the server and one worker process: what lies where. Versions 1 to 3; pool/abi/README.md
+ * explains it.
  *
  * Plain C11 and <stdint.h>: the one file that a runtime in another language has to follow.
  *
@@ -37,7 +37,7 @@
 #include <stdint.h>
 
 #define PENSTOCK_ABI_MAGIC UINT64_C(0x3142414b54534e50) /* "PNSTKAB1" in memory order */
-#define PENSTOCK_ABI_VERSION 2u                         /* the newest that is described here */
+#define PENSTOCK_ABI_VERSION 3u                         /* the newest that is described here */
 #define PENSTOCK_ABI_VERSION_MIN 1u                     /* the oldest that is still spoken */
 #define PENSTOCK_PAGE 4096u
 #define PENSTOCK_DESCRIPTOR_BYTES 64u
@@ -104,7 +104,12 @@ enum penstock_to_worker {
   PENSTOCK_CREDIT = 3, /* credit: that many response bytes more */
   PENSTOCK_CANCEL = 4, /* status: why (penstock_cancel_reason). The worker still has to end the exchange */
   PENSTOCK_PING = 5,   /* to be answered with the same serial */
-  PENSTOCK_STOP = 6    /* no new requests follow: finish what is inside, then leave */
+  PENSTOCK_STOP = 6,   /* no new requests follow: finish what is inside, then leave */
+  /* From version 3 on: a request of a route that names this pool as a filter, at one of three moments. Each opens an
+   * exchange as REQUEST does, always with END: a filter is shown no body of the request. */
+  PENSTOCK_FILTER_REQUEST = 7,  /* head, credit: as of REQUEST. To be ended by VERDICT, or by an answer of its own */
+  PENSTOCK_FILTER_RESPONSE = 8, /* head; status, body: of the answer, a penstock_response_head. VERDICT ends it */
+  PENSTOCK_FILTER_LOG = 9       /* the same; length: body bytes sent, offset: microseconds it took. VERDICT ends it */
 };
 
 /* From the worker. */
@@ -118,7 +123,10 @@ enum penstock_to_server {
   PENSTOCK_CONSUMED = 22, /* credit: that many PENSTOCK_BODY more have been read, their chunks are free */
   PENSTOCK_ABORT = 23,    /* the exchange ends here without a whole answer. Always with END */
   PENSTOCK_PONG = 24,
-  PENSTOCK_LOG = 25 /* body: text for the log record of this exchange */
+  PENSTOCK_LOG = 25, /* body: text for the log record of this exchange */
+  /* From version 3 on. head: a penstock_verdict; status: in place of the answer's own, of FILTER_RESPONSE; 0: that.
+   * Always with END */
+  PENSTOCK_VERDICT = 26
 };
 
 enum penstock_flag {
@@ -223,4 +231,30 @@ struct penstock_policy {
 
 enum penstock_policy_flag {
   PENSTOCK_POLICY_NEVER = 1u /* not to be kept, whatever else is said */
+};
+
+/* From version 3 on: what a filter says. Edits follow at edits_at, then the texts. They are made one after the other:
+ * of FILTER_REQUEST to the request's fields, of FILTER_RESPONSE to the answer's, of FILTER_LOG there are none. */
+struct penstock_verdict {
+  uint32_t bytes;      /* of the whole block: PENSTOCK_HEAD_BYTES at most */
+  uint32_t edit_count; /* PENSTOCK_HEAD_FIELDS at most */
+  uint32_t edits_at;
+  uint32_t wants;              /* of FILTER_REQUEST: what it is to be asked later: PENSTOCK_WANTS_* */
+  struct penstock_text target; /* of FILTER_REQUEST: to be served in place of the request's; empty: that stays */
+  struct penstock_text log;    /* for the request's record; empty: nothing */
+};
+
+enum penstock_wants { PENSTOCK_WANTS_RESPONSE = 1u, PENSTOCK_WANTS_LOG = 2u };
+
+struct penstock_edit {
+  uint32_t what; /* PENSTOCK_EDIT_* */
+  uint32_t reserved;
+  struct penstock_text name;
+  struct penstock_text value; /* empty of REMOVE */
+};
+
+enum penstock_edit_what {
+  PENSTOCK_EDIT_SET = 1,   /* in place of all fields of that name */
+  PENSTOCK_EDIT_ADD = 2,   /* behind all others */
+  PENSTOCK_EDIT_REMOVE = 3 /* all fields of that name */
 };

@@ -51,6 +51,8 @@ uint32_t used_by(uint8_t kind) {
       return SERIAL;
     case PENSTOCK_LOG:
       return EXCHANGE | BODY;
+    case PENSTOCK_VERDICT:
+      return STATUS | EXCHANGE | HEAD | MAY_END | MUST_END;
     default:
       return 0;
   }
@@ -161,6 +163,8 @@ std::span<char> ServerLink::request_room() {
 Handle ServerLink::begin(const RequestFrame& frame) {
   ASSERT(free_slot_ != NONE && free_chunk_ != NONE && down_->room() > 0);
   ASSERT(uint64_t{frame.head_bytes} + frame.body_bytes <= memory_.chunk_bytes);
+  const bool filters = frame.kind != PENSTOCK_REQUEST;
+  ASSERT(!filters || (version_ >= 3 && frame.end));
   const uint32_t slot = free_slot_;
   Exchange& exchange = exchanges_[slot];
   const uint32_t chunk = take_chunk();
@@ -173,8 +177,11 @@ Handle ServerLink::begin(const RequestFrame& frame) {
                       .open = true,
                       .owing = exchange.owing,
                       .body_sent = frame.end,
-                      .wants_body = frame.wants_body};
-  penstock_descriptor to = descriptor(PENSTOCK_REQUEST, exchange);
+                      .wants_body = frame.wants_body,
+                      .filter = filters ? static_cast<uint8_t>(frame.kind) : uint8_t{0}};
+  penstock_descriptor to = descriptor(static_cast<uint8_t>(frame.kind), exchange);
+  to.status = frame.status;
+  to.offset = frame.offset;
   to.flags = frame.end ? PENSTOCK_END : 0;
   to.credit = exchange.window;
   to.head_at = chunk * memory_.chunk_bytes;
@@ -362,7 +369,15 @@ bool ServerLink::understand_ready(const penstock_descriptor& from) {
 }
 
 bool ServerLink::understand_exchange(const penstock_descriptor& from, Exchange& exchange, LinkEvent& event) {
+  // Only of a request that is not answered yet a filter may do that by itself; and what it wants served instead it says
+  // in its verdict.
+  const bool answers = from.kind == PENSTOCK_HEAD || from.kind == PENSTOCK_EXECUTE;
+  if (answers && exchange.filter != 0 && (exchange.filter != PENSTOCK_FILTER_REQUEST || from.kind != PENSTOCK_HEAD)) {
+    return violate(LinkViolation::ORDER);
+  }
   switch (from.kind) {
+    case PENSTOCK_VERDICT:
+      return understand_verdict(from, exchange, event);
     case PENSTOCK_HEAD:
       return understand_head(from, exchange, event);
     case PENSTOCK_DATA:
@@ -435,7 +450,8 @@ bool ServerLink::understand_consumed(const penstock_descriptor& from, Exchange& 
 
 // A whole answer has a head, and as many bytes as it announced.
 bool ServerLink::take_end(Exchange& exchange, LinkEvent& event) {
-  const bool whole = event.kind != LinkEvent::Kind::ABORTED && event.kind != LinkEvent::Kind::EXECUTE;
+  const bool whole = event.kind != LinkEvent::Kind::ABORTED && event.kind != LinkEvent::Kind::EXECUTE &&
+                     event.kind != LinkEvent::Kind::VERDICT;
   if (whole && exchange.wants_body && exchange.knows_length && exchange.body_left > 0) {
     return violate(LinkViolation::LENGTH);
   }

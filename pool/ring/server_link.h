@@ -54,6 +54,22 @@ struct LinkPolicy {
   std::vector<std::string_view> tags;
 };
 
+// One change of a field that a filter asks for (version 3). The name is not empty; else as LinkField.
+struct LinkEdit {
+  penstock_edit_what what = PENSTOCK_EDIT_SET;
+  std::string_view name;
+  std::string_view value;
+};
+
+// What a filter says; checked: there is nothing that its moment does not have.
+struct LinkVerdict {
+  bool wants_response = false;
+  bool wants_log = false;
+  std::string_view target;
+  std::string_view log;
+  std::vector<LinkEdit> edits;
+};
+
 // What the worker did. Views are valid until the next call of next().
 struct LinkEvent {
   enum class Kind : uint8_t {
@@ -68,6 +84,7 @@ struct LinkEvent {
     ENDED,     // a cancelled exchange has ended; its slot is free
     PONG,      // serial
     LOG,       // body: text for the log
+    VERDICT,   // verdict, status: the exchange was one of a filter, and has ended
   };
   Kind kind = Kind::READY;
   bool end = false;  // the exchange has ended with this: its handle is stale
@@ -77,6 +94,7 @@ struct LinkEvent {
   uint64_t serial = 0;  // of the request, as begin() got it
   std::span<const LinkField> fields;
   const LinkPolicy* policy = nullptr;
+  const LinkVerdict* verdict = nullptr;
   std::string_view body;  // in memory that the worker can still change: look at each byte once
   uint64_t length = PENSTOCK_LENGTH_UNKNOWN;
   uint64_t offset = 0;
@@ -91,6 +109,9 @@ struct LinkLimits {
 
 // What begin() sends, as it lies in request_room(): a penstock_request_head block at its start, then body.
 struct RequestFrame {
+  penstock_to_worker kind = PENSTOCK_REQUEST;  // or one of PENSTOCK_FILTER_*. REQUIRES: version() has it
+  uint16_t status = 0;                         // with offset: of a filter's, as the ABI has them
+  uint64_t offset = 0;
   uint64_t serial = 0;
   uint32_t head_bytes = 0;
   uint32_t body_bytes = 0;                    // the first of the body; end: all of it
@@ -173,6 +194,7 @@ class ServerLink {
     bool has_head = false;
     bool bodyless = false;  // 204, 304
     bool knows_length = false;
+    uint8_t filter = 0;  // the PENSTOCK_FILTER_* that opened it; 0: a request
   };
 
   [[nodiscard]] bool attach();
@@ -185,6 +207,8 @@ class ServerLink {
   [[nodiscard]] bool understand_head(const penstock_descriptor& from, Exchange& exchange, LinkEvent& event);
   [[nodiscard]] bool understand_body(const penstock_descriptor& from, Exchange& exchange, LinkEvent& event);
   [[nodiscard]] bool understand_consumed(const penstock_descriptor& from, Exchange& exchange);
+  [[nodiscard]] bool understand_verdict(const penstock_descriptor& from, const Exchange& exchange, LinkEvent& event);
+  [[nodiscard]] bool copy_verdict(const penstock_descriptor& from, uint8_t filter, LinkEvent& event);
   [[nodiscard]] bool copy_head(const penstock_descriptor& from, LinkEvent& event);
   [[nodiscard]] bool copy_policy(const penstock_response_head& head, LinkEvent& event);
   [[nodiscard]] bool in_arena(uint32_t at, uint32_t bytes) const;
@@ -222,6 +246,7 @@ class ServerLink {
   std::vector<char> head_copy_;
   std::vector<LinkField> fields_;
   LinkPolicy policy_;
+  LinkVerdict verdict_;
 };
 
 }  // namespace penstock

@@ -127,9 +127,15 @@ bool WorkerLink::understand(const penstock_descriptor& from, WorkerEvent& event)
                       .length = from.length};
   switch (from.kind) {
     case PENSTOCK_REQUEST:
+    case PENSTOCK_FILTER_REQUEST:
+    case PENSTOCK_FILTER_RESPONSE:
+    case PENSTOCK_FILTER_LOG:
       ASSERT(from.slot < exchanges_.size());
       exchanges_[from.slot] = {.generation = from.generation, .window = from.credit, .open = true};
       event.kind = WorkerEvent::Kind::REQUEST;
+      event.asked = static_cast<penstock_to_worker>(from.kind);
+      event.status = from.status;
+      event.offset = from.offset;
       event.head = reinterpret_cast<const penstock_request_head*>(memory_.server_arena + from.head_at);
       return true;
     case PENSTOCK_BODY:
@@ -264,6 +270,52 @@ bool WorkerLink::abort(Handle exchange) { return send_text(descriptor_of(PENSTOC
 
 bool WorkerLink::log(Handle exchange, std::string_view text) {
   return send_text(descriptor_of(PENSTOCK_LOG, exchange, false), text);
+}
+
+size_t verdict_bytes(const WorkerVerdict& verdict) {
+  size_t bytes = sizeof(penstock_verdict) + verdict.edits.size() * sizeof(penstock_edit);
+  for (const WorkerEdit& edit : verdict.edits) bytes += edit.name.size() + edit.value.size() + 2;
+  return bytes + verdict.target.size() + verdict.log.size() + 2;
+}
+
+bool WorkerLink::send_verdict(Handle exchange, const WorkerVerdict& verdict) {
+  ASSERT(is_open(exchange));
+  const size_t bytes = verdict_bytes(verdict);
+  ASSERT(bytes <= PENSTOCK_HEAD_BYTES);
+  if (up_->room() == 0) return false;
+  const Piece piece = allocate(bytes);
+  if (piece.to == nullptr) return false;
+  size_t text_at = sizeof(penstock_verdict) + verdict.edits.size() * sizeof(penstock_edit);
+  const auto put_text = [&](std::string_view text) {
+    const penstock_text placed{.at = static_cast<uint32_t>(text_at), .bytes = static_cast<uint32_t>(text.size())};
+    std::ranges::copy(text, piece.to + text_at);
+    piece.to[text_at + text.size()] = '\0';
+    text_at += text.size() + 1;
+    return placed;
+  };
+  size_t edit_at = sizeof(penstock_verdict);
+  for (const WorkerEdit& from : verdict.edits) {
+    const penstock_edit edit{.what = static_cast<uint32_t>(from.what),
+                             .reserved = 0,
+                             .name = put_text(from.name),
+                             .value = put_text(from.value)};
+    std::memcpy(piece.to + edit_at, &edit, sizeof edit);
+    edit_at += sizeof edit;
+  }
+  const penstock_verdict block{.bytes = static_cast<uint32_t>(bytes),
+                               .edit_count = static_cast<uint32_t>(verdict.edits.size()),
+                               .edits_at = sizeof(penstock_verdict),
+                               .wants = verdict.wants,
+                               .target = put_text(verdict.target),
+                               .log = put_text(verdict.log)};
+  std::memcpy(piece.to, &block, sizeof block);
+  penstock_descriptor to = descriptor_of(PENSTOCK_VERDICT, exchange, true);
+  to.status = verdict.status;
+  to.head_at = piece.at;
+  to.head_bytes = static_cast<uint32_t>(bytes);
+  put(to);
+  close_if(exchange, true);
+  return true;
 }
 
 bool WorkerLink::consumed(Handle exchange, uint32_t count) {

@@ -32,6 +32,9 @@ struct WorkerEvent {
   const penstock_request_head* head = nullptr;  // REQUEST: valid until the exchange ends
   std::string_view body;  // REQUEST: valid until the exchange ends; BODY: until consumed() counts it
   uint64_t length = PENSTOCK_LENGTH_UNKNOWN;
+  penstock_to_worker asked = PENSTOCK_REQUEST;  // REQUEST: or one of PENSTOCK_FILTER_*, whose parts are these and body
+  uint16_t status = 0;
+  uint64_t offset = 0;
 };
 
 // What the response cache may do with an answer; see penstock_policy. REQUIRES: names and counts that it allows.
@@ -51,6 +54,23 @@ struct WorkerHead {
   std::span<const std::pair<std::string_view, std::string_view>> fields = {};
   const WorkerPolicy* policy = nullptr;  // REQUIRES: null if version() < 2
 };
+
+// One change that a filter asks for; see penstock_edit.
+struct WorkerEdit {
+  penstock_edit_what what = PENSTOCK_EDIT_SET;
+  std::string_view name;
+  std::string_view value;
+};
+
+// What a filter says; see penstock_verdict.
+struct WorkerVerdict {
+  uint16_t status = 0;
+  uint32_t wants = 0;
+  std::string_view target = {};
+  std::string_view log = {};
+  std::span<const WorkerEdit> edits = {};
+};
+[[nodiscard]] size_t verdict_bytes(const WorkerVerdict& verdict);  // of its block
 
 class WorkerLink {
  public:
@@ -79,6 +99,8 @@ class WorkerLink {
   [[nodiscard]] bool execute(Handle exchange, std::string_view target);
   [[nodiscard]] bool abort(Handle exchange);
   [[nodiscard]] bool log(Handle exchange, std::string_view text);
+  // REQUIRES: the exchange is one of PENSTOCK_FILTER_*, and verdict_bytes() is PENSTOCK_HEAD_BYTES at most.
+  [[nodiscard]] bool send_verdict(Handle exchange, const WorkerVerdict& verdict);
   // So many BODY events more have been read.
   [[nodiscard]] bool consumed(Handle exchange, uint32_t count);
   [[nodiscard]] bool pong(uint64_t serial);

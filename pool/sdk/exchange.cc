@@ -114,12 +114,17 @@ bool send_pending(penstock_exchange& exchange, SdkPending& what) {
     case Kind::END:
       sent = link.send_data(handle, {}, true);
       break;
+    case Kind::VERDICT:
+      sent = sdk_send_verdict(exchange);
+      break;
   }
   if (!sent) exchange.channel->starving = true;
   return sent;
 }
 
-bool ends(Kind kind) { return kind == Kind::END || kind == Kind::EXECUTE || kind == Kind::ABORT; }
+bool ends(Kind kind) {
+  return kind == Kind::END || kind == Kind::EXECUTE || kind == Kind::ABORT || kind == Kind::VERDICT;
+}
 
 // Now, or as soon as there is room.
 void send_or_keep(penstock_exchange& exchange, SdkPending what) {
@@ -170,7 +175,12 @@ penstock_exchange& wanted(penstock_exchange* exchange) {
 }
 
 penstock_string text_of(const penstock_exchange* exchange, penstock_text text) {
-  return {reinterpret_cast<const char*>(exchange->head) + text.at, text.bytes};
+  return sdk_text(exchange->head, text);
+}
+
+// Only of a request that nobody has answered yet: what ends in a verdict alone is no exchange to answer.
+bool may_answer(const penstock_exchange& exchange) {
+  return exchange.filter == nullptr || exchange.filter->asked == PENSTOCK_FILTER_REQUEST;
 }
 
 // A text of the client's certificate, which lies right behind the head, if there is one.
@@ -186,6 +196,7 @@ std::string_view view(penstock_string text) { return {text.data, text.size}; }
 SdkPending head(penstock_exchange& exchange, unsigned status, const penstock_header* fields, size_t count,
                 uint64_t length) {
   ASSERT(!exchange.begun && status >= 200 && status <= 599 && penstock_head_fits(fields, count));
+  ASSERT(may_answer(exchange));
   exchange.begun = true;
   SdkPending what{
       .kind = Kind::HEAD, .status = static_cast<uint16_t>(status), .ttl_ms = exchange.ttl_ms, .length = length};
@@ -221,6 +232,30 @@ void sdk_list(penstock_exchange& exchange) {
   if (exchange.listed) return;
   exchange.listed = true;
   exchange.channel->busy.push_back(&exchange);
+}
+
+void sdk_end_with(penstock_exchange& exchange, SdkPending what) {
+  let_go(exchange);
+  send_or_keep(exchange, std::move(what));
+}
+
+penstock_string sdk_text(const void* block, penstock_text text) {
+  return {static_cast<const char*>(block) + text.at, text.bytes};
+}
+
+penstock_header sdk_field(const void* block, uint32_t fields_at, size_t number) {
+  penstock_field field{};
+  std::memcpy(&field, static_cast<const char*>(block) + fields_at + number * sizeof field, sizeof field);
+  return {sdk_text(block, field.name), sdk_text(block, field.value)};
+}
+
+penstock_string sdk_field_value(const void* block, uint32_t fields_at, size_t count, const char* name) {
+  const size_t size = std::strlen(name);
+  for (size_t i = 0; i < count; ++i) {
+    const penstock_header field = sdk_field(block, fields_at, i);
+    if (field.name.size == size && ::strncasecmp(field.name.data, name, size) == 0) return field.value;
+  }
+  return {nullptr, 0};
 }
 
 void sdk_finish(penstock_exchange& exchange) {
@@ -304,19 +339,11 @@ size_t penstock_header_count(const penstock_exchange* exchange) { return exchang
 
 penstock_header penstock_header_at(const penstock_exchange* exchange, size_t number) {
   ASSERT(number < exchange->head->field_count);
-  penstock_field field{};
-  std::memcpy(&field, reinterpret_cast<const char*>(exchange->head) + exchange->head->fields_at + number * sizeof field,
-              sizeof field);
-  return {text_of(exchange, field.name), text_of(exchange, field.value)};
+  return sdk_field(exchange->head, exchange->head->fields_at, number);
 }
 
 penstock_string penstock_header_value(const penstock_exchange* exchange, const char* name) {
-  const size_t size = std::strlen(name);
-  for (size_t i = 0; i < penstock_header_count(exchange); ++i) {
-    const penstock_header field = penstock_header_at(exchange, i);
-    if (field.name.size == size && ::strncasecmp(field.name.data, name, size) == 0) return field.value;
-  }
-  return {nullptr, 0};
+  return sdk_field_value(exchange->head, exchange->head->fields_at, exchange->head->field_count, name);
 }
 
 uint64_t penstock_body_length(const penstock_exchange* exchange) { return exchange->body_length; }
@@ -348,7 +375,7 @@ int penstock_head_fits(const penstock_header* fields, size_t field_count) {
 void penstock_answer(penstock_exchange* exchange, unsigned status, const penstock_header* fields, size_t field_count,
                      const void* body, size_t body_size) {
   penstock_exchange& ex = wanted(exchange);
-  ASSERT(!ex.begun && status >= 200 && status <= 599);
+  ASSERT(!ex.begun && status >= 200 && status <= 599 && may_answer(ex));
   const std::string_view bytes{static_cast<const char*>(body), body_size};
   if (answer_at_once(ex, status, fields, field_count, bytes)) return sdk_finish(ex);
   send_or_keep(ex, head(ex, status, fields, field_count, body_size));
@@ -394,7 +421,7 @@ void penstock_write_entry(penstock_exchange* exchange, penstock_string path) {
 
 void penstock_execute(penstock_exchange* exchange, penstock_string target) {
   penstock_exchange& ex = wanted(exchange);
-  ASSERT(!ex.begun);
+  ASSERT(!ex.begun && ex.filter == nullptr);
   let_go(ex);
   send_or_keep(ex, {.kind = Kind::EXECUTE, .text = std::string(view(target))});
 }

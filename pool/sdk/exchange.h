@@ -24,9 +24,28 @@ struct SdkPolicy {
   std::vector<std::string> tags;
 };
 
+// What a filter is asked, and what it says so far; its texts are copies.
+struct SdkFilter {
+  struct Edit {
+    penstock_edit_what what = PENSTOCK_EDIT_SET;
+    std::string name;
+    std::string value;
+  };
+  penstock_to_worker asked = PENSTOCK_FILTER_REQUEST;
+  uint16_t response_status = 0;
+  const penstock_response_head* response = nullptr;  // in memory of the server's; null: none
+  uint64_t body_bytes = 0;
+  uint64_t time_us = 0;
+  uint16_t status = 0;
+  std::string target;
+  std::string log;
+  std::vector<Edit> edits;
+  size_t bytes = 0;  // of the verdict's block, so far
+};
+
 // Something that the rings had no room for; it goes out in order as there is room.
 struct SdkPending {
-  enum class Kind : uint8_t { HEAD, DATA, FILE, ENTRY, EXECUTE, ABORT, LOG, END };
+  enum class Kind : uint8_t { HEAD, DATA, FILE, ENTRY, EXECUTE, ABORT, LOG, END, VERDICT };
   Kind kind = Kind::END;
   uint16_t status = 0;
   uint32_t ttl_ms = 0;
@@ -48,6 +67,7 @@ struct penstock_exchange {
   void* data = nullptr;
   uint32_t ttl_ms = 0;
   std::unique_ptr<penstock::SdkPolicy> policy;  // null: nothing beside ttl_ms
+  std::unique_ptr<penstock::SdkFilter> filter;  // null: it is a request
   uint32_t unconsumed = 0;                      // pieces that were read, and the server does not know
   bool open = false;                            // the rings know it
   bool handed_out = false;  // the application has it: it has not ended it, nor been told that it is cancelled

@@ -74,7 +74,8 @@ enum penstock_why_cancelled {
   PENSTOCK_WHY_LOST = 4         /* the front end's process was replaced */
 };
 
-/* Each may be 0, but for `request`. `context` is what penstock_worker_run() got. */
+/* Each may be 0, but for `request` of an application and one of `filter_*` of a filter. `context` is what
+ * penstock_worker_run() got. */
 typedef struct penstock_callbacks {
   /* A request has come; its head can be read. Body, if there is one, follows in `body`. */
   void (*request)(penstock_exchange* exchange, void* context);
@@ -87,6 +88,11 @@ typedef struct penstock_callbacks {
   void (*cancelled)(penstock_exchange* exchange, enum penstock_why_cancelled why, void* context);
   /* No requests will come. The worker ends when the open exchanges have. */
   void (*stopping)(void* context);
+  /* Of a pool that a route names in its `filters`: see "filters" below. Each has an exchange of its own, with the
+   * request as it is by then, and ends it, at once or later, as all are ended. */
+  void (*filter_request)(penstock_exchange* exchange, void* context);  /* before anything answers */
+  void (*filter_response)(penstock_exchange* exchange, void* context); /* before the answer's head goes out */
+  void (*filter_log)(penstock_exchange* exchange, void* context);      /* before the record of the request is written */
 } penstock_callbacks;
 
 /* The environment variable by which a worker finds its descriptors: numbers, separated by blanks, of the server's half
@@ -228,6 +234,39 @@ int penstock_cache(penstock_exchange* exchange, const penstock_cache_policy* pol
 void penstock_cache_for(penstock_exchange* exchange, uint32_t milliseconds);
 /* Text for the log record of this request, up to 8 KiB in one call. */
 void penstock_log(penstock_exchange* exchange, penstock_string text);
+
+/* --- filters ------------------------------------------------------------------------------- */
+
+/* The end of a filter's exchange: the request goes on, changed by what was said with the functions below. At the other
+ * end is penstock_abort(): the client gets 500, of this request alone. A filter_request may also answer by itself, with
+ * penstock_answer() or penstock_begin(): nothing else sees the request then. */
+void penstock_filter_pass(penstock_exchange* exchange);
+
+/* Changes of fields, made in the order of the calls: of the request's in filter_request, of the answer's in
+ * filter_response. Take copies. Give 0; or -EINVAL for what no field of HTTP is (a name that is no token, a value with
+ * a control character), -E2BIG for more than fits (PENSTOCK_FIELDS_MAX, 32 KiB in all): then nothing was changed.
+ * Fields that frame messages (Host, Connection, Content-Length, Transfer-Encoding, Date, Server ...) stay as they are.
+ */
+int penstock_filter_set(penstock_exchange* exchange, penstock_string name, penstock_string value);
+int penstock_filter_add(penstock_exchange* exchange, penstock_string name, penstock_string value);
+int penstock_filter_remove(penstock_exchange* exchange, penstock_string name);
+
+/* In filter_request: another path, with its query, of the same site is served instead: escaped, as in a request. Gives
+ * 0, or as above. */
+int penstock_filter_set_target(penstock_exchange* exchange, penstock_string target);
+/* In filter_response: another status, 200 to 599. Both have a body, or both have none (204, 205, 304). */
+void penstock_filter_set_status(penstock_exchange* exchange, unsigned status);
+/* In any: text for the field x-filter of the access log, visible ASCII and blanks; gives 0, or as above. */
+int penstock_filter_note(penstock_exchange* exchange, penstock_string text);
+
+/* Of the answer, in filter_response and filter_log; 0 and empty in filter_request. */
+unsigned penstock_response_status(const penstock_exchange* exchange);
+size_t penstock_response_header_count(const penstock_exchange* exchange);
+penstock_header penstock_response_header_at(const penstock_exchange* exchange, size_t number);
+penstock_string penstock_response_header_value(const penstock_exchange* exchange, const char* name);
+/* In filter_log: bytes of the body that were sent; microseconds since the request's first byte. */
+uint64_t penstock_response_body_bytes(const penstock_exchange* exchange);
+uint64_t penstock_request_time_us(const penstock_exchange* exchange);
 
 #if defined(__GNUC__)
 #pragma GCC visibility pop

@@ -140,6 +140,30 @@ class Exchange {
   void cache_for(uint32_t milliseconds) const { penstock_cache_for(raw_, milliseconds); }
   void log(std::string_view words) const { penstock_log(raw_, text(words)); }
 
+  // --- of a filter ---
+  void pass() const { penstock_filter_pass(raw_); }
+  int set(std::string_view name, std::string_view value) const {
+    return penstock_filter_set(raw_, text(name), text(value));
+  }
+  int add(std::string_view name, std::string_view value) const {
+    return penstock_filter_add(raw_, text(name), text(value));
+  }
+  int remove(std::string_view name) const { return penstock_filter_remove(raw_, text(name)); }
+  int set_target(std::string_view target) const { return penstock_filter_set_target(raw_, text(target)); }
+  void set_status(unsigned status) const { penstock_filter_set_status(raw_, status); }
+  int note(std::string_view words) const { return penstock_filter_note(raw_, text(words)); }
+  [[nodiscard]] unsigned response_status() const { return penstock_response_status(raw_); }
+  [[nodiscard]] size_t response_field_count() const { return penstock_response_header_count(raw_); }
+  [[nodiscard]] Field response_field(size_t number) const {
+    const penstock_header field = penstock_response_header_at(raw_, number);
+    return {view(field.name), view(field.value)};
+  }
+  [[nodiscard]] std::string_view response_value_of(const char* name) const {
+    return view(penstock_response_header_value(raw_, name));
+  }
+  [[nodiscard]] uint64_t response_body_bytes() const { return penstock_response_body_bytes(raw_); }
+  [[nodiscard]] uint64_t request_time_us() const { return penstock_request_time_us(raw_); }
+
   [[nodiscard]] Worker worker() const { return Worker(penstock_worker_of(raw_)); }
 
  private:
@@ -178,6 +202,44 @@ class Application {
   virtual void stopping() {}
 };
 
+// The same for a filter: what it does not override, it passes.
+class Filter {
+ public:
+  Filter() = default;
+  Filter(const Filter&) = delete;
+  Filter& operator=(const Filter&) = delete;
+  virtual ~Filter() = default;
+  virtual void filter_request(Exchange exchange) { exchange.pass(); }
+  virtual void filter_response(Exchange exchange) { exchange.pass(); }
+  virtual void filter_log(Exchange exchange) { exchange.pass(); }
+  virtual void cancelled(Exchange, penstock_why_cancelled) {}
+  virtual void stopping() {}
+};
+
+// `context` for these is a Filter.
+inline penstock_callbacks filter_callbacks() {
+  penstock_callbacks all{};
+  all.filter_request = [](penstock_exchange* exchange, void* context) {
+    static_cast<Filter*>(context)->filter_request(Exchange(exchange));
+  };
+  all.filter_response = [](penstock_exchange* exchange, void* context) {
+    static_cast<Filter*>(context)->filter_response(Exchange(exchange));
+  };
+  all.filter_log = [](penstock_exchange* exchange, void* context) {
+    static_cast<Filter*>(context)->filter_log(Exchange(exchange));
+  };
+  all.cancelled = [](penstock_exchange* exchange, penstock_why_cancelled why, void* context) {
+    static_cast<Filter*>(context)->cancelled(Exchange(exchange), why);
+  };
+  all.stopping = [](void* context) { static_cast<Filter*>(context)->stopping(); };
+  return all;
+}
+
+inline int run(Filter& filter) {
+  const penstock_callbacks all = filter_callbacks();
+  return penstock_worker_run(&all, &filter);
+}
+
 // `context` for these is an Application.
 inline penstock_callbacks callbacks() {
   penstock_callbacks all{};
@@ -211,5 +273,13 @@ inline int run(Application& application) {
     static Type application;                                                          \
     *wanted = penstock::sdk::callbacks();                                             \
     *context = static_cast<penstock::sdk::Application*>(&application);                \
+    return 0;                                                                         \
+  }
+// The same with a filter.
+#define PENSTOCK_FILTER(Type)                                                         \
+  int penstock_application(int, char**, penstock_callbacks* wanted, void** context) { \
+    static Type filter;                                                               \
+    *wanted = penstock::sdk::filter_callbacks();                                      \
+    *context = static_cast<penstock::sdk::Filter*>(&filter);                          \
     return 0;                                                                         \
   }

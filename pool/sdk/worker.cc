@@ -116,6 +116,8 @@ void request_came(penstock_worker& worker, SdkChannel& channel, const WorkerEven
   exchange.body_length = event.length;
   exchange.open = exchange.handed_out = true;
   ++worker.open_exchanges;
+  if (event.asked != PENSTOCK_REQUEST) return sdk_filter_came(exchange, event);
+  if (worker.callbacks.request == nullptr) return sdk_end_with(exchange, {.kind = SdkPending::Kind::ABORT});
   if (!event.body.empty() || (event.end && event.length > 0)) {
     exchange.body.push_back({.bytes = event.body, .last = event.end, .inline_piece = true});
   }
@@ -271,7 +273,10 @@ int penstock::sdk_step(penstock_worker& worker, bool hushes) {
 }
 
 int penstock_worker_open(const penstock_callbacks* callbacks, void* context, penstock_worker** out) {
-  if (callbacks == nullptr || callbacks->request == nullptr || out == nullptr) return -EINVAL;
+  if (callbacks == nullptr || out == nullptr) return -EINVAL;
+  const bool filters =
+      callbacks->filter_request != nullptr || callbacks->filter_response != nullptr || callbacks->filter_log != nullptr;
+  if (callbacks->request == nullptr && !filters) return -EINVAL;
   auto worker = std::make_unique<penstock_worker>();
   worker->callbacks = *callbacks;
   worker->context = context;

@@ -38,6 +38,16 @@ void sdk_finish(penstock_exchange& exchange);
 // Tells the application, if it still has the exchange.
 void sdk_cancel(penstock_exchange& exchange, penstock_why_cancelled why);
 void sdk_list(penstock_exchange& exchange);
+// The application is done with it: what goes out last, now or as soon as there is room.
+void sdk_end_with(penstock_exchange& exchange, SdkPending what);
+// Filters (filter.cc): one is asked; its hook is called, or it passes where there is none.
+void sdk_filter_came(penstock_exchange& exchange, const WorkerEvent& event);
+// Whether its verdict is out.
+[[nodiscard]] bool sdk_send_verdict(penstock_exchange& exchange);
+// A text, and fields, of a block of the ABI. Of the value: the first of that name, whatever its case; data 0: none.
+[[nodiscard]] penstock_string sdk_text(const void* block, penstock_text text);
+[[nodiscard]] penstock_header sdk_field(const void* block, uint32_t fields_at, size_t number);
+[[nodiscard]] penstock_string sdk_field_value(const void* block, uint32_t fields_at, size_t count, const char* name);
 // penstock_worker_step(). `hushes`: fd() is emptied, as who polls it expects; who takes each ring as an event does
 // without.
 int sdk_step(penstock_worker& worker, bool hushes);

@@ -65,12 +65,14 @@ class HostileWorker {
   uint64_t operations = 0;
   uint64_t events = 0;
   uint64_t processes = 0;
+  uint64_t verdicts = 0;
   std::map<LinkViolation, uint64_t> violations;
 
  private:
   struct Model {
     bool has_head = false;
     bool cancelled = false;
+    penstock_to_worker kind = PENSTOCK_REQUEST;
     uint64_t allowed = LIMITS.window_bytes;
     uint64_t taken = 0;
     std::span<const char> request;  // head and first bytes of the body
@@ -109,15 +111,21 @@ class HostileWorker {
     const char mark = next_mark();
     std::memset(room.data(), mark, room.size());
     const uint32_t head = source_.below(2'000);
-    const bool more = source_.below(2) == 0;
     const uint32_t body = source_.below(2'000);
-    const Handle exchange = link_->begin({.serial = operations,
+    static constexpr penstock_to_worker FILTERS[] = {PENSTOCK_FILTER_REQUEST, PENSTOCK_FILTER_RESPONSE,
+                                                     PENSTOCK_FILTER_LOG};
+    const bool filters = link_->version() >= 3 && source_.below(4) == 0;
+    const penstock_to_worker kind = filters ? FILTERS[source_.below(3)] : PENSTOCK_REQUEST;
+    const bool more = kind == PENSTOCK_REQUEST && source_.below(2) == 0;
+    const Handle exchange = link_->begin({.kind = kind,
+                                          .serial = operations,
                                           .head_bytes = head,
                                           .body_bytes = body,
                                           .end = !more,
                                           .wants_body = source_.below(8) != 0});
     ASSERT(link_->is_open(exchange) && !models_.contains({exchange.index, exchange.generation}));
-    models_[{exchange.index, exchange.generation}] = {.request = room.subspan(0, head + body), .mark = mark};
+    models_[{exchange.index, exchange.generation}] = {
+        .kind = kind, .request = room.subspan(0, head + body), .mark = mark};
     look_at_marks();
     with_body_ = more ? exchange : Handle{};
   }
@@ -190,22 +198,51 @@ class HostileWorker {
     return head.bytes;
   }
 
+  // A verdict in the arena, mostly well formed and of its moment.
+  uint32_t write_verdict(uint32_t at, penstock_to_worker kind) {
+    const bool of_request = kind == PENSTOCK_FILTER_REQUEST || source_.below(16) == 0;
+    penstock_verdict says{};
+    says.edit_count = kind != PENSTOCK_FILTER_LOG || source_.below(16) == 0 ? source_.below(4) : 0;
+    says.edits_at = sizeof says;
+    says.bytes = static_cast<uint32_t>(sizeof says + says.edit_count * sizeof(penstock_edit) + 64);
+    const uint32_t texts_at = says.bytes - 64;
+    says.wants = of_request ? source_.below(source_.below(8) == 0 ? 5 : 4) : 0;
+    says.target = {texts_at, of_request ? source_.below(30) : 0};
+    says.log = {texts_at, source_.below(source_.below(8) == 0 ? 70 : 60)};
+    std::vector<unsigned char> block(says.bytes, 'y');
+    std::memcpy(block.data(), &says, sizeof says);
+    for (uint32_t i = 0; i < says.edit_count; ++i) {
+      const uint32_t what = source_.below(16) == 0 ? source_.below(6) : 1 + source_.below(2);
+      const penstock_edit edit{what, 0, {texts_at, 1 + source_.below(20)}, {texts_at + 20, source_.below(45)}};
+      std::memcpy(block.data() + sizeof says + i * sizeof edit, &edit, sizeof edit);
+    }
+    if (source_.below(8) == 0)
+      block[source_.below(static_cast<uint32_t>(block.size()))] = static_cast<unsigned char>(source_.below(256));
+    std::memcpy(channel_->worker_arena.data() + at, block.data(), std::min(SHAPE.arena_bytes - at, says.bytes));
+    return says.bytes;
+  }
+
   void say() {
     penstock_descriptor to{};
-    static constexpr uint8_t KINDS[] = {PENSTOCK_HEAD,   PENSTOCK_HEAD,     PENSTOCK_HEAD,     PENSTOCK_DATA,
-                                        PENSTOCK_DATA,   PENSTOCK_FILE,     PENSTOCK_ENTRY,    PENSTOCK_LOG,
-                                        PENSTOCK_PONG,   PENSTOCK_CONSUMED, PENSTOCK_CONSUMED, PENSTOCK_ABORT,
-                                        PENSTOCK_EXECUTE};
+    static constexpr uint8_t KINDS[] = {PENSTOCK_HEAD,    PENSTOCK_HEAD,     PENSTOCK_HEAD,     PENSTOCK_DATA,
+                                        PENSTOCK_DATA,    PENSTOCK_FILE,     PENSTOCK_ENTRY,    PENSTOCK_LOG,
+                                        PENSTOCK_PONG,    PENSTOCK_CONSUMED, PENSTOCK_CONSUMED, PENSTOCK_ABORT,
+                                        PENSTOCK_EXECUTE, PENSTOCK_VERDICT};
     to.kind = KINDS[source_.below(sizeof KINDS)];
     to.flags = source_.below(3) == 0 ? PENSTOCK_END : 0;
-    on_some([&to](Handle exchange, const Model&) {
+    penstock_to_worker kind = PENSTOCK_REQUEST;
+    on_some([&](Handle exchange, const Model& model) {
+      kind = model.kind;
       to.slot = static_cast<uint16_t>(exchange.index);
       to.generation = exchange.generation;
+      // Else a filter's exchange would end at the first word, and most of its verdicts would come to nothing.
+      if (model.kind != PENSTOCK_REQUEST && source_.below(16) != 0) to.kind = PENSTOCK_VERDICT;
     });
-    const bool text = to.kind != PENSTOCK_CONSUMED && to.kind != PENSTOCK_ABORT && to.kind != PENSTOCK_PONG;
+    const bool text = to.kind != PENSTOCK_CONSUMED && to.kind != PENSTOCK_ABORT && to.kind != PENSTOCK_PONG &&
+                      to.kind != PENSTOCK_VERDICT;
     if (text) {
       to.body_at = source_.below(SHAPE.arena_bytes / 2);
-      to.body_bytes = source_.below(source_.below(8) == 0 ? SHAPE.arena_bytes / 2 : 200);
+      to.body_bytes = source_.below(source_.below(8) == 0 ? SHAPE.arena_bytes / 2 + 512 : 200);
     }
     switch (to.kind) {
       case PENSTOCK_HEAD:
@@ -213,6 +250,12 @@ class HostileWorker {
         to.head_at = source_.below(SHAPE.arena_bytes);
         to.head_bytes = write_head(to.head_at);
         to.length = source_.below(2) == 0 ? PENSTOCK_LENGTH_UNKNOWN : to.body_bytes + source_.below(400);
+        break;
+      case PENSTOCK_VERDICT:
+        to.flags = PENSTOCK_END;
+        if (kind == PENSTOCK_FILTER_RESPONSE) to.status = static_cast<uint16_t>(195 + source_.below(410));
+        to.head_at = source_.below(SHAPE.arena_bytes / 2);
+        to.head_bytes = write_verdict(to.head_at, kind);
         break;
       case PENSTOCK_CONSUMED:
         to.credit = 1 + source_.below(2);
@@ -276,6 +319,16 @@ class HostileWorker {
         for (const char c : tag) text += static_cast<unsigned char>(c);
       }
     }
+    if (event.verdict != nullptr) {
+      ASSERT(event.verdict->edits.size() <= LIMITS.fields_max);
+      for (const LinkEdit& edit : event.verdict->edits) {
+        ASSERT(!edit.name.empty() && edit.what >= PENSTOCK_EDIT_SET && edit.what <= PENSTOCK_EDIT_REMOVE);
+        for (const char c : edit.name) text += static_cast<unsigned char>(c);
+        for (const char c : edit.value) text += static_cast<unsigned char>(c);
+      }
+      for (const char c : event.verdict->target) text += static_cast<unsigned char>(c);
+      for (const char c : event.verdict->log) text += static_cast<unsigned char>(c);
+    }
     for (const char c : event.body) text += static_cast<unsigned char>(c);
     sum_ += text;
     using Kind = LinkEvent::Kind;
@@ -287,6 +340,19 @@ class HostileWorker {
     if (event.kind == Kind::HEAD) {
       ASSERT(!model.has_head && event.status >= 200 && event.status <= 599);
       model.has_head = true;
+    }
+    const bool filters = model.kind != PENSTOCK_REQUEST;
+    if (event.kind == Kind::HEAD) ASSERT(!filters || model.kind == PENSTOCK_FILTER_REQUEST);
+    if (event.kind == Kind::EXECUTE) ASSERT(!filters);
+    if (event.kind == Kind::VERDICT) {
+      ASSERT(event.verdict != nullptr);
+      ++verdicts;
+      ASSERT(filters && event.end && !model.has_head);
+      const bool of_request = model.kind == PENSTOCK_FILTER_REQUEST;
+      const bool says_target = !event.verdict->target.empty();
+      ASSERT(of_request || (!says_target && !event.verdict->wants_response && !event.verdict->wants_log));
+      ASSERT(event.status == 0 || (model.kind == PENSTOCK_FILTER_RESPONSE && event.status >= 200));
+      ASSERT(model.kind != PENSTOCK_FILTER_LOG || event.verdict->edits.empty());
     }
     if (event.kind == Kind::DATA || event.kind == Kind::FILE || event.kind == Kind::ENTRY) ASSERT(model.has_head);
     if (event.kind == Kind::HEAD || event.kind == Kind::DATA) model.taken += event.body.size();

@@ -131,6 +131,20 @@ TEST(Abi, is_what_the_page_says) {
   expect_as_on_the_page("response head with a policy", channel.worker_arena.data() + kept.head_at, kept.head_bytes);
   ASSERT_TRUE(server.next(event));
   EXPECT_EQ(event.policy->tags.at(0), "hi");
+
+  ASSERT_FALSE(server.request_room().empty());
+  const Handle third = server.begin({.kind = PENSTOCK_FILTER_REQUEST, .serial = 9, .head_bytes = text_at, .length = 0});
+  ASSERT_FALSE(server.flush());
+  ASSERT_TRUE(worker.next(heard));
+  expect_as_on_the_page("filter descriptor", &channel.requests[2], PENSTOCK_DESCRIPTOR_BYTES);
+  const WorkerEdit edits[] = {{.what = PENSTOCK_EDIT_SET, .name = "X-Who", .value = "me"}};
+  ASSERT_TRUE(worker.send_verdict(third, {.wants = PENSTOCK_WANTS_LOG, .target = "/ho", .log = "new", .edits = edits}));
+  ASSERT_FALSE(worker.flush());
+  const penstock_descriptor& verdict = channel.responses[3];
+  expect_as_on_the_page("verdict descriptor", &verdict, PENSTOCK_DESCRIPTOR_BYTES);
+  expect_as_on_the_page("verdict", channel.worker_arena.data() + verdict.head_at, verdict.head_bytes);
+  ASSERT_TRUE(server.next(event));
+  EXPECT_EQ(event.verdict->edits.at(0).value, "me");
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ TEST(HostileWorker, never_moves_the_server) {
   while (worker.operations < operations) worker.step();
   // It tried everything, and got through often enough to be taken seriously.
   EXPECT_GT(worker.events, operations / 100);
+  EXPECT_GT(worker.verdicts, operations / 2'000);
   for (uint8_t i = 1; i <= static_cast<uint8_t>(LinkViolation::LENGTH); ++i) {
     const auto violation = static_cast<LinkViolation>(i);
     EXPECT_GT(worker.violations[violation], 0U) << violation_sentence(violation);

@@ -41,8 +41,9 @@ TEST(Versions, the_newest_that_both_know_is_spoken) {
   EXPECT_EQ(spoken(1, 0), 1U);  // a server that knows version 1 alone
   EXPECT_EQ(spoken(1, 1), 1U);
   EXPECT_EQ(spoken(1, 2), 2U);
-  EXPECT_EQ(spoken(2, 3), 2U);  // a server to come
-  EXPECT_EQ(spoken(3, 4), 0U) << "it no longer speaks what we do";
+  EXPECT_EQ(spoken(2, 3), 3U);
+  EXPECT_EQ(spoken(2, 4), 3U);  // a server to come
+  EXPECT_EQ(spoken(4, 5), 0U) << "it no longer speaks what we do";
   EXPECT_EQ(spoken(2, 1), 0U) << "impossible";
   EXPECT_EQ(spoken(0, 0), 0U);
 }

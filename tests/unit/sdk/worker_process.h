@@ -81,7 +81,7 @@ class WorkerProcess : public ::testing::Test {
     for (const int fd : fds) variable += std::to_string(fd) + " ";
     ::setenv(PENSTOCK_WORKER_VARIABLE, variable.c_str(), 1);
     for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
-    if (program.empty()) ::_exit(run_test_application(in_steps));
+    if (program.empty()) ::_exit(filters ? run_test_filter(*filters) : run_test_application(in_steps));
     for (const int fd : fds) ::fcntl(fd, F_SETFD, 0);
     if (complaints_.valid()) ::dup2(complaints_.get(), STDERR_FILENO);
     std::vector<char*> argv{program.data()};
@@ -105,7 +105,7 @@ class WorkerProcess : public ::testing::Test {
     heard(event);
     if (event.kind == Kind::READY || event.kind == Kind::CONSUMED || event.kind == Kind::PONG) return;
     Answer& answer = answers[event.serial];
-    static constexpr std::string_view LETTERS = "RHDFEXCAePL";
+    static constexpr std::string_view LETTERS = "RHDFEXCAePLV";
     answer.parts += LETTERS[static_cast<size_t>(event.kind)];
     if (event.kind == Kind::HEAD) {
       answer.status = event.status;
@@ -121,6 +121,18 @@ class WorkerProcess : public ::testing::Test {
         for (const std::string_view tag : policy.tags) answer.policy.append(" ").append(tag);
       }
       for (const LinkField& field : event.fields) answer.fields.emplace(field.name, field.value);
+    }
+    if (event.kind == Kind::VERDICT) {
+      const LinkVerdict& says = *event.verdict;
+      answer.status = event.status;
+      answer.log = says.log;
+      answer.body.append(says.wants_response ? "response " : "")
+          .append(says.wants_log ? "log " : "")
+          .append(says.target);
+      for (const LinkEdit& edit : says.edits) {
+        answer.body += " " + std::to_string(edit.what) + " ";
+        answer.body.append(edit.name).append("=").append(edit.value);
+      }
     }
     (event.kind == Kind::LOG ? answer.log : answer.body) += event.body;
     answer.ended = answer.ended || event.end;
@@ -173,6 +185,9 @@ class WorkerProcess : public ::testing::Test {
     std::string method = "GET";
     std::string route_prefix = "/app";
     std::vector<std::pair<std::string, std::string>> fields = {{"Accept", "*/*"}, {"X", "y"}};
+    penstock_to_worker kind = PENSTOCK_REQUEST;
+    uint16_t status = 0;
+    uint64_t offset = 0;
   };
   Handle ask(const std::string& path, std::string_view body = {}, bool whole = true, uint64_t length = UINT64_MAX - 1) {
     return ask(Asked{.path = path}, body, whole, length);
@@ -211,11 +226,15 @@ class WorkerProcess : public ::testing::Test {
     }
     head.field_count = static_cast<uint16_t>(fields.size());
     head.fields_at = sizeof head;
+    std::memcpy(room.data() + sizeof head, fields.data(), fields.size() * sizeof(penstock_field));
+    at = (at + 7) & ~size_t{7};
     head.bytes = static_cast<uint32_t>(at);
     std::memcpy(room.data(), &head, sizeof head);
-    std::memcpy(room.data() + sizeof head, fields.data(), fields.size() * sizeof(penstock_field));
     std::copy(body.begin(), body.end(), room.data() + at);
-    return link_->begin({.serial = ++serial,
+    return link_->begin({.kind = asked.kind,
+                         .status = asked.status,
+                         .offset = asked.offset,
+                         .serial = ++serial,
                          .head_bytes = head.bytes,
                          .body_bytes = static_cast<uint32_t>(body.size()),
                          .length = length == UINT64_MAX - 1 ? body.size() : length,
@@ -243,8 +262,9 @@ class WorkerProcess : public ::testing::Test {
   std::map<uint64_t, Answer> answers;
   std::string order;
   bool grants = true;
-  bool before_beds = false;  // the front end is from before the worker slept in beds that it is given
-  bool in_steps = false;     // the test's own application has an event loop of its own
+  bool before_beds = false;    // the front end is from before the worker slept in beds that it is given
+  std::optional<int> filters;  // the test's own filter runs in place of its application, with these hooks
+  bool in_steps = false;       // the test's own application has an event loop of its own
   SegmentShape shape = SHAPE;
   std::string program;                                           // to be executed; empty: the test's own application
   std::vector<std::string> arguments;                            // of program
