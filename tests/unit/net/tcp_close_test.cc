@@ -88,7 +88,7 @@ TEST(TcpClose, data_for_a_closed_connection_is_answered_by_rst) {
   bench.stack->submit();
   bench.out();
   bench.in(TCP_ACK, bench.seq, bench.ack + 1, "late");
-  EXPECT_EQ(bench.dropped(TCP_DATA_AFTER_CLOSE), 1U);
+  EXPECT_EQ(bench.dropped(DropReason::TCP_DATA_AFTER_CLOSE), 1U);
   EXPECT_TRUE(bench.out().at(0).has(TCP_RST));
   EXPECT_EQ(bench.stack->lent(), NetStack::Lent{});
 }
