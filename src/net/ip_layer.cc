@@ -170,8 +170,7 @@ DropReason IpLayer::receive_neighbour(MonoTime now, Arrival& arrival) {
   send(probe             ? multicast_mac(to)
        : message.has_mac ? message.mac
                          : arrival.from,
-       {.source = message.target, .destination = to, .protocol = IP_PROTOCOL_ICMPV6, .hop_limit = 255}, answer, {},
-       false);
+       {.source = message.target, .destination = to, .protocol = IP_PROTOCOL_ICMPV6, .hop_limit = 255}, answer, {});
   ++counters_.neighbour_answers;
   return DropReason::NONE;
 }
@@ -221,7 +220,7 @@ void IpLayer::ask_for(const IpAddress& ip) {
   uint8_t question[NeighbourMessage::BYTES];
   write_ndp(question, {.solicitation = true, .target = ip, .has_mac = true, .mac = addresses_.mac}, source, group);
   send(multicast_mac(group), {.source = source, .destination = group, .protocol = IP_PROTOCOL_ICMPV6, .hop_limit = 255},
-       question, {}, false);
+       question, {});
 }
 
 void IpLayer::announce() {
@@ -245,8 +244,7 @@ void IpLayer::announce() {
               {.solicitation = false, .override_old = true, .target = ours, .has_mac = true, .mac = addresses_.mac},
               ours, all_nodes);
     send(multicast_mac(all_nodes),
-         {.source = ours, .destination = all_nodes, .protocol = IP_PROTOCOL_ICMPV6, .hop_limit = 255}, message, {},
-         false);
+         {.source = ours, .destination = all_nodes, .protocol = IP_PROTOCOL_ICMPV6, .hop_limit = 255}, message, {});
   }
 }
 
@@ -264,27 +262,29 @@ TxFrame& IpLayer::add_frame(uint8_t*& room) {
   frame.head = room;
   frame.part_count = 0;
   frame.fill_ip_checksum = frame.fill_tcp_checksum = false;
+  frame.segment_bytes = 0;
   return frame;
 }
 
 void IpLayer::send(const MacAddress& to, const IpHeader& header, std::span<const uint8_t> head,
-                   std::span<const TxPart> parts, bool tcp_checksum_later) {
+                   const Payload& payload) {
   uint8_t* room = nullptr;
   TxFrame& frame = add_frame(room);
   const bool v4 = header.source.is_v4();
   size_t bytes = head.size();
-  for (const TxPart& part : parts) {
+  for (const TxPart& part : payload.parts) {
     frame.parts[frame.part_count++] = part;
     bytes += part.size;
     if (!features_.copies_payload) ++pieces_[part.hold].device_holds;
   }
   const size_t link = write_link(room, to, v4 ? EtherType::IPV4 : EtherType::IPV6);
-  frame.fill_ip_checksum = v4 && features_.tx_ip_checksum;
+  frame.segment_bytes = payload.segment_bytes;
+  frame.fill_ip_checksum = v4 && (features_.tx_ip_checksum || payload.segment_bytes != 0);
   const size_t ip = write_ip(room + link, header, bytes, frame.fill_ip_checksum);
   std::memcpy(room + link + ip, head.data(), head.size());
   frame.ip_offset = static_cast<uint8_t>(link);
   frame.tcp_offset = static_cast<uint8_t>(link + ip);
-  frame.fill_tcp_checksum = tcp_checksum_later;
+  frame.fill_tcp_checksum = payload.sum_later;
   frame.head_bytes = static_cast<uint16_t>(link + ip + head.size());
 }
 

@@ -54,10 +54,14 @@ class IpLayer {
   // `remote` does not answer; be it that its next hop has another address than we know.
   void doubt(const IpAddress& remote, MonoTime now) { neighbours_.doubt(next_hop(remote), now); }
 
-  // Adds a packet to the batch: `head` is that of the transport, with its checksum. `tcp_checksum_later`: the port
-  // makes it. The pieces that `parts` name are held until the device is done with them.
-  void send(const MacAddress& to, const IpHeader& header, std::span<const uint8_t> head, std::span<const TxPart> parts,
-            bool tcp_checksum_later);
+  // Adds a packet to the batch: `head` is that of the transport, with its checksum. The pieces that the payload's parts
+  // name are held until the device is done with them.
+  struct Payload {
+    std::span<const TxPart> parts;
+    bool sum_later = false;      // the port makes TCP's checksum
+    uint16_t segment_bytes = 0;  // not 0: and cuts (TxFrame)
+  };
+  void send(const MacAddress& to, const IpHeader& header, std::span<const uint8_t> head, const Payload& payload);
   // The device has no room: what need not go now waits where it is. Asks it where it had none before; a full batch
   // goes first, so that the answer holds for the next packet.
   [[nodiscard]] bool must_wait() {

@@ -112,6 +112,11 @@ class NetStack {
     SackScoreboard board;
     uint32_t next = NO_INDEX;
   };
+  // What a segment carries, or a frame that the port cuts into several.
+  struct Payload : IpLayer::Payload {
+    uint32_t bytes = 0;
+    InternetSum sum;  // of all parts, unless sum_later
+  };
   struct Listener {
     uint16_t port;
     ListenOn on;
@@ -204,7 +209,8 @@ class NetStack {
   // tcp_output.cc: what goes out.
   void flush_output();
   void output(TcpConnection& c);
-  bool send_next(TcpConnection& c, SeqNum edge);
+  uint32_t send_next(TcpConnection& c, SeqNum edge, bool large);
+  [[nodiscard]] uint32_t large_bytes(const TcpConnection& c, uint32_t bytes, uint32_t queued) const;
   void output_new(TcpConnection& c);
   void output_recovery(TcpConnection& c, SackScoreboard& board);
   void sent(TcpConnection& c, SeqNum seq, uint32_t length);
@@ -212,12 +218,10 @@ class NetStack {
   [[nodiscard]] static SeqNum bare_seq(const TcpConnection& c);
   bool send_bare(TcpConnection& c, SeqNum seq, uint8_t flags);
   void send_syn(TcpConnection& c);
-  uint32_t gather(TcpConnection& c, SeqNum seq, uint32_t bytes_max, std::span<TxPart> parts, size_t& count,
-                  InternetSum& sum);
-  bool emit(TcpConnection& c, TcpHeader& header, const TcpOptions& options, std::span<const TxPart> parts,
-            InternetSum payload_sum, uint32_t payload_bytes);
+  [[nodiscard]] Payload gather(TcpConnection& c, SeqNum seq, uint32_t bytes_max, std::span<TxPart> room);
+  bool emit(TcpConnection& c, TcpHeader& header, const TcpOptions& options, const Payload& payload);
   void emit_to(const MacAddress& to, const TcpTuple& tuple, TcpHeader& header, const TcpOptions& options,
-               std::span<const TxPart> parts, InternetSum payload_sum, uint32_t payload_bytes);
+               const Payload& payload);
   void challenge(TcpConnection& c);
   [[nodiscard]] uint32_t ts_now(const TcpConnection& c) const { return now_ms() + c.ts_offset; }
   [[nodiscard]] uint32_t now_ms() const { return static_cast<uint32_t>(now_.ns / 1'000'000); }

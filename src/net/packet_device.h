@@ -33,12 +33,17 @@ struct TxPart {
 struct TxFrame {
   static constexpr size_t PARTS_MAX = 4;
   static constexpr size_t HEAD_BYTES_MAX = 144;  // Ethernet with a tag, IPv6, TCP with all options; or an ICMP answer
+  static constexpr uint32_t SEGMENTS_MAX = 64;   // that a port is asked to cut of one frame
   const uint8_t* head = nullptr;                 // valid until tx_burst() returns
   uint16_t head_bytes = 0;
   uint8_t part_count = 0;
-  // Only where the features say that the port can: the fields hold zero (IP), the pseudo-header's sum (TCP).
+  // Only where the features say that the port can: the fields hold zero (IP), the pseudo-header's sum (TCP; of a frame
+  // that is cut, with no length in it).
   bool fill_ip_checksum = false;
   bool fill_tcp_checksum = false;
+  // Not 0: the port cuts the payload into segments of so many bytes (TSO), each with this head, made right: lengths,
+  // sequence number, checksums, FIN and PSH on the last one only.
+  uint16_t segment_bytes = 0;
   uint8_t ip_offset = 0;
   uint8_t tcp_offset = 0;
   std::array<TxPart, PARTS_MAX> parts;
@@ -48,6 +53,10 @@ struct DeviceFeatures {
   bool tx_ip_checksum = false;
   bool tx_tcp_checksum = false;
   bool copies_payload = false;  // everything is copied when tx_burst() returns: no holds
+  // Payload bytes at most of a frame that the port cuts into TCP segments, in either version of IP; 0: it cuts none.
+  // Such a port fills in checksums where a frame asks for them, even if the two above say that we had better do so.
+  uint32_t tx_large_v4_bytes = 0;
+  uint32_t tx_large_v6_bytes = 0;
 };
 
 struct DeviceCounts {

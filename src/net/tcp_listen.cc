@@ -126,7 +126,7 @@ void NetStack::reply_reset(const TcpTuple& tuple, const TcpSegment& segment) {
     header.ack = (segment.seq + segment.length()).value;
     header.flags = TCP_RST | TCP_ACK;
   }
-  emit_to(frame_from_, tuple, header, {}, {}, {}, 0);
+  emit_to(frame_from_, tuple, header, {}, {});
   ++counters_.resets_sent;
 }
 
@@ -151,7 +151,7 @@ void NetStack::send_cookie(const TcpTuple& tuple, const TcpSegment& segment) {
     while (ours.has_window_scale && config_.limits.receive_window_bytes >> ours.window_scale > UINT16_MAX)
       ++ours.window_scale;
   }
-  emit_to(frame_from_, tuple, header, ours, {}, {}, 0);
+  emit_to(frame_from_, tuple, header, ours, {});
   cookies_until_ = now_ + COOKIE_LIFE;
   ++counters_.syn_cookies_sent;
 }

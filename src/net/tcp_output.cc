@@ -74,8 +74,10 @@ void NetStack::output_new(TcpConnection& c) {
   uint32_t cwnd = c.congestion.cwnd;
   if (!c.has(IN_RECOVERY)) cwnd += std::min<uint32_t>(c.dup_acks, 2) * c.mss;
   const SeqNum edge = c.snd_una + std::min(cwnd, c.snd_wnd);
-  for (uint32_t i = 0; i < SEGMENTS_PER_TURN && !ip_.must_wait(); ++i) {
-    if (!send_next(c, edge)) return;
+  for (uint32_t left = SEGMENTS_PER_TURN; left != 0 && !ip_.must_wait();) {
+    const uint32_t segments = send_next(c, edge, true);
+    if (segments == 0) return;
+    left -= std::min(left, segments);
   }
   want_output(c);  // others first
 }
@@ -99,7 +101,7 @@ void NetStack::output_recovery(TcpConnection& c, SackScoreboard& board) {
     }
     if (first) c.high_rxt = c.snd_una + 1;  // nothing to send again: once is enough
     const SeqNum before = c.snd_nxt;
-    if (send_next(c, c.snd_una + c.snd_wnd)) {  // rule 2
+    if (send_next(c, c.snd_una + c.snd_wnd, false) != 0) {  // rule 2
       pipe += seq_bytes(before, c.snd_nxt);
       continue;
     }
@@ -114,30 +116,43 @@ void NetStack::output_recovery(TcpConnection& c, SackScoreboard& board) {
   want_output(c);
 }
 
-// The segment at SND.NXT, as far as `edge` allows. False: nothing was sent.
-bool NetStack::send_next(TcpConnection& c, SeqNum edge) {
+// The segment at SND.NXT, as far as `edge` allows; with `large` several at once, where the port cuts them and none was
+// sent before. Returns how many; 0: nothing was sent.
+uint32_t NetStack::send_next(TcpConnection& c, SeqNum edge, bool large) {
   if (c.scoreboard != NO_INDEX && c.snd_nxt < c.snd_max)
     c.snd_nxt = scoreboards_[c.scoreboard].board.skip_received(c.snd_nxt);
   const int32_t room = edge - c.snd_nxt;
   if (c.snd_nxt >= c.snd_end) {
     // A FIN may go into a closed window: it asks for no buffer.
-    if (!c.has(FIN_QUEUED) || c.snd_nxt != c.snd_end || (room < 1 && c.snd_una != c.snd_nxt)) return false;
-    if (!send_bare(c, c.snd_nxt, TCP_FIN | TCP_ACK)) return false;
+    if (!c.has(FIN_QUEUED) || c.snd_nxt != c.snd_end || (room < 1 && c.snd_una != c.snd_nxt)) return 0;
+    if (!send_bare(c, c.snd_nxt, TCP_FIN | TCP_ACK)) return 0;
     sent(c, c.snd_nxt, 1);
-    return true;
+    return 1;
   }
-  if (room <= 0) return false;
+  if (room <= 0) return 0;
   const uint32_t queued = seq_bytes(c.snd_nxt, c.snd_end);
-  const uint32_t bytes = std::min({queued, static_cast<uint32_t>(room), uint32_t{c.mss}});
+  uint32_t bytes = std::min({queued, static_cast<uint32_t>(room), uint32_t{c.mss}});
+  if (large && bytes == c.mss && c.snd_nxt == c.snd_max)
+    bytes = large_bytes(c, std::min(queued, static_cast<uint32_t>(room)), queued);
   // RFC 9293 section 3.8.6.2.1: no silly segments; the persist timer overrides.
   const bool silly = bytes < c.mss && bytes < queued && c.snd_nxt == c.snd_max && bytes < c.max_snd_wnd / 2;
-  if (silly && c.snd_wnd < c.congestion.cwnd) return false;
-  if (silly && c.flight() != 0) return false;
+  if (silly && c.snd_wnd < c.congestion.cwnd) return 0;
+  if (silly && c.flight() != 0) return 0;
   const bool fin = c.has(FIN_QUEUED) && bytes == queued && static_cast<uint32_t>(room) > bytes;
   const uint32_t done = send_data(c, c.snd_nxt, bytes, fin);
-  if (done == 0) return false;
+  if (done == 0) return 0;
   sent(c, c.snd_nxt, done + (fin && done == bytes ? 1 : 0));
-  return true;
+  return done <= c.mss ? 1 : (done - 1) / c.mss + 1;
+}
+
+// Of `bytes` that may go, how many go in one frame: full segments as far as the port takes them, and what is left
+// behind these only where nothing follows it. REQUIRES: `bytes` >= MSS.
+uint32_t NetStack::large_bytes(const TcpConnection& c, uint32_t bytes, uint32_t queued) const {
+  const DeviceFeatures& port = ip_.features();
+  const uint32_t most = std::min(
+      {bytes, c.tuple.local.is_v4() ? port.tx_large_v4_bytes : port.tx_large_v6_bytes, TxFrame::SEGMENTS_MAX * c.mss});
+  if (most < 2U * c.mss && most != queued) return c.mss;
+  return most == queued ? most : most / c.mss * c.mss;
 }
 
 // `length` numbers from SND.NXT went out.
@@ -164,24 +179,26 @@ void NetStack::sent(TcpConnection& c, SeqNum seq, uint32_t length) {
 
 // References to at most `bytes_max` bytes from `seq`, and their sum where the port makes none. Segments are cut at the
 // strides of sums that are known.
-uint32_t NetStack::gather(TcpConnection& c, SeqNum seq, uint32_t bytes_max, std::span<TxPart> parts, size_t& count,
-                          InternetSum& sum) {
+NetStack::Payload NetStack::gather(TcpConnection& c, SeqNum seq, uint32_t bytes_max, std::span<TxPart> room) {
+  const bool large = bytes_max > c.mss;
+  Payload out;
+  out.sum_later = large || ip_.features().tx_tcp_checksum;
   uint32_t index = c.una_piece;
   uint32_t offset = c.una_offset + seq_bytes(c.snd_una, seq);
   while (index != NO_INDEX && offset >= pieces_[index].size) {
     offset -= pieces_[index].size;
     index = pieces_[index].next;
   }
-  uint32_t taken = 0;
-  for (; index != NO_INDEX && taken < bytes_max && count < parts.size(); index = pieces_[index].next, offset = 0) {
+  size_t count = 0;
+  for (; index != NO_INDEX && out.bytes < bytes_max && count < room.size(); index = pieces_[index].next, offset = 0) {
     const SendPiece& piece = pieces_[index];
-    uint32_t bytes = std::min(piece.size - offset, bytes_max - taken);
-    if (!ip_.features().tx_tcp_checksum) {
+    uint32_t bytes = std::min(piece.size - offset, bytes_max - out.bytes);
+    if (!out.sum_later) {
       InternetSum part;
       const uint32_t stride_left =
           piece.sums == nullptr ? 0 : std::min(piece.stride - offset % piece.stride, piece.size - offset);
       if (stride_left != 0 && stride_left <= c.mss) {
-        if (taken != 0 && stride_left > bytes) break;  // whole in the next segment
+        if (out.bytes != 0 && stride_left > bytes) break;  // whole in the next segment
         bytes = std::min(bytes, stride_left);
       }
       if (stride_left == bytes && offset % piece.stride == 0) {
@@ -191,29 +208,41 @@ uint32_t NetStack::gather(TcpConnection& c, SeqNum seq, uint32_t bytes_max, std:
         part = internet_sum({piece.data + offset, bytes});
         counters_.payload_bytes_summed += bytes;
       }
-      sum = append_sum(sum, taken, part);
+      out.sum = append_sum(out.sum, out.bytes, part);
     }
-    parts[count++] = {piece.data + offset, bytes, index};
-    taken += bytes;
+    room[count++] = {piece.data + offset, bytes, index};
+    out.bytes += bytes;
     if (offset + bytes < piece.size) break;
   }
-  return taken;
+  if (large && out.bytes > c.mss) {
+    out.segment_bytes = c.mss;
+    // More parts than a frame has: the last segment would be a short one in the middle.
+    for (uint32_t over = out.bytes < bytes_max ? out.bytes % c.mss : 0; over != 0;) {
+      const uint32_t step = std::min(over, room[count - 1].size);
+      over -= step;
+      out.bytes -= step;
+      room[count - 1].size -= step;
+      if (room[count - 1].size == 0) --count;
+    }
+    if (out.bytes == c.mss) out.segment_bytes = 0;
+  }
+  out.parts = room.first(count);
+  return out;
 }
 
-// A segment of at most `bytes_max` payload bytes from `seq`, with FIN when all of them fit and `fin`. Returns how many
-// payload bytes went; 0: the neighbour's address is not known yet.
+// A segment of at most `bytes_max` payload bytes from `seq`, or several in one frame, with FIN when all of them fit and
+// `fin`. Returns how many payload bytes went; 0: the neighbour's address is not known yet.
 uint32_t NetStack::send_data(TcpConnection& c, SeqNum seq, uint32_t bytes_max, bool fin) {
-  std::array<TxPart, TxFrame::PARTS_MAX> parts;
-  size_t count = 0;
-  InternetSum sum;
-  const uint32_t bytes = gather(c, seq, bytes_max, parts, count, sum);
-  ASSERT(bytes != 0);
+  std::array<TxPart, TxFrame::PARTS_MAX> room;
+  const Payload payload = gather(c, seq, bytes_max, room);
+  ASSERT(payload.bytes != 0);
   TcpHeader header{.seq = seq.value, .flags = TCP_ACK};
-  if (seq + bytes == c.snd_end) header.flags |= TCP_PSH;
-  if (fin && bytes == bytes_max) header.flags |= TCP_FIN;
-  if (!emit(c, header, {}, {parts.data(), count}, sum, bytes)) return 0;
-  counters_.payload_bytes_sent += bytes;
-  return bytes;
+  if (seq + payload.bytes == c.snd_end) header.flags |= TCP_PSH;
+  if (fin && payload.bytes == bytes_max) header.flags |= TCP_FIN;
+  if (!emit(c, header, {}, payload)) return 0;
+  counters_.payload_bytes_sent += payload.bytes;
+  if (payload.segment_bytes != 0) ++counters_.large_segments_sent;
+  return payload.bytes;
 }
 
 // SND.NXT as the RFC means it: behind the highest number sent, not where sending begins again after a timeout. For an
@@ -228,7 +257,7 @@ bool NetStack::send_bare(TcpConnection& c, SeqNum seq, uint8_t flags) {
   TcpHeader header{.seq = seq.value, .flags = flags};
   TcpOptions options;
   if (flags == TCP_ACK) put_sack_blocks(c, options);
-  return emit(c, header, options, {}, {}, 0);
+  return emit(c, header, options, {});
 }
 
 void NetStack::send_syn(TcpConnection& c) {
@@ -245,7 +274,7 @@ void NetStack::send_syn(TcpConnection& c) {
   options.has_window_scale = !passive || c.rcv_wscale != 0 || c.snd_wscale != 0;
   options.window_scale = c.rcv_wscale;
   const bool again = c.snd_max != c.iss;
-  if (emit(c, header, options, {}, {}, 0)) {
+  if (emit(c, header, options, {})) {
     c.unset(NEED_SYN);
     c.snd_nxt = c.snd_max = c.iss + 1;
     if (again) {
@@ -262,8 +291,7 @@ void NetStack::send_syn(TcpConnection& c) {
 
 // Adds what every segment of a connection carries: ports, ACK, window, timestamps. False: the neighbour's address is
 // not known.
-bool NetStack::emit(TcpConnection& c, TcpHeader& header, const TcpOptions& options, std::span<const TxPart> parts,
-                    InternetSum payload_sum, uint32_t payload_bytes) {
+bool NetStack::emit(TcpConnection& c, TcpHeader& header, const TcpOptions& options, const Payload& payload) {
   const auto to = ip_.resolve(c.tuple.remote, connections_.handle_of(&c), now_);
   if (!to) {
     ++counters_.unresolved;
@@ -287,25 +315,27 @@ bool NetStack::emit(TcpConnection& c, TcpHeader& header, const TcpOptions& optio
   } else if (syn) {
     header.window = static_cast<uint16_t>(std::min<uint32_t>(config_.limits.receive_window_bytes, UINT16_MAX));
   }
-  emit_to(*to, c.tuple, header, all, parts, payload_sum, payload_bytes);
+  emit_to(*to, c.tuple, header, all, payload);
   return true;
 }
 
 void NetStack::emit_to(const MacAddress& to, const TcpTuple& tuple, TcpHeader& header, const TcpOptions& options,
-                       std::span<const TxPart> parts, InternetSum payload_sum, uint32_t payload_bytes) {
+                       const Payload& payload) {
   std::array<uint8_t, TcpHeader::BYTES_MAX> head;
   const size_t bytes = write_tcp(head.data(), header, options);
-  InternetSum sum =
-      pseudo_header_sum(tuple.local, tuple.remote, IP_PROTOCOL_TCP, static_cast<uint32_t>(bytes + payload_bytes));
-  const bool later = ip_.features().tx_tcp_checksum;
-  if (later) {
+  IpLayer::Payload out = payload;
+  out.sum_later |= ip_.features().tx_tcp_checksum;
+  // The length of a segment that is yet to be cut is added by who cuts it.
+  const uint32_t length = payload.segment_bytes != 0 ? 0 : static_cast<uint32_t>(bytes + payload.bytes);
+  InternetSum sum = pseudo_header_sum(tuple.local, tuple.remote, IP_PROTOCOL_TCP, length);
+  if (out.sum_later) {
     store_be16(&head[TCP_CHECKSUM_OFFSET], sum.value);
   } else {
-    sum = sum + internet_sum({head.data(), bytes}) + payload_sum;  // the head's size is even
+    sum = sum + internet_sum({head.data(), bytes}) + payload.sum;  // the head's size is even
     store_be16(&head[TCP_CHECKSUM_OFFSET], checksum_of(sum));
   }
   ip_.send(to, {.source = tuple.local, .destination = tuple.remote, .protocol = IP_PROTOCOL_TCP, .hop_limit = 64},
-           {head.data(), bytes}, parts, later);
+           {head.data(), bytes}, out);
 }
 
 // RFC 5961 section 7: with a limit, lest somebody makes us send them without end.

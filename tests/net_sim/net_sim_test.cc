@@ -25,6 +25,7 @@ LinkOptions random_link(Prng& prng, bool with_faults) {
   link.queue_max = one_of(prng, {8, 50, 1'000});
   link.offload = prng.one_in(2);
   link.copies = prng.one_in(3);
+  link.large_bytes = one_of(prng, {0, 0, 65'000, 3'000});
   if (with_faults) {
     link.faults = {.lose_one_in = one_of(prng, {0, 8, 20, 100}),
                    .duplicate_one_in = one_of(prng, {0, 0, 10, 50}),

@@ -58,8 +58,10 @@ class HellKernel final : public FrameTaker {
 
 class NetHell {
  public:
-  NetHell(const NetConfig& config, bool shared)
-      : bench_(config, {.copies_payload = false}), kernel_(bench_.device), shared_(shared) {
+  NetHell(const NetConfig& config, bool shared, uint32_t large_bytes)
+      : bench_(config, {.copies_payload = false, .tx_large_v4_bytes = large_bytes}),
+        kernel_(bench_.device),
+        shared_(shared) {
     if (shared) bench_.stack->share(kernel_);
   }
 
@@ -243,7 +245,7 @@ inline uint64_t frames_from_hell(const uint8_t* data, size_t size) {
   config.limits.receive_window_bytes = data[1] % 4 == 0 ? 700 : 60'000;
   config.congestion = data[0] % 2 == 0 ? CongestionKind::CUBIC : CongestionKind::RENO;
   HellScript script(data + 2, size - 2);
-  NetHell hell(config, data[1] % 3 == 0);
+  NetHell hell(config, data[1] % 3 == 0, data[1] % 8 < 3 ? 2'500 : 0);
   hell.run(script);
   return hell.frames();
 }

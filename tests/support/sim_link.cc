@@ -3,6 +3,8 @@
 #include "src/base/assert.h"
 #include "src/net/wire/byte_order.h"
 #include "src/net/wire/checksum.h"
+#include "src/net/wire/ip.h"
+#include "src/net/wire/tcp_header.h"
 
 #include <algorithm>
 #include <cstring>
@@ -28,7 +30,9 @@ MonoTime SimLink::next_event() const {
 DeviceFeatures SimLink::End::features() const {
   return {.tx_ip_checksum = link_->options_.offload,
           .tx_tcp_checksum = link_->options_.offload,
-          .copies_payload = link_->options_.copies};
+          .copies_payload = link_->options_.copies,
+          .tx_large_v4_bytes = link_->options_.large_bytes,
+          .tx_large_v6_bytes = link_->options_.large_bytes};
 }
 
 size_t SimLink::End::rx_burst(std::span<RxFrame> out) {
@@ -56,7 +60,7 @@ size_t SimLink::End::tx_done(std::span<uint32_t> holds) {
     Waiting& frame = waiting_.front();
     link_->leave(*this, frame);
     if (!link_->options_.copies) {
-      for (const TxPart& part : frame.parts) holds[count++] = part.hold;
+      for (const uint32_t hold : frame.holds) holds[count++] = hold;
     }
     waiting_.pop_front();
     if (count == 0 && link_->options_.copies) continue;
@@ -66,27 +70,69 @@ size_t SimLink::End::tx_done(std::span<uint32_t> holds) {
 
 void SimLink::take(End& from, const TxFrame& frame) {
   ++frame_count;
-  Waiting waiting;
-  waiting.bytes.assign(frame.head, frame.head + frame.head_bytes);
-  waiting.head_bytes = frame.head_bytes;
-  for (size_t i = 0; i < frame.part_count; ++i) {
-    waiting.bytes.insert(waiting.bytes.end(), frame.parts[i].data, frame.parts[i].data + frame.parts[i].size);
-    waiting.parts.push_back(frame.parts[i]);
+  std::span<const TxPart> parts(frame.parts.data(), frame.part_count);
+  if (frame.segment_bytes == 0) {
+    queue(from, segment_of(frame, parts));
+    return;
+  }
+  ++large_count;
+  uint32_t payload = 0;
+  for (const TxPart& part : parts) payload += part.size;
+  ASSERT(payload > frame.segment_bytes && payload <= options_.large_bytes && frame.fill_tcp_checksum &&
+         (payload - 1) / frame.segment_bytes < TxFrame::SEGMENTS_MAX);
+  uint32_t skip = 0;  // of the first part
+  for (uint32_t at = 0; at < payload; at += frame.segment_bytes) {
+    const uint32_t bytes = std::min<uint32_t>(frame.segment_bytes, payload - at);
+    std::vector<TxPart> own;
+    for (uint32_t left = bytes; left != 0;) {
+      const TxPart& part = parts.front();
+      own.push_back({part.data + skip, std::min(part.size - skip, left), part.hold});
+      left -= own.back().size;
+      skip += own.back().size;
+      if (skip == part.size) parts = parts.subspan(1), skip = 0;
+    }
+    const bool last = at + bytes == payload;
+    Waiting segment = segment_of(frame, own, at, last);
+    if (!last) segment.holds.clear();
+    queue(from, std::move(segment));
+  }
+}
+
+// What a card makes of a frame's head for the segment at `offset` of its payload, of `parts`.
+SimLink::Waiting SimLink::segment_of(const TxFrame& frame, std::span<const TxPart> parts, uint32_t offset, bool last) {
+  Waiting out;
+  out.bytes.assign(frame.head, frame.head + frame.head_bytes);
+  out.head_bytes = frame.head_bytes;
+  out.parts.assign(parts.begin(), parts.end());
+  for (const TxPart& part : parts) out.bytes.insert(out.bytes.end(), part.data, part.data + part.size);
+  for (size_t i = 0; i < frame.part_count; ++i) out.holds.push_back(frame.parts[i].hold);
+  uint8_t* ip = &out.bytes[frame.ip_offset];
+  uint8_t* tcp = &out.bytes[frame.tcp_offset];
+  const std::span<uint8_t> segment = std::span(out.bytes).subspan(frame.tcp_offset);
+  if (frame.segment_bytes != 0) {
+    const bool v4 = *ip >> 4 == 4;
+    const size_t ip_bytes = out.bytes.size() - frame.ip_offset;
+    store_be16(ip + (v4 ? 2 : 4), static_cast<uint16_t>(ip_bytes - (v4 ? 0 : IpHeader::V6_BYTES)));
+    ASSERT(frame.fill_ip_checksum == v4);
+    store_be32(tcp + 4, load_be32(tcp + 4) + offset);
+    if (!last) tcp[13] &= static_cast<uint8_t>(~(TCP_FIN | TCP_PSH));
+    const InternetSum length = {static_cast<uint16_t>(segment.size())};
+    store_be16(tcp + TCP_CHECKSUM_OFFSET, (InternetSum{load_be16(tcp + TCP_CHECKSUM_OFFSET)} + length).value);
   }
   if (frame.fill_ip_checksum) {
-    uint8_t* ip = &waiting.bytes[frame.ip_offset];
     ASSERT(load_be16(ip + 10) == 0);
     store_be16(ip + 10, checksum_of(internet_sum({ip, 20})));
   }
-  if (frame.fill_tcp_checksum) {
-    const std::span<uint8_t> tcp = std::span(waiting.bytes).subspan(frame.tcp_offset);
-    store_be16(&tcp[16], checksum_of(internet_sum(tcp)));
-  }
-  waiting.lost = from.waiting_.size() >= options_.queue_max;
-  const auto wire = nanoseconds(static_cast<int64_t>(waiting.bytes.size() * 1'000'000'000 / options_.bytes_per_second));
-  from.busy_until_ = std::max(from.busy_until_, now_) + (waiting.lost ? Duration{} : wire);
-  waiting.leaves = from.busy_until_;
-  from.waiting_.push_back(std::move(waiting));
+  if (frame.fill_tcp_checksum) store_be16(tcp + TCP_CHECKSUM_OFFSET, checksum_of(internet_sum(segment)));
+  return out;
+}
+
+void SimLink::queue(End& from, Waiting&& frame) {
+  frame.lost = from.waiting_.size() >= options_.queue_max;
+  const auto wire = nanoseconds(static_cast<int64_t>(frame.bytes.size() * 1'000'000'000 / options_.bytes_per_second));
+  from.busy_until_ = std::max(from.busy_until_, now_) + (frame.lost ? Duration{} : wire);
+  frame.leaves = from.busy_until_;
+  from.waiting_.push_back(std::move(frame));
 }
 
 void SimLink::leave(End& from, Waiting& frame) {

@@ -32,6 +32,8 @@ struct LinkOptions {
   LinkFaults faults;
   bool offload = false;  // the ends make and check checksums
   bool copies = false;   // the ends copy payload at once
+  // Payload bytes of a frame that the ends cut into segments, as a card does (TSO); 0: they cut none.
+  uint32_t large_bytes = 0;
 };
 
 class SimLink {
@@ -47,13 +49,15 @@ class SimLink {
   [[nodiscard]] size_t lent() const { return ends_[0].lent_.size() + ends_[1].lent_.size(); }
 
   uint64_t frame_count = 0;
+  uint64_t large_count = 0;  // of these, before they are cut
   uint64_t lost_count = 0;
   uint64_t memory_changed = 0;
 
  private:
   struct Waiting {  // for its turn on the wire
     std::vector<uint8_t> bytes;
-    std::vector<TxPart> parts;
+    std::vector<TxPart> parts;    // of its own payload
+    std::vector<uint32_t> holds;  // that end with it
     size_t head_bytes = 0;
     MonoTime leaves;
     bool lost = false;
@@ -78,6 +82,9 @@ class SimLink {
   };
 
   void take(End& from, const TxFrame& frame);
+  [[nodiscard]] static Waiting segment_of(const TxFrame& frame, std::span<const TxPart> parts, uint32_t offset = 0,
+                                          bool last = true);
+  void queue(End& from, Waiting&& frame);
   void leave(End& from, Waiting& frame);
 
   Prng prng_;

@@ -19,6 +19,7 @@ struct SentSegment {
   TcpOptions options;
   std::string data;
   const uint8_t* memory = nullptr;  // of the first part: where the payload lies
+  uint16_t segment_bytes = 0;       // the port is to cut it (TxFrame)
 
   [[nodiscard]] bool has(uint8_t bits) const { return (header.flags & bits) == bits; }
 };
@@ -47,6 +48,9 @@ class ScriptDevice final : public PacketDevice {
     for (const TxFrame& frame : frames.first(taken)) {
       Sent one;
       one.bytes.assign(frame.head, frame.head + frame.head_bytes);
+      one.segment_bytes = frame.segment_bytes;
+      one.fill_ip_checksum = frame.fill_ip_checksum;
+      one.fill_tcp_checksum = frame.fill_tcp_checksum;
       for (size_t i = 0; i < frame.part_count; ++i) {
         if (i == 0) one.memory = frame.parts[0].data;
         one.bytes.insert(one.bytes.end(), frame.parts[i].data, frame.parts[i].data + frame.parts[i].size);
@@ -70,6 +74,9 @@ class ScriptDevice final : public PacketDevice {
   struct Sent {
     std::vector<uint8_t> bytes;
     const uint8_t* memory = nullptr;
+    uint16_t segment_bytes = 0;
+    bool fill_ip_checksum = false;
+    bool fill_tcp_checksum = false;
   };
   DeviceFeatures device_features;
   bool keeps_holds = false;  // the card is slow
@@ -185,16 +192,24 @@ class TcpBench {
     for (const ScriptDevice::Sent& frame : device.sent) {
       IpHeader packet;
       SentSegment one;
-      if (parse_ipv4(std::span(frame.bytes).subspan(EthernetHeader::BYTES), false, packet) != DropReason::NONE)
-        continue;
+      const std::span<const uint8_t> ip = std::span(frame.bytes).subspan(EthernetHeader::BYTES);
+      if (parse_ipv4(ip, frame.fill_ip_checksum, packet) != DropReason::NONE) continue;
       if (packet.protocol != IP_PROTOCOL_TCP) continue;
-      ASSERT(checksum_good(pseudo_header_sum(packet.source, packet.destination, IP_PROTOCOL_TCP,
-                                             static_cast<uint32_t>(packet.payload.size())) +
-                           internet_sum(packet.payload)));
+      const auto size = static_cast<uint32_t>(packet.payload.size());
+      if (frame.fill_tcp_checksum) {
+        const InternetSum head =
+            pseudo_header_sum(packet.source, packet.destination, IP_PROTOCOL_TCP, frame.segment_bytes != 0 ? 0 : size);
+        ASSERT(load_be16(&packet.payload[TCP_CHECKSUM_OFFSET]) == head.value);
+      } else {
+        const InternetSum head = pseudo_header_sum(packet.source, packet.destination, IP_PROTOCOL_TCP, size);
+        ASSERT(checksum_good(head + internet_sum(packet.payload)));
+      }
+      if (frame.fill_ip_checksum) ASSERT(load_be16(&ip[10]) == 0);
       ASSERT(parse_tcp(packet.payload, one.header) == DropReason::NONE);
       ASSERT(parse_tcp_options(packet.payload, one.header, one.options) == DropReason::NONE);
       one.data.assign(packet.payload.begin() + one.header.bytes, packet.payload.end());
       one.memory = frame.memory;
+      one.segment_bytes = frame.segment_bytes;
       segments.push_back(one);
     }
     device.sent.clear();
