@@ -244,7 +244,7 @@ std::string_view runtime_program(RuntimeSetting runtime) {
     case RuntimeSetting::CGI:
       return "penstock-cgi";
     case RuntimeSetting::FASTCGI:
-      return "penstock-fastcgi";
+      return "penstock-upstream";
     case RuntimeSetting::WSGI:
       return "penstock-wsgi";
   }

@@ -1,4 +1,4 @@
-// penstock-fastcgi as a process, between a ServerLink and a FastCGI application: the test's own, and PHP's.
+// penstock-upstream as a process, between a ServerLink and a FastCGI application: the test's own, and PHP's.
 #include "tests/support/temp_dir.h"
 #include "tests/unit/runtimes/fcgi_application.h"
 #include "tests/unit/sdk/worker_process.h"

@@ -1,7 +1,7 @@
 // FcgiApplication: a FastCGI application of the tests, in threads: what it does is said by the query of the request.
 #pragma once
 
-#include "pool/runtimes/fastcgi/fcgi_record.h"
+#include "pool/runtimes/upstream/fcgi_record.h"
 #include "src/base/unique_fd.h"
 #include "tests/support/temp_dir.h"
 

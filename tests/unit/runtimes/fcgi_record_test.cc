@@ -1,4 +1,4 @@
-#include "pool/runtimes/fastcgi/fcgi_record.h"
+#include "pool/runtimes/upstream/fcgi_record.h"
 
 #include "tests/support/guard_page.h"
 

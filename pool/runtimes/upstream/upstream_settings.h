@@ -1,4 +1,4 @@
-// What penstock-fastcgi was told by its command line, and what that makes of a request. Pure but for the look at the
+// What penstock-upstream was told by its command line, and what that makes of a request. Pure but for the look at the
 // file system.
 #pragma once
 
@@ -20,18 +20,18 @@
 namespace penstock {
 
 // Where an application listens: "unix:/path", or "host:port" with a numeric host ("[::1]:9000").
-struct FcgiAddress {
+struct UpstreamAddress {
   sockaddr_storage raw{};
   socklen_t bytes = 0;
   std::string text;
 };
-[[nodiscard]] Result<FcgiAddress> read_fcgi_address(std::string_view text);
-[[nodiscard]] Result<FcgiAddress> unix_fcgi_address(const std::string& path);
+[[nodiscard]] Result<UpstreamAddress> read_upstream_address(std::string_view text);
+[[nodiscard]] Result<UpstreamAddress> unix_upstream_address(const std::string& path);
 
-struct FastcgiSettings {
-  std::optional<FcgiAddress> connect;  // --connect
-  std::vector<std::string> start;      // --start, in words
-  std::string root;                    // --root; the application may be elsewhere, so it need not be here
+struct UpstreamSettings {
+  std::optional<UpstreamAddress> connect;  // --connect
+  std::vector<std::string> start;          // --start, in words
+  std::string root;                        // --root; the application may be elsewhere, so it need not be here
   bool has_root = false;
   std::optional<ScriptTree> tree;                                // where it is
   std::string index;                                             // --index
@@ -41,14 +41,14 @@ struct FastcgiSettings {
   std::vector<std::pair<std::string, std::string>> environment;  // --env
 };
 
-[[nodiscard]] Result<FastcgiSettings> read_fastcgi_settings(std::span<char* const> words);
+[[nodiscard]] Result<UpstreamSettings> read_upstream_settings(std::span<char* const> words);
 
 // What the application is asked, or the status that answers instead.
-struct FcgiCall {
+struct ScriptCall {
   unsigned refusal = 0;
   std::string location;  // of a 301
   ScriptMapping mapping;
 };
-[[nodiscard]] FcgiCall map_script(const FastcgiSettings& settings, const GatewayRequest& request);
+[[nodiscard]] ScriptCall map_script(const UpstreamSettings& settings, const GatewayRequest& request);
 
 }  // namespace penstock

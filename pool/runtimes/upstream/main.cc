@@ -1,8 +1,8 @@
-// penstock-fastcgi: a FastCGI application (FastCGI 1.0, responder) as that of a pool. pool/runtimes/README.md says what
-// it does.
-#include "pool/runtimes/fastcgi/application_process.h"
-#include "pool/runtimes/fastcgi/fastcgi_settings.h"
-#include "pool/runtimes/fastcgi/fcgi_client.h"
+// penstock-upstream: a FastCGI application (FastCGI 1.0, responder) as that of a pool. pool/runtimes/README.md says
+// what it does.
+#include "pool/runtimes/upstream/application_process.h"
+#include "pool/runtimes/upstream/upstream_client.h"
+#include "pool/runtimes/upstream/upstream_settings.h"
 #include "pool/sdk/penstock_worker.h"
 
 #include <csignal>
@@ -13,34 +13,36 @@ namespace penstock {
 namespace {
 
 constexpr const char* USAGE =
-    "usage: penstock-fastcgi (--connect unix:/PATH|HOST:PORT | --start COMMAND) [--root DIR [--index NAME]]\n"
+    "usage: penstock-upstream (--connect unix:/PATH|HOST:PORT | --start COMMAND) [--root DIR [--index NAME]]\n"
     "                        [--split-path-info EXT] [--connections N] [--env NAME]... [--pass-authorization]\n";
 
-FcgiRequest& request_in(penstock_exchange* exchange) { return *static_cast<FcgiRequest*>(penstock_data(exchange)); }
+UpstreamRequest& request_in(penstock_exchange* exchange) {
+  return *static_cast<UpstreamRequest*>(penstock_data(exchange));
+}
 
 penstock_callbacks callbacks() {
   penstock_callbacks all{};
   all.request = [](penstock_exchange* exchange, void* context) {
-    static_cast<FcgiClient*>(context)->request(exchange);
+    static_cast<UpstreamClient*>(context)->request(exchange);
   };
   all.body = [](penstock_exchange* exchange, const char* bytes, size_t size, int last, void*) {
-    FcgiClient::body(request_in(exchange), {bytes, size}, last != 0);
+    UpstreamClient::body(request_in(exchange), {bytes, size}, last != 0);
   };
   all.writable = [](penstock_exchange* exchange, void* context) {
-    static_cast<FcgiClient*>(context)->writable(request_in(exchange));
+    static_cast<UpstreamClient*>(context)->writable(request_in(exchange));
   };
   all.cancelled = [](penstock_exchange* exchange, penstock_why_cancelled why, void* context) {
-    static_cast<FcgiClient*>(context)->cancelled(request_in(exchange), why == PENSTOCK_WHY_TIMEOUT);
+    static_cast<UpstreamClient*>(context)->cancelled(request_in(exchange), why == PENSTOCK_WHY_TIMEOUT);
   };
   return all;
 }
 
 int complain(const Error& error, int code) {
-  std::fprintf(stderr, "penstock-fastcgi: %s\n", error.message.c_str());
+  std::fprintf(stderr, "penstock-upstream: %s\n", error.message.c_str());
   return code;
 }
 
-int run(const FastcgiSettings& settings) {
+int run(const UpstreamSettings& settings) {
   ::signal(SIGPIPE, SIG_IGN);
   const auto loop = RuntimeLoop::make(!settings.start.empty());
   if (!loop) return complain(loop.error(), 1);
@@ -51,7 +53,7 @@ int run(const FastcgiSettings& settings) {
     if (!started) return complain(started.error(), 1);
     application = std::move(*started);
   }
-  FcgiClient client(settings, application ? application->address() : *settings.connect, **loop, errors);
+  UpstreamClient client(settings, application ? application->address() : *settings.connect, **loop, errors);
   const penstock_callbacks all = callbacks();
   penstock_worker* worker = nullptr;
   if (penstock_worker_open(&all, &client, &worker) != 0) return 1;
@@ -65,7 +67,7 @@ int run(const FastcgiSettings& settings) {
 
 int main(int argc, char** argv) {
   const auto settings =
-      penstock::read_fastcgi_settings(std::span<char* const>(argv + 1, static_cast<size_t>(argc - 1)));
+      penstock::read_upstream_settings(std::span<char* const>(argv + 1, static_cast<size_t>(argc - 1)));
   if (!settings) {
     penstock::complain(settings.error(), 2);
     std::fputs(penstock::USAGE, stderr);

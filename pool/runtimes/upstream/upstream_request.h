@@ -1,4 +1,4 @@
-// FcgiRequest: one exchange on its way through a FastCGI application. Plain data with its answer; the rules are the
+// UpstreamRequest: one exchange on its way through a FastCGI application. Plain data with its answer; the rules are the
 // client's and the connection's.
 #pragma once
 
@@ -12,10 +12,10 @@
 
 namespace penstock {
 
-class FcgiConnection;
+class UpstreamConnection;
 
-struct FcgiRequest {
-  FcgiRequest(penstock_exchange* exchange, const std::string& who, ErrorOutput& errors)
+struct UpstreamRequest {
+  UpstreamRequest(penstock_exchange* exchange, const std::string& who, ErrorOutput& errors)
       : answer(exchange, who, errors), lines(errors, "[" + std::to_string(penstock_serial(exchange)) + "] ") {}
 
   GatewayAnswer answer;
@@ -25,13 +25,12 @@ struct FcgiRequest {
   bool body_follows = false;
   bool idempotent = false;
 
-  FcgiConnection* connection = nullptr;  // while the application has it
-  uint16_t id = 0;                       // on that connection
-  bool body_sent = false;                // all of it
-  bool paused = false;                   // its body is held back
-  bool heard = false;                    // the application has sent something for it
+  UpstreamConnection* connection = nullptr;  // while the application has it
+  uint16_t id = 0;                           // on that connection
+  bool body_sent = false;                    // all of it
+  bool paused = false;                       // its body is held back
+  bool heard = false;                        // the application has sent something for it
   bool retried = false;
-  bool aborted = false;  // ABORT_REQUEST was sent
   RuntimeLoop::Timer timer;
 };
 

@@ -1,4 +1,4 @@
-#include "pool/runtimes/fastcgi/fastcgi_settings.h"
+#include "pool/runtimes/upstream/upstream_settings.h"
 
 #include "pool/runtimes/gateway/options.h"
 
@@ -16,7 +16,7 @@ Status store(T& to, Result<U> value) {
   return {};
 }
 
-Status take_root(FastcgiSettings& settings, std::string_view value) {
+Status take_root(UpstreamSettings& settings, std::string_view value) {
   if (!value.starts_with('/')) return fail("'" + std::string(value) + "' is not an absolute path");
   settings.root = value;
   while (settings.root.ends_with('/')) settings.root.pop_back();
@@ -49,7 +49,7 @@ Result<std::vector<std::string>> split_words(std::string_view text) {
   return words;
 }
 
-Status take_command(FastcgiSettings& settings, std::string_view value) {
+Status take_command(UpstreamSettings& settings, std::string_view value) {
   auto words = split_words(value);
   if (!words) return std::unexpected(words.error());
   settings.start = std::move(*words);
@@ -75,8 +75,8 @@ std::string with_slash(std::string_view target) {
   return std::string(target.substr(0, query)) + "/" + std::string(target.substr(query));
 }
 
-FcgiCall call(const FastcgiSettings& settings, std::string_view prefix, std::string_view script,
-              std::string_view rest) {
+ScriptCall call(const UpstreamSettings& settings, std::string_view prefix, std::string_view script,
+                std::string_view rest) {
   return {.mapping = {.script_name = std::string(prefix) + std::string(script),
                       .path_info = std::string(rest),
                       .script_filename = settings.root + std::string(script),
@@ -84,7 +84,7 @@ FcgiCall call(const FastcgiSettings& settings, std::string_view prefix, std::str
 }
 
 // Without a look at the files, which are elsewhere.
-std::optional<std::pair<std::string, std::string>> split_by_name(const FastcgiSettings& settings,
+std::optional<std::pair<std::string, std::string>> split_by_name(const UpstreamSettings& settings,
                                                                  const std::string& path) {
   const size_t end = end_of_script(path, settings.extension);
   if (end == std::string::npos || has_hidden_name(path.substr(0, end))) return std::nullopt;
@@ -93,8 +93,8 @@ std::optional<std::pair<std::string, std::string>> split_by_name(const FastcgiSe
 
 }  // namespace
 
-Result<FcgiAddress> unix_fcgi_address(const std::string& path) {
-  FcgiAddress address;
+Result<UpstreamAddress> unix_upstream_address(const std::string& path) {
+  UpstreamAddress address;
   sockaddr_un raw{};
   raw.sun_family = AF_UNIX;
   if (!path.starts_with('/')) return fail("'" + path + "' is not an absolute path");
@@ -106,15 +106,15 @@ Result<FcgiAddress> unix_fcgi_address(const std::string& path) {
   return address;
 }
 
-Result<FcgiAddress> read_fcgi_address(std::string_view text) {
-  if (text.starts_with("unix:")) return unix_fcgi_address(std::string(text.substr(5)));
+Result<UpstreamAddress> read_upstream_address(std::string_view text) {
+  if (text.starts_with("unix:")) return unix_upstream_address(std::string(text.substr(5)));
   const size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return fail("'" + std::string(text) + "' is neither unix:/PATH nor HOST:PORT");
   const auto port = option_number(text.substr(colon + 1), 1, 65'535);
   if (!port) return std::unexpected(port.error());
   std::string host(text.substr(0, colon));
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  FcgiAddress address;
+  UpstreamAddress address;
   address.text = text;
   sockaddr_in v4{};
   sockaddr_in6 v6{};
@@ -134,10 +134,11 @@ Result<FcgiAddress> read_fcgi_address(std::string_view text) {
   return address;
 }
 
-Result<FastcgiSettings> read_fastcgi_settings(std::span<char* const> words) {
-  FastcgiSettings settings;
+Result<UpstreamSettings> read_upstream_settings(std::span<char* const> words) {
+  UpstreamSettings settings;
   const RuntimeOption options[] = {
-      {"--connect", true, [&](std::string_view value) { return store(settings.connect, read_fcgi_address(value)); }},
+      {"--connect", true,
+       [&](std::string_view value) { return store(settings.connect, read_upstream_address(value)); }},
       {"--start", true, [&](std::string_view value) { return take_command(settings, value); }},
       {"--root", true, [&](std::string_view value) { return take_root(settings, value); }},
       {"--index", true,
@@ -176,7 +177,7 @@ Result<FastcgiSettings> read_fastcgi_settings(std::span<char* const> words) {
   return settings;
 }
 
-FcgiCall map_script(const FastcgiSettings& settings, const GatewayRequest& request) {
+ScriptCall map_script(const UpstreamSettings& settings, const GatewayRequest& request) {
   const SplitPath split = split_route(request.path, request.route_prefix);
   if (!settings.has_root) {
     return {.mapping = {.script_name = std::string(split.prefix), .path_info = std::string(split.below)}};

@@ -1,4 +1,4 @@
-#include "pool/runtimes/fastcgi/application_process.h"
+#include "pool/runtimes/upstream/application_process.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -26,7 +26,7 @@ Result<std::string> private_directory() {
   for (const std::string& parent :
        {std::string(given != nullptr ? given : ""), std::string("."), std::string("/tmp")}) {
     if (parent.empty()) continue;
-    std::string path = parent + "/penstock-fastcgi-XXXXXX";
+    std::string path = parent + "/penstock-upstream-XXXXXX";
     if (::mkdtemp(path.data()) == nullptr) {
       reasons += (reasons.empty() ? "" : "; ") + fail_errno("mkdtemp " + path).error().message;
       continue;
@@ -41,10 +41,10 @@ Result<std::string> private_directory() {
 
 }  // namespace
 
-ApplicationProcess::ApplicationProcess(const FastcgiSettings& settings, RuntimeLoop& loop, ErrorOutput& errors)
+ApplicationProcess::ApplicationProcess(const UpstreamSettings& settings, RuntimeLoop& loop, ErrorOutput& errors)
     : settings_(settings), loop_(loop), errors_(errors), lines_(errors, "[application] "), backoff_(BACKOFF_MIN) {}
 
-Result<std::unique_ptr<ApplicationProcess>> ApplicationProcess::start(const FastcgiSettings& settings,
+Result<std::unique_ptr<ApplicationProcess>> ApplicationProcess::start(const UpstreamSettings& settings,
                                                                       RuntimeLoop& loop, ErrorOutput& errors) {
   std::unique_ptr<ApplicationProcess> application(new ApplicationProcess(settings, loop, errors));
   if (const Status listening = application->listen(); !listening) return std::unexpected(listening.error());
@@ -71,7 +71,7 @@ Status ApplicationProcess::listen() {
   if (!directory) return std::unexpected(directory.error());
   directory_ = std::move(*directory);
   const std::string path = directory_ + "/socket";
-  auto address = unix_fcgi_address(path);
+  auto address = unix_upstream_address(path);
   if (!address) return std::unexpected(address.error());
   listener_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!listener_.valid()) return fail_errno("socket");
@@ -81,7 +81,7 @@ Status ApplicationProcess::listen() {
   if (::listen(listener_.get(), BACKLOG) != 0) return fail_errno("listen " + path);
   address_ = std::move(*address);
   node_.reset(::open(path.c_str(), O_PATH | O_CLOEXEC));
-  auto nameless = unix_fcgi_address("/proc/self/fd/" + std::to_string(node_.get()));
+  auto nameless = unix_upstream_address("/proc/self/fd/" + std::to_string(node_.get()));
   struct stat info {};
   // Without /proc the name stays, in its private directory.
   if (!node_.valid() || !nameless || ::stat(reinterpret_cast<sockaddr_un&>(nameless->raw).sun_path, &info) != 0)

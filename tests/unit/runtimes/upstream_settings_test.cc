@@ -1,4 +1,4 @@
-#include "pool/runtimes/fastcgi/fastcgi_settings.h"
+#include "pool/runtimes/upstream/upstream_settings.h"
 
 #include "tests/support/temp_dir.h"
 
@@ -8,26 +8,26 @@
 namespace penstock {
 namespace {
 
-Result<FastcgiSettings> settings(std::vector<std::string> words) {
+Result<UpstreamSettings> settings(std::vector<std::string> words) {
   words.insert(words.begin(), {"--connect", "127.0.0.1:9000"});
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
-  return read_fastcgi_settings(argv);
+  return read_upstream_settings(argv);
 }
 
-std::string mapped(const FastcgiSettings& settings, std::string_view path, std::string_view target = "/app?q") {
-  const FcgiCall call = map_script(settings, {.target = target, .path = path, .route_prefix = "/app"});
+std::string mapped(const UpstreamSettings& settings, std::string_view path, std::string_view target = "/app?q") {
+  const ScriptCall call = map_script(settings, {.target = target, .path = path, .route_prefix = "/app"});
   if (call.refusal != 0) return std::to_string(call.refusal) + call.location;
   return call.mapping.script_name + "|" + call.mapping.script_filename + "|" + call.mapping.path_info;
 }
 
-TEST(FastcgiSettings, leave_the_path_to_an_application_without_files) {
+TEST(UpstreamSettings, leave_the_path_to_an_application_without_files) {
   const auto plain = settings({});
   EXPECT_EQ(mapped(*plain, "/app/a.php/b"), "/app||/a.php/b");
   EXPECT_EQ(mapped(*plain, "/app"), "/app||");
 }
 
-TEST(FastcgiSettings, split_a_path_by_name_where_the_files_are_elsewhere) {
+TEST(UpstreamSettings, split_a_path_by_name_where_the_files_are_elsewhere) {
   const auto elsewhere = settings({"--root", "/nowhere/here/", "--index", "index.php"});
   EXPECT_EQ(mapped(*elsewhere, "/app/a.php"), "/app/a.php|/nowhere/here/a.php|");
   EXPECT_EQ(mapped(*elsewhere, "/app/a.php/b.php/c"), "/app/a.php|/nowhere/here/a.php|/b.php/c") << "the first one";
@@ -43,7 +43,7 @@ TEST(FastcgiSettings, split_a_path_by_name_where_the_files_are_elsewhere) {
   EXPECT_EQ(mapped(*other, "/app/a.php"), "404");
 }
 
-TEST(FastcgiSettings, look_for_the_script_where_its_files_are) {
+TEST(UpstreamSettings, look_for_the_script_where_its_files_are) {
   TempDir dir;
   dir.make_dir("sub");
   for (const char* name : {"index.php", "sub/a.php", "image.jpg"}) dir.write(name, "");
@@ -57,7 +57,7 @@ TEST(FastcgiSettings, look_for_the_script_where_its_files_are) {
   EXPECT_EQ(mapped(*here, "/app/sub/"), "404") << "it has no index";
 }
 
-TEST(FastcgiSettings, give_the_rest_to_a_front_script) {
+TEST(UpstreamSettings, give_the_rest_to_a_front_script) {
   TempDir dir;
   for (const char* name : {"index.php", "image.jpg", "other.php"}) dir.write(name, "");
   const auto front = settings({"--root", dir.path(), "--index", "/index.php"});
@@ -69,18 +69,18 @@ TEST(FastcgiSettings, give_the_rest_to_a_front_script) {
   EXPECT_EQ(mapped(*front, "/app/image.jpg/x.php"), "403");
 }
 
-TEST(FastcgiSettings, read_addresses) {
-  EXPECT_EQ(read_fcgi_address("unix:/run/x.sock")->raw.ss_family, AF_UNIX);
-  EXPECT_EQ(read_fcgi_address("127.0.0.1:9000")->raw.ss_family, AF_INET);
-  EXPECT_EQ(read_fcgi_address("[::1]:9000")->raw.ss_family, AF_INET6);
+TEST(UpstreamSettings, read_addresses) {
+  EXPECT_EQ(read_upstream_address("unix:/run/x.sock")->raw.ss_family, AF_UNIX);
+  EXPECT_EQ(read_upstream_address("127.0.0.1:9000")->raw.ss_family, AF_INET);
+  EXPECT_EQ(read_upstream_address("[::1]:9000")->raw.ss_family, AF_INET6);
   for (const char* wrong :
        {"", "x", "unix:", "unix:x", "localhost:80", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:", "[::1]"}) {
-    EXPECT_FALSE(read_fcgi_address(wrong)) << wrong;
+    EXPECT_FALSE(read_upstream_address(wrong)) << wrong;
   }
-  EXPECT_FALSE(read_fcgi_address("unix:/" + std::string(108, 'x')));
+  EXPECT_FALSE(read_upstream_address("unix:/" + std::string(108, 'x')));
 }
 
-TEST(FastcgiSettings, need_to_make_sense) {
+TEST(UpstreamSettings, need_to_make_sense) {
   const auto complaint = [](std::vector<std::string> words) {
     const auto read = settings(std::move(words));
     return read ? "none" : read.error().message;
@@ -95,10 +95,10 @@ TEST(FastcgiSettings, need_to_make_sense) {
   EXPECT_NE(complaint({"--split-path-info", ".php"}).find("extension"), std::string::npos);
   EXPECT_NE(complaint({"--connections", "0"}).find("from 1 to 500"), std::string::npos);
   std::vector<char*> none;
-  EXPECT_NE(read_fastcgi_settings(none).error().message.find("one of --connect and --start"), std::string::npos);
+  EXPECT_NE(read_upstream_settings(none).error().message.find("one of --connect and --start"), std::string::npos);
   std::string words[] = {"--start", " /bin/sh  -c 'x y'\"z\"  ''"};
   char* start[] = {words[0].data(), words[1].data()};
-  EXPECT_EQ(read_fastcgi_settings(start)->start, (std::vector<std::string>{"/bin/sh", "-c", "x yz", ""}));
+  EXPECT_EQ(read_upstream_settings(start)->start, (std::vector<std::string>{"/bin/sh", "-c", "x yz", ""}));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// ApplicationProcess: the FastCGI application that penstock-fastcgi starts itself (--start), and starts again when it
+// ApplicationProcess: the FastCGI application that penstock-upstream starts itself (--start), and starts again when it
 // ends.
 //
 // It gets the listening socket as descriptor 0 (FastCGI 1.0 section 2.2), made here: a unix socket without a name that
@@ -7,10 +7,10 @@
 // lines.
 #pragma once
 
-#include "pool/runtimes/fastcgi/fastcgi_settings.h"
 #include "pool/runtimes/gateway/child_process.h"
 #include "pool/runtimes/gateway/error_lines.h"
 #include "pool/runtimes/gateway/runtime_loop.h"
+#include "pool/runtimes/upstream/upstream_settings.h"
 #include "src/base/result.h"
 #include "src/base/unique_fd.h"
 
@@ -24,30 +24,30 @@ namespace penstock {
 class ApplicationProcess {
  public:
   // Makes the socket and starts it the first time. Error: either is refused.
-  [[nodiscard]] static Result<std::unique_ptr<ApplicationProcess>> start(const FastcgiSettings& settings,
+  [[nodiscard]] static Result<std::unique_ptr<ApplicationProcess>> start(const UpstreamSettings& settings,
                                                                          RuntimeLoop& loop, ErrorOutput& errors);
   ApplicationProcess(const ApplicationProcess&) = delete;
   ApplicationProcess& operator=(const ApplicationProcess&) = delete;
   ~ApplicationProcess();  // SIGTERM, a second to end, SIGKILL
 
-  [[nodiscard]] const FcgiAddress& address() const { return address_; }
+  [[nodiscard]] const UpstreamAddress& address() const { return address_; }
 
  private:
-  ApplicationProcess(const FastcgiSettings& settings, RuntimeLoop& loop, ErrorOutput& errors);
+  ApplicationProcess(const UpstreamSettings& settings, RuntimeLoop& loop, ErrorOutput& errors);
   [[nodiscard]] Status listen();
   [[nodiscard]] Status spawn();
   void read_output();
   void ended();
   void start_again(Duration wait);
 
-  const FastcgiSettings& settings_;
+  const UpstreamSettings& settings_;
   RuntimeLoop& loop_;
   ErrorOutput& errors_;
   ErrorLines lines_;
   UniqueFd listener_;
   UniqueFd node_;          // the socket's file, which has no name any more
   std::string directory_;  // where it has to keep its name; removed at the end
-  FcgiAddress address_;
+  UpstreamAddress address_;
   std::optional<ChildProcess> child_;
   UniqueFd output_;
   RuntimeLoop::Watch child_watch_ = 0;

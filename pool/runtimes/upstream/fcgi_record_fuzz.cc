@@ -1,7 +1,7 @@
 // Whatever the bytes: records come out the same however they are cut, none with more than it announced; pairs stay
 // inside of their text, and what is written is read again.
 
-#include "pool/runtimes/fastcgi/fcgi_record.h"
+#include "pool/runtimes/upstream/fcgi_record.h"
 #include "src/base/assert.h"
 #include "src/base/prng.h"
 

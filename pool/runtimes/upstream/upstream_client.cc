@@ -1,12 +1,12 @@
 // Invariants: a request waits (in waiting_), is on a connection, or has all that the application had to say and waits
 // for its client; it is dropped when its answer is over and it is neither waiting nor on a connection.
-#include "pool/runtimes/fastcgi/fcgi_client.h"
+#include "pool/runtimes/upstream/upstream_client.h"
 
+#include "pool/runtimes/upstream/fcgi_connection.h"
 #include "src/base/assert.h"
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 
 namespace penstock {
 namespace {
@@ -26,34 +26,28 @@ bool is_idempotent(std::string_view method) {
 
 }  // namespace
 
-FcgiClient::FcgiClient(const FastcgiSettings& settings, const FcgiAddress& address, RuntimeLoop& loop,
-                       ErrorOutput& errors)
+UpstreamClient::UpstreamClient(const UpstreamSettings& settings, const UpstreamAddress& address, RuntimeLoop& loop,
+                               ErrorOutput& errors)
     : settings_(settings),
       address_(address),
       loop_(loop),
       errors_(errors),
       host_{.loop = loop,
-            .ended = [this](FcgiConnection& c, FcgiRequest& r, FcgiConnection::End how,
+            .ended = [this](UpstreamConnection& c, UpstreamRequest& r, UpstreamConnection::End how,
                             uint32_t status) { ended(c, r, how, status); },
-            .lost = [this](FcgiConnection& c, const std::string& why) { lost(c, why); },
+            .lost = [this](UpstreamConnection& c, const std::string& why) { lost(c, why); },
             .heard =
-                [this](FcgiConnection&, FcgiRequest& r) {
+                [this](UpstreamConnection&, UpstreamRequest& r) {
                   if (!r.answer.open()) settle(r);
                 },
-            .values =
-                [this](FcgiConnection& c, const FcgiPairs& pairs) {
-                  size_t most = 0;
-                  bool multiplexes = false;
-                  for (const auto& [name, value] : pairs) {
-                    if (name == "FCGI_MPXS_CONNS") multiplexes = value == "1";
-                    if (name == "FCGI_MAX_REQS") (void)std::from_chars(value.data(), value.data() + value.size(), most);
-                  }
-                  if (multiplexes) per_connection_ = std::clamp<size_t>(most, 1, REQUESTS_MAX);
+            .capacity =
+                [this](UpstreamConnection& c, size_t requests_max) {
+                  per_connection_ = std::clamp<size_t>(requests_max, 1, REQUESTS_MAX);
                   bury(c);
                   serve_waiting();
                 }} {}
 
-FcgiClient::~FcgiClient() {
+UpstreamClient::~UpstreamClient() {
   for (const auto& [key, request] : requests_) loop_.cancel(request->timer);
   for (const auto& connection : connections_) loop_.cancel(connection->idle);
   loop_.cancel(asking_timer_);
@@ -62,11 +56,11 @@ FcgiClient::~FcgiClient() {
 
 // --- requests -----------------------------------------------------------------------------------
 
-void FcgiClient::request(penstock_exchange* exchange) {
+void UpstreamClient::request(penstock_exchange* exchange) {
   const GatewayRequest asked = request_of(exchange);
-  auto made = std::make_unique<FcgiRequest>(exchange, "the FastCGI application", errors_);
-  FcgiRequest& request = *made;
-  const FcgiCall call = map_script(settings_, asked);
+  auto made = std::make_unique<UpstreamRequest>(exchange, "the FastCGI application", errors_);
+  UpstreamRequest& request = *made;
+  const ScriptCall call = map_script(settings_, asked);
   if (call.refusal == 301) {
     const penstock_header fields[] = {{PENSTOCK_TEXT("Location"), {call.location.data(), call.location.size()}}};
     return penstock_answer(exchange, 301, fields, 1, "", 0);
@@ -89,11 +83,11 @@ void FcgiClient::request(penstock_exchange* exchange) {
   serve_waiting();
 }
 
-void FcgiClient::serve_waiting() {
+void UpstreamClient::serve_waiting() {
   if (full_timer_.serial != 0) return;
   while (!waiting_.empty()) {
-    FcgiRequest& request = *waiting_.front();
-    FcgiConnection* connection = pick(request.retried);
+    UpstreamRequest& request = *waiting_.front();
+    UpstreamConnection* connection = pick(request.retried);
     if (connection == nullptr) {
       if (request.retried) close_one_idle();
       if (connections_.size() >= settings_.connections) return;
@@ -123,18 +117,18 @@ void FcgiClient::serve_waiting() {
   }
 }
 
-void FcgiClient::body(FcgiRequest& request, std::string_view bytes, bool last) {
+void UpstreamClient::body(UpstreamRequest& request, std::string_view bytes, bool last) {
   // Where the application has ended the request already, its client is only waiting for the rest of the answer.
   if (request.connection != nullptr) request.connection->send_body(request, bytes, last);
 }
 
-void FcgiClient::writable(FcgiRequest& request) {
+void UpstreamClient::writable(UpstreamRequest& request) {
   request.answer.writable();
   if (!request.answer.is_full() && request.connection != nullptr) request.connection->resume();
   if (!request.answer.open()) settle(request);
 }
 
-void FcgiClient::cancelled(FcgiRequest& request, bool overran) {
+void UpstreamClient::cancelled(UpstreamRequest& request, bool overran) {
   request.answer.cancelled();
   std::erase(waiting_, &request);
   if (request.connection == nullptr) return drop_if_done(request);
@@ -149,14 +143,14 @@ void FcgiClient::cancelled(FcgiRequest& request, bool overran) {
   }
 }
 
-void FcgiClient::end_worker(FcgiRequest& request) {
+void UpstreamClient::end_worker(UpstreamRequest& request) {
   request.timer = {};
   if (request.connection == nullptr) return drop_if_done(request);
-  errors_.line("penstock-fastcgi: ", "the application goes on with a request that took too long; this worker ends");
+  errors_.line("penstock-upstream: ", "the application goes on with a request that took too long; this worker ends");
   ::_exit(PENSTOCK_EXIT_OVERRUN);  // the supervisor ends what it started
 }
 
-void FcgiClient::settle(FcgiRequest& request) {
+void UpstreamClient::settle(UpstreamRequest& request) {
   if (request.connection == nullptr) return drop_if_done(request);
   if (request.timer.serial != 0) return;
   request.timer = loop_.after(SETTLE_STEP, [this, &request] {
@@ -167,9 +161,9 @@ void FcgiClient::settle(FcgiRequest& request) {
   });
 }
 
-void FcgiClient::abandon(FcgiRequest& request) {
+void UpstreamClient::abandon(UpstreamRequest& request) {
   request.timer = {};
-  FcgiConnection* const connection = request.connection;
+  UpstreamConnection* const connection = request.connection;
   if (connection != nullptr) {
     connection->forget(request);
     keep_or_close(*connection);
@@ -178,7 +172,7 @@ void FcgiClient::abandon(FcgiRequest& request) {
   serve_waiting();
 }
 
-void FcgiClient::drop_if_done(FcgiRequest& request) {
+void UpstreamClient::drop_if_done(UpstreamRequest& request) {
   if (request.answer.open() || request.connection != nullptr) return;
   const auto found = requests_.find(&request);
   if (found == requests_.end()) return;
@@ -190,9 +184,9 @@ void FcgiClient::drop_if_done(FcgiRequest& request) {
 
 // --- connections --------------------------------------------------------------------------------
 
-FcgiConnection* FcgiClient::pick(bool fresh) {
+UpstreamConnection* UpstreamClient::pick(bool fresh) {
   if (fresh) return nullptr;
-  FcgiConnection* best = nullptr;  // the fullest that has room: others may be closed then
+  UpstreamConnection* best = nullptr;  // the fullest that has room: others may be closed then
   for (const auto& connection : connections_) {
     if (connection.get() == asking_ || !connection->reusable()) continue;
     if (connection->requests().size() >= per_connection_) continue;
@@ -201,43 +195,46 @@ FcgiConnection* FcgiClient::pick(bool fresh) {
   return best;
 }
 
-void FcgiClient::close_one_idle() {
+void UpstreamClient::close_one_idle() {
   const auto idle =
       std::ranges::find_if(connections_, [](const auto& connection) { return connection->idle.serial != 0; });
   if (idle != connections_.end() && connections_.size() >= settings_.connections) bury(**idle);
 }
 
-Result<FcgiConnection*> FcgiClient::open() {
-  auto opened = FcgiConnection::open(host_, address_);
-  if (!opened) return std::unexpected(opened.error());
-  connections_.push_back(std::move(*opened));
+std::unique_ptr<UpstreamConnection> UpstreamClient::make() { return std::make_unique<FcgiConnection>(host_, address_); }
+
+Result<UpstreamConnection*> UpstreamClient::open() {
+  auto made = make();
+  if (const Status opened = made->open(); !opened) return std::unexpected(opened.error());
+  connections_.push_back(std::move(made));
   return connections_.back().get();
 }
 
 // On a connection of its own, which an application may close instead of an answer, as PHP does.
-void FcgiClient::ask_once() {
+void UpstreamClient::ask_once() {
   if (std::exchange(asked_, true)) return;
   const auto opened = open();
   if (!opened) return;
   asking_ = *opened;
-  asking_->ask_values();
+  asking_->ask_capacity();
   asking_timer_ = loop_.after(ASK_WAIT, [this] {
     if (asking_ != nullptr) bury(*asking_);
     serve_waiting();
   });
 }
 
-void FcgiClient::ended(FcgiConnection& connection, FcgiRequest& request, FcgiConnection::End how, uint32_t status) {
+void UpstreamClient::ended(UpstreamConnection& connection, UpstreamRequest& request, UpstreamConnection::End how,
+                           uint32_t status) {
   loop_.cancel(request.timer);
   switch (how) {
-    case FcgiConnection::End::COMPLETE:
+    case UpstreamConnection::End::COMPLETE:
       if (status != 0 && !request.answer.begun()) {
         request.answer.fail("ended with status " + std::to_string(static_cast<int32_t>(status)) +
                             " before its head was whole");
       }
       request.answer.finish();
       break;
-    case FcgiConnection::End::CANNOT_MULTIPLEX:
+    case UpstreamConnection::End::CANNOT_MULTIPLEX:
       per_connection_ = 1;
       if (!request.body_follows && !request.retried && request.answer.open() && !request.answer.begun()) {
         ask_again(request);
@@ -245,10 +242,10 @@ void FcgiClient::ended(FcgiConnection& connection, FcgiRequest& request, FcgiCon
         request.answer.fail("does not multiplex, although it said so");
       }
       break;
-    case FcgiConnection::End::OVERLOADED:
+    case UpstreamConnection::End::OVERLOADED:
       request.answer.begun() ? request.answer.fail("is overloaded") : request.answer.refuse(503, "is overloaded");
       break;
-    case FcgiConnection::End::UNKNOWN_ROLE:
+    case UpstreamConnection::End::UNKNOWN_ROLE:
       request.answer.fail("is no responder");
       break;
   }
@@ -257,16 +254,16 @@ void FcgiClient::ended(FcgiConnection& connection, FcgiRequest& request, FcgiCon
   serve_waiting();
 }
 
-void FcgiClient::ask_again(FcgiRequest& request) {
+void UpstreamClient::ask_again(UpstreamRequest& request) {
   request.retried = true;
   request.connection = nullptr;
   request.heard = false;
   waiting_.push_front(&request);
 }
 
-void FcgiClient::lost(FcgiConnection& connection, const std::string& why) {
+void UpstreamClient::lost(UpstreamConnection& connection, const std::string& why) {
   const bool kept = connection.used();
-  const std::map<uint16_t, FcgiRequest*> inside = connection.requests();
+  const std::map<uint16_t, UpstreamRequest*> inside = connection.requests();
   for (const auto& [id, request] : inside) {
     if (request == nullptr) continue;
     request->connection = nullptr;
@@ -284,7 +281,7 @@ void FcgiClient::lost(FcgiConnection& connection, const std::string& why) {
   serve_waiting();
 }
 
-void FcgiClient::keep_or_close(FcgiConnection& connection) {
+void UpstreamClient::keep_or_close(UpstreamConnection& connection) {
   const bool empty =
       std::ranges::all_of(connection.requests(), [](const auto& entry) { return entry.second == nullptr; });
   if (!empty) return;
@@ -293,7 +290,7 @@ void FcgiClient::keep_or_close(FcgiConnection& connection) {
   look_at_idle(connection);
 }
 
-void FcgiClient::look_at_idle(FcgiConnection& connection) {
+void UpstreamClient::look_at_idle(UpstreamConnection& connection) {
   loop_.cancel(connection.idle);
   connection.idle = loop_.after(IDLE_LOOK, [this, &connection] {
     connection.idle = {};
@@ -308,15 +305,15 @@ void FcgiClient::look_at_idle(FcgiConnection& connection) {
 // A new connection that nobody has answered may be one that nobody has accepted, because kept ones take up the
 // processes of the application. To close one for nothing costs little;
 // before it has waited for a while, though, it costs each of them.
-bool FcgiClient::somebody_starves() const {
+bool UpstreamClient::somebody_starves() const {
   const MonoTime before = loop_.now() - STARVED_AFTER;
   return std::ranges::any_of(connections_, [this, before](const auto& connection) {
     return connection.get() != asking_ && connection->silent_since(before);
   });
 }
 
-void FcgiClient::bury(FcgiConnection& connection) {
-  const auto found = std::ranges::find(connections_, &connection, &std::unique_ptr<FcgiConnection>::get);
+void UpstreamClient::bury(UpstreamConnection& connection) {
+  const auto found = std::ranges::find(connections_, &connection, &std::unique_ptr<UpstreamConnection>::get);
   if (found == connections_.end()) return;
   loop_.cancel(connection.idle);
   connection.retire();
@@ -329,7 +326,7 @@ void FcgiClient::bury(FcgiConnection& connection) {
   at_end();
 }
 
-void FcgiClient::at_end() {
+void UpstreamClient::at_end() {
   if (std::exchange(at_end_, true)) return;
   loop_.at_end_of_turn(this, [this] {
     at_end_ = false;
