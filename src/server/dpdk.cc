@@ -88,7 +88,12 @@ Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings& set
                                                              UniqueFd kernel_tap) {
   if (queues > DpdkPort::QUEUES_MAX)
     return fail("dpdk.queues: a port has " + std::to_string(DpdkPort::QUEUES_MAX) + " at most");
-  DpdkPortConfig config{.mtu = static_cast<uint16_t>(settings.dpdk_mtu), .queues = static_cast<uint16_t>(queues)};
+  using Cuts = DpdkPortConfig::Cuts;
+  DpdkPortConfig config{.mtu = static_cast<uint16_t>(settings.dpdk_mtu),
+                        .queues = static_cast<uint16_t>(queues),
+                        .cuts = settings.dpdk_tso == SegmentationSetting::OFF  ? Cuts::NEVER
+                                : settings.dpdk_tso == SegmentationSetting::ON ? Cuts::WHERE_IT_CAN
+                                                                               : Cuts::WHERE_IT_PAYS};
   const uint32_t holds = config.holds_max;
   config.holds_max += KernelPath::QUEUE_MAX;
   if (Status started = start_dpdk({.device = settings.dpdk_device,

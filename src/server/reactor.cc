@@ -330,6 +330,7 @@ void Reactor::count_transport() {
   core_.counters.accept_errors.add(total.accept_errors - counted_.accept_errors);
   core_.counters.accept_pauses.add(total.accept_limit_pauses - counted_.accept_limit_pauses);
   core_.counters.bytes_summed.add(total.bytes_summed - counted_.bytes_summed);
+  core_.counters.large_segments.add(total.large_segments - counted_.large_segments);
   core_.counters.handed_over.add(total.handed_over - counted_.handed_over);
   core_.counters.hand_over_drops.add(total.hand_over_drops - counted_.hand_over_drops);
   core_.counters.exception_in.add(total.exception_in - counted_.exception_in);

@@ -26,6 +26,12 @@ constexpr uint16_t HEAD_ROOM = RTE_PKTMBUF_HEADROOM + 256;
 constexpr uint32_t MBUF_BYTES = 256;  // of a buffer besides its room, rounded up
 constexpr uint32_t PAGE_BYTES = 4'096;
 constexpr size_t RSS_KEY_BYTES_MAX = 64;
+// Payload of a large segment: what the length field of IP holds, less all that may stand before it; where it is copied,
+// as much less as the buffers cost.
+constexpr uint32_t LARGE_BYTES = UINT16_MAX - 40 - 60;
+constexpr uint32_t LARGE_COPY_BYTES = 8 * RTE_MBUF_DEFAULT_DATAROOM;
+constexpr uint64_t TX_CUTS = RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM |
+                             RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 constexpr uint64_t RSS_TCP = RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV6_TCP;
 
 Status wrong(const std::string& what, int code) { return fail_errno("dpdk: " + what, code < 0 ? -code : code); }
@@ -34,8 +40,10 @@ Status wrong(const std::string& what, int code) { return fail_errno("dpdk: " + w
 constexpr uint32_t rx_count(uint32_t holds, uint32_t slots) {
   return holds + slots + 4 * DpdkQueue::BURST + 2 * POOL_CACHE;
 }
-constexpr uint32_t head_count(uint32_t slots) {
-  return slots + 2 * DpdkQueue::BURST + DpdkQueue::BACKLOG_MAX + 2 * POOL_CACHE;
+// A slot of the driver's takes a buffer; what waits for one takes as many as `large` bytes of copied payload want.
+constexpr uint32_t head_count(uint32_t slots, uint32_t large) {
+  const uint32_t buffers = 1 + (large + RTE_MBUF_DEFAULT_DATAROOM - 1) / RTE_MBUF_DEFAULT_DATAROOM;
+  return slots + buffers * (2 * DpdkQueue::BURST + DpdkQueue::BACKLOG_MAX) + 2 * POOL_CACHE;
 }
 constexpr uint32_t part_count(uint32_t slots) {
   return PARTS_MAX * (slots + 2 * DpdkQueue::BURST + DpdkQueue::BACKLOG_MAX) + 2 * POOL_CACHE;
@@ -55,7 +63,8 @@ uint32_t DpdkPort::memory_mb(const DpdkPortConfig& config) {
   static_assert(FRAME_ROOM + MBUF_BYTES <= PAGE_BYTES && 2 * FRAME_ROOM > PAGE_BYTES);
   const uint64_t queues = config.queues;
   const uint64_t bytes = rx_count(config.holds_max, SLOTS, config.queues) * uint64_t{PAGE_BYTES} +
-                         queues * head_count(SLOTS) * uint64_t{PAGE_BYTES} +
+                         queues * head_count(SLOTS, config.cuts == DpdkPortConfig::Cuts::NEVER ? 0 : LARGE_COPY_BYTES) *
+                             uint64_t{PAGE_BYTES} +
                          queues * part_count(SLOTS) * uint64_t{2 * MBUF_BYTES};
   return static_cast<uint32_t>(bytes >> 20) + 32;
 }
@@ -82,7 +91,7 @@ Status DpdkPort::set_up(const DpdkPortConfig& config) {
                 info.driver_name + "): dpdk.queues = " + std::to_string(has) + ", or more in dpdk.device");
   }
   const bool is_virtual = std::strcmp(rte_bus_name(rte_dev_bus(info.device)), "vdev") == 0;
-  const bool is_tap = is_driver(info, "net_tap");
+  is_tap_ = is_driver(info, "net_tap");
   // net_af_xdp sends the first buffer of a frame alone; what net_virtio_user sends is read by a process that has DPDK's
   // memory and no other of ours.
   shared_.features.copies_payload = !is_virtual || is_driver(info, "net_af_xdp") || is_driver(info, "net_virtio_user");
@@ -90,6 +99,10 @@ Status DpdkPort::set_up(const DpdkPortConfig& config) {
   stays_open_ = is_driver(info, "net_vhost");
   rx_slots_ = std::clamp<uint16_t>(rx_slots_, info.rx_desc_lim.nb_min, std::max<uint16_t>(info.rx_desc_lim.nb_max, 64));
   tx_slots_ = std::clamp<uint16_t>(tx_slots_, info.tx_desc_lim.nb_min, std::max<uint16_t>(info.tx_desc_lim.nb_max, 64));
+  if (config.cuts == DpdkPortConfig::Cuts::WHERE_IT_CAN ||
+      (config.cuts == DpdkPortConfig::Cuts::WHERE_IT_PAYS && !is_tap_)) {
+    announce_cutting(info);
+  }
   if (Status made = make_pools(config); !made) return made;
   bool interrupts = true;
   if (!configure(config, true)) {
@@ -98,20 +111,21 @@ Status DpdkPort::set_up(const DpdkPortConfig& config) {
   }
   running_ = true;
   if (Status spreads = spread(config.queues); !spreads) return spreads;
+  shared_.mtu = config.mtu;
   (void)rte_eth_dev_set_mtu(shared_.port, config.mtu);  // one that cannot be set is the driver's own
   (void)rte_eth_allmulticast_enable(shared_.port);      // neighbour discovery
   rte_ether_addr address;
   if (const int rc = rte_eth_macaddr_get(shared_.port, &address); rc != 0)
     return wrong("asking for its MAC address", rc);
   std::copy_n(address.addr_bytes, 6, mac_.bytes.begin());
-  if (is_tap) {
+  if (is_tap_) {
     mac_.bytes[5] ^= 1;
     mac_.bytes[0] |= 2;
   }
   if (Status made = make_queues(config.queues); !made) return made;
   for (uint16_t i = 0; interrupts && i < config.queues; ++i) {
     const int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(shared_.port, i);
-    if (is_tap) tame_tap(fd);
+    if (is_tap_) tame_tap(fd);
     if (Status set = queues_[i]->set_wait_fd(fd); !set) return set;
   }
   RTE_PER_LCORE(_lcore_id) = LCORE_ID_ANY;
@@ -126,7 +140,7 @@ Status DpdkPort::configure(const DpdkPortConfig& config, bool interrupts) {
   conf.rxmode.mtu = config.mtu;
   conf.intr_conf.rxq = interrupts ? 1 : 0;
   // net_tap makes checksums in software, and we know most of them already.
-  const bool trusted = !is_driver(info, "net_tap");
+  const bool trusted = !is_tap_;
   constexpr uint64_t TX_SUMS = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
   constexpr uint64_t RX_SUMS = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
   if (trusted && (info.tx_offload_capa & TX_SUMS) == TX_SUMS) {
@@ -134,6 +148,7 @@ Status DpdkPort::configure(const DpdkPortConfig& config, bool interrupts) {
     shared_.features.tx_ip_checksum = shared_.features.tx_tcp_checksum = true;
   }
   if (trusted && (info.rx_offload_capa & RX_SUMS) == RX_SUMS) conf.rxmode.offloads |= RX_SUMS;
+  if (shared_.features.tx_large_v4_bytes != 0) conf.txmode.offloads |= TX_CUTS;
   if ((info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0) {
     conf.txmode.offloads |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
   }
@@ -163,6 +178,24 @@ Status DpdkPort::configure(const DpdkPortConfig& config, bool interrupts) {
   return {};
 }
 
+// What the port can cut, if anything.
+void DpdkPort::announce_cutting(const rte_eth_dev_info& info) {
+  if ((info.tx_offload_capa & TX_CUTS) != TX_CUTS) return;
+  uint32_t bytes = LARGE_BYTES;
+  if (shared_.features.copies_payload) {
+    const uint32_t buffers = info.tx_desc_lim.nb_seg_max == 0 ? UINT16_MAX : info.tx_desc_lim.nb_seg_max;
+    if (buffers < 3) return;
+    bytes = std::min(LARGE_COPY_BYTES, (buffers - 1) * RTE_MBUF_DEFAULT_DATAROOM);
+  }
+  shared_.features.tx_large_v4_bytes = bytes;
+  if (is_tap_) {
+    // It cuts packets of IPv4 alone, and takes a segment's link header for a part of the MTU.
+    shared_.head_in_mtu = true;
+  } else {
+    shared_.features.tx_large_v6_bytes = bytes;
+  }
+}
+
 // Where the card's table cannot be filled it delivers where it likes, and the queues hand over.
 Status DpdkPort::spread(uint16_t queues) {
   shared_.steering = FlowSteering(queues);
@@ -186,9 +219,10 @@ Status DpdkPort::make_pools(const DpdkPortConfig& config) {
   const int socket = rte_eth_dev_socket_id(shared_.port);
   shared_.holds = rx_count(config.holds_max, rx_slots_);
   shared_.parts = part_count(tx_slots_);
+  const uint32_t copied = shared_.features.copies_payload ? shared_.features.tx_large_v4_bytes : 0;
   shared_.rx_pool = rte_pktmbuf_pool_create("frames", rx_count(config.holds_max, rx_slots_, queues), POOL_CACHE, 0,
                                             FRAME_ROOM, socket);
-  shared_.head_pool = rte_pktmbuf_pool_create("heads", queues * head_count(tx_slots_), POOL_CACHE, 0,
+  shared_.head_pool = rte_pktmbuf_pool_create("heads", queues * head_count(tx_slots_, copied), POOL_CACHE, 0,
                                               shared_.features.copies_payload ? FRAME_ROOM : HEAD_ROOM, socket);
   shared_.part_pool =
       rte_pktmbuf_pool_create("parts", queues * shared_.parts, POOL_CACHE, DpdkQueue::PART_NOTE_BYTES, 0, socket);

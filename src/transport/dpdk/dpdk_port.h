@@ -13,12 +13,16 @@
 #include <memory>
 #include <vector>
 
+struct rte_eth_dev_info;
+
 namespace penstock {
 
 struct DpdkPortConfig {
   uint16_t mtu = 1'500;
   uint32_t holds_max = 8'192;  // frames that the engine of a queue may keep
   uint16_t queues = 1;
+  // Whether it cuts large segments (TSO). It does not pay where the driver does it by the processor.
+  enum class Cuts : uint8_t { NEVER, WHERE_IT_PAYS, WHERE_IT_CAN } cuts = Cuts::WHERE_IT_PAYS;
 };
 
 class DpdkPort final {
@@ -47,6 +51,7 @@ class DpdkPort final {
   DpdkPort() = default;
   [[nodiscard]] Status set_up(const DpdkPortConfig& config);
   [[nodiscard]] Status configure(const DpdkPortConfig& config, bool interrupts);
+  void announce_cutting(const rte_eth_dev_info& info);
   [[nodiscard]] Status spread(uint16_t queues);
   [[nodiscard]] Status make_pools(const DpdkPortConfig& config);
   [[nodiscard]] Status make_queues(uint16_t count);
@@ -56,6 +61,7 @@ class DpdkPort final {
   std::vector<std::unique_ptr<DpdkQueue>> queues_;
   uint16_t rx_slots_ = 512;
   uint16_t tx_slots_ = 512;
+  bool is_tap_ = false;
   bool scales_ = false;  // the card spreads by its table
   bool running_ = false;
   bool stays_open_ = false;  // to close it takes system calls that a sandbox has not; it ends with the process

@@ -235,14 +235,16 @@ size_t DpdkQueue::tx_burst(std::span<const TxFrame> frames) {
     const size_t wanted = std::min(frames.size() - done, room);
     size_t made = 0;
     while (made < wanted && (buffers[made] = make_frame(frames[done + made])) != nullptr) ++made;
+    const size_t given = made;
+    made = prepare({buffers.data(), made});
     size_t sent = 0;
     for (uint32_t tries = 0; ready && sent < made && tries < TX_TRIES; ++tries) {
       sent += rte_eth_tx_burst(shared_.port, index_, &buffers[sent], static_cast<uint16_t>(made - sent));
     }
     if (ready && sent < made) backlog_since_ = rte_get_tsc_cycles();
     backlog_.insert(backlog_.end(), buffers.begin() + sent, buffers.begin() + made);
-    done += made;
-    if (made == 0 || made < wanted) break;
+    done += given;
+    if (given == 0 || given < wanted) break;
   }
   return done;
 }
@@ -278,15 +280,38 @@ rte_mbuf* DpdkQueue::make_frame(const TxFrame& frame) {
     drop(head);
     return nullptr;
   }
-  if (frame.fill_ip_checksum || frame.fill_tcp_checksum) {
-    const auto ip_bytes = static_cast<uint64_t>(frame.tcp_offset - frame.ip_offset);
-    head->tx_offload = rte_mbuf_tx_offload(frame.ip_offset, ip_bytes, 0, 0, 0, 0, 0);
-    head->ol_flags |= frame.fill_ip_checksum ? RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_IPV4
-                      : ip_bytes == 20       ? RTE_MBUF_F_TX_IPV4
-                                             : RTE_MBUF_F_TX_IPV6;
-    if (frame.fill_tcp_checksum) head->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
-  }
+  if (frame.fill_ip_checksum || frame.fill_tcp_checksum) ask_offloads(head, frame);
   return head;
+}
+
+void DpdkQueue::ask_offloads(rte_mbuf* head, const TxFrame& frame) const {
+  const auto ip_bytes = static_cast<uint64_t>(frame.tcp_offset - frame.ip_offset);
+  const bool v4 = frame.fill_ip_checksum || ip_bytes == 20;
+  head->ol_flags |= v4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6;
+  if (frame.fill_ip_checksum) head->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
+  if (frame.fill_tcp_checksum) head->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM;
+  uint64_t segment_bytes = frame.segment_bytes;
+  if (segment_bytes != 0) {
+    head->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+    if (shared_.head_in_mtu) segment_bytes = std::min<uint64_t>(segment_bytes, shared_.mtu - frame.head_bytes);
+  }
+  const auto tcp_bytes = static_cast<uint64_t>(frame.head_bytes - frame.tcp_offset);
+  head->tx_offload = rte_mbuf_tx_offload(frame.ip_offset, ip_bytes, tcp_bytes, segment_bytes, 0, 0, 0);
+}
+
+// The driver's own wishes for frames with offloads; what it refuses is lost on the way, as the engine sees it. Returns
+// how many are left.
+size_t DpdkQueue::prepare(std::span<rte_mbuf*> frames) {
+  if (!shared_.features.tx_tcp_checksum && shared_.features.tx_large_v4_bytes == 0) return frames.size();
+  size_t kept = 0;
+  for (size_t i = 0; i < frames.size(); ++i) {
+    if (rte_eth_tx_prepare(shared_.port, index_, &frames[i], 1) == 1) {
+      frames[kept++] = frames[i];
+    } else {
+      rte_pktmbuf_free(frames[i]);
+    }
+  }
+  return kept;
 }
 
 bool DpdkQueue::attach(rte_mbuf* head, const TxPart& part) {
@@ -310,10 +335,20 @@ bool DpdkQueue::attach(rte_mbuf* head, const TxPart& part) {
   return true;
 }
 
+// What is more than a buffer takes goes to others behind it.
 bool DpdkQueue::copy(rte_mbuf* head, const TxPart& part) {
-  char* room = rte_pktmbuf_append(head, static_cast<uint16_t>(part.size));
-  if (room == nullptr) return false;
-  std::memcpy(room, part.data, part.size);
+  for (uint32_t done = 0; done < part.size;) {
+    const uint32_t bytes = std::min<uint32_t>(part.size - done, rte_pktmbuf_tailroom(rte_pktmbuf_lastseg(head)));
+    if (bytes == 0) {
+      rte_mbuf* more = rte_pktmbuf_alloc(shared_.head_pool);
+      if (more == nullptr) return false;
+      const int chained = rte_pktmbuf_chain(head, more);
+      ASSERT(chained == 0);  // far fewer than a chain may have
+      continue;
+    }
+    std::memcpy(rte_pktmbuf_append(head, static_cast<uint16_t>(bytes)), part.data + done, bytes);
+    done += bytes;
+  }
   return true;
 }
 

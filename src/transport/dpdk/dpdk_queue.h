@@ -38,6 +38,8 @@ struct DpdkQueueShared {
   uint32_t parts = 0;               // … may have at the driver
   void (*tap_poke)(int) = nullptr;  // tells net_tap that a frame may be there
   FlowSteering steering{1};
+  bool head_in_mtu = false;  // a segment that the driver cuts has to fit the MTU with its link header
+  uint16_t mtu = 0;
 };
 
 class DpdkQueue final : public PacketDevice {
@@ -87,6 +89,8 @@ class DpdkQueue final : public PacketDevice {
   void drop(rte_mbuf* frame);
   [[nodiscard]] rte_mbuf* make_frame(const TxFrame& frame);
   [[nodiscard]] bool attach(rte_mbuf* head, const TxPart& part);
+  void ask_offloads(rte_mbuf* head, const TxFrame& frame) const;
+  [[nodiscard]] size_t prepare(std::span<rte_mbuf*> frames);
   [[nodiscard]] bool copy(rte_mbuf* head, const TxPart& part);
 
   const DpdkQueueShared& shared_;

@@ -112,6 +112,7 @@ size_t EngineTransport::poll(MonoTime now, MonoTime deadline, std::span<Transpor
     counters_.handed_over = device_counts_->handed_over;
     counters_.hand_over_drops = device_counts_->hand_over_drops;
   }
+  counters_.large_segments = stack_.counters().large_segments_sent;
   counters_.bytes_summed = stack_.counters().payload_bytes_summed;
   counters_.receive_starved = stack_.counters().drops[static_cast<size_t>(DropReason::TCP_HOLDS_FULL)];
   return count;
