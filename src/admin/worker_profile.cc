@@ -63,7 +63,13 @@ class Maker {
         cgi();
         return {};
       case RuntimeSetting::FASTCGI:
-        return fastcgi();
+        return upstream("fastcgi");
+      case RuntimeSetting::SCGI:
+        return upstream("scgi");
+      case RuntimeSetting::UWSGI:
+        return upstream("uwsgi");
+      case RuntimeSetting::HTTP:
+        return upstream("http");
       case RuntimeSetting::WSGI:
         return wsgi();
     }
@@ -115,7 +121,8 @@ class Maker {
     add_variables();
   }
 
-  Status fastcgi() {
+  Status upstream(const char* protocol) {
+    add({"--protocol", protocol});
     const bool is_unix = pool_.app.starts_with("unix:");
     if (is_unix || is_tcp_address(pool_.app)) {
       need(sandbox(), WorkerSyscalls::NETWORK, is_unix ? WorkerNetwork::UNIX : WorkerNetwork::CLIENT);
@@ -132,7 +139,8 @@ class Maker {
       sandbox().execute_paths.push_back(words->front());
       add({"--start", pool_.app});
     }
-    if (!pool_.directory.empty()) add({"--root", pool_.directory});
+    const bool scripts = pool_.runtime == RuntimeSetting::FASTCGI;
+    if (scripts && !pool_.directory.empty()) add({"--root", pool_.directory});
     add({"--connections", std::to_string(pool_.concurrency)});
     add_variables();
     return {};
@@ -244,6 +252,9 @@ std::string_view runtime_program(RuntimeSetting runtime) {
     case RuntimeSetting::CGI:
       return "penstock-cgi";
     case RuntimeSetting::FASTCGI:
+    case RuntimeSetting::SCGI:
+    case RuntimeSetting::UWSGI:
+    case RuntimeSetting::HTTP:
       return "penstock-upstream";
     case RuntimeSetting::WSGI:
       return "penstock-wsgi";

@@ -8,8 +8,9 @@
 //   native, wsgi         compute       none      the runtime
 //   external             compute       none      pool.NAME.app
 //   cgi                  process       none      the runtime, the program or the directory of scripts, the interpreters
-//   fastcgi, connects    network       unix, or client for HOST:PORT     the runtime
-//   fastcgi, starts      full          unix      the runtime, the program of the command
+//   fastcgi, scgi, uwsgi and http:
+//   where they connect   network       unix, or client for HOST:PORT     the runtime
+//   where they start     full          unix      the runtime, the program of the command
 // It reads the application, pool.NAME.directory and the system's libraries; it writes pool.NAME.state.
 #pragma once
 

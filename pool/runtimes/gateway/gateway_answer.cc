@@ -23,6 +23,8 @@ std::string_view refusal_phrase(unsigned status) {
       return "Forbidden";
     case 404:
       return "Not Found";
+    case 411:
+      return "Length Required";
     case 431:
       return "Request Header Fields Too Large";
     case 500:

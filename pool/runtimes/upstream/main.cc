@@ -1,5 +1,5 @@
-// penstock-upstream: a FastCGI application (FastCGI 1.0, responder) as that of a pool. pool/runtimes/README.md says
-// what it does.
+// penstock-upstream: an application that speaks FastCGI, SCGI, uwsgi or HTTP/1.1 as that of a pool.
+// pool/runtimes/README.md says what it does.
 #include "pool/runtimes/upstream/application_process.h"
 #include "pool/runtimes/upstream/upstream_client.h"
 #include "pool/runtimes/upstream/upstream_settings.h"
@@ -13,8 +13,9 @@ namespace penstock {
 namespace {
 
 constexpr const char* USAGE =
-    "usage: penstock-upstream (--connect unix:/PATH|HOST:PORT | --start COMMAND) [--root DIR [--index NAME]]\n"
-    "                        [--split-path-info EXT] [--connections N] [--env NAME]... [--pass-authorization]\n";
+    "usage: penstock-upstream [--protocol fastcgi|scgi|uwsgi|http] (--connect unix:/PATH|HOST:PORT | --start COMMAND)\n"
+    "                        [--root DIR [--index NAME]] [--split-path-info EXT] [--connections N] [--env NAME]... "
+    "[--pass-authorization]\n";
 
 UpstreamRequest& request_in(penstock_exchange* exchange) {
   return *static_cast<UpstreamRequest*>(penstock_data(exchange));

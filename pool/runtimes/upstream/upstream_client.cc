@@ -3,6 +3,8 @@
 #include "pool/runtimes/upstream/upstream_client.h"
 
 #include "pool/runtimes/upstream/fcgi_connection.h"
+#include "pool/runtimes/upstream/request_message.h"
+#include "pool/runtimes/upstream/stream_connection.h"
 #include "src/base/assert.h"
 
 #include <algorithm>
@@ -22,6 +24,20 @@ constexpr Duration FULL_WAIT = milliseconds(20);
 bool is_idempotent(std::string_view method) {
   constexpr std::string_view METHODS[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
   return std::ranges::find(METHODS, method) != std::end(METHODS);
+}
+
+const char* name_of(UpstreamProtocol protocol) {
+  switch (protocol) {
+    case UpstreamProtocol::FASTCGI:
+      return "the FastCGI application";
+    case UpstreamProtocol::SCGI:
+      return "the SCGI application";
+    case UpstreamProtocol::UWSGI:
+      return "the uwsgi application";
+    case UpstreamProtocol::HTTP:
+      return "the HTTP application";
+  }
+  return "the application";
 }
 
 }  // namespace
@@ -58,7 +74,7 @@ UpstreamClient::~UpstreamClient() {
 
 void UpstreamClient::request(penstock_exchange* exchange) {
   const GatewayRequest asked = request_of(exchange);
-  auto made = std::make_unique<UpstreamRequest>(exchange, "the FastCGI application", errors_);
+  auto made = std::make_unique<UpstreamRequest>(exchange, name_of(settings_.protocol), errors_);
   UpstreamRequest& request = *made;
   const ScriptCall call = map_script(settings_, asked);
   if (call.refusal == 301) {
@@ -66,11 +82,8 @@ void UpstreamClient::request(penstock_exchange* exchange) {
     return penstock_answer(exchange, 301, fields, 1, "", 0);
   }
   if (call.refusal != 0) return request.answer.refuse(call.refusal, {});
-  for (const auto& [name, value] : settings_.environment) request.variables.set(name, value);
-  set_request_variables(asked, call.mapping, settings_.variables, request.variables);
-  if (!request.variables.fits()) {
-    return request.answer.refuse(431, "would get more than 128 KiB of parameters");
-  }
+  const Refusal refusal = write(asked, call.mapping, request);
+  if (refusal.status != 0) return request.answer.refuse(refusal.status, refusal.why);
   request.body_follows = asked.body_length != 0;
   request.idempotent = is_idempotent(asked.method);
   requests_.emplace(&request, std::move(made));
@@ -81,6 +94,28 @@ void UpstreamClient::request(penstock_exchange* exchange) {
   }
   waiting_.push_back(&request);
   serve_waiting();
+}
+
+UpstreamClient::Refusal UpstreamClient::write(const GatewayRequest& asked, const ScriptMapping& mapping,
+                                              UpstreamRequest& to) const {
+  to.answers_head = asked.method == "HEAD";
+  if (settings_.protocol == UpstreamProtocol::HTTP) {
+    to.chunks_body = asked.body_length == PENSTOCK_UNKNOWN_LENGTH;
+    if (!put_http_request(to.opening, asked)) return {400, "would get a control character in a field"};
+    return {};
+  }
+  for (const auto& [name, value] : settings_.environment) to.variables.set(name, value);
+  set_request_variables(asked, mapping, settings_.variables, to.variables);
+  if (!to.variables.fits()) return {431, "would get more than 128 KiB of parameters"};
+  if (settings_.protocol == UpstreamProtocol::FASTCGI) return {};
+  // A body has the length that was announced, in both protocols; the end of a connection is none.
+  if (asked.body_length == PENSTOCK_UNKNOWN_LENGTH) return {411, "cannot be told of a body without a length"};
+  if (settings_.protocol == UpstreamProtocol::SCGI) {
+    put_scgi_request(to.opening, to.variables);
+  } else if (!put_uwsgi_request(to.opening, to.variables)) {
+    return {431, "would get more than 64 KiB of parameters"};
+  }
+  return {};
 }
 
 void UpstreamClient::serve_waiting() {
@@ -201,7 +236,12 @@ void UpstreamClient::close_one_idle() {
   if (idle != connections_.end() && connections_.size() >= settings_.connections) bury(**idle);
 }
 
-std::unique_ptr<UpstreamConnection> UpstreamClient::make() { return std::make_unique<FcgiConnection>(host_, address_); }
+std::unique_ptr<UpstreamConnection> UpstreamClient::make() {
+  if (settings_.protocol == UpstreamProtocol::FASTCGI) return std::make_unique<FcgiConnection>(host_, address_);
+  const bool http = settings_.protocol == UpstreamProtocol::HTTP;
+  return std::make_unique<StreamConnection>(host_, address_,
+                                            http ? ResponseReader::Grammar::HTTP : ResponseReader::Grammar::CGI);
+}
 
 Result<UpstreamConnection*> UpstreamClient::open() {
   auto made = make();
@@ -212,7 +252,7 @@ Result<UpstreamConnection*> UpstreamClient::open() {
 
 // On a connection of its own, which an application may close instead of an answer, as PHP does.
 void UpstreamClient::ask_once() {
-  if (std::exchange(asked_, true)) return;
+  if (settings_.protocol != UpstreamProtocol::FASTCGI || std::exchange(asked_, true)) return;
   const auto opened = open();
   if (!opened) return;
   asking_ = *opened;

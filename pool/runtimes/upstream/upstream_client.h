@@ -2,14 +2,16 @@
 //
 // At most --connections connections; requests beyond them wait in order. A connection serves one request after the
 // other, unless the application says that it multiplexes (FCGI_GET_VALUES, asked once): then up to REQUESTS_MAX at a
-// time. Connections are kept for the next request, but not for long, since most applications give each of them a
-// process: two seconds, or a tenth of one while another connection has not been answered at all.
+// time; over SCGI and uwsgi it serves one. Connections are kept for the next request, but not for long, since most
+// applications give each of them a process: two seconds, or a tenth of one while another connection has not been
+// answered at all.
 //
 // A request is asked again, once and on a new connection, where a kept connection was closed before a word of the
 // answer came, the method is idempotent and no body was sent. Else a lost connection is 502, with its reason in the
-// request's log. A request whose answer nobody wants is aborted (FCGI_ABORT_REQUEST); a second later its connection is
-// closed. Where the request overran and the application was started here, this worker ends instead, after a twentieth
-// of a second: a process of it is lost, and only its end gives the place back.
+// request's log. A request whose answer nobody wants is aborted (FCGI_ABORT_REQUEST, or the end of our side of the
+// connection); a second later its connection is closed. Where the request overran and the application was started here,
+// this worker ends instead, after a twentieth of a second: a process of it is lost, and only its end gives the place
+// back.
 #pragma once
 
 #include "pool/runtimes/gateway/runtime_loop.h"
@@ -53,6 +55,12 @@ class UpstreamClient {
   void keep_or_close(UpstreamConnection& connection);
   void look_at_idle(UpstreamConnection& connection);
   [[nodiscard]] bool somebody_starves() const;
+  // What the request begins with, or a status that answers instead and why.
+  struct Refusal {
+    unsigned status = 0;
+    std::string_view why;
+  };
+  [[nodiscard]] Refusal write(const GatewayRequest& asked, const ScriptMapping& mapping, UpstreamRequest& to) const;
   // The answer is over and the application is not: a second, an abort, a second, and it is let go.
   void settle(UpstreamRequest& request);
   void abandon(UpstreamRequest& request);

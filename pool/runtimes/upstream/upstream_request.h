@@ -1,4 +1,4 @@
-// UpstreamRequest: one exchange on its way through a FastCGI application. Plain data with its answer; the rules are the
+// UpstreamRequest: one exchange on its way through an application. Plain data with its answer; the rules are the
 // client's and the connection's.
 #pragma once
 
@@ -19,9 +19,12 @@ struct UpstreamRequest {
       : answer(exchange, who, errors), lines(errors, "[" + std::to_string(penstock_serial(exchange)) + "] ") {}
 
   GatewayAnswer answer;
-  ErrorLines lines;  // of its STDERR
-  MetaVariables variables;
-  size_t logged_bytes = 0;  // of its STDERR, in the request's log record
+  ErrorLines lines;         // of its STDERR
+  MetaVariables variables;  // FastCGI
+  std::string opening;      // other protocols: all that goes before its body
+  bool chunks_body = false;
+  bool answers_head = false;  // its method is HEAD
+  size_t logged_bytes = 0;    // of its STDERR, in the request's log record
   bool body_follows = false;
   bool idempotent = false;
 

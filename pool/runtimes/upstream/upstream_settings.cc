@@ -57,6 +57,17 @@ Status take_command(UpstreamSettings& settings, std::string_view value) {
   return program ? Status{} : std::unexpected(program.error());
 }
 
+Status take_protocol(UpstreamSettings& settings, std::string_view value) {
+  constexpr std::pair<std::string_view, UpstreamProtocol> PROTOCOLS[] = {{"fastcgi", UpstreamProtocol::FASTCGI},
+                                                                         {"scgi", UpstreamProtocol::SCGI},
+                                                                         {"uwsgi", UpstreamProtocol::UWSGI},
+                                                                         {"http", UpstreamProtocol::HTTP}};
+  const auto found = std::ranges::find(PROTOCOLS, value, [](const auto& entry) { return entry.first; });
+  if (found == std::end(PROTOCOLS)) return fail("'" + std::string(value) + "' is not fastcgi, scgi, uwsgi or http");
+  settings.protocol = found->second;
+  return {};
+}
+
 bool has_hidden_name(std::string_view path) { return path.find("/.") != std::string_view::npos; }
 
 // The end of the first name in `path` that has the extension, or npos.
@@ -137,6 +148,7 @@ Result<UpstreamAddress> read_upstream_address(std::string_view text) {
 Result<UpstreamSettings> read_upstream_settings(std::span<char* const> words) {
   UpstreamSettings settings;
   const RuntimeOption options[] = {
+      {"--protocol", true, [&](std::string_view value) { return take_protocol(settings, value); }},
       {"--connect", true,
        [&](std::string_view value) { return store(settings.connect, read_upstream_address(value)); }},
       {"--start", true, [&](std::string_view value) { return take_command(settings, value); }},
@@ -169,6 +181,7 @@ Result<UpstreamSettings> read_upstream_settings(std::span<char* const> words) {
   };
   if (const Status read = read_options(words, options); !read) return std::unexpected(read.error());
   if (settings.connect.has_value() == !settings.start.empty()) return fail("one of --connect and --start is needed");
+  if (settings.has_root && settings.protocol != UpstreamProtocol::FASTCGI) return fail("only fastcgi has --root");
   if (!settings.index.empty() && !settings.has_root) return fail("--index needs --root");
   if (settings.has_root) {
     if (settings.index.empty()) settings.index = "index." + settings.extension;

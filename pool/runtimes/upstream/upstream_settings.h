@@ -28,10 +28,14 @@ struct UpstreamAddress {
 [[nodiscard]] Result<UpstreamAddress> read_upstream_address(std::string_view text);
 [[nodiscard]] Result<UpstreamAddress> unix_upstream_address(const std::string& path);
 
+// What is spoken with the application.
+enum class UpstreamProtocol : uint8_t { FASTCGI, SCGI, UWSGI, HTTP };
+
 struct UpstreamSettings {
-  std::optional<UpstreamAddress> connect;  // --connect
-  std::vector<std::string> start;          // --start, in words
-  std::string root;                        // --root; the application may be elsewhere, so it need not be here
+  UpstreamProtocol protocol = UpstreamProtocol::FASTCGI;  // --protocol
+  std::optional<UpstreamAddress> connect;                 // --connect
+  std::vector<std::string> start;                         // --start, in words
+  std::string root;  // --root; the application may be elsewhere, so it need not be here
   bool has_root = false;
   std::optional<ScriptTree> tree;                                // where it is
   std::string index;                                             // --index

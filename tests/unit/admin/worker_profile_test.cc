@@ -60,9 +60,13 @@ TEST(WorkerProfile, command_lines_of_the_runtimes) {
   EXPECT_EQ(profile_of("pool.p.runtime = cgi\npool.p.app = /usr/lib/x\npool.p.directory = /d\n").command,
             (Words{"/lib/penstock-x", "--root", "/d", "--program", "/usr/lib/x", "--concurrency", "16"}));
   EXPECT_EQ(profile_of("pool.p.runtime = fastcgi\npool.p.app = unix:/run/x\npool.p.directory = /d\n").command,
-            (Words{"/lib/penstock-x", "--connect", "unix:/run/x", "--root", "/d", "--connections", "16"}));
-  EXPECT_EQ(profile_of("pool.p.runtime = fastcgi\npool.p.app = /usr/bin/php-cgi -q\n").command,
-            (Words{"/lib/penstock-x", "--start", "/usr/bin/php-cgi -q", "--connections", "16"}));
+            (Words{"/lib/penstock-x", "--protocol", "fastcgi", "--connect", "unix:/run/x", "--root", "/d",
+                   "--connections", "16"}));
+  EXPECT_EQ(
+      profile_of("pool.p.runtime = fastcgi\npool.p.app = /usr/bin/php-cgi -q\n").command,
+      (Words{"/lib/penstock-x", "--protocol", "fastcgi", "--start", "/usr/bin/php-cgi -q", "--connections", "16"}));
+  EXPECT_EQ(profile_of("pool.p.runtime = http\npool.p.app = 127.0.0.1:80\npool.p.directory = /d\n").command,
+            (Words{"/lib/penstock-x", "--protocol", "http", "--connect", "127.0.0.1:80", "--connections", "16"}));
   EXPECT_EQ(profile_of("pool.p.runtime = wsgi\npool.p.app = m.n:app\npool.p.directory = /d\n").command,
             (Words{"/lib/penstock-x", "--app", "m.n:app", "--directory", "/d", "--threads", "16"}));
 }
