@@ -11,7 +11,7 @@ import prebuilt
 from outcome import TREE, Outcome, command_case, gtest_outcome, run, side_by_side
 
 RELEASE = "build"
-RELEASE_TARGETS = ["served", "tests/support/apps/life", "tests/support/apps/kept", "tests/support/apps/worker_v1", "perf/load/floor", "load_past_kernel"]
+RELEASE_TARGETS = ["served", "tests/support/apps/life", "tests/support/apps/kept", "tests/support/apps/sieve", "tests/support/apps/worker_v1", "perf/load/floor", "load_past_kernel"]
 QUICK_TESTS = {"sim": "tests/sim/sim", "net_sim": "tests/net_sim/net_sim"} | {f"unit_{name}": f"tests/unit/{name}/unit_{name}" for name in ("base", "route", "ring")}
 COMMON = ["-Doptimization=1", "-Ddebug=false", "-Dwerror=true", "-Db_lundef=false", "-Dperf=disabled",
           "-Dmimalloc=disabled",  # a sanitizer brings its own allocator

@@ -182,6 +182,7 @@ class Checker {
       }
     }
     check_headers(prefix, site.headers);
+    check_filters(prefix, site.filters);
     check_site_root(site, prefix);
     std::unordered_map<std::string_view, std::string_view> prefixes;
     for (const RouteSettings& route : site.routes) {
@@ -240,6 +241,7 @@ class Checker {
   void check_route(const RouteSettings& route, const std::string& prefix, const std::string& site) {
     if (route.prefix.empty()) add(prefix + "prefix", "expected a URL path: a route needs one", {site});
     check_headers(prefix, route.headers);
+    if (route.filters) check_filters(prefix, *route.filters);
     switch (route.handler) {
       case HandlerSetting::STATIC:
         return;
@@ -276,6 +278,14 @@ class Checker {
 
   static bool has_header(const RouteSettings& route, std::string_view name) {
     return std::ranges::any_of(route.headers, [&](const NamedValue& header) { return iequals(header.name, name); });
+  }
+
+  void check_filters(const std::string& prefix, const std::vector<std::string>& filters) {
+    for (const std::string& name : filters) {
+      if (pools_.contains(name)) continue;
+      add(prefix + "filters", "expected names of pools, got " + quote_for_message(name),
+          {prefix, fmt::format("pool.{}.", name)});
+    }
   }
 
   // These faults are in the names alone, so nothing else can have caused them.

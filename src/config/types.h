@@ -146,6 +146,7 @@ CONFIG_ITEM_TYPE(ConfigMimeGlobItem, std::string);        // "text/*", "applicat
 CONFIG_ITEM_TYPE(ConfigLogFieldItem, std::string);        // "sc-status", "cs(Referer)"
 CONFIG_ITEM_TYPE(ConfigLogTermItem, std::string);         // "status>=500": see log_term.h
 CONFIG_ITEM_TYPE(ConfigCodingItem, Coding);               // gzip, br, zstd
+CONFIG_ITEM_TYPE(ConfigPoolItem, std::string);            // the name of one
 CONFIG_ITEM_TYPE(ConfigTimeOfDayItem, uint32_t);          // "04:30": minutes since midnight
 CONFIG_ITEM_TYPE(ConfigTlsGroupItem, std::string);        // of the key exchange: "X25519", "?X25519MLKEM768"
 CONFIG_ITEM_TYPE(ConfigTlsCompressionItem, std::string);  // "zlib", "?brotli", "zstd"

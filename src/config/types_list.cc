@@ -2,6 +2,7 @@
 // Item types of lists, and CPU lists.
 #include "src/base/bytes.h"
 #include "src/config/log_term.h"
+#include "src/config/schema.h"
 #include "src/config/types.h"
 
 #include <algorithm>
@@ -166,6 +167,15 @@ Parsed<std::string> ConfigFileNameItem::parse_item(const std::string& text) {
 }
 
 std::string ConfigFileNameItem::print_item(const std::string& item) { return item; }
+
+std::string ConfigPoolItem::what() { return "the name of a pool"; }
+
+Parsed<std::string> ConfigPoolItem::parse_item(const std::string& text) {
+  if (text.size() > 64 || !is_instance_name(text)) return none();
+  return text;
+}
+
+std::string ConfigPoolItem::print_item(const std::string& item) { return item; }
 
 std::string ConfigUrlItem::what() { return "a URL: /PATH or http://HOST/PATH, escaped, without #"; }
 

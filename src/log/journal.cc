@@ -278,6 +278,11 @@ void Journal::worker(JournalSlot handle, uint64_t number, MonoTime now) {
   stage(handle, number != 0 ? Stage::WORKER : Stage::QUEUED, now);
 }
 
+void Journal::filter(JournalSlot handle, uint64_t number, MonoTime now) {
+  map_.slot(handle.index).worker.store(number, RELAXED);
+  stage(handle, Stage::FILTER, now);
+}
+
 void Journal::moment(JournalSlot handle, Moment moment, MonoTime now) {
   std::atomic<int64_t>& word = map_.slot(handle.index).moments[static_cast<size_t>(moment)];
   if (word.load(RELAXED) == 0) word.store(now.ns, RELAXED);
@@ -302,6 +307,7 @@ Journal::Texts Journal::texts_of(const Slot& slot, uint32_t index, const Outcome
   texts[static_cast<size_t>(Text::user)] = outcome.user;
   texts[static_cast<size_t>(Text::client_subject)] = outcome.client_subject;
   texts[static_cast<size_t>(Text::client_fingerprint)] = outcome.client_fingerprint;
+  texts[static_cast<size_t>(Text::filter)] = outcome.filter;
   return texts;
 }
 
@@ -365,7 +371,7 @@ void Journal::connection(MonoTime now, const ConnectionFacts& connection, uint32
   record.version = outcome.version;
   record.coding = outcome.coding;
   finish(record, {head.method, head.target, head.host, head.user_agent, head.referer, outcome.site, outcome.user,
-                  outcome.client_subject, outcome.client_fingerprint});
+                  outcome.client_subject, outcome.client_fingerprint, outcome.filter});
 }
 
 void Journal::count_response(uint16_t status) {

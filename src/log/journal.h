@@ -70,6 +70,7 @@ struct Outcome {
   std::string_view user;                // the authenticated user, empty where none
   std::string_view client_subject;      // of the client's certificate, empty where it showed none
   std::string_view client_fingerprint;  // of the same
+  std::string_view filter;              // what filters say of it, empty where they say nothing
   bool expendable = false;              // not written, but counted as dropped, while log_is_full()
 };
 
@@ -122,6 +123,8 @@ class Journal {
   void stage(JournalSlot slot, Stage stage, MonoTime now);
   // A worker process gets the request: before it can see it. 0: it was taken from a worker that was lost, and waits.
   void worker(JournalSlot slot, uint64_t number, MonoTime now);
+  // The same of the worker of a filter, which answers nothing: no moment of the request is stamped.
+  void filter(JournalSlot slot, uint64_t number, MonoTime now);
   // The worker has said its last word of the request: it is inside of no process any more. The stage stays.
   void worker_done(JournalSlot slot, MonoTime now);
   // Bytes so far of a request that an application has, or is to have.
@@ -129,6 +132,8 @@ class Journal {
   void bytes_out(JournalSlot slot, uint64_t bytes);
   // The request's number: unique among those of this reactor in this instance.
   [[nodiscard]] uint64_t serial(JournalSlot slot) const { return map_.slot(slot.index).seq_start; }
+  // When its first byte came.
+  [[nodiscard]] MonoTime begun(JournalSlot slot) const { return {map_.slot(slot.index).begin_mono}; }
   // Stamps one moment, if not stamped yet.
   void moment(JournalSlot slot, Moment moment, MonoTime now);
   // Stamps a moment whether or not it was stamped: LAST_BYTE_OUT moves with each send.

@@ -1,4 +1,4 @@
-// The journal's shared memory: what lies where. Version 3.
+// The journal's shared memory: what lies where. Version 4.
 //
 // One pair of memfds per reactor, created, sealed against resizing and owned by the supervisor:
 //
@@ -38,7 +38,7 @@ namespace penstock {
 constexpr auto RELAXED = std::memory_order_relaxed;
 
 inline constexpr uint64_t JOURNAL_MAGIC = 0x314c4e4a534e4550ULL;  // "PENSJNL1" in memory order
-inline constexpr uint32_t JOURNAL_VERSION = 3;
+inline constexpr uint32_t JOURNAL_VERSION = 4;
 inline constexpr uint32_t JOURNAL_PAGE = 4096;
 
 // Where a request is. 0 marks a free slot.
@@ -232,7 +232,7 @@ struct EndRecord {
   HttpVersion version;
   BodyCoding coding;
   std::array<uint16_t, TEXT_COUNT> text_bytes;
-  std::array<uint16_t, 2> reserved;
+  std::array<uint16_t, 1> reserved;
 };
 inline constexpr size_t END_RECORD_HEAD = 224;
 static_assert(sizeof(EndRecord) == END_RECORD_HEAD && std::is_trivially_copyable_v<EndRecord>);

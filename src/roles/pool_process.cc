@@ -97,6 +97,19 @@ uint64_t request_block_bytes_max(const Settings& settings) {
   return FIXED + NAMES + head + path + query + 3 * path + query;
 }
 
+uint64_t filter_bytes_max(const Settings& settings, const std::string& pool) {
+  const auto named = [&pool](const std::vector<std::string>& filters) {
+    return std::ranges::find(filters, pool) != filters.end();
+  };
+  const bool filters = std::ranges::any_of(settings.sites, [&](const SiteSettings& site) {
+    return named(site.filters) || std::ranges::any_of(site.routes, [&](const RouteSettings& route) {
+             return route.filters && named(*route.filters);
+           });
+  });
+  // As an application may send it, and what the server's own fields add to one of a file.
+  return filters ? 2 * PENSTOCK_HEAD_BYTES : 0;
+}
+
 SegmentShape segment_shape(uint32_t reactors, uint32_t concurrency, uint64_t block_bytes) {
   SegmentShape shape;
   shape.channels = reactors;

@@ -46,6 +46,8 @@ class OutputRelay {
 
 // The most bytes that the head of a request within the limits has in the ring (penstock_request_head).
 [[nodiscard]] uint64_t request_block_bytes_max(const Settings& settings);
+// What a chunk holds beside that, of a pool that some route names as a filter: the head of an answer. 0 for others.
+[[nodiscard]] uint64_t filter_bytes_max(const Settings& settings, const std::string& pool);
 // The memory for a worker that takes `concurrency` requests of each reactor, fewer where so many of their heads, of
 // `block_bytes` each, were more than an arena holds.
 [[nodiscard]] SegmentShape segment_shape(uint32_t reactors, uint32_t concurrency, uint64_t block_bytes);

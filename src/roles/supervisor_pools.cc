@@ -78,8 +78,8 @@ void Pools::configure_one(const Settings& settings, const PoolSettings& one, con
   auto profile = find_worker_profile(settings, one, ids, world_.as_root, world_.executable);
   Result<WorkerLaunch> launch =
       profile ? Result<WorkerLaunch>(launch_of(one.name, *profile)) : std::unexpected(profile.error());
-  SegmentShape shape =
-      segment_shape(world_.reactors, static_cast<uint32_t>(one.concurrency), request_block_bytes_max(settings));
+  SegmentShape shape = segment_shape(world_.reactors, static_cast<uint32_t>(one.concurrency),
+                                     request_block_bytes_max(settings) + filter_bytes_max(settings, one.name));
   if (one.ring_version != 0) shape.version_max = static_cast<uint32_t>(one.ring_version);
   PoolRules rules = rules_of(one, launch, shape);
   auto& slot = pools_[one.name];

@@ -112,6 +112,11 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
   site.purge_from = from.purge_from;
   site.client_rules = client_rules_id(from);
   looks_at_clients_ = looks_at_clients_ || site.client_rules != 0;
+  const auto has_filters = [&from](const RouteSettings& route) {
+    return !route.filters.value_or(from.filters).empty();
+  };
+  site.filtered = !from.filters.empty() || std::ranges::any_of(from.routes, has_filters);
+  looks_before_cache_ = looks_before_cache_ || site.client_rules != 0 || site.filtered;
   site.client_required = from.tls_client == ClientCertificateSetting::REQUIRE;
   for (const NamedValue& page : from.error_pages) {
     std::string status = page.name;  // "404_3" in the config, where a dot would end the key
@@ -133,6 +138,7 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
   base.unknown_type = from.unknown_type;
   base.default_type = from.default_type;
   base.charset = from.charset;
+  base.filters = from.filters;
   set_methods(base, from.methods);
   base.stale_while_revalidate = from.stale_while_revalidate;
   const std::string hsts = hsts_line(from);
@@ -146,6 +152,7 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
     route->prefix = over.prefix;
     while (route->prefix.size() > 1 && route->prefix.back() == '/') route->prefix.pop_back();
     route->handler = over.handler;
+    route->filters = over.filters.value_or(from.filters);
     route->collapse = over.collapse;
     route->stale_while_revalidate = over.stale_while_revalidate.value_or(from.stale_while_revalidate);
     route->stale_if_error = over.stale_if_error;

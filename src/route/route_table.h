@@ -46,8 +46,9 @@ struct Route {
   std::string to;              // redirect target
   uint16_t status = 0;         // of redirect and status handlers
   std::string pool;
-  bool collapse = false;            // one call of the pool for all who want the same at once
-  Duration stale_while_revalidate;  // where the answer does not say
+  std::vector<std::string> filters;  // pools that look at its requests, in this order
+  bool collapse = false;             // one call of the pool for all who want the same at once
+  Duration stale_while_revalidate;   // where the answer does not say
   Duration stale_if_error;
   std::vector<std::string> cache_vary;  // request fields that answers may vary by, besides the usual ones
   std::vector<std::string> index;
@@ -96,6 +97,7 @@ struct Site {
   std::vector<AddressRange> purge_from;  // clients that may PURGE
   uint64_t client_rules = 0;             // client_rules_id()
   bool client_required = false;          // a client certificate
+  bool filtered = false;                 // some of its routes have filters
   StringMap<std::string> error_pages;    // "404" or "404.3" to a URL path of the site
   std::vector<std::unique_ptr<Route>> routes;
   StringMap<const Route*> by_prefix;  // "" is the site itself
@@ -129,6 +131,8 @@ class RouteTable {
   [[nodiscard]] static bool allows(const Route& route, Method method, std::string_view method_text);
   // Whether any site has client_rules.
   [[nodiscard]] bool looks_at_clients() const { return looks_at_clients_; }
+  // Whether any site has client_rules or filters, so that a request's site must be known before the cache is asked.
+  [[nodiscard]] bool looks_before_cache() const { return looks_before_cache_; }
   // The least that any site takes: what is within it need not be held to its own site's.
   [[nodiscard]] const HeadLimits& narrowest_heads() const { return narrowest_heads_; }
   // Every directory served, each once, in the order of Route::root_index.
@@ -147,6 +151,7 @@ class RouteTable {
   HostTable exact_;
   StringMap<const Site*> wildcard_;  // "*.example.com" under ".example.com"
   bool looks_at_clients_ = false;
+  bool looks_before_cache_ = false;
   HeadLimits narrowest_heads_;
   const Site* any_ = nullptr;  // `*`
   const Site* default_ = nullptr;

@@ -20,6 +20,7 @@
 #include "src/server/snapshot.h"
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,7 @@ namespace penstock {
 
 struct Connection;
 struct Dispatch;
+struct Filtering;
 
 enum class Step : uint8_t { LOOKUP, ROUTE, FILL, DELIVER, DISPATCH };
 
@@ -106,11 +108,17 @@ struct ExchangeFacts {
   uint16_t app_status = 0;       // what the application answered; 0: the answer is ours
   uint16_t route_status = 0;     // what the route answers, where `reason` is STATUS_ROUTE
   bool forwarded = false;        // the connection reads the request's body for an application
+  bool filtered = false;         // `filters` is there
   uint64_t purge = 0;            // number of the purge whose count it waits for; 0: it does not
   uint8_t executed = 0;          // URLs that stood in for this one
 };
 
 struct Exchange : ExchangeFacts {
+  Exchange();
+  ~Exchange();
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
   // Ready for the next request. The head is not cleared: the parser fills it.
   void reset() {
     static_cast<ExchangeFacts&>(*this) = ExchangeFacts{};
@@ -124,7 +132,9 @@ struct Exchange : ExchangeFacts {
     segments.clear();
     segment_text.clear();
     text.clear();
+    if (filters != nullptr) end_filters();
   }
+  void end_filters();
 
   // Cold part.
   bool cold_used = false;  // some of what follows was touched
@@ -136,6 +146,8 @@ struct Exchange : ExchangeFacts {
   std::string segment_text;
   std::string text;          // JSON in place of the page that tells of `reason`
   std::string cache_target;  // of the key of its answer, where that varies by request fields; key_hash is of that key
+
+  std::unique_ptr<Filtering> filters;  // of a route that has some
 
   RequestHead head;
   JournalAddress client;  // where `proxied`

@@ -348,7 +348,9 @@ void Reactor::count_transport() {
   counted_ = total;
 }
 
-bool Reactor::drained() const { return core_.draining && turns_to_accept_ == 0 && core_.connections.count() == 0; }
+bool Reactor::drained() const {
+  return core_.draining && turns_to_accept_ == 0 && core_.connections.count() == 0 && !core_.pools->owes_records();
+}
 
 bool Reactor::pools_are_full() const {
   return core_.connections.count() == 0 && core_.outgoings.count() == 0 &&
@@ -378,6 +380,7 @@ void Reactor::leave() {
   });
   const MonoTime patience = core_.now + seconds(1);  // for the kernel to let go of what was being sent
   while (core_.transport.connection_count() > 0 && core_.now < patience) turn(core_.now + milliseconds(10));
+  core_.pools->end_records();
 }
 
 }  // namespace penstock

@@ -64,6 +64,7 @@ struct Snapshot {
   // Given by PoolTable::bind(); both stay empty where there is none (the simulator without pools).
   std::vector<const PoolSettings*> pools;  // by SharedPool::number; nullptr: this generation has it no more
   std::vector<SharedPool*> pool_of_route;  // by Route::number; nullptr: not a route to a pool
+  std::vector<std::vector<SharedPool*>> filters_of_route;  // likewise
 
   // Exchanges of reactor r that began under this snapshot and are not finished. One writer each.
   struct alignas(64) Pins {

@@ -9,6 +9,7 @@
 #include "src/server/connections.h"
 #include "src/server/entry_maker.h"
 #include "src/server/leaving.h"
+#include "src/server/pools/filtering.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/request_body.h"
 #include "src/server/steps/steps.h"
@@ -48,6 +49,7 @@ Outcome outcome_of(const Core& core, const Exchange& ex, const Connection& c) {
   outcome.coding = static_cast<BodyCoding>(ex.coding);
   outcome.flags = static_cast<uint16_t>((ex.keep_alive ? RECORD_KEEP_ALIVE : 0) | (ex.secure ? RECORD_SECURE : 0));
   if (const Site* site = answering_site(ex); site != nullptr) outcome.site = site->name;
+  if (ex.filtered) outcome.filter = ex.filters->log;
   outcome.expendable = ex.reason == Reason::LOG_FULL;
   return outcome;
 }
@@ -62,6 +64,7 @@ void walk(Core& core, Exchange& ex, Step step) {
         break;
       case Step::ROUTE:
         result = route_step(core, ex);
+        if (ex.route != nullptr && !ex.route->filters.empty()) result = core.pools->filter_request(ex, result);
         break;
       case Step::FILL:
         result = fill_step(core, ex);
@@ -197,7 +200,7 @@ void finish_exchange(Core& core, Exchange& ex) {
   if (ex.bytes_waited != ex.head_bytes_out + ex.body_bytes_out) {
     core.journal.moment_again(ex.slot, Moment::LAST_BYTE_OUT, moment);
   }
-  core.journal.end(ex.slot, moment, outcome);
+  if (!ex.filtered || !core.pools->filter_record(ex, outcome, moment)) core.journal.end(ex.slot, moment, outcome);
   core.counters.bytes_out.add(ex.head_bytes_out + ex.body_bytes_out);
   connection_answered(core, c, ex);
   recycle(core, ex);
@@ -206,7 +209,6 @@ void finish_exchange(Core& core, Exchange& ex) {
 void abandon_exchange(Core& core, Exchange& ex, Reason why) {
   Connection& c = *ex.connection;
   c.exchange = nullptr;
-  ex.connection = nullptr;
   Outcome outcome = outcome_of(core, ex, c);
   outcome.flags |= RECORD_ABORTED;
   if (!ex.composed) {
@@ -215,12 +217,14 @@ void abandon_exchange(Core& core, Exchange& ex, Reason why) {
     outcome.sub_status = info.sub_status;
   }
   outcome.reason = static_cast<uint16_t>(why);
-  core.journal.end(ex.slot, core.now, outcome);
+  if (!ex.filtered || !core.pools->filter_record(ex, outcome, core.now)) core.journal.end(ex.slot, core.now, outcome);
   ex.slot = {};
+  ex.connection = nullptr;
   if (c.sending != nullptr && ex.stream >= 0) {
     c.sending->keep_open(core.reader, ex.stream);  // the transport may still read from it
     ex.stream = -1;
   }
+  if (ex.filtered) core.pools->leave_filters(ex);
   if (ex.dispatch != nullptr) core.pools->leave(ex);
   if (leave_fill(core, ex)) recycle(core, ex);
 }

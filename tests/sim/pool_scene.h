@@ -35,12 +35,15 @@ struct HandWorker {
     std::string method, path;
     std::string body;
     bool whole = false;
+    penstock_to_worker asked = PENSTOCK_REQUEST;
+    uint16_t status = 0;  // of a filter's
   };
 
-  HandWorker(SimWorld& its_world, uint64_t number) : world(its_world), bell(::eventfd(0, EFD_NONBLOCK)) {
+  HandWorker(SimWorld& its_world, uint64_t number, std::string_view pool = "p")
+      : world(its_world), bell(::eventfd(0, EFD_NONBLOCK)) {
     std::vector<UniqueFd> bells;
     bells.emplace_back(::fcntl(bell.get(), F_DUPFD_CLOEXEC, 3));
-    world.pools().add_in_memory("p", number, 1, {memory.memory}, std::move(bells));
+    world.pools().add_in_memory(pool, number, 1, {memory.memory}, std::move(bells));
     link = std::make_unique<WorkerLink>(memory.memory);
   }
 
@@ -55,7 +58,9 @@ struct HandWorker {
                             .method = text(event.head->method),
                             .path = text(event.head->path),
                             .body = std::string(event.body),
-                            .whole = event.end});
+                            .whole = event.end,
+                            .asked = event.asked,
+                            .status = event.status});
       }
       if (event.kind == WorkerEvent::Kind::CANCEL) cancelled.push_back(event.exchange);
       if (event.kind != WorkerEvent::Kind::BODY) continue;
@@ -77,6 +82,11 @@ struct HandWorker {
 
   void answer(Handle exchange, std::string_view body, const Fields& fields = {}, uint16_t status = 200) {
     ASSERT_TRUE(link->send_head(exchange, {.status = status, .length = body.size(), .fields = fields}, body, true));
+    ring();
+  }
+
+  void pass(Handle exchange, const WorkerVerdict& verdict = {}) {
+    ASSERT_TRUE(link->send_verdict(exchange, verdict));
     ring();
   }
 
@@ -117,8 +127,8 @@ class PoolScene : public testing::Test {
     EXPECT_EQ(world.faults_at_end(0), std::vector<std::string>{});
   }
 
-  HandWorker& start() {
-    workers.push_back(std::make_unique<HandWorker>(world, workers.size() + 1));
+  HandWorker& start(std::string_view pool = "p") {
+    workers.push_back(std::make_unique<HandWorker>(world, workers.size() + 1, pool));
     turn(4);
     return *workers.back();
   }

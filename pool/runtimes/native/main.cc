@@ -27,7 +27,11 @@ int load_and_run(int argc, char** argv) {
   penstock_callbacks callbacks{};
   void* context = nullptr;
   if (const int code = enter(argc, argv, &callbacks, &context); code != 0) return code;
-  if (callbacks.request == nullptr) return refuse(argv[0], "its penstock_application() gave no `request` callback");
+  const bool filters =
+      callbacks.filter_request != nullptr || callbacks.filter_response != nullptr || callbacks.filter_log != nullptr;
+  if (callbacks.request == nullptr && !filters) {
+    return refuse(argv[0], "its penstock_application() gave no `request` callback");
+  }
   return penstock_worker_run(&callbacks, context);
 }
 

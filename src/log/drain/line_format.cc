@@ -53,6 +53,8 @@ size_t text_index(LogField field) {
       return static_cast<size_t>(Text::client_subject);
     case LogField::X_CLIENT_FINGERPRINT:
       return static_cast<size_t>(Text::client_fingerprint);
+    case LogField::X_FILTER:
+      return static_cast<size_t>(Text::filter);
     case LogField::CS_METHOD:
       return static_cast<size_t>(Text::method);
     case LogField::CS_URI:

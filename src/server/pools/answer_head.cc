@@ -14,9 +14,9 @@ constexpr std::string_view OWN_FIELDS[] = {
     "TE",         "Trailer",        "Upgrade", "Transfer-Encoding", CACHE_TAG_FIELD,
 };
 
-bool is_own(std::string_view name) { return iequals_any(name, OWN_FIELDS); }
-
 }  // namespace
+
+bool is_front_end_field(std::string_view name) { return iequals_any(name, OWN_FIELDS); }
 
 size_t answer_head_bytes_max(const AnswerHead& head) {
   constexpr size_t OURS = 320;  // status line with the longest phrase, Date, Server, length, Connection
@@ -32,7 +32,7 @@ std::string_view write_answer_head(std::span<char> out, const AnswerHead& head, 
   const bool has_hsts = head.site_fields.starts_with(HSTS_FIELD);
   for (const LinkField& field : head.fields) {
     if (has_hsts && iequals(field.name, HSTS_FIELD.substr(0, HSTS_FIELD.size() - 2))) continue;
-    if (!is_own(field.name)) writer.field(field.name, field.value);
+    if (!is_front_end_field(field.name)) writer.field(field.name, field.value);
   }
   writer.raw(head.site_fields);
   const bool tells_length = head.framing == AnswerFraming::LENGTH ||

@@ -26,6 +26,9 @@ struct AnswerHead {
   bool http_1_0 = false;
 };
 
+// Whether a field of that name is the front end's own business.
+[[nodiscard]] bool is_front_end_field(std::string_view name);
+
 // Bytes that surely hold it.
 [[nodiscard]] size_t answer_head_bytes_max(const AnswerHead& head);
 

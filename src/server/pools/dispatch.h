@@ -20,6 +20,7 @@
 namespace penstock {
 
 class AnswerCopy;
+struct FilterCall;
 struct Refresh;
 class Body;
 struct Route;
@@ -75,7 +76,9 @@ struct Dispatch : QueueItem {
   Handle handle;               // in that link, while `inside`
   uint64_t sticky = 0;         // number of the worker that the client's cookie names; 0: none
   uint64_t serial = 0;         // of the request, in the journal
+  uint64_t worker = 0;         // number of the one that got it last
   uint32_t tries = 0;          // workers that got it
+  bool of_filter = false;      // a filter answers by itself
   bool inside = false;         // the worker has not ended it
   bool overran = false;        // request_timeout passed while it was inside
   std::string what;            // it asked for, once it has overrun: its record is closed then
@@ -90,14 +93,15 @@ struct Dispatch : QueueItem {
   bool refused = false;        // in PoolBridge::refused_: it is answered there, and nowhere else
   bool failed = false;         // it ended without being whole, or its worker was lost: the connection is to be cut
   AnswerFraming framing = AnswerFraming::NONE;
-  uint64_t purge_mark = 0;           // CacheTable::purge_mark() before the worker got the request
-  uint64_t label_mark = 0;           // and label_mark()
-  std::unique_ptr<Refresh> refresh;  // it is a call of our own: `exchange` is null
-  std::unique_ptr<AnswerCopy> copy;  // for the response cache, if that may keep the answer
-  size_t head_bytes = 0;             // of `pending`: the answer's head, where there was no room for it
-  size_t pending_next = 0;           // what is gone of `pending`
-  uint64_t left = 0;                 // of the announced length
-  std::list<AnswerPart> parts;       // behind `pending`
+  uint64_t purge_mark = 0;             // CacheTable::purge_mark() before the worker got the request
+  uint64_t label_mark = 0;             // and label_mark()
+  std::unique_ptr<FilterCall> filter;  // it is a filter that is asked; `exchange` is null once its request has ended
+  std::unique_ptr<Refresh> refresh;    // it is a call of our own: `exchange` is null
+  std::unique_ptr<AnswerCopy> copy;    // for the response cache, if that may keep the answer
+  size_t head_bytes = 0;               // of `pending`: the answer's head, where there was no room for it
+  size_t pending_next = 0;             // what is gone of `pending`
+  uint64_t left = 0;                   // of the announced length
+  std::list<AnswerPart> parts;         // behind `pending`
   std::string pending;  // of the answer, for a client that is slower than the worker; bounded by the link's window
 
   [[nodiscard]] size_t pending_bytes() const { return pending.size() - pending_next; }

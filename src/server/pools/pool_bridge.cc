@@ -11,6 +11,7 @@
 #include "src/base/doorbell.h"
 #include "src/server/connections.h"
 #include "src/server/pools/answer_copy.h"
+#include "src/server/pools/filtering.h"
 #include "src/server/pools/pool_reports.h"
 #include "src/server/pools/refresh.h"
 

@@ -23,6 +23,7 @@
 #include "src/server/walk.h"
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -77,6 +78,14 @@ class ReactorPool {
   bool listed = false;       // in PoolBridge::waiting_
 };
 
+// What becomes of a head that filters are to see before it is sent.
+enum class HeadFate : uint8_t {
+  AS_IT_IS,
+  CHANGED,
+  WAITS,   // park: Deliver is called again
+  REFUSED  // a filter has failed: deliver that
+};
+
 class PoolBridge {
  public:
   explicit PoolBridge(Core& core);
@@ -106,6 +115,18 @@ class PoolBridge {
   void refresh(const Exchange& ex);
   // Whether the entry, of its URL, is also one for its request fields.
   [[nodiscard]] bool answers(const Exchange& ex, const Entry& entry) const;
+
+  // Its route has filters, and has `found`: the first of them is asked (PARKED), or how it goes on.
+  [[nodiscard]] StepResult filter_request(Exchange& ex, StepResult found);
+  // Before a head of our own making is sent. CHANGED: into `changed`. REQUIRES: ex.filtered.
+  [[nodiscard]] HeadFate filter_head(Exchange& ex, std::string_view head, std::string& changed);
+  // The exchange ends: true if its record is closed later, when filters have seen it. REQUIRES: ex.filtered.
+  [[nodiscard]] bool filter_record(Exchange& ex, const Outcome& outcome, MonoTime moment);
+  // No filter is to say anything more of it, but for its record. REQUIRES: ex.filtered.
+  void leave_filters(Exchange& ex);
+  // Records wait for filters; they are closed as they are.
+  [[nodiscard]] bool owes_records();
+  void end_records();
 
   // The loader has read a file that the application named. Consumes the result. REQUIRES: ex.dispatch != nullptr.
   void file_loaded(Exchange& ex, LoadResult& result);
@@ -154,6 +175,7 @@ class PoolBridge {
   void hand_out_sticky(ReactorPool& pool, const PoolSettings& settings);
   [[nodiscard]] PoolLink* take_place(ReactorPool& pool, const PoolSettings& settings, uint64_t sticky);
   void hand_to(ReactorPool& pool, PoolLink& link, Dispatch& d);
+  void enter_worker(PoolLink& link, Dispatch& d, const RequestFrame& frame);
   void hand_on(ReactorPool& pool);
   void carry_bodies();
   void offer_continue(Dispatch& d);
@@ -194,6 +216,41 @@ class PoolBridge {
   [[nodiscard]] Put put_parts(Exchange& ex, Dispatch& d);
   [[nodiscard]] bool put_window(Exchange& ex, Dispatch& d, AnswerPart& part);
   void grant(Dispatch& d, size_t bytes);
+
+  // filters and requests: pool_bridge_filters.cc
+  [[nodiscard]] static bool is_for_one(const Exchange& ex);  // nobody else may share its answer
+  [[nodiscard]] StepResult ask_about_request(Exchange& ex);
+  [[nodiscard]] std::unique_ptr<FilterCall> make_call(const Exchange& ex, penstock_to_worker kind,
+                                                      const SharedPool* pool);
+  [[nodiscard]] Reason call_filter(SharedPool& shared, std::unique_ptr<FilterCall>& call, Exchange* ex);
+  [[nodiscard]] static JournalSlot slot_of_filter(const Dispatch& d);
+  void hand_filter_to(PoolLink& link, Dispatch& d);
+  [[nodiscard]] bool take_filtered(PoolLink& link, Dispatch& d, const LinkEvent& event);
+  void take_own_answer(Dispatch& d);
+  void take_verdict(Dispatch& d, const LinkEvent& event);
+  [[nodiscard]] bool change_request(Exchange& ex, const LinkVerdict& verdict);
+  void go_on_filtered(Exchange& ex, StepResult found);
+  StepResult refuse_filtered(Exchange& ex, std::string_view pool, Reason reason);
+  void fail_filter(Dispatch& d, Reason why);
+  void lose_filter(Dispatch& d, Reason reason, bool harmful);
+  // filters and answers, and records: pool_bridge_filter_answers.cc
+  [[nodiscard]] StepResult ask_about_answer(Exchange& ex);
+  void take_answer_verdict(Exchange& ex, const std::string& pool, const LinkEvent& event);
+  // What the client sees of an answer's head; the cache keeps it as it came, and filters see it each time.
+  struct ShownHead {
+    uint16_t status = 0;
+    std::span<const LinkField> fields;
+    bool changed = false;
+  };
+  [[nodiscard]] static ShownHead shown_head(const Exchange& ex, const LinkEvent& event, std::vector<LinkField>& room);
+  [[nodiscard]] bool hold_answer_head(Exchange& ex, const LinkEvent& event);
+  void hold_piece(Dispatch& d, const LinkEvent& event);
+  void release_answer(Exchange& ex);
+  void fail_held(Exchange& ex, std::string_view pool, Reason reason);
+  void drop_held(Exchange& ex);
+  void ask_about_record(std::unique_ptr<FilterCall> call);
+  void take_record_verdict(Dispatch& d, const LinkEvent& event);
+  void fail_record(std::unique_ptr<FilterCall> call, std::string_view pool, Reason reason);
 
   // before a worker gets requests: pool_bridge_warm_up.cc
   void take_ready(PoolLink& link);

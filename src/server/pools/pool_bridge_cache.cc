@@ -48,7 +48,7 @@ std::vector<std::string> names_in(std::string_view target) {
 StepResult PoolBridge::look_again(Exchange& ex) {
   Verdict why{};
   const bool again = ex.rejoined && !ex.alone;
-  if ((ex.looked_up && !again) || ex.executed > 0 || ex.certified || !may_be_shared(ex.head, why)) {
+  if ((ex.looked_up && !again) || ex.executed > 0 || is_for_one(ex) || !may_be_shared(ex.head, why)) {
     return StepResult::NEXT;
   }
   ex.looked_up = true;
@@ -78,7 +78,7 @@ FillKey PoolBridge::fill_key(const Exchange& ex) const {
 // one calls.
 StepResult PoolBridge::join_others(Exchange& ex) {
   const RequestHead& head = ex.head;
-  if (ex.alone || ex.certified || ex.executed > 0 || !head.plain || head.method != Method::GET || head.has_range ||
+  if (ex.alone || is_for_one(ex) || ex.executed > 0 || !head.plain || head.method != Method::GET || head.has_range ||
       pass_.has(crowd_hash(ex), core_.now)) {
     return StepResult::NEXT;
   }
@@ -115,6 +115,10 @@ void PoolBridge::begin_copy(Dispatch& d, Exchange& ex, const LinkEvent& event, u
   if (!is_safe(ex.head.method)) return invalidate(ex, event);
   if (ex.certified) {  // whatever the answer says of itself: it knows whom it is for
     ex.verdict = Verdict::AUTHORIZATION;
+    return;
+  }
+  if (is_for_one(ex)) {
+    ex.verdict = Verdict::FILTERED;
     return;
   }
   if (!settings.cache_enable) {
@@ -232,7 +236,7 @@ void PoolBridge::keep_copy(Dispatch& d) {
 // No answer can be had: an entry within its grace stands in for it. False: there is none.
 bool PoolBridge::use_stale(Exchange& ex) {
   Verdict why{};
-  if (!ex.looked_up || ex.executed > 0 || !may_be_shared(ex.head, why)) return false;
+  if (!ex.looked_up || is_for_one(ex) || ex.executed > 0 || !may_be_shared(ex.head, why)) return false;
   const Entry* const kept =
       core_.shared.cache.lookup_kept(ex.cache_key(), ex.key_hash, ex.config->serving_generation, core_.now);
   if (kept == nullptr || kept->is_marker() || core_.now >= kept->error_until()) return false;

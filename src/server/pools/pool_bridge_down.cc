@@ -105,7 +105,7 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
 void PoolBridge::enqueued(Dispatch& d, ReactorPool& pool, const PoolSettings& settings) {
   SharedPool& shared = pool.shared;
   d.pool = &pool;
-  core_.journal.stage(exchange_of(d).slot, Stage::QUEUED, core_.now);
+  if (d.filter == nullptr) core_.journal.stage(exchange_of(d).slot, Stage::QUEUED, core_.now);
   if (settings.request_timeout.ns > 0) wheel_.arm(d.timer, core_.now + settings.request_timeout);
   shared.waiting[core_.index].count.fetch_add(1);
   list_waiting(pool);
@@ -184,6 +184,7 @@ void PoolBridge::hand_out_sticky(ReactorPool& pool, const PoolSettings& settings
 // The request, out of the queue, into that worker. REQUIRES: a place in it is taken for this, its link has room.
 void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link, Dispatch& d) {
   leave_queue(pool);
+  if (d.filter != nullptr) return hand_filter_to(link, d);
   Exchange& ex = exchange_of(d);
   const PoolSettings* const settings = settings_of(pool);
   const LayerFacts facts = ex.certified ? core_.transport.layer(ex.connection->handle) : LayerFacts{};
@@ -203,18 +204,25 @@ void PoolBridge::hand_to(ReactorPool& pool, PoolLink& link, Dispatch& d) {
   uint64_t length = 0;
   if (!d.body_whole) length = head.body == BodyKind::LENGTH ? head.content_length : PENSTOCK_LENGTH_UNKNOWN;
   d.serial = core_.journal.serial(ex.slot);
-  d.handle = link.link.begin({.serial = d.serial,
-                              .head_bytes = head_bytes,
-                              .length = length,
-                              .end = d.body_whole,
-                              .wants_body = head.method != Method::HEAD});
+  enter_worker(link, d,
+               {.serial = d.serial,
+                .head_bytes = head_bytes,
+                .length = length,
+                .end = d.body_whole,
+                .wants_body = head.method != Method::HEAD});
+  if (!d.body_whole) body_due_.push_back(dispatches_.handle_of(&d));
+}
+
+// What lies in request_room() goes to that worker.
+void PoolBridge::enter_worker(PoolLink& link, Dispatch& d, const RequestFrame& frame) {
+  d.handle = link.link.begin(frame);
   d.link = &link;
+  d.worker = link.worker.number;
   d.inside = true;
   ++d.tries;
   link.inside[d.handle.index] = &d;
   link.worker.busy_ns.store(core_.now.ns, std::memory_order_relaxed);
   activate(link);
-  if (!d.body_whole) body_due_.push_back(dispatches_.handle_of(&d));
 }
 
 // A place in a worker of the pool has come free: the next one to have it may wait at another reactor.
@@ -353,7 +361,12 @@ void PoolBridge::answer_refused() {
   for (size_t i = 0; i < refused_.size(); ++i) {
     const auto [handle, reason] = refused_[i];
     Dispatch* const d = dispatches_.find(handle);
-    if (d == nullptr || d->exchange == nullptr) continue;
+    if (d == nullptr) continue;
+    if (d->filter != nullptr) {
+      fail_filter(*d, reason);
+      continue;
+    }
+    if (d->exchange == nullptr) continue;
     if (d->inside) cancel(*d, PENSTOCK_CANCEL_CLIENT_GONE);
     if (d->begun) {
       cut(*d, reason);

@@ -2,6 +2,7 @@
 #include "src/server/connections.h"
 #include "src/server/pools/answer_copy.h"
 #include "src/server/pools/answer_head.h"
+#include "src/server/pools/filtering.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/pools/pool_reports.h"
 #include "src/server/pools/refresh.h"
@@ -60,6 +61,7 @@ void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {
   if (link.warm_up != nullptr && link.warm_up->exchange == event.exchange) return take_warm_up(link, event);
   Dispatch& d = *link.inside[event.exchange.index];
   const bool speaks = event.kind != LinkEvent::Kind::CONSUMED && event.kind != LinkEvent::Kind::LOG;
+  if (d.filter != nullptr && speaks && !take_filtered(link, d, event)) return;
   if (d.refresh != nullptr && speaks) {
     take_refreshed(d, event);
     if (!event.end) return;
@@ -67,12 +69,13 @@ void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {
     if (d.copy != nullptr) keep_copy(d);
     return release(d);
   }
+  const bool held = d.exchange != nullptr && d.exchange->filtered && d.exchange->filters->held != nullptr;
   switch (event.kind) {
     case LinkEvent::Kind::HEAD:
       take_head(d, event);
       break;
     case LinkEvent::Kind::DATA:
-      take_data(d, event.body);
+      held ? hold_piece(d, event) : take_data(d, event.body);
       break;
     case LinkEvent::Kind::CONSUMED:
       return make_room(link);
@@ -83,7 +86,7 @@ void PoolBridge::take_event(PoolLink& link, const LinkEvent& event) {
       return execute(link, d, event.body);
     case LinkEvent::Kind::FILE:
     case LinkEvent::Kind::ENTRY:
-      take_part(d, event);
+      held ? hold_piece(d, event) : take_part(d, event);
       break;
     case LinkEvent::Kind::ABORTED:
       give_up(d, Reason::WORKER_ABORTED, true);
@@ -108,7 +111,9 @@ void PoolBridge::end_inside(PoolLink& link, Dispatch& d) {
   d.inside = false;
   wheel_.disarm(d.timer);
   if (d.refresh != nullptr) core_.journal.worker_done(d.refresh->exchange.slot, core_.now);
-  if (d.exchange != nullptr) {
+  if (d.filter != nullptr) {
+    if (d.exchange != nullptr || d.filter->record != nullptr) core_.journal.worker_done(slot_of_filter(d), core_.now);
+  } else if (d.exchange != nullptr) {
     core_.journal.worker_done(d.exchange->slot, core_.now);  // what kills the worker from now on is not this
     d.exchange->connection->awaits_body = false;             // nobody reads on here
   }
@@ -138,11 +143,16 @@ Exchange& PoolBridge::exchange_of(Dispatch& d) { return d.refresh != nullptr ? d
 
 void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
   Exchange* const ex = d.exchange;
-  if (ex == nullptr || d.refused || replace_error(d, event)) return;
+  if (ex == nullptr || d.refused) return;
+  const bool released = ex->filtered && ex->filters->released;
+  if (!released && replace_error(d, event)) return;
+  if (ex->filtered && hold_answer_head(*ex, event)) return;
+  std::vector<LinkField> room_of_shown;
+  const ShownHead shown = shown_head(*ex, event, room_of_shown);
   // An answer that is whole in one message has a length, whether or not the application counted.
   const bool counted = event.end && event.length == PENSTOCK_LENGTH_UNKNOWN;
   const uint64_t length = counted ? event.body.size() : event.length;
-  d.framing = framing_of(*ex, event.status, length);
+  d.framing = framing_of(*ex, shown.status, length);
   Connection& c = *ex->connection;
   if (d.framing == AnswerFraming::CLOSE) ex->keep_alive = false;
   // What the client still has to send of its body must be read before its next request, or never.
@@ -154,9 +164,9 @@ void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
   const std::string& route_fields = ex->route->header_lines(ex->secure);
   std::string site_fields;  // longer than the route's own only for a client that is to come back to this worker
   const PoolSettings* const settings = settings_of(*d.pool);
-  if (settings != nullptr && settings->balance == BalanceSetting::STICKY && d.sticky != d.link->worker.number) {
+  if (settings != nullptr && settings->balance == BalanceSetting::STICKY && d.sticky != d.worker && !d.of_filter) {
     site_fields = route_fields;
-    site_fields.append("Set-Cookie: ").append(STICKY_COOKIE).append("=").append(std::to_string(d.link->worker.number));
+    site_fields.append("Set-Cookie: ").append(STICKY_COOKIE).append("=").append(std::to_string(d.worker));
     site_fields.append("; Path=").append(ex->route->prefix).append("; HttpOnly; SameSite=Lax\r\n");
   }
   if (const std::string vary = vary_line(event.policy, event.fields); !vary.empty()) {
@@ -164,15 +174,18 @@ void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
     site_fields += vary;
   }
   const AnswerHead head{
-      .status = event.status,
-      .fields = event.fields,
+      .status = shown.status,
+      .fields = shown.fields,
       .site_fields = site_fields.empty() ? std::string_view(route_fields) : std::string_view(site_fields),
       .framing = d.framing,
       .length = ex->head.method == Method::HEAD ? event.length : length,
       .keep_alive = ex->keep_alive,
       .http_1_0 = ex->http_1_0};
   const size_t most = answer_head_bytes_max(head);
-  if (most > Outgoing::BYTES_MAX) return give_up(d, Reason::WORKER_HEAD_INVALID, event.end);
+  if (most > Outgoing::BYTES_MAX) {
+    if (shown.changed) fail_held(*ex, ex->filters->pools.front().pool->name, Reason::FILTER_INVALID);
+    return give_up(d, Reason::WORKER_HEAD_INVALID, event.end);  // unless that was said
+  }
   Outgoing* const out = room_for(core_, c, most, 0);
   if (out == nullptr) d.pending.resize(most);
   const std::span<char> room = out != nullptr ? out->reserve(most) : std::span(d.pending);
@@ -193,7 +206,7 @@ void PoolBridge::take_head(Dispatch& d, const LinkEvent& event) {
   d.left = length;
   ex->composed = true;
   ex->reason = Reason::OK;
-  ex->app_status = event.status;
+  ex->app_status = shown.status;
   ex->head_bytes_out = text.size();
   core_.journal.bytes_out(ex->slot, text.size());
   begin_copy(d, *ex, event, length);
@@ -220,7 +233,7 @@ void PoolBridge::take_data(Dispatch& d, std::string_view bytes) {
       d.parts.back().text.append(rest);
     }
   }
-  if (d.link->link.is_open(d.handle)) grant(d, used);
+  if (d.inside && d.link->link.is_open(d.handle)) grant(d, used);
 }
 
 // Copies as much of a body as there is room for: once, out of memory that the worker can change.
@@ -326,9 +339,12 @@ void PoolBridge::give_up(Dispatch& d, Reason reason, bool ended) {
 // Says `reason` to the client. REQUIRES: nothing was said yet, and it does not wait in the queue.
 void PoolBridge::answer(Dispatch& d, Reason reason) {
   if (d.refresh != nullptr) return release(d);
+  if (d.filter != nullptr) return fail_filter(d, reason);
   Exchange& ex = *d.exchange;
   if (!d.body_whole) leave_body_unread(core_, ex);
-  if (ex.entry != nullptr || use_stale(ex)) {
+  if (ex.filtered) drop_held(ex);
+  const bool filter_failed = ex.filtered && ex.filters->over;  // no answer of before may stand in for its refusal
+  if (!filter_failed && (ex.entry != nullptr || use_stale(ex))) {
     complete_fill(core_, ex, ex.entry);
   } else {
     ex.reason = reason;
@@ -351,7 +367,7 @@ void PoolBridge::detach(Dispatch& d) {
   Exchange& ex = *d.exchange;
   complete_fill(core_, ex, nullptr);
   ex.dispatch = nullptr;
-  ex.body_done = ex.body_done || ((d.body_whole || d.end_owed) && ex.executed == 0);
+  ex.body_done = ex.body_done || ((d.body_whole || d.end_owed) && ex.executed == 0 && !d.of_filter);
   ex.connection->awaits_body = false;
   d.exchange = nullptr;
   if (!d.inside) release(d);
@@ -396,10 +412,12 @@ void PoolBridge::lose(Dispatch& d, Reason reason) {
   d.link->worker.leave();
   d.inside = false;
   d.link = nullptr;
+  if (d.filter != nullptr) return lose_filter(d, reason, harmful);
   Exchange* const ex = d.exchange;
   if (ex == nullptr) return release(d);
   ex->connection->awaits_body = false;
   if (d.failed || d.refused) return;
+  if (ex->filtered && !d.begun) drop_held(*ex);
   if (!d.begun && use_stale(*ex)) return answer(d, reason);
   switch (answer_lost({.idempotent = is_idempotent(ex->head.method),
                        .body_kept = !d.body_sent,
@@ -454,12 +472,17 @@ void PoolBridge::expire(Dispatch& d) {
     link.worker.takes.store(false, std::memory_order_relaxed);
     return report(PoolReport::Kind::OVERDUE, link, overrun_requests(link));
   }
-  const RequestHead& head = exchange_of(d).head;
-  d.what.assign(head.method_text).append(" ").append(head.target.substr(0, WHAT_BYTES_MAX));
+  if (d.filter != nullptr) {
+    d.what = d.filter->what;
+  } else {
+    const RequestHead& head = exchange_of(d).head;
+    d.what.assign(head.method_text).append(" ").append(head.target.substr(0, WHAT_BYTES_MAX));
+  }
   cancel(d, PENSTOCK_CANCEL_TIMEOUT);
   d.overran = true;
   link.worker.overrun.fetch_add(1);
   wheel_.arm(d.timer, core_.now + CANCEL_GRACE);
+  if (d.filter != nullptr) return fail_filter(d, Reason::WORKER_TIMEOUT);
   if (d.refresh != nullptr) {
     d.copy.reset();
     return complete_fill(core_, d.refresh->exchange, nullptr);

@@ -35,6 +35,8 @@ void PoolTable::bind(Snapshot& snapshot) {
     const auto found = by_name.find(route->pool);
     const bool served = route->handler == HandlerSetting::POOL && found != by_name.end();
     snapshot.pool_of_route.push_back(served ? found->second : nullptr);
+    auto& filters = snapshot.filters_of_route.emplace_back();
+    for (const std::string& name : route->filters) filters.push_back(by_name.at(name));  // checks.cc: each is a pool
   }
 }
 

@@ -42,9 +42,9 @@ bool asks_for_challenge(const Exchange& ex) {
          (head.method == Method::GET || head.method == Method::HEAD);
 }
 
-bool is_known_by_certificate(Core& core, Exchange& ex) {
+bool is_looked_at_first(Core& core, Exchange& ex) {
   const Site* const site = find_site_of(ex);
-  return site != nullptr && (look_at_client(core, ex, *site) != Reason::NONE || ex.certified);
+  return site != nullptr && (site->filtered || look_at_client(core, ex, *site) != Reason::NONE || ex.certified);
 }
 
 StepResult refuse_client(Core& core, Exchange& ex, Reason reason) {

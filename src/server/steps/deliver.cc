@@ -143,7 +143,7 @@ StepResult deliver_step(Core& core, Exchange& ex) {
   if (ex.composed) return deliver_segments(core, ex);
   if (find_error_page(ex)) return StepResult::FILL;
   core.journal.stage(ex.slot, Stage::DELIVER, core.now);
-  if (ex.entry != nullptr) return deliver_entry(core, ex);
+  if (ex.entry != nullptr) return ex.filtered ? deliver_from_entry(core, ex) : deliver_entry(core, ex);
   if (ex.stream >= 0) return deliver_stream(core, ex);
   if (ex.to_https) return deliver_https(core, ex);
   return deliver_text(core, ex);

@@ -11,6 +11,7 @@
 #include "src/server/connections.h"
 #include "src/server/entry_maker.h"
 #include "src/server/head_edit.h"
+#include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/deliver.h"
 #include "src/server/steps/steps.h"
 #include "src/server/walk.h"
@@ -38,6 +39,22 @@ constexpr uint64_t STREAM_WINDOW = 1024 * 1024;
 StepResult compose(Core& core, Exchange& ex, std::string_view head) {
   ASSERT(!head.empty());
   Connection& c = *ex.connection;
+  uint16_t status = ex.status();
+  std::string changed;
+  if (ex.filtered) {
+    const HeadFate fate = core.pools->filter_head(ex, head, changed);
+    if (fate == HeadFate::WAITS || fate == HeadFate::REFUSED) {  // composed anew, or something else is
+      ex.segments.clear();
+      ex.segment_text.clear();
+      if (fate == HeadFate::REFUSED) return deliver_step(core, ex);
+      if (!ex.page) ex.reason = Reason::OK;
+      return StepResult::PARKED;
+    }
+    if (fate == HeadFate::CHANGED) {
+      head = changed;
+      status = ex.app_status;
+    }
+  }
   Outgoing* out = room_for(core, c, head.size() + 64, 0);
   if (out == nullptr) {
     ex.segments.clear();
@@ -46,7 +63,7 @@ StepResult compose(Core& core, Exchange& ex, std::string_view head) {
   }
   const bool ages = ex.entry != nullptr && (ex.entry->owner_flags() & ENTRY_ANSWER) != 0;
   ex.head_bytes_out =
-      ages ? copy_aged_head(*out, head, core, ex) : copy_head(*out, head, date_offset(ex.status()), core, ex);
+      ages ? copy_aged_head(*out, head, core, ex) : copy_head(*out, head, date_offset(status), core, ex);
   core.counters.bytes_copied.add(ex.head_bytes_out);
   ex.composed = true;
   if (ex.head.method == Method::HEAD) ex.segments.clear();
@@ -216,9 +233,17 @@ StepResult deliver_from_entry(Core& core, Exchange& ex) {
     return deliver_text(core, ex);
   }
   const bool whole = ex.entry->status() != 200 && !ex.page;  // RFC 9110 sections 13.2.1 and 14.2: of a 200 only
-  if (whole) return deliver_answer(core, ex, *variant);
+  if (whole && !ex.filtered) return deliver_answer(core, ex, *variant);
   ex.coding = variant->coding;
   ex.body = variant->body;
+  if (whole) {
+    ex.cold_used = true;
+    ex.app_status = ex.entry->status();
+    if (variant->body_size > 0) {
+      ex.segments.push_back({.kind = AnswerPiece::Kind::BODY, .offset = 0, .size = variant->body_size});
+    }
+    return compose(core, ex, variant->head());
+  }
   return deliver_representation(core, ex,
                                 {.head = variant->head(),
                                  .head_304 = variant->head_304(),

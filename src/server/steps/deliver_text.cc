@@ -3,7 +3,9 @@
 #include "src/http/response_head.h"
 #include "src/server/connections.h"
 #include "src/server/entry_maker.h"
+#include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/deliver.h"
+#include "src/server/steps/steps.h"
 
 #include <fmt/format.h>
 #include <iterator>
@@ -22,6 +24,31 @@ size_t write_page(std::span<char> out, uint16_t status) {
                                     "<title>{0} {1}</title></head>\n<body><h1>{0} {1}</h1></body></html>\n",
                                     status, phrase);
   return std::min(end.size, out.size());
+}
+
+// The same of a route with filters, once they have seen its head.
+StepResult deliver_filtered_text(Core& core, Exchange& ex, std::string_view head, std::string_view page) {
+  std::string changed;
+  switch (core.pools->filter_head(ex, head, changed)) {
+    case HeadFate::WAITS:
+      return StepResult::PARKED;
+    case HeadFate::REFUSED:
+      return deliver_step(core, ex);
+    case HeadFate::CHANGED:
+      head = changed;
+      break;
+    case HeadFate::AS_IT_IS:
+      break;
+  }
+  if (ex.head.method == Method::HEAD) page = {};
+  Outgoing* const out = room_for(core, *ex.connection, head.size() + page.size(), 0);
+  if (out == nullptr) return wait_for_sent(ex);
+  out->copy(head);
+  out->copy(page);
+  ex.head_bytes_out = head.size();
+  ex.body_bytes_out = page.size();
+  core.counters.bytes_copied.add(head.size() + page.size());
+  return StepResult::DONE;
 }
 
 }  // namespace
@@ -48,7 +75,9 @@ StepResult deliver_text(Core& core, Exchange& ex) {
   std::array<char, PAGE_BYTES_MAX> room;
   std::string_view page = ex.text;
   if (page.empty() && !status_is_bodiless(status)) page = {room.data(), write_page(room, status)};
-  ResponseHeadWriter head(out->reserve(head_max), status, core.wall.unix_seconds(), ex.config->server_header);
+  std::string apart(ex.filtered ? head_max : 0, '\0');
+  ResponseHeadWriter head(ex.filtered ? std::span<char>(apart) : out->reserve(head_max), status,
+                          core.wall.unix_seconds(), ex.config->server_header);
   if (!status_is_bodiless(status)) {
     head.field("Content-Type", ex.text.empty() ? "text/html; charset=utf-8" : "application/json");
     head.field("Content-Length", page.size());
@@ -70,6 +99,7 @@ StepResult deliver_text(Core& core, Exchange& ex) {
     ex.reason = Reason::CONFIG_INVALID;
     return deliver_text(core, ex);
   }
+  if (ex.filtered) return deliver_filtered_text(core, ex, text, page);
   out->commit(text.size());
   ex.head_bytes_out = text.size();
   if (ex.head.method != Method::HEAD || ex.refused) {

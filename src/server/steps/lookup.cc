@@ -45,7 +45,7 @@ StepResult lookup_step(Core& core, Exchange& ex) {
   }
   // Anything unusual walks the full table; fill_step() asks the cache again once the route has said yes.
   if (!ex.head.plain) return StepResult::NEXT;
-  if (core.config->routes.looks_at_clients() && is_known_by_certificate(core, ex)) return StepResult::NEXT;
+  if (core.config->routes.looks_before_cache() && is_looked_at_first(core, ex)) return StepResult::NEXT;
   // The cache does not know whose limits hold for this host.
   if (head_beyond(ex, core.config->routes.narrowest_heads()) != Reason::NONE) return StepResult::NEXT;
   ex.looked_up = true;

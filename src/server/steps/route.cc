@@ -1,6 +1,7 @@
 // Route: what the config says about this URL. Cold: a hot hit was here once, under this generation.
 
 #include "src/http/syntax.h"
+#include "src/server/pools/pool_bridge.h"
 #include "src/server/steps/steps.h"
 #include "src/server/walk.h"
 
@@ -206,7 +207,11 @@ void execute_instead(Core& core, Exchange& ex, std::string_view target) {
   ex.looked_up = false;
   ex.route = &RouteTable::find_route(*ex.site, ex.path);
   if (!RouteTable::allows(*ex.route, head.method, head.method_text)) return say(Reason::METHOD_NOT_ALLOWED);
-  switch (answer_by_handler(ex)) {
+  StepResult found = answer_by_handler(ex);
+  if (!ex.route->filters.empty()) found = core.pools->filter_request(ex, found);
+  switch (found) {
+    case StepResult::PARKED:
+      return;
     case StepResult::NEXT:
       return resume_exchange(core, ex, Step::FILL);
     case StepResult::DISPATCH:

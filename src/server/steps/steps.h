@@ -38,9 +38,9 @@ namespace penstock {
 [[nodiscard]] bool asks_for_challenge(const Exchange& exchange);
 // Answers with that reason.
 [[nodiscard]] StepResult refuse_client(Core& core, Exchange& exchange, Reason reason);
-// Whether the site of this request looks at certificates and would not let it in, or would as somebody of his own: the
-// cache is not to be asked before the route was.
-[[nodiscard]] bool is_known_by_certificate(Core& core, Exchange& exchange);
+// Whether the cache is not to be asked before the route was: the site of this request has filters, or looks at
+// certificates and would not let it in, or would as somebody of his own.
+[[nodiscard]] bool is_looked_at_first(Core& core, Exchange& exchange);
 
 // Has the file read, once for everyone who wants it, and parks. Later: load_done(), fill_done().
 [[nodiscard]] StepResult fill_step(Core& core, Exchange& exchange);
