@@ -55,7 +55,7 @@ def test_a_worker_from_before_version_2_is_served(make):
 
 @pytest.mark.parametrize("arguments, said", [
     ("before-beds", "worker_v1: 1 channels, and descriptors for 2"),
-    ("ready 3", "version 3"),
+    ("ready 4", "version 4"),
     ("ready 0", "version 0"),
 ], ids=["before-beds", "newer", "none"])
 def test_a_worker_of_a_version_that_is_not_spoken_is_refused_and_its_pool_told(make, arguments, said):

@@ -17,7 +17,7 @@ ELSEWHERE = {
     "unwatchable": "tests/unit/files/loader_test.cc", "purged": "tests/unit/cache/purge_test.cc",  # in the moment before the sweep
     "expired": "tests/e2e/test_cache_apps.py", "worker-forbids": "tests/e2e/test_cache_apps.py", "varies": "tests/e2e/test_cache_apps.py",
     "invalidated": "tests/e2e/test_cache_apps.py", "refreshed": "tests/e2e/test_cache_apps.py", "hit-stale": "tests/e2e/test_cache_apps.py",
-    "hit-stale-error": "tests/e2e/test_cache_apps.py", "purge": "tests/e2e/test_cache.py"}
+    "hit-stale-error": "tests/e2e/test_cache_apps.py", "purge": "tests/e2e/test_cache.py", "filtered": "tests/e2e/test_filters.py"}
 BASE = JSON_LOG + "server.reactors = 1\nsite.main.hosts = 127.0.0.1\nsite.main.root = {WWW}\n"
 STATIC = BASE + ("cache.entry_max = 1m\nsite.main.route.gone.prefix = /gone\nsite.main.route.gone.handler = status\nsite.main.route.gone.status = 410\n"
                  "site.main.route.list.prefix = /list\nsite.main.route.list.listing = 1\n")
