@@ -28,10 +28,16 @@ NetConfig NetWorld::config(size_t which) {
   return config;
 }
 
-NetWorld::NetWorld(uint64_t seed, const LinkOptions& link, const NetConfig& client, const NetConfig& server)
-    : now_{static_cast<int64_t>(1'000'000'000'000 + (hash_word(seed) >> 20))}, prng_(seed), link_(seed + 1, link) {
+NetWorld::NetWorld(uint64_t seed, const LinkOptions& link, const NetConfig& client, const NetConfig& server,
+                   uint32_t silliness)
+    : now_{static_cast<int64_t>(1'000'000'000'000 + (hash_word(seed) >> 20))},
+      prng_(seed),
+      link_(seed + 1, link),
+      silliness_(silliness) {
   link_.set_now(now_);
-  stacks_[0] = std::make_unique<NetStack>(client, link_.end(0), now_);
+  if (silliness != 0) silly_ = std::make_unique<SillyPeer>(link_.end(0), seed + 2, silliness);
+  PacketDevice& device = silly_ != nullptr ? static_cast<PacketDevice&>(*silly_) : link_.end(0);
+  stacks_[0] = std::make_unique<NetStack>(client, device, now_);
   stacks_[1] = std::make_unique<NetStack>(server, link_.end(1), now_);
   ASSERT(stacks_[1]->listen(PORT, 7));
 }
@@ -163,8 +169,10 @@ void NetWorld::receive(User& user, const NetEvent& event) {
     return;
   }
   if (user.peer_closed) complain(&user, "bytes after PEER_CLOSED");
+  const bool may_differ = user.side == 1 && (silliness_ & OVERLAPS_OTHERWISE) != 0;
   for (uint32_t i = 0; i < event.size; ++i) {
-    if (event.data[i] != byte_of(user.number, 1 - user.side, user.received + i)) {
+    const uint8_t sent = byte_of(user.number, 1 - user.side, user.received + i);
+    if (event.data[i] != sent && !(may_differ && event.data[i] == static_cast<uint8_t>(~sent))) {
       complain(&user, "wrong byte at " + std::to_string(user.received + i));
       break;
     }
@@ -255,6 +263,16 @@ void NetWorld::finish(User& user, bool with_reset) {
   }
 }
 
+void NetWorld::give_up() {
+  for (const auto& pair : pairs_) {
+    for (const auto& user : pair->ends) {
+      if (user == nullptr || user->ended) continue;
+      user->aborted = true;
+      finish(*user, false);
+    }
+  }
+}
+
 NetWorld::Outcome NetWorld::outcome() const {
   Outcome outcome;
   for (const auto& pair : pairs_) {
@@ -278,7 +296,8 @@ std::string NetWorld::faults(bool at_rest) {
       if (user != nullptr && (!user->ended || user->closed_due))
         complain(user, user->ended ? "was not told CLOSED" : "has not ended");
     }
-    const bool clean = client.failed || client.aborted || server == nullptr || server->failed || server->aborted;
+    const bool clean = (silliness_ & ~HARMLESS) != 0 || client.failed || client.aborted || server == nullptr ||
+                       server->failed || server->aborted;
     if (clean) continue;
     if (!client.ended || !server->ended)
       complain(&client, "has not ended: received " + std::to_string(client.received) + ", the server " +

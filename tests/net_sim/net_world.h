@@ -2,6 +2,7 @@
 #pragma once
 
 #include "src/net/net_stack.h"
+#include "tests/net_sim/silly_peer.h"
 #include "tests/support/sim_link.h"
 
 #include <list>
@@ -27,7 +28,9 @@ class NetWorld {
  public:
   static constexpr uint16_t PORT = 80;
 
-  NetWorld(uint64_t seed, const LinkOptions& link, const NetConfig& client, const NetConfig& server);
+  // `silliness`: the client is a SillyPeer, with these bits.
+  NetWorld(uint64_t seed, const LinkOptions& link, const NetConfig& client, const NetConfig& server,
+           uint32_t silliness = 0);
   ~NetWorld();
 
   // The client's end connects now; what the server's end does is `server`.
@@ -38,7 +41,10 @@ class NetWorld {
   [[nodiscard]] MonoTime now() const { return now_; }
   [[nodiscard]] NetStack& stack(size_t which) { return *stacks_[which]; }
   [[nodiscard]] SimLink& link() { return link_; }
+  [[nodiscard]] SillyPeer& silly() { return *silly_; }
   [[nodiscard]] bool all_ended() const;
+  // Both users of each connection that has not ended close it, as after a time-out of theirs.
+  void give_up();
 
   struct Outcome {
     uint32_t exact = 0;   // both directions arrived whole, both ends saw the end
@@ -97,6 +103,8 @@ class NetWorld {
   MonoTime now_;
   Prng prng_;
   SimLink link_;
+  uint32_t silliness_;
+  std::unique_ptr<SillyPeer> silly_;
   std::unique_ptr<NetStack> stacks_[2];
   std::vector<std::unique_ptr<Pair>> pairs_;
   std::vector<User*> busy_[2];
