@@ -1,7 +1,7 @@
 // One request and its answer through the TCP engine (src/net), by the number of open connections: what the memory that
 // does not fit the caches costs. A burst of frames from connections in no order is made beforehand; what is measured is
 // the turn in which the engine takes them, their owner sends 1 KiB to each, and the answers go to a device that drops
-// them.
+// them. And with an answer of ten segments, which the engine cuts, or the device (TSO).
 #include "src/base/prng.h"
 #include "src/net/net_stack.h"
 #include "src/net/wire/arp.h"
@@ -31,9 +31,12 @@ const IpAddress GATEWAY = IpAddress::v4(10, 0, 0, 2);
 // Gives the frames that it was given; what is sent it forgets, but for the last one's head.
 class BenchDevice final : public PacketDevice {
  public:
-  BenchDevice() : room_(BURST * FRAME_ROOM) {}
+  explicit BenchDevice(bool cuts) : room_(BURST * FRAME_ROOM), cuts_(cuts) {}
   [[nodiscard]] DeviceFeatures features() const override {
-    return {.tx_ip_checksum = true, .tx_tcp_checksum = true, .copies_payload = true};
+    return {.tx_ip_checksum = true,
+            .tx_tcp_checksum = true,
+            .copies_payload = true,
+            .tx_large_v4_bytes = cuts_ ? 65'000U : 0U};
   }
   [[nodiscard]] size_t rx_burst(std::span<RxFrame> out) override {
     const size_t taken = std::min(count, out.size());
@@ -63,11 +66,13 @@ class BenchDevice final : public PacketDevice {
 
  private:
   std::vector<uint8_t> room_;
+  bool cuts_;
 };
 
 class Crowd {
  public:
-  explicit Crowd(uint32_t count) : body_(ANSWER_BYTES, 'x'), clients_(count), order_(count) {
+  explicit Crowd(uint32_t count, uint32_t answer_bytes = ANSWER_BYTES, bool device_cuts = false)
+      : body_(answer_bytes, 'x'), clients_(count), order_(count), device_(device_cuts) {
     NetConfig config;
     config.addresses.mac = OUR_MAC;
     config.addresses.v4 = OURS;
@@ -97,7 +102,7 @@ class Crowd {
       Client& client = clients_[number];
       put(i, number, TCP_ACK | TCP_PSH, client.seq, client.ack, REQUEST_BYTES);
       client.seq += REQUEST_BYTES;
-      client.ack += ANSWER_BYTES;
+      client.ack += static_cast<uint32_t>(body_.size());
     }
     now_ = now_ + microseconds(30);
     device_.count = BURST;
@@ -106,6 +111,7 @@ class Crowd {
     return (std::chrono::steady_clock::now() - begin).count();
   }
   [[nodiscard]] uint64_t answers() const { return answers_; }
+  [[nodiscard]] uint64_t frames() const { return device_.sent; }
 
  private:
   struct Client {
@@ -119,7 +125,7 @@ class Crowd {
       const NetEvent& event = events_[i];
       if (event.kind != NetEventKind::RECEIVED) continue;
       stack_->release(event.buffer);
-      const NetPart part{.data = body_.data(), .size = ANSWER_BYTES};
+      const NetPart part{.data = body_.data(), .size = static_cast<uint32_t>(body_.size())};
       answers_ += stack_->send(event.conn, {&part, 1}, 1) ? 1 : 0;
     }
     stack_->submit();
@@ -163,22 +169,36 @@ class Crowd {
   std::array<NetEvent, 128> events_;
 };
 
-void request_and_answer(benchmark::State& state) {
-  Crowd crowd(static_cast<uint32_t>(state.range(0)));
+void measure(benchmark::State& state, Crowd& crowd) {
   for (int64_t i = 0; i < 3 * state.range(0) / static_cast<int64_t>(BURST); ++i) (void)crowd.round();
   const uint64_t before = crowd.answers();
+  const uint64_t frames_before = crowd.frames();
   std::vector<int64_t> rounds;
   for (auto _ : state) {
     rounds.push_back(crowd.round());
     state.SetIterationTime(static_cast<double>(rounds.back()) / 1e9);
   }
-  if (crowd.answers() - before != static_cast<uint64_t>(state.iterations()) * BURST)
+  const uint64_t answers = crowd.answers() - before;
+  if (answers != static_cast<uint64_t>(state.iterations()) * BURST)
     return state.SkipWithError("not all requests were answered");
   // Whoever else has the processor now and then makes the mean larger, and not the median.
   std::nth_element(rounds.begin(), rounds.begin() + static_cast<ptrdiff_t>(rounds.size() / 2), rounds.end());
   state.counters["median_ns"] = static_cast<double>(rounds[rounds.size() / 2]) / BURST;
+  state.counters["frames"] = static_cast<double>(crowd.frames() - frames_before) / static_cast<double>(answers);
+}
+
+void request_and_answer(benchmark::State& state) {
+  Crowd crowd(static_cast<uint32_t>(state.range(0)));
+  measure(state, crowd);
 }
 BENCHMARK(request_and_answer)->Arg(64)->Arg(1'000)->Arg(10'000)->Arg(100'000)->UseManualTime();
+
+// The peer names no MSS, so it is 536 (RFC 9293 section 3.7.1).
+void answer_of_ten_segments(benchmark::State& state) {
+  Crowd crowd(static_cast<uint32_t>(state.range(0)), 10 * 536, state.range(1) != 0);
+  measure(state, crowd);
+}
+BENCHMARK(answer_of_ten_segments)->ArgNames({"", "device_cuts"})->Args({64, 0})->Args({64, 1})->UseManualTime();
 
 }  // namespace
 }  // namespace penstock
