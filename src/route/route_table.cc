@@ -63,7 +63,11 @@ std::string hsts_line(const SiteSettings& site) {
 }  // namespace
 
 RouteTable::RouteTable(const Settings& settings) {
+  for (const PoolSettings& pool : settings.pools) {
+    if (!pool.interpreters.empty()) interpreting_.emplace(pool.name, &pool);
+  }
   for (const SiteSettings& site : settings.sites) add_site(settings, site);
+  interpreting_.clear();
   default_ = settings.server_default_site.empty() ? nullptr : find_site_by_name(settings.server_default_site);
 }
 
@@ -165,6 +169,9 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
     route->to = over.to;
     route->status = static_cast<uint16_t>(over.status);
     route->pool = over.pool;
+    if (const auto pool = interpreting_.find(over.pool); pool != interpreting_.end()) {
+      for (const NamedValue& interpreter : pool->second->interpreters) route->scripts.push_back(interpreter.name);
+    }
     route->index = over.index.value_or(base.index);
     route->listing = over.listing.value_or(base.listing);
     route->symlinks = over.symlinks.value_or(base.symlinks);
@@ -224,6 +231,19 @@ const Route& RouteTable::find_route(const Site& site, std::string_view path) {
   }
   ASSERT(false);  // "" is in every by_prefix
   __builtin_unreachable();
+}
+
+bool RouteTable::has_handler(const Route& route, std::string_view path) {
+  if (route.scripts.empty()) return true;
+  std::string_view rest = path.substr(route.prefix == "/" ? 0 : route.prefix.size());
+  while (!rest.empty()) {
+    const std::string_view segment = rest.substr(0, rest.find('/'));
+    rest.remove_prefix(std::min(rest.size(), segment.size() + 1));
+    const size_t dot = segment.rfind('.');
+    if (dot == std::string_view::npos) continue;
+    if (std::ranges::find(route.scripts, segment.substr(dot + 1)) != route.scripts.end()) return true;
+  }
+  return false;
 }
 
 std::string_view RouteTable::path_below_root(const Route& route, std::string_view path) {

@@ -46,6 +46,7 @@ struct Route {
   std::string to;              // redirect target
   uint16_t status = 0;         // of redirect and status handlers
   std::string pool;
+  std::vector<std::string> scripts;  // extensions that its pool has interpreters for; empty: it takes whatever there is
   std::vector<std::string> filters;  // pools that look at its requests, in this order
   bool collapse = false;             // one call of the pool for all who want the same at once
   Duration stale_while_revalidate;   // where the answer does not say
@@ -120,6 +121,10 @@ class RouteTable {
   // The route for a canonical path (begins with '/'). Never null: the site itself is a route.
   [[nodiscard]] static const Route& find_route(const Site& site, std::string_view path);
 
+  // Whether the route's handler takes the path, one of find_route() for it: of a pool with interpreters alone, some
+  // segment must have an extension that one of them is for, since what stands behind a script is for the script.
+  [[nodiscard]] static bool has_handler(const Route& route, std::string_view path);
+
   // The part of `path` below the route's root, without a leading '/': what the file system is asked.
   [[nodiscard]] static std::string_view path_below_root(const Route& route, std::string_view path);
 
@@ -149,7 +154,8 @@ class RouteTable {
 
   std::vector<std::unique_ptr<Site>> sites_;
   HostTable exact_;
-  StringMap<const Site*> wildcard_;  // "*.example.com" under ".example.com"
+  StringMap<const PoolSettings*> interpreting_;  // pools with interpreters
+  StringMap<const Site*> wildcard_;              // "*.example.com" under ".example.com"
   bool looks_at_clients_ = false;
   bool looks_before_cache_ = false;
   HeadLimits narrowest_heads_;

@@ -4,7 +4,7 @@ from http import HTTPStatus
 import pytest
 
 from http_client import Connection
-from instance import JSON_LOG, ONE_SITE
+from instance import JSON_LOG, ONE_SITE, sub_statuses
 
 ALLOWED = [status for status in (*range(200, 300), *range(400, 600)) if status not in (205, 206, 407, 426)]
 # RFC 9110's words where Python's table has older ones, and those that it does not have.
@@ -52,3 +52,15 @@ def test_a_status_that_cannot_stand_alone_changes_nothing(make, status):
     refused = server.cli("sysctl", "-w", f"site.main.route.s410.status={status}", check=False)
     assert refused.returncode == 2 and "site.main.route.s410.status" in refused.stderr and f"got {status}" in refused.stderr
     assert server.fetch("/410/").status == 410
+
+
+def test_a_path_that_no_interpreter_is_for_has_no_handler(make):
+    server = make(ONE_SITE + JSON_LOG + "site.main.route.cgi.prefix = /cgi\nsite.main.route.cgi.handler = pool\nsite.main.route.cgi.pool = scripts\n"
+                  "pool.scripts.runtime = cgi\npool.scripts.app = {WWW}/cgi/\npool.scripts.interpreter.sh = /bin/sh\n",
+                  files={"cgi/x.sh": "echo Content-Type: text/plain; echo; echo it ran\n", "cgi/x.txt": "not a script\n"})
+    with Connection(server.port) as connection:
+        assert connection.request("/cgi/x.txt").status == 404
+        assert connection.request("/cgi/").status == 404
+        assert connection.request("/cgi/none.sh").status == 404, "the pool says so: it might be there"
+        assert connection.request("/cgi/x.sh/more").body == b"it ran\n"
+    assert sub_statuses(server.wait_records(4)) == ["404.4", "404.4", "404.0", "200.0"]

@@ -65,7 +65,7 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
   const Snapshot& config = *ex.config;
   SharedPool* const shared =
       ex.route->number < config.pool_of_route.size() ? config.pool_of_route[ex.route->number] : nullptr;
-  if (shared == nullptr) return refuse(ex, Reason::APP_OFFLINE);
+  if (shared == nullptr) return refuse(ex, Reason::HANDLER_MISSING);
   const PoolSettings& settings = *config.pools[shared->number];
   const PoolService service = shared->service.load(std::memory_order_relaxed);
   if (service == PoolService::STOPPED) return refuse(ex, Reason::APP_OFFLINE);

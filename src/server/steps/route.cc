@@ -83,6 +83,9 @@ StepResult answer_by_handler(Exchange& ex) {
       ex.route_status = route.status;
       return answer_with(ex, Reason::STATUS_ROUTE, Verdict::NOT_STATIC);
     case HandlerSetting::POOL:
+      if (!RouteTable::has_handler(route, ex.path)) {
+        return answer_with(ex, Reason::HANDLER_MISSING, Verdict::NOT_STATIC);
+      }
       return StepResult::DISPATCH;
   }
   return answer_with(ex, Reason::CONFIG_INVALID, Verdict::ERROR_STATUS);

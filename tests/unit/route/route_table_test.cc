@@ -151,5 +151,24 @@ TEST(RouteTable, error_pages_are_found_by_status_and_sub_status) {
   EXPECT_EQ(site.error_pages.at("404.3"), "/e/type.html");
 }
 
+TEST(RouteTable, a_pool_with_interpreters_takes_paths_that_one_of_them_is_for) {
+  const Routed routed(
+      "site.s.hosts = *\nsite.s.root = /srv\n"
+      "site.s.route.all.prefix = /\nsite.s.route.all.handler = pool\nsite.s.route.all.pool = scripts\n"
+      "site.s.route.below.prefix = /a.pl\nsite.s.route.below.handler = pool\nsite.s.route.below.pool = scripts\n"
+      "site.s.route.any.prefix = /any\nsite.s.route.any.handler = pool\nsite.s.route.any.pool = programs\n"
+      "pool.scripts.runtime = cgi\npool.scripts.app = /srv\npool.scripts.interpreter.pl = /usr/bin/perl\n"
+      "pool.scripts.interpreter.py = /usr/bin/python3\npool.programs.runtime = cgi\npool.programs.app = /srv\n");
+  const auto takes = [&](std::string_view path) {
+    return RouteTable::has_handler(RouteTable::find_route(*routed.table->find_site_by_name("s"), path), path);
+  };
+  for (const char* path : {"/x.pl", "/d/x.py", "/x.pl/more", "/x.tar.py", "/.py", "/any", "/any/x", "/a.pl/b.pl"}) {
+    EXPECT_TRUE(takes(path)) << path;
+  }
+  for (const char* path : {"/", "/x", "/x.PL", "/x.plx", "/xpl", "/x.", "/x.pl.bak", "/d/", "/a.pl", "/a.pl/b.txt"}) {
+    EXPECT_FALSE(takes(path)) << path;
+  }
+}
+
 }  // namespace
 }  // namespace penstock
