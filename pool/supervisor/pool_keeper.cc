@@ -115,6 +115,7 @@ uint64_t PoolKeeper::start_worker(const std::string& cause, uint32_t server, uin
   worker.server = server;
   worker.version = version_;
   worker.started = now;
+  worker.cpu_since = now;
   worker.idle_since = now;
   worker.predecessor = predecessor;
   worker.cause = cause;

@@ -46,6 +46,8 @@ struct PoolRules {
   Duration recycle_time;
   uint64_t recycle_requests = 0;
   uint64_t recycle_memory = 0;
+  uint32_t recycle_cpu = 0;  // percent of one core, over:
+  Duration recycle_cpu_window = seconds(300);
   bool recycle_overlap = true;
   bool rapid_fail_enable = true;
   uint32_t rapid_fail_crashes = 5;
@@ -121,6 +123,9 @@ class PoolKeeper {
     uint64_t served_before = 0;  // for servers that have gone
     bool empty = false;          // RETIRING: nothing is inside any more
     uint64_t memory = 0;
+    MonoTime cpu_since;   // the window began
+    Duration cpu_before;  // what it had used by then
+    Duration cpu;         // what it has in it
     uint32_t inside = 0;
     std::string doing;          // STARTING: what of its warm-up
     std::string cause;          // why it was started
@@ -141,9 +146,10 @@ class PoolKeeper {
   void start_failed(uint64_t worker, const std::string& why, MonoTime now);
   void ended(uint64_t worker, const WorkerEnd& end, MonoTime now);
   void memory_seen(uint64_t worker, uint64_t bytes, MonoTime now);
-  void recycle(const std::string& cause, MonoTime now);  // command, schedule, changed file
-  void start(MonoTime now);                              // command: in service again, with a clean record
-  void stop(const std::string& cause, MonoTime now);     // command
+  void cpu_seen(uint64_t worker, Duration used, MonoTime now);  // since its start
+  void recycle(const std::string& cause, MonoTime now);         // command, schedule, changed file
+  void start(MonoTime now);                                     // command: in service again, with a clean record
+  void stop(const std::string& cause, MonoTime now);            // command
   void tick(MonoTime now);
   // Reported by server `epoch`.
   void need(uint32_t epoch, uint32_t waiting, Duration oldest, MonoTime now);

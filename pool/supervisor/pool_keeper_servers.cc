@@ -178,4 +178,17 @@ void PoolKeeper::memory_seen(uint64_t number, uint64_t bytes, MonoTime now) {
   settle(now);
 }
 
+// Counted up to the end of a window, then anew: who is beyond the limit is found within the next one at the latest.
+void PoolKeeper::cpu_seen(uint64_t number, Duration used, MonoTime now) {
+  Worker* worker = find(number);
+  if (worker == nullptr) return;
+  worker->cpu = used - worker->cpu_before;
+  settle(now);
+  worker = find(number);
+  if (worker == nullptr || now - worker->cpu_since < rules_.recycle_cpu_window) return;
+  worker->cpu_since = now;
+  worker->cpu_before = used;
+  worker->cpu = {};
+}
+
 }  // namespace penstock

@@ -67,6 +67,9 @@ std::string PoolKeeper::due_recycle(const Worker& worker, MonoTime now) const {
   if (rules_.recycle_memory > 0 && worker.memory >= rules_.recycle_memory) {
     return "recycled at " + std::to_string(worker.memory >> 20) + " MiB of memory";
   }
+  if (rules_.recycle_cpu > 0 && worker.cpu.ns >= rules_.recycle_cpu_window.ns / 100 * rules_.recycle_cpu) {
+    return "recycled after " + duration_text(worker.cpu) + " of CPU time in " + duration_text(now - worker.cpu_since);
+  }
   return {};
 }
 

@@ -1,5 +1,7 @@
-// Memory of a worker, for recycle.memory.
+// Memory and CPU time of a worker, for recycle.memory and recycle.cpu.
 #pragma once
+
+#include "src/base/time.h"
 
 #include <cstdint>
 #include <optional>
@@ -12,6 +14,9 @@ namespace penstock {
 // memory): what would come free if all ended, but for pages that forks have in common. Nothing: it has ended. At most
 // PROCESSES_MAX processes are looked at. `proc`: where /proc is; tests differ.
 [[nodiscard]] std::optional<uint64_t> tree_resident_bytes(pid_t pid, const std::string& proc = "/proc");
+// What the process and all that it has started have computed, and of those that have ended what was waited for.
+// Nothing: it has ended.
+[[nodiscard]] std::optional<Duration> tree_cpu_time(pid_t pid, const std::string& proc = "/proc");
 inline constexpr size_t PROCESSES_MAX = 4096;
 
 }  // namespace penstock

@@ -60,6 +60,8 @@ PoolRules Pools::rules_of(const PoolSettings& settings, const Result<WorkerLaunc
   rules.recycle_time = settings.recycle_time;
   rules.recycle_requests = settings.recycle_requests;
   rules.recycle_memory = settings.recycle_memory;
+  rules.recycle_cpu = static_cast<uint32_t>(settings.recycle_cpu);
+  rules.recycle_cpu_window = settings.recycle_cpu_window;
   rules.recycle_overlap = settings.recycle_overlap;
   rules.rapid_fail_enable = settings.rapid_fail_enable;
   rules.rapid_fail_crashes = static_cast<uint32_t>(settings.rapid_fail_crashes);
@@ -306,10 +308,13 @@ void Pools::look_around(MonoTime now) {
     run(*pool, now);
   }
   for (auto& [number, process] : processes_) {
-    if (process.pool->settings.recycle_memory == 0) continue;
-    const auto bytes = tree_resident_bytes(process.worker.process.pid());
-    if (!bytes) continue;
-    process.pool->keeper.memory_seen(number, *bytes, now);
+    const PoolSettings& settings = process.pool->settings;
+    if (settings.recycle_memory == 0 && settings.recycle_cpu == 0) continue;
+    const pid_t pid = process.worker.process.pid();
+    const auto bytes = settings.recycle_memory != 0 ? tree_resident_bytes(pid) : std::nullopt;
+    const auto used = settings.recycle_cpu != 0 ? tree_cpu_time(pid) : std::nullopt;
+    if (bytes) process.pool->keeper.memory_seen(number, *bytes, now);
+    if (used) process.pool->keeper.cpu_seen(number, *used, now);
     run(*process.pool, now);
   }
 }

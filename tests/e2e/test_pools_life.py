@@ -139,7 +139,7 @@ def test_recycling_by_command_under_load_fails_no_request(make):
 
 
 @pytest.mark.parametrize("rule, cause", [("recycle.requests=50", "requests"), ("recycle.time=1s", "recycled after"),
-                                         ("recycle.memory=40m", "MiB of memory")])
+                                         ("recycle.memory=40m", "MiB of memory"), ("recycle.cpu=1;recycle.cpu_window=1s", "of CPU time in")])
 def test_recycling_by_a_limit_under_load_fails_no_request(make, rule, cause):
     server = make(config(rule))
     with Load(server) as load:

@@ -24,6 +24,12 @@ TEST_F(PoolKeeperTest, every_reason_to_recycle_starts_the_replacement_first) {
       {"memory", [](PoolRules& r) { r.recycle_memory = 1 << 20; },
        [](PoolKeeper& k, MonoTime& now) { k.memory_seen(1, (1 << 20) - 1, now); },
        [](PoolKeeper& k, MonoTime& now) { k.memory_seen(1, 1 << 20, now); }},
+      {"CPU time", [](PoolRules& r) { r.recycle_cpu = 50, r.recycle_cpu_window = seconds(10); },
+       [](PoolKeeper& k, MonoTime& now) {
+         k.cpu_seen(1, milliseconds(4'999), now = now + seconds(10));  // in the first window
+         k.cpu_seen(1, milliseconds(9'998), now = now + seconds(9));   // and in the second
+       },
+       [](PoolKeeper& k, MonoTime& now) { k.cpu_seen(1, milliseconds(9'999), now); }},
       {"command", [](PoolRules&) {}, [](PoolKeeper& k, MonoTime& now) { k.tick(now); },
        [](PoolKeeper& k, MonoTime& now) { k.recycle("by command", now); }},
       {"configuration", [](PoolRules&) {},

@@ -43,6 +43,15 @@ TEST_F(ProcessMemory, knows_one_that_has_ended_and_goes_on_without_a_child_that_
   EXPECT_EQ(pages_of(10), 100U);
 }
 
+TEST_F(ProcessMemory, counts_the_time_of_all_and_of_those_that_were_waited_for) {
+  EXPECT_EQ(tree_cpu_time(10, dir_.path()), std::nullopt);
+  process("10", "", "11 12 ");
+  dir_.write("10/stat", "10 (a) name) R 1 2 3 4 -1 6 7 8 9 10 100 20 3 4 20 0 1 0 99\n");
+  process("11", "", "");
+  dir_.write("11/stat", "11 () S 1 2 3 4 -1 6 7 8 9 10 0 1000 0 0 20 0 1 0 99\n");
+  EXPECT_EQ(*tree_cpu_time(10, dir_.path()), milliseconds(1'127 * 1'000 / ::sysconf(_SC_CLK_TCK)));
+}
+
 TEST_F(ProcessMemory, looks_at_no_more_processes_than_it_may) {
   process("10", "1000 1 0 1 0 9 0\n", "10 10 ");  // a tree that doubles for ever
   EXPECT_EQ(pages_of(10), PROCESSES_MAX);
