@@ -89,7 +89,11 @@ bool NetWorld::run(MonoTime limit) {
         if (user->paused) next = std::min(next, user->resumes);
       }
     }
-    if (next >= limit) return false;
+    if (next >= limit) {  // or what was left unsent in the last turn has still to go
+      for (const auto& stack : stacks_) stack->submit();
+      next = link_.next_event();
+      if (next >= limit) return all_ended();
+    }
     now_ = std::max(next, now_ + microseconds(5));
     link_.set_now(now_);
     if (turns > 20'000'000) return false;
