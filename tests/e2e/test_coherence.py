@@ -14,7 +14,7 @@ from http_client import Connection, wait_until
 from instance import ONE_SITE, QUICK
 
 SOON_S = 2.0
-HOSTILE_S = 8 if QUICK else 30
+HOSTILE_S = 8 if QUICK else 15  # of each transport
 SETTLED = time.time() - 3600
 
 

@@ -26,8 +26,8 @@ inline constexpr int ROUNDS_SHARE = 20;
 inline constexpr uint64_t SEEDS_SHARE = 32;
 #elif defined(PENSTOCK_UNDER_ASAN)
 inline constexpr bool SANITIZED = true;
-inline constexpr int ROUNDS_SHARE = 3;
-inline constexpr uint64_t SEEDS_SHARE = 4;
+inline constexpr int ROUNDS_SHARE = 6;
+inline constexpr uint64_t SEEDS_SHARE = 8;
 #else
 inline constexpr bool SANITIZED = false;
 inline constexpr int ROUNDS_SHARE = 1;

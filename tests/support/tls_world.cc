@@ -2,6 +2,7 @@
 
 #include "src/base/assert.h"
 
+#include <algorithm>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -149,7 +150,8 @@ void TlsClient::write(std::string_view plain) {
 }
 
 std::string TlsClient::read(size_t bytes_max) {
-  std::string out(bytes_max, '\0');
+  constexpr size_t RECORD_BYTES = 16'384;  // more than one is never given (RFC 8446 section 5.1)
+  std::string out(std::min(bytes_max, RECORD_BYTES), '\0');
   size_t got = 0;
   ERR_clear_error();
   if (failed_ || bytes_max == 0) return "";

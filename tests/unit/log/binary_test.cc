@@ -4,6 +4,7 @@
 #include "src/log/drain/binary_writer.h"
 #include "src/log/drain/convert.h"
 #include "src/log/drain/string_table.h"
+#include "tests/support/effort.h"
 #include "tests/unit/log/journal_fixture.h"
 
 #include <algorithm>
@@ -195,7 +196,7 @@ TEST(BinaryLog, order_by_start_is_the_order_of_arrival_and_by_finish_that_of_end
   std::vector<std::string> ended;
   std::vector<std::pair<uint32_t, std::pair<JournalSlot, std::string>>> open;
   int64_t now = 1'000'000'000;
-  for (int turn = 0; turn < 60'000; ++turn) {
+  for (int turn = 0; turn < one_threaded_rounds(60'000); ++turn) {
     now += 1000;
     const uint32_t reactor = prng.below(3);
     if (open.size() < 900 && !prng.one_in(3)) {
@@ -284,7 +285,7 @@ TEST(BinaryLog, damage_costs_what_it_hit_and_never_mixes_strings) {
   const LineFormatOptions line{
       .format = LogFormat::W3C,
       .fields = {LogField::CS_METHOD, LogField::CS_URI, LogField::CS_HOST, LogField::X_SEQ_START}};
-  for (int round = 0; round < 500; ++round) {
+  for (int round = 0; round < one_threaded_rounds(500); ++round) {
     std::string file = whole;
     if (round % 2 == 0) {
       file.resize(32 + prng.below(static_cast<uint32_t>(file.size() - 32)));  // cut short

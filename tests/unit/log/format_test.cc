@@ -114,7 +114,7 @@ TEST(StageTimes, are_together_the_whole_to_the_microsecond) {
   // Each gap is a few hundred ns: cut one by one they would all be 0.
   EXPECT_EQ(times_of({1000, 1700, 2400, 3100, 3800, 4500, 5200}), (std::vector<int64_t>{0, 1, 1, 0, 1, 1, 4}));
   Prng prng(3);
-  for (int round = 0; round < 100'000; ++round) {
+  for (int round = 0; round < one_threaded_rounds(100'000); ++round) {
     int64_t at = 1 + prng.below(5'000);
     const auto next = [&] { return prng.one_in(3) ? 0 : at += prng.below(3'000); };
     Timed timed{.first_byte = at};

@@ -72,7 +72,7 @@ TEST_P(EndConformance, last_bytes_and_a_close_do_not_reach_the_next_connection) 
   OPEN();
   const std::string text = pattern(1'300, 1);
   const SendPart parts[] = {SendPart::memory(text.data(), text.size())};
-  const int rounds = is_engine(GetParam()) ? 20 : 100;
+  const int rounds = has_kernel_threads(GetParam()) ? 100 : 20;
   for (int round = 0; round < rounds; ++round) {
     const auto before = connect();
     auto& ended = *server.conns().back();

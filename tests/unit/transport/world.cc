@@ -11,6 +11,7 @@
 #include "tests/unit/transport/engine_world.h"
 #include "tests/unit/transport/tls_peers.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <netinet/in.h>
@@ -32,8 +33,9 @@ class SocketPeer final : public Peer {
   }
 
   std::string read(size_t bytes_max) override {
-    std::string bytes(bytes_max, '\0');
-    const ssize_t n = ::recv(fd_.get(), bytes.data(), bytes_max, MSG_DONTWAIT);
+    constexpr size_t READ_BYTES = 262'144;
+    std::string bytes(std::min(bytes_max, READ_BYTES), '\0');
+    const ssize_t n = ::recv(fd_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
     if (n == 0) end_ = End::FIN;
     if (n < 0 && errno != EAGAIN) end_ = End::RESET;
     bytes.resize(n < 0 ? 0 : static_cast<size_t>(n));

@@ -44,6 +44,8 @@ enum class Kind { URING, URING_PLAIN, EPOLL, SIM, ENGINE, FAULTY, TLS_URING, TLS
 [[nodiscard]] constexpr bool is_engine(Kind kind) {
   return kind == Kind::ENGINE || kind == Kind::FAULTY || kind == Kind::TLS_ENGINE;
 }
+// Whose work may still be going on in the kernel when its connection's place belongs to the next. TLS stands above it.
+[[nodiscard]] constexpr bool has_kernel_threads(Kind kind) { return kind == Kind::URING || kind == Kind::URING_PLAIN; }
 [[nodiscard]] constexpr bool is_tls(Kind kind) { return kind >= Kind::TLS_URING; }
 inline constexpr Kind ALL_KINDS[] = {Kind::URING,   Kind::URING_PLAIN, Kind::EPOLL,     Kind::SIM,
                                      Kind::ENGINE,  Kind::FAULTY,      Kind::TLS_URING, Kind::TLS_EPOLL,
