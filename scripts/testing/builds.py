@@ -12,8 +12,10 @@ from outcome import TREE, Outcome, command_case, gtest_outcome, run, side_by_sid
 
 RELEASE = "build"
 RELEASE_TARGETS = ["served", "tests/support/apps/life", "tests/support/apps/kept", "tests/support/apps/sieve", "tests/support/apps/worker_v1", "perf/load/floor", "load_past_kernel"]
-QUICK_TESTS = {"sim": "tests/sim/sim", "net_sim": "tests/net_sim/net_sim"} | {f"unit_{name}": f"tests/unit/{name}/unit_{name}" for name in ("base", "route", "ring")}
+SIMULATORS = {"sim": "tests/sim/sim", "net_sim": "tests/net_sim/net_sim"}
+QUICK_TESTS = SIMULATORS | {f"unit_{name}": f"tests/unit/{name}/unit_{name}" for name in ("base", "route", "ring")}
 COMMON = ["-Doptimization=1", "-Ddebug=false", "-Dwerror=true", "-Db_lundef=false", "-Dperf=disabled",
+          "-Dcpp_link_args=-fuse-ld=lld-19",  # a third of the time of ld's
           "-Dmimalloc=disabled",  # a sanitizer brings its own allocator
           "-Ddpdk=disabled"]  # its flags name a processor, the precompiled headers none; what runs here stands above it
 # Checks of every pointer for null and for the size of what it points to take as long to compile as all others together,
@@ -37,7 +39,8 @@ SANITIZERS = {
 COHERENCE = "tests/coherence/coherence_tests"
 PROCESSES = "processes"  # an alias of meson's
 UNIT_TIMEOUT_S = 240
-FUZZ_SECONDS = 3
+SHARDS = {"unit_transport": 3}  # what takes longest runs in so many parts: no core waits for it at the end
+FUZZ_SECONDS = 2
 FUZZERS = 4  # side by side: half of such a short time goes by at their start and end
 WORTH_A_HEADER = 10  # sources that share their options: so many pay for a precompiled header
 FUZZ_SEED = 1  # a change is judged by what it changed; long runs by hand take other seeds
@@ -65,7 +68,7 @@ def build(name, targets=()):
         outcome.add(f"configure {name}", False, words)
         return outcome
     command, env = shell(["compile", name, *(targets or sanitized_targets(name))], compiler)
-    return command_case(f"{name} compiles without a warning", command, env, timeout=900)
+    return command_case(f"{name} compiles without a warning", command, env, timeout=1800)
 
 
 def configured_at(name):
@@ -97,7 +100,7 @@ def look_over(commands, what, compiler=None, more=lambda entry: []):
 
 def check_tests_with_gcc():
     """The sources that no step builds with g++ (most tests, benchmarks) are compiled by it as well."""
-    built = [*RELEASE_TARGETS, *QUICK_TESTS.values(), COHERENCE]
+    built = [*RELEASE_TARGETS, *SIMULATORS.values(), COHERENCE]
     commands = compile_commands(lambda c: c["file"].removeprefix("../").startswith(("tests/", "perf/"))
                                 and not c["output"].startswith(tuple(f"{target}.p/" for target in built)))
     fits = collections.Counter(tuple(prebuilt.options(c["command"])) for c in commands)
@@ -149,17 +152,19 @@ def run_tests(name, suites=("unit", "sim"), names=None):
     """Every program of the suites, two at a time; one case per GoogleTest case."""
     prefix = without_aslr()
     tests = [t for t in introspect(name, "--tests") if suites_of(t) & set(suites) and (names is None or t["name"] in names)]
-    tests.sort(key=lambda test: -test["timeout"])  # what takes long starts first, so that no core waits for it at the end
+    parts = [(test, part) for test in tests for part in range(SHARDS.get(test["name"], 1))]
+    parts.sort(key=lambda one: (-one[0]["timeout"], one[1]))  # what takes long starts first
 
-    def one(test):
+    def one(test, part):
         with tempfile.TemporaryDirectory() as scratch:
             report = Path(scratch, "report.json")
-            env = dict(os.environ) | SANITIZERS | test["env"] | {"GTEST_OUTPUT": f"json:{report}", "TMPDIR": scratch}
+            env = dict(os.environ) | SANITIZERS | test["env"] | {
+                "GTEST_OUTPUT": f"json:{report}", "TMPDIR": scratch, "GTEST_TOTAL_SHARDS": str(SHARDS.get(test["name"], 1)), "GTEST_SHARD_INDEX": str(part)}
             timeout = max(UNIT_TIMEOUT_S, test["timeout"])
             code, words = run([*prefix, *test["cmd"]], env, timeout, cwd=test["workdir"] or TREE)
             return gtest_outcome(f"{name}: {test['name']}", report, code, words)
 
-    outcome = side_by_side([lambda t=t: one(t) for t in tests])
+    outcome = side_by_side([lambda p=p: one(*p) for p in parts])
     if not tests:
         outcome.add(f"{name} has tests", False, "meson knows none in the suites " + ", ".join(suites))
     return outcome
