@@ -136,4 +136,4 @@ def test_up7_another_server_takes_the_port_and_everybody_is_told(make, device, h
         assert clients.new.keys() == {"answered"}, "a SYN comes again"
     # One connection of each was open; none of them fails twice but for want of a way there.
     assert lost["reset"] + lost["closed"] + lost["left waiting"] <= len(clients.threads), lost
-    assert lost["left waiting"] <= 2, "the others are told by a reset"
+    assert lost["left waiting"] <= 3, "the others are told by a reset"
