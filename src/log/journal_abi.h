@@ -202,6 +202,7 @@ enum RecordFlag : uint16_t {
   RECORD_TRACED = 1 << 3,      // a trace of this request was kept
   RECORD_ABANDONED = 1 << 4,   // written for a request that was open when its server died
   RECORD_SECURE = 1 << 5,      // it came over TLS
+  RECORD_RESET = 1 << 6,       // no answer was sent: the connection, or the stream of HTTP/2, was reset instead
 };
 
 enum class HttpVersion : uint8_t { UNKNOWN = 0, HTTP_10 = 10, HTTP_11 = 11, HTTP_2 = 20, HTTP_3 = 30 };

@@ -49,8 +49,9 @@ struct Connection {
   ConnectionState state = ConnectionState::READING;
   DeadlineKind deadline_kind = DeadlineKind::HEADER;
   bool linger_after_send = false;
-  bool client_is_done = false;  // in CLOSING: it said that it will ask for nothing more, and has sent nothing more
-  bool reset_at_flush = false;  // nothing can be answered any more
+  bool client_is_done = false;     // in CLOSING: it said that it will ask for nothing more, and has sent nothing more
+  bool refuse_after_send = false;  // in CLOSING: its last request gets no answer, what was answered before is sent
+  bool reset_at_flush = false;     // nothing can be answered any more
   Reason reset_reason = Reason::NONE;
   bool peer_closed = false;  // the peer's FIN has come
   bool receiving = true;

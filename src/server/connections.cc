@@ -46,7 +46,8 @@ bool lingers(const Core& core, const Connection& c) {
 // Whether the close may come with the last bytes, before the client has seen any of them. Behind bytes that nobody read
 // it is an RST, which takes them along: so only where the client has said all it will.
 bool closes_with_send(const Core& core, const Connection& c) {
-  return c.state == ConnectionState::CLOSING && (c.client_is_done || c.peer_closed) && !lingers(core, c);
+  return c.state == ConnectionState::CLOSING && !c.refuse_after_send && (c.client_is_done || c.peer_closed) &&
+         !lingers(core, c);
 }
 
 // Whether all that is left to do when the last bytes are sent is to wait for the next request.
@@ -71,6 +72,7 @@ void start_send(Core& core, Connection& c) {
 
 // Everything was sent and nothing follows: the connection's last act.
 void close_or_linger(Core& core, Connection& c) {
+  if (c.refuse_after_send) return end_connection(core, c, EndKind::REFUSE, Reason::NONE);
   if (!lingers(core, c)) {
     end_connection(core, c, EndKind::CLOSE, Reason::NONE);
     return;
@@ -420,7 +422,9 @@ void end_connection(Core& core, Connection& c, EndKind kind, Reason why) {
   if (c.filling != nullptr) core.outgoings.give(c.filling);
   c.filling = nullptr;
   c.state = ConnectionState::CLOSED;
-  const bool parts_are_lent = kind == EndKind::RESET ? core.transport.reset(c.handle) : core.transport.close(c.handle);
+  const bool parts_are_lent = kind == EndKind::CLOSE   ? core.transport.close(c.handle)
+                              : kind == EndKind::RESET ? core.transport.reset(c.handle)
+                                                       : core.transport.reset_refused(c.handle);
   if (c.stream) end_stream(core, c);
   if (parts_are_lent) return;  // CLOSED will follow
   // A send cut off by the close, or whose SENT is further down in this batch: its parts are free already.
@@ -433,6 +437,7 @@ void connection_answered(Core& core, Connection& c, const Exchange& exchange) {
   remember_site(c, exchange);
   if (!exchange.keep_alive || is_leaving(core, c)) {
     c.state = ConnectionState::CLOSING;
+    c.refuse_after_send = exchange.unanswered;
     // Unread input behind a close would make the kernel send RST over our answer, also input that is still to come from
     // a client that promised to send no more: a refusal is seen whatever it does.
     c.linger_after_send = exchange.lingers || exchange.head.body != BodyKind::NONE || is_refusal(exchange);

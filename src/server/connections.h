@@ -38,7 +38,7 @@ void connection_go_on(Core& core, Connection& connection);
 void mark_for_flush(Core& core, Connection& connection);
 void flush_all(Core& core);
 
-enum class EndKind : uint8_t { CLOSE, RESET };
+enum class EndKind : uint8_t { CLOSE, RESET, REFUSE };  // REFUSE: Transport::reset_refused()
 // Ends it now; an exchange in flight is abandoned (its journal record closed with `why`).
 void end_connection(Core& core, Connection& connection, EndKind kind, Reason why);
 

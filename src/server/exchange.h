@@ -73,6 +73,7 @@ struct ExchangeFacts {
   bool held = false;              // parked until its body is known to be well framed (request_body.h)
   Step held_for = Step::DELIVER;  // where it goes on then
   bool refused = false;           // the head is no good: only its method may be looked at
+  bool unanswered = false;        // reset in place of the answer that `reason` names
   bool http_1_0 = false;
   bool http_2 = false;     // it came on a stream
   bool secure = false;     // it came over TLS

@@ -47,7 +47,8 @@ Outcome outcome_of(const Core& core, const Exchange& ex, const Connection& c) {
   outcome.body_bytes_out = ex.body_bytes_out;
   outcome.version = ex.http_1_0 ? HttpVersion::HTTP_10 : ex.http_2 ? HttpVersion::HTTP_2 : HttpVersion::HTTP_11;
   outcome.coding = static_cast<BodyCoding>(ex.coding);
-  outcome.flags = static_cast<uint16_t>((ex.keep_alive ? RECORD_KEEP_ALIVE : 0) | (ex.secure ? RECORD_SECURE : 0));
+  outcome.flags = static_cast<uint16_t>((ex.keep_alive ? RECORD_KEEP_ALIVE : 0) | (ex.secure ? RECORD_SECURE : 0) |
+                                        (ex.unanswered ? RECORD_RESET : 0));
   if (const Site* site = answering_site(ex); site != nullptr) outcome.site = site->name;
   if (ex.filtered) outcome.filter = ex.filters->log;
   outcome.expendable = ex.reason == Reason::LOG_FULL;
@@ -195,7 +196,7 @@ void finish_exchange(Core& core, Exchange& ex) {
   Connection& c = *ex.connection;
   const Outcome outcome = outcome_of(core, ex, c);
   const MonoTime moment = core.moment();
-  core.journal.moment(ex.slot, Moment::FIRST_BYTE_OUT, moment);
+  if (!ex.unanswered) core.journal.moment(ex.slot, Moment::FIRST_BYTE_OUT, moment);
   // Unless the last of it was handed over before, and what it waited for since was that it is taken.
   if (ex.bytes_waited != ex.head_bytes_out + ex.body_bytes_out) {
     core.journal.moment_again(ex.slot, Moment::LAST_BYTE_OUT, moment);

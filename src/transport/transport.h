@@ -265,6 +265,9 @@ class Transport {
   virtual bool close(Handle conn) = 0;
   // The same with RST: peer and kernel drop what was under way.
   virtual bool reset(Handle conn) = 0;
+  // reset() of a connection whose last request nobody has worked on: a protocol that can say so tells the peer, who may
+  // send it again (RFC 9113 section 8.7).
+  virtual bool reset_refused(Handle conn) { return reset(conn); }
 
   // The address that the client connected to. Where the listener is bound to a wildcard and set_exact_local(true) was
   // not said, that wildcard and the port.

@@ -14,6 +14,7 @@ from statistics import median
 
 import pytest
 from conftest import needs_root
+from demo import FEATURES
 from http_client import Connection, wait_until
 from instance import JSON_LOG, sub_statuses
 from test_pools_life import Load, config, pid_of, workers
@@ -110,6 +111,35 @@ def test_each_way_not_to_be_served_has_a_sub_status_of_its_own(make):
     records = {record["path"]: status for record, status in zip(told, sub_statuses(told)) if record["path"] != "/app/who"}
     assert records == {"/app/crash": "502.2", "/app/sleep": "502.1", "/app/full": "503.3", "/app/waits": "503.1", "/app/stuck": "200.0",
                        "/app/stopped": "503.0", "/app/exit3": "502.2", "/app/failed": "503.13"}
+
+
+@needs_root
+@pytest.mark.skipif(not FEATURES["http/2"]["available"], reason="this build does not speak HTTP/2")
+def test_a_full_queue_resets_who_comes_where_the_pool_says_so(make):
+    """DY6: over HTTP/2 its stream alone, as one that may be asked again: RFC 9113 section 8.7."""
+    h2 = pytest.importorskip("h2_client")
+    server = make(config(NO_PINGS + "concurrency=1;queue_max=1;queue_full=reset") + "http2.cleartext = 1\n" + JSON_LOG.rstrip() + " x-flags\n", files={"a.txt": "a"})
+    pid = pid_of(server)
+    os.kill(pid, signal.SIGSTOP)
+    held = ask(server, 2)  # one is inside
+    wait_until(lambda: waiting(server) == 1, what="the queue is full")
+    with Connection(server.port) as one, h2.H2Client(server.port) as two:
+        one.send("GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\nGET /app/one HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert one.read_response().status == 200, "what was answered before is seen"
+        with pytest.raises(ConnectionResetError):
+            one.read_response()
+        refused = two.get("/app/two")
+        assert (refused.reset, refused.heads) == (h2.REFUSED_STREAM, [])
+        assert two.get("/a.txt").status == 200, "its connection goes on"
+        server.cli("sysctl", "-w", "pool.life.queue_full=503")
+        assert two.get("/app/three").status == 503
+    os.kill(pid, signal.SIGCONT)
+    assert {connection.read_response().status for connection in held} == {200}
+    for connection in held:
+        connection.close()
+    told = {record["path"]: (record["reason"], record["bytes_out"], "C" in record["flags"]) for record in server.settled_records()}
+    assert [told[f"/app/{name}"][::2] for name in ("one", "two", "three")] == [("QueueFull", True), ("QueueFull", True), ("QueueFull", False)]
+    assert told["/app/one"][1] == told["/app/two"][1] == 0
 
 
 async def come_and_go(port, until, patience, every, seen):

@@ -22,6 +22,47 @@ TEST_F(PoolLimits, one_more_than_the_queue_holds_is_503_at_once_and_the_others_a
   for (const uint32_t client : waiting) EXPECT_TRUE(take(client).ends_with("served"));
 }
 
+TEST_F(PoolLimits, one_more_than_the_queue_holds_is_reset_where_the_pool_says_so_behind_what_was_answered_before) {
+  world.tree().put("a.txt", "content", world.clock().wall());
+  std::vector<uint32_t> waiting;
+  for (uint8_t i = 0; i < 3; ++i) waiting.push_back(ask(GET, i));
+  EXPECT_EQ(status_of(take(ask(GET))), "503");
+  world.apply(CONFIG + "pool.p.queue_full = reset\n");
+  turn();
+  const auto counted = [this] { return world.transport(0).counters(); };
+  const uint64_t sends = counted().sends;
+  const uint64_t bytes = counted().bytes_sent;
+  const uint32_t one = ask("GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n" + GET + GET);
+  EXPECT_EQ(state(one), SimTransport::ClientState::RESET);
+  EXPECT_EQ(counted().sends, sends + 1);
+  EXPECT_GT(counted().bytes_sent, bytes + std::string_view("HTTP/1.1 200 OK\r\n\r\ncontent").size());
+  const uint32_t uploads = ask("POST /app/a HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf");
+  EXPECT_EQ(take(uploads), "");
+  EXPECT_EQ(state(uploads), SimTransport::ClientState::RESET);
+  HandWorker& worker = start();
+  for (size_t i = 0; i < 3; ++i) {
+    ASSERT_GT(worker.requests.size(), i);
+    worker.answer(worker.requests[i].exchange, "served");
+    turn();
+  }
+  for (const uint32_t client : waiting) EXPECT_TRUE(take(client).ends_with("served"));
+}
+
+// Who is reset may ask again, as if nothing had happened: but an application has worked on this one.
+TEST_F(PoolLimits, a_full_queue_is_503_for_a_request_that_an_application_has_passed_on) {
+  world.apply(CONFIG + "pool.p.queue_full = reset\nsite.s.route.b.prefix = /b\nsite.s.route.b.handler = pool\n" +
+              "site.s.route.b.pool = q\npool.q.app = /app\n");
+  HandWorker& passes = start("q");
+  std::vector<uint32_t> waiting;
+  for (uint8_t i = 0; i < 3; ++i) waiting.push_back(ask(GET, i));
+  const uint32_t client = ask("GET /b HTTP/1.1\r\nHost: h\r\n\r\n");
+  ASSERT_EQ(passes.requests.size(), 1U);
+  ASSERT_TRUE(passes.link->execute(passes.requests[0].exchange, "/app/a"));
+  passes.ring();
+  EXPECT_EQ(status_of(take(client)), "503");
+  for (const uint32_t one : waiting) EXPECT_EQ(take(one), "");
+}
+
 TEST_F(PoolLimits, who_waits_too_long_in_the_queue_gets_503_and_reaches_no_worker) {
   world.apply(CONFIG + "pool.p.queue_timeout = 5s\n");
   turn();

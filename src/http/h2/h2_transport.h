@@ -63,8 +63,9 @@ class H2Transport final : public TransportLayer {
   [[nodiscard]] uint64_t bytes_held(Handle conn) override;
   void set_receiving(Handle conn, bool on) override;
   void shutdown_send(Handle conn) override;
-  bool close(Handle conn) override { return end(conn, false); }
-  bool reset(Handle conn) override { return end(conn, true); }
+  bool close(Handle conn) override { return end(conn, StreamEnd::CLOSE); }
+  bool reset(Handle conn) override { return end(conn, StreamEnd::RESET); }
+  bool reset_refused(Handle conn) override { return end(conn, StreamEnd::REFUSE); }
   [[nodiscard]] PeerAddress local_address(Handle conn) const override;
   [[nodiscard]] LayerFacts layer(Handle conn) const override;
   void drain(Handle conn) override;
@@ -151,7 +152,7 @@ class H2Transport final : public TransportLayer {
   [[nodiscard]] size_t emit(std::span<TransportEvent> out);
   [[nodiscard]] size_t emit_carriers(std::span<TransportEvent> out);
   [[nodiscard]] bool step(H2Stream& stream, std::span<TransportEvent> out, size_t& count);
-  bool end(Handle conn, bool reset);
+  bool end(Handle conn, StreamEnd how);
   [[nodiscard]] bool end_carrier(Carrier& carrier, bool reset);
 
   const uint32_t stream_base_;

@@ -240,8 +240,9 @@ void H2Transport::shutdown_send(Handle conn) {
   s.session->finish_sending(s);
 }
 
-bool H2Transport::end(Handle conn, bool reset) {
+bool H2Transport::end(Handle conn, StreamEnd how) {
   if (!is_stream(conn)) {
+    const bool reset = how != StreamEnd::CLOSE;
     Carrier* carrier = carrier_of(conn);
     if (carrier != nullptr) return end_carrier(*carrier, reset);
     return reset ? below_.reset(conn) : below_.close(conn);
@@ -250,7 +251,7 @@ bool H2Transport::end(Handle conn, bool reset) {
   s.upper_open = false;
   if (s.session != nullptr) {
     mark_dirty(*carrier_of(s.session->carrier));
-    if (s.wire_open) s.session->close(s, reset);
+    if (s.wire_open) s.session->close(s, how);
   }
   while (H2Block* block = s.first_block) {
     s.first_block = block->next;

@@ -115,7 +115,7 @@ class H2Session {
   // Of streams as connections.
   void send(H2Stream& stream, std::span<const SendPart> parts);
   // Returns true when frames that are under way refer to the stream's parts: CLOSED follows.
-  bool close(H2Stream& stream, bool reset);
+  bool close(H2Stream& stream, StreamEnd how);
   void finish_sending(H2Stream& stream);
   // It has held back its frame long enough.
   void send_held(H2Stream& stream);

@@ -42,6 +42,19 @@ Reason reason_of(uint32_t code) {
   }
 }
 
+// With what a stream that has no whole answer is reset.
+uint32_t reset_code(StreamEnd how) {
+  switch (how) {
+    case StreamEnd::RESET:
+      return NGHTTP2_CANCEL;
+    case StreamEnd::REFUSE:
+      return NGHTTP2_REFUSED_STREAM;
+    case StreamEnd::CLOSE:
+      break;
+  }
+  return NGHTTP2_INTERNAL_ERROR;
+}
+
 }  // namespace
 
 bool H2Session::produce(H2Batch& batch) {
@@ -349,9 +362,9 @@ void H2Session::reset_stream(H2Stream& stream, uint32_t code) {
   need(nghttp2_submit_rst_stream(wire_, NGHTTP2_FLAG_NONE, stream.id, code));
 }
 
-bool H2Session::close(H2Stream& stream, bool reset) {
+bool H2Session::close(H2Stream& stream, StreamEnd how) {
   const bool whole = stream.reader.end() && stream.body_left == 0;
-  if (!reset && whole) {
+  if (how == StreamEnd::CLOSE && whole) {
     if (stream.answer_done) {
       if (!stream.request_done) reset_stream(stream, NGHTTP2_NO_ERROR);
     } else if (stream.deferred) {  // where no length was told, this is the end
@@ -361,7 +374,7 @@ bool H2Session::close(H2Stream& stream, bool reset) {
   }
   drop_pieces(stream);
   stream.heads_queued = 0;
-  reset_stream(stream, reset ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
+  reset_stream(stream, reset_code(how));
   return stream.frames_lent > 0;
 }
 

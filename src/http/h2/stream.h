@@ -18,6 +18,10 @@ namespace penstock {
 
 class H2Session;
 
+// How the upper side ends a stream: transport.h. Before its answer is whole the peer sees it reset, with
+// INTERNAL_ERROR, CANCEL or REFUSED_STREAM (RFC 9113 section 7).
+enum class StreamEnd : uint8_t { CLOSE, RESET, REFUSE };
+
 // A piece of a stream's canonical HTTP/1.1 request; what one RECEIVED event lends.
 struct H2Block {
   static constexpr uint32_t BYTES_MAX = 4'032;

@@ -29,9 +29,9 @@ std::string_view verdict_of(uint16_t code) {
 }
 
 char* put_flags(char* out, uint16_t flags) {
-  constexpr std::pair<RecordFlag, char> LETTERS[] = {{RECORD_TRUNCATED, 'T'}, {RECORD_KEEP_ALIVE, 'K'},
-                                                     {RECORD_ABORTED, 'A'},   {RECORD_TRACED, 'R'},
-                                                     {RECORD_ABANDONED, 'X'}, {RECORD_SECURE, 'S'}};
+  constexpr std::pair<RecordFlag, char> LETTERS[] = {
+      {RECORD_TRUNCATED, 'T'}, {RECORD_KEEP_ALIVE, 'K'}, {RECORD_ABORTED, 'A'}, {RECORD_TRACED, 'R'},
+      {RECORD_ABANDONED, 'X'}, {RECORD_SECURE, 'S'},     {RECORD_RESET, 'C'}};
   for (const auto& [flag, letter] : LETTERS) {
     if ((flags & flag) != 0) *out++ = letter;
   }

@@ -169,7 +169,7 @@ class PoolBridge {
   // requests down: pool_bridge_down.cc
   [[nodiscard]] static uint64_t queue_key_of(const Exchange& ex);
   void enqueued(Dispatch& d, ReactorPool& pool, const PoolSettings& settings);
-  [[nodiscard]] StepResult refuse(Exchange& ex, Reason reason);
+  [[nodiscard]] StepResult refuse(Exchange& ex, Reason reason, QueueFullSetting how = QueueFullSetting::ANSWER);
   void leave_queue(ReactorPool& pool);  // one of its requests waits no more
   void hand_out(ReactorPool& pool);
   void hand_out_sticky(ReactorPool& pool, const PoolSettings& settings);

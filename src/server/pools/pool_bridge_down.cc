@@ -81,7 +81,10 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
   d->arrived = core_.now;
   if (!pool.queue.put(*d, settings.queue_max)) {
     dispatches_.give(d);
-    return refuse(ex, Reason::QUEUE_FULL);
+    // A reset says that it may be sent again: not where a filter, or an application that named this URL in place of its
+    // answer, has seen it.
+    const bool seen = ex.filtered || ex.executed > 0;
+    return refuse(ex, Reason::QUEUE_FULL, seen ? QueueFullSetting::ANSWER : settings.queue_full);
   }
   const RequestHead& head = ex.head;
   d->exchange = &ex;
@@ -113,12 +116,19 @@ void PoolBridge::enqueued(Dispatch& d, ReactorPool& pool, const PoolSettings& se
   if (shared.bound.waiting() == pool.queue.waiting()) hand_out(pool);
 }
 
-StepResult PoolBridge::refuse(Exchange& ex, Reason reason) {
+StepResult PoolBridge::refuse(Exchange& ex, Reason reason, QueueFullSetting how) {
   if (use_stale(ex)) {
     complete_fill(core_, ex, ex.entry);
     return StepResult::DELIVER;
   }
   complete_fill(core_, ex, nullptr);
+  if (how == QueueFullSetting::RESET) {
+    ex.reason = reason;
+    ex.verdict = Verdict::NOT_STATIC;
+    ex.keep_alive = false;
+    ex.unanswered = true;
+    return StepResult::DONE;
+  }
   leave_body_unread(core_, ex);
   return answer_with(ex, reason, Verdict::NOT_STATIC);
 }

@@ -252,6 +252,21 @@ TEST(H2Answer, a_close_before_its_end_is_a_reset_not_an_end) {
   }
 }
 
+// The client may send it again: RFC 9113 section 8.7. What is with its connection goes on.
+TEST(H2Answer, rfc_9113_a_request_that_nobody_worked_on_is_refused_on_its_stream_alone) {
+  H2World world;
+  const int32_t refused = world.request(H2World::get("/"));
+  const int32_t other = world.request(H2World::get("/"));
+  world.turn();
+  world.refuse(world.stream(0));
+  world.answer(1, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
+  world.turn();
+  EXPECT_EQ(world.reply(refused).code, uint32_t{NGHTTP2_REFUSED_STREAM});
+  EXPECT_EQ(world.reply(other).body, "abc");
+  EXPECT_TRUE(world.noted().empty()) << "it is no fault of the client's";
+  EXPECT_EQ(world.faults_at_end(), NOTHING);
+}
+
 TEST(H2Answer, one_that_cannot_be_read_is_reset_and_noted) {
   for (const char* text :
        {"HTTP/1.0 200 OK\r\n\r\n", "nonsense\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",

@@ -185,6 +185,10 @@ void H2World::close(Conn& conn, bool reset) {
   if (reset ? h2_.reset(conn.handle) : h2_.close(conn.handle)) ++closed_owed_;
 }
 
+void H2World::refuse(Conn& conn) {
+  if (h2_.reset_refused(conn.handle)) ++closed_owed_;
+}
+
 void H2World::pump_client() {
   const uint8_t* data = nullptr;
   for (ssize_t size = 0; (size = nghttp2_session_mem_send(client_, &data)) > 0;) {

@@ -80,6 +80,7 @@ class H2World {
   // Sends it on the stream and keeps the text alive. `close`: closes when it is sent.
   void answer(size_t n, const std::string& text, bool close = true);
   void close(Conn& conn, bool reset = false);
+  void refuse(Conn& conn);
   [[nodiscard]] const std::vector<Reason>& noted() const { return noted_; }
 
   // What the client has to say is said at once, whatever `piece` is.
