@@ -85,15 +85,16 @@ struct ConfigTime {  // with ms, s, m, h; 0 needs no unit
     static Parsed<std::string> parse(std::string_view text, SettingRange range); \
     static std::string print(const std::string& value) { return quote(value); }  \
   }
-CONFIG_TEXT_TYPE(ConfigPath, "path");                 // absolute file path
-CONFIG_TEXT_TYPE(ConfigUrlPath, "URL path");          // decoded path beginning with '/', no dot segments
-CONFIG_TEXT_TYPE(ConfigName, "name");                 // of an instance: letters, digits, '_', '-'
-CONFIG_TEXT_TYPE(ConfigUser, "user");                 // of the system: a user or group name, or auto
-CONFIG_TEXT_TYPE(ConfigHeaderValue, "header value");  // what RFC 9110 section 5.5 allows, without obs-text
-CONFIG_TEXT_TYPE(ConfigToken, "token");               // RFC 9110 section 5.6.2
-CONFIG_TEXT_TYPE(ConfigMimeType, "MIME type");        // type/subtype
-CONFIG_TEXT_TYPE(ConfigTarget, "redirect target");    // URI with $path, $query, $host, $$
-CONFIG_TEXT_TYPE(ConfigCommand, "text");              // free text of one line
+CONFIG_TEXT_TYPE(ConfigPath, "path");                  // absolute file path
+CONFIG_TEXT_TYPE(ConfigUrlPath, "URL path");           // decoded path beginning with '/', no dot segments
+CONFIG_TEXT_TYPE(ConfigName, "name");                  // of an instance: letters, digits, '_', '-'
+CONFIG_TEXT_TYPE(ConfigUser, "user");                  // of the system: a user or group name, or auto
+CONFIG_TEXT_TYPE(ConfigHeaderValue, "header value");   // what RFC 9110 section 5.5 allows, without obs-text
+CONFIG_TEXT_TYPE(ConfigToken, "token");                // RFC 9110 section 5.6.2
+CONFIG_TEXT_TYPE(ConfigMimeType, "MIME type");         // type/subtype
+CONFIG_TEXT_TYPE(ConfigTarget, "redirect target");     // URI with $path, $query, $host, $$
+CONFIG_TEXT_TYPE(ConfigErrorPage, "URL path or URL");  // a ConfigUrlPath, or an absolute http(s) URL
+CONFIG_TEXT_TYPE(ConfigCommand, "text");               // free text of one line
 #undef CONFIG_TEXT_TYPE
 
 // --- enumerations ---------------------------------------------------------------------------

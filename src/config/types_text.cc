@@ -53,11 +53,24 @@ bool is_url_path(std::string_view text) {
   return true;
 }
 
-// The bytes of RFC 3986 that may stand in a reference, and only the variables of the handler.
+// The bytes of RFC 3986 that may stand in a reference.
+bool is_reference_text(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) {
+    return c > 0x20 && c < 0x7f && std::string_view("\"<>\\^`{|}").find(c) == std::string_view::npos;
+  });
+}
+
+// An absolute URL that names its host; a user before it would make another host look like one's own.
+bool is_absolute_url(std::string_view text) {
+  const size_t scheme = text.starts_with("http://") ? 7 : text.starts_with("https://") ? 8 : 0;
+  if (scheme == 0 || !is_reference_text(text)) return false;
+  const std::string_view authority = text.substr(scheme, text.find_first_of("/?#", scheme) - scheme);
+  return !authority.empty() && authority.front() != ':' && authority.find('@') == std::string_view::npos;
+}
+
+// And only the variables of the handler.
 bool is_target_text(std::string_view text) {
-  for (const char c : text) {
-    if (c <= 0x20 || c >= 0x7f || std::string_view("\"<>\\^`{|}").find(c) != std::string_view::npos) return false;
-  }
+  if (!is_reference_text(text)) return false;
   for (size_t at = text.find('$'); at != std::string_view::npos; at = text.find('$', at)) {
     const std::string_view rest = text.substr(at + 1);
     size_t length = 0;
@@ -131,6 +144,15 @@ std::string ConfigTarget::expects(SettingRange range) {
 }
 Text ConfigTarget::parse(std::string_view text, SettingRange range) {
   return parse_text_value(text, range, expects(range), is_target);
+}
+
+std::string ConfigErrorPage::expects(SettingRange range) {
+  return "a decoded URL path beginning with / (without query, //, . and .. segments) or an http(s)://HOST… URL" +
+         bounds(range);
+}
+Text ConfigErrorPage::parse(std::string_view text, SettingRange range) {
+  return parse_text_value(text, range, expects(range),
+                          [](std::string_view page) { return is_url_path(page) || is_absolute_url(page); });
 }
 
 std::string ConfigCommand::expects(SettingRange range) { return "text" + bounds(range); }

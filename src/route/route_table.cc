@@ -122,6 +122,7 @@ void RouteTable::add_site(const Settings& all, const SiteSettings& from) {
   site.filtered = !from.filters.empty() || std::ranges::any_of(from.routes, has_filters);
   looks_before_cache_ = looks_before_cache_ || site.client_rules != 0 || site.filtered;
   site.client_required = from.tls_client == ClientCertificateSetting::REQUIRE;
+  site.error_details = from.error_details;
   for (const NamedValue& page : from.error_pages) {
     std::string status = page.name;  // "404_3" in the config, where a dot would end the key
     std::replace(status.begin(), status.end(), '_', '.');

@@ -98,8 +98,9 @@ struct Site {
   std::vector<AddressRange> purge_from;  // clients that may PURGE
   uint64_t client_rules = 0;             // client_rules_id()
   bool client_required = false;          // a client certificate
-  bool filtered = false;                 // some of its routes have filters
-  StringMap<std::string> error_pages;    // "404" or "404.3" to a URL path of the site
+  ErrorDetailsSetting error_details = ErrorDetailsSetting::NONE;
+  bool filtered = false;               // some of its routes have filters
+  StringMap<std::string> error_pages;  // "404" or "404.3" to a URL path of the site, or to a URL
   std::vector<std::unique_ptr<Route>> routes;
   StringMap<const Route*> by_prefix;  // "" is the site itself
 };

@@ -5,6 +5,7 @@
 #include "src/server/connection.h"
 
 #include <algorithm>
+#include <array>
 #include <ranges>
 
 namespace penstock {
@@ -16,14 +17,40 @@ JournalAddress hop_address_of(const HopAddress& hop) {
   return {.ip = hop.ip, .port = hop.port, .family = hop.v4 ? JournalAddress::IPV4 : JournalAddress::IPV6};
 }
 
+bool is_in(const std::vector<AddressRange>& ranges, const JournalAddress& address) {
+  return std::ranges::any_of(ranges, [&address](const AddressRange& range) {
+    return address.family != JournalAddress::NONE && range.contains(address.family == JournalAddress::UNIX, address.ip);
+  });
+}
+
+bool is_loopback(const JournalAddress& address) {
+  constexpr std::array<uint8_t, 16> IPV6_LOOPBACK{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  switch (address.family) {
+    case JournalAddress::UNIX:
+      return true;
+    case JournalAddress::IPV4:
+      return address.ip[12] == 127;  // ::ffff:127.0.0.0/104, RFC 1122 section 3.2.1.3
+    case JournalAddress::IPV6:
+      return address.ip == IPV6_LOOPBACK;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 const JournalAddress& client_of(const Exchange& ex) { return ex.proxied ? ex.client : ex.connection->facts.client; }
 
 bool is_trusted_proxy(const Settings& settings, const JournalAddress& address) {
-  return std::ranges::any_of(settings.server_trusted_proxies, [&address](const AddressRange& range) {
-    return address.family != JournalAddress::NONE && range.contains(address.family == JournalAddress::UNIX, address.ip);
-  });
+  return is_in(settings.server_trusted_proxies, address);
+}
+
+bool is_local_client(const Settings& settings, const Exchange& ex) {
+  const JournalAddress& peer = ex.connection->facts.client;
+  if (ex.proxied || !is_loopback(peer)) return false;
+  if (is_in(settings.server_trusted_proxies, peer) || is_in(settings.server_proxy_protocol, peer)) return false;
+  constexpr std::array OF_PROXIES{Field::FORWARDED, Field::X_FORWARDED_FOR, Field::X_FORWARDED_PROTO, Field::VIA};
+  return std::ranges::none_of(OF_PROXIES, [&ex](Field field) { return ex.head.has(field); });
 }
 
 void find_client(Core& core, Exchange& ex) {

@@ -141,7 +141,7 @@ struct Exchange : ExchangeFacts {
   bool cold_used = false;  // some of what follows was touched
   std::string kept_head;   // the head's bytes once parked; `head` then points into it
   std::string path;        // canonical; of an error page while that is loaded
-  std::string location;    // of a redirect
+  std::string location;    // of a redirect, or of an error page that is elsewhere
   std::string instead;     // target of the URL that stands in for the requested one; `head` then points into it
   std::vector<AnswerPiece> segments;
   std::string segment_text;
@@ -157,6 +157,9 @@ struct Exchange : ExchangeFacts {
   [[nodiscard]] uint16_t status() const {
     return reason == Reason::STATUS_ROUTE ? route_status : reason_status(reason);
   }
+
+  // It is refused, and its error page is at another URL, which is `location`.
+  [[nodiscard]] bool page_elsewhere() const { return page_tried && !location.empty(); }
 
   // The key under which an application's answer to it lies, as far as is known.
   [[nodiscard]] KeyView cache_key() const {

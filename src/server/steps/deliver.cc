@@ -21,18 +21,22 @@ constexpr std::string_view CONNECTION_KEEP_ALIVE = "Connection: keep-alive\r\n\r
 constexpr uint64_t STREAM_COPY_MAX = 256;
 constexpr size_t AGE_LINE_MAX = 32;  // "Age: ", seconds, CRLF
 
-// The error page that the site has for this refusal, if it is to be tried.
+// The error page that the site has for this refusal, if it is a file still to be tried; or it is elsewhere.
 bool find_error_page(Exchange& ex) {
   if (ex.page_tried || ex.refused || ex.site == nullptr || ex.site->error_pages.empty()) return false;
   const uint16_t status = ex.status();
-  if (status < 400) return false;
+  if (status < 400 || tells_details(ex)) return false;
   const auto& pages = ex.site->error_pages;
   auto found = pages.find(std::to_string(status) + "." + std::to_string(reason_info(ex.reason).sub_status));
   if (found == pages.end()) found = pages.find(std::to_string(status));
   if (found == pages.end()) return false;
   ex.page_tried = true;
-  ex.page = true;
   ex.cold_used = true;
+  if (!found->second.starts_with('/')) {
+    ex.location = found->second;
+    return false;
+  }
+  ex.page = true;
   ex.path = found->second;
   return true;
 }

@@ -32,6 +32,8 @@ size_t copy_aged_head(Outgoing& out, std::string_view head, const Core& core, co
 [[nodiscard]] StepResult deliver_segments(Core& core, Exchange& exchange);
 // The redirect that https_step() found.
 [[nodiscard]] StepResult deliver_https(Core& core, Exchange& exchange);
+// Whether the client is told of a refusal what the log has of it, in place of an error page.
+[[nodiscard]] bool tells_details(const Exchange& exchange);
 // An answer that is told by its reason alone.
 [[nodiscard]] StepResult deliver_text(Core& core, Exchange& exchange);
 

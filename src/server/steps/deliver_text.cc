@@ -1,6 +1,7 @@
 // Answers told by their reason alone: refusals, redirects, OPTIONS, a bare status.
 
 #include "src/http/response_head.h"
+#include "src/server/client_address.h"
 #include "src/server/connections.h"
 #include "src/server/entry_maker.h"
 #include "src/server/pools/pool_bridge.h"
@@ -15,14 +16,31 @@ namespace {
 
 constexpr size_t PAGE_BYTES_MAX = 1024;
 
-// A small page for people. The sub-status and its cause stay in the log: they would tell an attacker
-// which check refused him.
-size_t write_page(std::span<char> out, uint16_t status) {
+constexpr bool is_plain_html(std::string_view text) { return text.find_first_of("<>&") == std::string_view::npos; }
+static_assert(std::ranges::all_of(REASONS, [](const ReasonInfo& info) {
+  return is_plain_html(info.name) && is_plain_html(info.phrase) && is_plain_html(info.text);
+}));
+
+// What the log has of a refusal. All of it is the server's own: nothing of the request, of a file or an application.
+std::string_view write_details(std::span<char> out, const Core& core, const Exchange& ex) {
+  const ReasonInfo& info = reason_info(ex.reason);
+  const auto end =
+      fmt::format_to_n(out.data(), out.size(), "<p>{}.{} {}: {}</p>\n<p>{}; reactor {}, request {}</p>\n", ex.status(),
+                       info.sub_status, info.phrase, info.text, info.name, core.index, core.journal.serial(ex.slot));
+  return {out.data(), std::min(end.size, out.size())};
+}
+
+// A small page for people. The sub-status and its cause mostly stay in the log: they would tell an attacker which check
+// refused him.
+size_t write_page(std::span<char> out, const Core& core, const Exchange& ex, uint16_t status) {
   const std::string_view phrase = status_phrase(status);
+  std::array<char, PAGE_BYTES_MAX / 2> room;
+  const bool detailed = status >= 400 && tells_details(ex);
+  const std::string_view details = detailed ? write_details(room, core, ex) : "";
   const auto end = fmt::format_to_n(out.data(), out.size(),
                                     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                                    "<title>{0} {1}</title></head>\n<body><h1>{0} {1}</h1></body></html>\n",
-                                    status, phrase);
+                                    "<title>{0} {1}</title></head>\n<body><h1>{0} {1}</h1>{2}</body></html>\n",
+                                    status, phrase, details);
   return std::min(end.size, out.size());
 }
 
@@ -53,9 +71,22 @@ StepResult deliver_filtered_text(Core& core, Exchange& ex, std::string_view head
 
 }  // namespace
 
+bool tells_details(const Exchange& ex) {
+  if (ex.refused || ex.site == nullptr || !ex.slot.valid()) return false;
+  switch (ex.site->error_details) {
+    case ErrorDetailsSetting::NONE:
+      return false;
+    case ErrorDetailsSetting::LOCAL:
+      return is_local_client(ex.config->settings, ex);
+    case ErrorDetailsSetting::ALL:
+      return true;
+  }
+  return false;
+}
+
 StepResult deliver_text(Core& core, Exchange& ex) {
   Connection& c = *ex.connection;
-  const uint16_t status = ex.status();
+  const uint16_t status = ex.page_elsewhere() ? reason_status(Reason::FOUND) : ex.status();  // the record keeps its own
   ASSERT(status >= 200);
   // Nobody waits with an answer for a refusal: this is the whole head, at most.
   std::string_view site_lines;
@@ -74,7 +105,7 @@ StepResult deliver_text(Core& core, Exchange& ex) {
 
   std::array<char, PAGE_BYTES_MAX> room;
   std::string_view page = ex.text;
-  if (page.empty() && !status_is_bodiless(status)) page = {room.data(), write_page(room, status)};
+  if (page.empty() && !status_is_bodiless(status)) page = {room.data(), write_page(room, core, ex, status)};
   std::string apart(ex.filtered ? head_max : 0, '\0');
   ResponseHeadWriter head(ex.filtered ? std::span<char>(apart) : out->reserve(head_max), status,
                           core.wall.unix_seconds(), ex.config->server_header);

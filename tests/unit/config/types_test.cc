@@ -126,6 +126,19 @@ TEST(ConfigTypes, redirect_target_cannot_become_another_host) {
       ANY_TEXT, {"//evil.example", "/$path", "$path", "javascript:x", "/a b", "/$x", "/a$", "/ä", "ftp://x", "/a\\b"});
 }
 
+TEST(ConfigTypes, error_page_is_a_path_or_the_url_of_another) {
+  for (const std::string_view text :
+       {"/", "/e/404.html", "/missing page.html", "http://a.example", "https://a.example/e",
+        "https://[2001:db8::1]:8443/e?why=404#top", "http://a.example?q", "/a:b@c"}) {
+    EXPECT_EQ(canonical<ConfigErrorPage>(text, ANY_TEXT), text);
+  }
+  expect_refused<ConfigErrorPage>(
+      ANY_TEXT,
+      {"a", "//a.example/", "/a//b", "/../a", "/a?b", "ftp://a.example/", "javascript:x", "HTTP:/a", "http://",
+       "https:///e", "http://?q", "http://:80/", "http://a.example@b.example/", "https://a.example/a b",
+       "\"http://a.example/\r\nSet-Cookie: a\"", "\"http://a.example/\n\"", "https://a.example/\"", "http://ä/"});
+}
+
 TEST(ConfigTypes, listen_takes_every_family) {
   const auto text = [](std::string_view raw) { return canonical<ConfigList<ConfigListenItem>>(raw, LIST); };
   EXPECT_EQ(text("127.0.0.1:8080, [::1]:80 unix:/run/p.sock unix:@p"),

@@ -145,10 +145,13 @@ TEST(RouteTable, a_site_keeps_its_own_limits_and_inherits_the_rest) {
 TEST(RouteTable, error_pages_are_found_by_status_and_sub_status) {
   const Routed routed(
       "site.s.hosts = *\nsite.s.root = /srv/s\n"
-      "site.s.error_page.404 = /e/404.html\nsite.s.error_page.404_3 = /e/type.html\n");
+      "site.s.error_page.404 = /e/404.html\nsite.s.error_page.404_3 = /e/type.html\n"
+      "site.s.error_page.403 = https://a.example/e\nsite.s.error_details = local\n");
   const Site& site = *routed.table->find_site_by_name("s");
   EXPECT_EQ(site.error_pages.at("404"), "/e/404.html");
   EXPECT_EQ(site.error_pages.at("404.3"), "/e/type.html");
+  EXPECT_EQ(site.error_pages.at("403"), "https://a.example/e");
+  EXPECT_EQ(site.error_details, ErrorDetailsSetting::LOCAL);
 }
 
 TEST(RouteTable, a_pool_with_interpreters_takes_paths_that_one_of_them_is_for) {
