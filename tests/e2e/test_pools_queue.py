@@ -223,8 +223,8 @@ class Hog:
             key.fileobj.close()
 
 
-def polite(port, rounds=20):
-    """The spans of ten clients that ask one after the other: all but the first, when they come together."""
+def polite(port, clients=10, rounds=10):
+    """The spans of clients that ask one after the other: all but the first, when they come together."""
     spans = []
 
     def visit(number):
@@ -234,30 +234,35 @@ def polite(port, rounds=20):
                 assert connection.request("/app/echo").status == 200
                 if turn:
                     spans.append(time.monotonic() - began)
-    threads = [threading.Thread(target=visit, args=(number,)) for number in range(1, 11)]
+    threads = [threading.Thread(target=visit, args=(number,)) for number in range(1, clients + 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(spans) == 10 * rounds
+    assert len(spans) == clients * rounds
     return sorted(spans)
 
 
 @pytest.mark.alone
-def test_who_asks_for_much_at_once_keeps_the_others_waiting_no_longer(make):
+@pytest.mark.parametrize("reactors", [1, 2])
+def test_who_asks_for_much_at_once_keeps_the_others_waiting_no_longer(make, reactors):
     """QS10: a worker that takes 20 ms for each; FIFO would have the others wait for all that the hog has in the queue."""
-    server = make(config("concurrency=1;queue_max=10000"))
+    server = make(config("concurrency=1;queue_max=10000") + f"server.reactors = {reactors}\n")
     pid_of(server)
-    alone = polite(server.port)
-    assert alone[len(alone) * 99 // 100] <= 0.5, "ten take turns of 20 ms, whichever reactors they came to"
+    turn, alone = median(polite(server.port, clients=1)), polite(server.port)
+    p99 = len(alone) * 99 // 100
     hog = Hog(server.port, HOG)
     try:
         wait_until(lambda: waiting(server) >= HOG - 2, what="the hog waits")
         beside = polite(server.port)
     finally:
         hog.end()
-    p99 = len(alone) * 99 // 100
-    assert beside[p99] <= 1.5 * alone[p99], (beside[p99], alone[p99])
+    # Reactors take turns, and the clients of one do. How many came to which is chance: at the worst all ten, and the hog, to the same,
+    # while part of the hog keeps the other at its turns.
+    assert alone[p99] <= 1.25 * 10 * reactors * turn, (alone[p99], turn)
+    assert beside[p99] <= 1.25 * 11 * reactors * turn, (beside[p99], turn)
+    if reactors == 1:
+        assert beside[p99] <= 1.5 * alone[p99], (beside[p99], alone[p99])
 
 
 @pytest.mark.parametrize("balance, inside", [("round-robin", [0, 3]), ("least-loaded", [1, 2])])
