@@ -64,36 +64,40 @@ std::optional<uint64_t> cpu_ticks(std::string_view stat) {
   return ticks;
 }
 
+// The sum of what `read`(path of a process, whether it is the first) has of the process and of all that it has started.
+// Nothing: the first has ended.
+template <typename Read>
+std::optional<uint64_t> sum_of_tree(pid_t pid, const std::string& proc, const Read& read) {
+  std::vector<uint64_t> processes = {static_cast<uint64_t>(pid)};
+  uint64_t sum = 0;
+  for (size_t i = 0; i < processes.size(); ++i) {
+    const std::string process = proc + "/" + std::to_string(processes[i]);
+    const std::optional<uint64_t> one = read(process, i == 0);
+    if (!one && i == 0) return std::nullopt;
+    sum += one.value_or(0);
+    if (one) add_children(process, processes);
+  }
+  return sum;
+}
+
 }  // namespace
 
 std::optional<Duration> tree_cpu_time(pid_t pid, const std::string& proc) {
-  std::vector<uint64_t> processes = {static_cast<uint64_t>(pid)};
-  uint64_t ticks = 0;
-  for (size_t i = 0; i < processes.size(); ++i) {
-    const std::string process = proc + "/" + std::to_string(processes[i]);
-    const auto one = cpu_ticks(read_small(process + "/stat"));
-    if (!one && i == 0) return std::nullopt;
-    ticks += one.value_or(0);
-    add_children(process, processes);
-  }
-  return milliseconds(static_cast<int64_t>(ticks * 1'000 / static_cast<uint64_t>(::sysconf(_SC_CLK_TCK))));
+  const auto ticks =
+      sum_of_tree(pid, proc, [](const std::string& process, bool) { return cpu_ticks(read_small(process + "/stat")); });
+  if (!ticks) return std::nullopt;
+  return milliseconds(static_cast<int64_t>(*ticks * 1'000 / static_cast<uint64_t>(::sysconf(_SC_CLK_TCK))));
 }
 
 // /proc/PID/statm: pages; the second number the resident ones, the third those of files and shared memory.
 std::optional<uint64_t> tree_resident_bytes(pid_t pid, const std::string& proc) {
-  std::vector<uint64_t> processes = {static_cast<uint64_t>(pid)};
-  uint64_t pages = 0;
-  for (size_t i = 0; i < processes.size(); ++i) {
-    const std::string process = proc + "/" + std::to_string(processes[i]);
+  const auto pages = sum_of_tree(pid, proc, [](const std::string& process, bool first) -> std::optional<uint64_t> {
     const std::vector<uint64_t> sizes = numbers_of(read_small(process + "/statm"));
-    if (sizes.size() < 3) {
-      if (i == 0) return std::nullopt;
-      continue;
-    }
-    pages += i == 0 ? sizes[1] : sizes[1] - std::min(sizes[1], sizes[2]);
-    add_children(process, processes);
-  }
-  return pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+    if (sizes.size() < 3) return std::nullopt;
+    return first ? sizes[1] : sizes[1] - std::min(sizes[1], sizes[2]);
+  });
+  if (!pages) return std::nullopt;
+  return *pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace penstock

@@ -1,7 +1,9 @@
 """A running penstock: started with its own config, port, control socket and folders; asked; ended."""
+import array
 import contextlib
 import ctypes
 import functools
+import itertools
 import json
 import os
 import pwd
@@ -119,6 +121,24 @@ def eventfds(pid):
     """The eventfds that a process has, by their number in the kernel."""
     texts = [one.read_text() for one in Path(f"/proc/{pid}/fdinfo").iterdir()]
     return {line.split()[1] for text in texts for line in text.splitlines() if line.startswith("eventfd-id:")}
+
+
+def memory_of(pid):
+    """What is in the pages that a process has ever touched and that can be read, a stretch of them at a time; proc(5), maps and pagemap."""
+    page = os.sysconf("SC_PAGESIZE")
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory, open(f"/proc/{pid}/pagemap", "rb", 0) as pagemap:
+        for line in maps:
+            start, end = (int(part, 16) for part in line.split()[0].split("-"))
+            if "r" not in line.split()[1] or "[v" in line:
+                continue
+            pagemap.seek(start // page * 8)
+            is_there = [entry >> 62 != 0 for entry in array.array("Q", pagemap.read((end - start) // page * 8))]
+            for there, stretch in itertools.groupby(range(len(is_there)), key=is_there.__getitem__):
+                pages = list(stretch)
+                if there:
+                    with contextlib.suppress(OSError):  # its page, but not for others to read
+                        memory.seek(start + pages[0] * page)
+                        yield memory.read(len(pages) * page)
 
 
 def make_pair(directory, file, name=None, kind=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):

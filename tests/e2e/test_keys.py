@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conftest import needs_root
 from http_client import fetch, wait_until
-from instance import ONE_SITE, eventfds, free_port, make_pair
+from instance import ONE_SITE, eventfds, free_port, make_pair, memory_of
 
 KEYS = ONE_SITE + "site.main.tls.key = {DIR}/key.pem\n"
 
@@ -129,15 +129,4 @@ def test_a_key_file_that_was_written_over_is_not_missed_by_the_next_key_process(
 
 
 def in_memory(pid, needle):
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
-        for line in maps:
-            start, end = (int(word, 16) for word in line.split()[0].split("-"))
-            if end - start > 1 << 28:
-                continue  # reserved, not used
-            try:
-                memory.seek(start)
-                if needle in memory.read(end - start):
-                    return True
-            except (OSError, ValueError, OverflowError):
-                continue  # not for reading
-    return False
+    return any(needle in stretch for stretch in memory_of(pid))

@@ -1,6 +1,4 @@
 """Issue 5 §1: https as real clients see it, the private key in the key process alone."""
-import array
-import itertools
 import os
 import signal
 import socket
@@ -9,7 +7,7 @@ import subprocess
 
 import pytest
 from http_client import wait_until
-from instance import ONE_SITE, free_port, make_pair
+from instance import ONE_SITE, free_port, make_pair, memory_of
 
 
 @pytest.fixture
@@ -49,23 +47,6 @@ def test_sessions_are_resumed_across_the_death_of_the_server(https, tmp_path):
         os.kill(front, signal.SIGKILL)
         wait_until(lambda: https.role("server") not in (None, front), 20)
         assert "Reused" in s_client(https, version, "-sess_in", str(saved))
-
-
-def memory_of(pid):
-    """What is in the pages that a process has ever touched, a stretch of them at a time; see proc(5), maps and pagemap."""
-    page = os.sysconf("SC_PAGESIZE")
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory, open(f"/proc/{pid}/pagemap", "rb", 0) as pagemap:
-        for line in maps:
-            start, end = (int(part, 16) for part in line.split()[0].split("-"))
-            if "r" not in line.split()[1] or "[v" in line:
-                continue
-            pagemap.seek(start // page * 8)
-            is_there = [entry >> 62 != 0 for entry in array.array("Q", pagemap.read((end - start) // page * 8))]
-            for there, stretch in itertools.groupby(range(len(is_there)), key=is_there.__getitem__):
-                pages = list(stretch)
-                if there:
-                    memory.seek(start + pages[0] * page)
-                    yield memory.read(len(pages) * page)
 
 
 def test_the_key_is_in_no_memory_of_the_server(https):

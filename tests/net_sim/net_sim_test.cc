@@ -34,22 +34,7 @@ void run_seed(uint64_t seed, bool with_faults) {
   ASSERT_TRUE(world.all_ended()) << "seed " << seed << (with_faults ? "" : ", no faults") << "\n"
                                  << world.faults(false);
   ASSERT_TRUE(early || with_faults) << "seed " << seed << " took more than two minutes without faults";
-  // What still speaks of closed connections, and TIME-WAIT.
-  for (int i = 0; i < 400 && (world.stack(0).lent() != NetStack::Lent{} || world.stack(1).lent() != NetStack::Lent{} ||
-                              world.link().lent() != 0);
-       ++i) {
-    world.advance(seconds(1));
-    world.link().set_now(world.now());
-    NetEvent events[8];
-    for (size_t side = 0; side < 2; ++side) {
-      for (size_t count = world.stack(side).poll(world.now(), events); count != 0;
-           count = world.stack(side).poll(world.now(), events)) {
-        for (size_t k = 0; k < count; ++k) {
-          if (events[k].kind == NetEventKind::ACCEPTED) world.stack(side).reset(events[k].conn);
-        }
-      }
-    }
-  }
+  world.rest();
   ASSERT_EQ(world.faults(true), "") << "seed " << seed << (with_faults ? "" : ", no faults");
 }
 

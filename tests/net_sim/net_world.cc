@@ -101,6 +101,22 @@ bool NetWorld::run(MonoTime limit) {
   return true;
 }
 
+void NetWorld::rest() {
+  const auto lends = [](const auto& stack) { return stack->lent() != NetStack::Lent{}; };
+  for (int i = 0; i < 400 && (lends(stacks_[0]) || lends(stacks_[1]) || link_.lent() != 0); ++i) {
+    advance(seconds(1));
+    link_.set_now(now_);
+    NetEvent events[8];
+    for (const auto& stack : stacks_) {
+      for (size_t count = stack->poll(now_, events); count != 0; count = stack->poll(now_, events)) {
+        for (size_t k = 0; k < count; ++k) {
+          if (events[k].kind == NetEventKind::ACCEPTED) stack->reset(events[k].conn);
+        }
+      }
+    }
+  }
+}
+
 void NetWorld::turn(size_t side) {
   NetEvent events[32];
   const size_t room = 1 + prng_.below(32);

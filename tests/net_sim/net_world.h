@@ -37,6 +37,9 @@ class NetWorld {
   void open(const UserPlan& client, const UserPlan& server, bool v6 = false);
   // Lets time pass until nobody has anything to do, or `limit` is reached. True: all connections have ended.
   bool run(MonoTime limit);
+  // Lets time pass until nothing is lent any more, or 400 s: for what still speaks of closed connections, and
+  // TIME-WAIT.
+  void rest();
   void advance(Duration by) { now_ = now_ + by; }
   [[nodiscard]] MonoTime now() const { return now_; }
   [[nodiscard]] NetStack& stack(size_t which) { return *stacks_[which]; }

@@ -21,24 +21,6 @@ uint32_t random_silliness(Prng& prng, uint64_t seed) {
   return bits;
 }
 
-void let_time_pass(NetWorld& world) {
-  for (int i = 0; i < 400 && (world.stack(0).lent() != NetStack::Lent{} || world.stack(1).lent() != NetStack::Lent{} ||
-                              world.link().lent() != 0);
-       ++i) {
-    world.advance(seconds(1));
-    world.link().set_now(world.now());
-    NetEvent events[8];
-    for (size_t side = 0; side < 2; ++side) {
-      for (size_t count = world.stack(side).poll(world.now(), events); count != 0;
-           count = world.stack(side).poll(world.now(), events)) {
-        for (size_t k = 0; k < count; ++k) {
-          if (events[k].kind == NetEventKind::ACCEPTED) world.stack(side).reset(events[k].conn);
-        }
-      }
-    }
-  }
-}
-
 // Returns how often the peer was silly.
 uint64_t run_silly(uint64_t seed) {
   Prng prng(seed);
@@ -71,7 +53,7 @@ uint64_t run_silly(uint64_t seed) {
   world.give_up();
   if (!world.all_ended()) (void)world.run(world.now() + seconds(400));
   EXPECT_TRUE(world.all_ended()) << which;
-  let_time_pass(world);
+  world.rest();
   EXPECT_EQ(world.faults(true), "") << which;
   return world.silly().deeds();
 }

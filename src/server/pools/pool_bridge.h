@@ -266,6 +266,8 @@ class PoolBridge {
   void answer(Dispatch& d, Reason reason);
   void cut(Dispatch& d, Reason reason);
   void detach(Dispatch& d);
+  void let_go(Dispatch& d);
+  void put_back(Dispatch& d);
   void release(Dispatch& d);
   void cancel(Dispatch& d, penstock_cancel_reason reason);
   void lose(Dispatch& d, Reason reason);

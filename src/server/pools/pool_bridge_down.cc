@@ -104,6 +104,13 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
   return StepResult::PARKED;
 }
 
+// It waits again, before all others.
+void PoolBridge::put_back(Dispatch& d) {
+  d.pool->queue.put_back(d);
+  d.pool->shared.waiting[core_.index].count.fetch_add(1);
+  list_waiting(*d.pool);
+}
+
 // It is in the queue of its pool.
 void PoolBridge::enqueued(Dispatch& d, ReactorPool& pool, const PoolSettings& settings) {
   SharedPool& shared = pool.shared;

@@ -319,23 +319,13 @@ void PoolBridge::lose_filter(Dispatch& d, Reason reason, bool harmful) {
       .idempotent = true, .body_kept = true, .answer_begun = false, .harmful = harmful, .tries = d.tries};
   if (answer_lost(lost) != LostAnswer::AGAIN) return fail_filter(d, reason);
   core_.journal.filter(slot_of_filter(d), 0, core_.now);
-  d.pool->queue.put_back(d);
-  d.pool->shared.waiting[core_.index].count.fetch_add(1);
-  list_waiting(*d.pool);
+  put_back(d);
 }
 
 // The exchange is over, or its answer another one: what a filter would say is not wanted.
 void PoolBridge::leave_filters(Exchange& ex) {
   Dispatch* const d = std::exchange(ex.filters->call, nullptr);
-  if (d == nullptr) return;
-  d->exchange = nullptr;
-  if (d->queued()) {
-    d->pool->queue.remove(*d);
-    leave_queue(*d->pool);
-  } else if (d->inside) {
-    return cancel(*d, PENSTOCK_CANCEL_CLIENT_GONE);  // the timer stays: see leave()
-  }
-  release(*d);
+  if (d != nullptr) let_go(*d);
 }
 
 }  // namespace penstock

@@ -390,6 +390,11 @@ void PoolBridge::leave(Exchange& ex) {
   Dispatch& d = *ex.dispatch;
   complete_fill(core_, ex, nullptr);
   ex.dispatch = nullptr;
+  let_go(d);
+}
+
+// Nobody wants its answer any more.
+void PoolBridge::let_go(Dispatch& d) {
   d.exchange = nullptr;
   if (d.queued()) {
     d.pool->queue.remove(d);
@@ -426,10 +431,7 @@ void PoolBridge::lose(Dispatch& d, Reason reason) {
                        .tries = d.tries})) {
     case LostAnswer::AGAIN:
       core_.journal.worker(ex->slot, 0, core_.now);
-      d.pool->queue.put_back(d);
-      d.pool->shared.waiting[core_.index].count.fetch_add(1);
-      list_waiting(*d.pool);
-      return;
+      return put_back(d);
     case LostAnswer::BAD_GATEWAY:
       return answer(d, reason);
     case LostAnswer::CUT:
