@@ -3,6 +3,7 @@
 #include "pool/sandbox/identity.h"
 #include "src/admin/program_path.h"
 #include "src/base/bytes.h"
+#include "src/base/words.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -316,26 +317,8 @@ Result<WorkerProfile> find_worker_profile(const Settings& settings, const PoolSe
 }
 
 Result<std::vector<std::string>> split_command(std::string_view text) {
-  std::vector<std::string> words;
-  bool in_word = false;
-  char quote = 0;
-  for (const char c : text) {
-    if (quote == 0 && (c == ' ' || c == '\t')) {
-      in_word = false;
-      continue;
-    }
-    if (!in_word) words.emplace_back();
-    in_word = true;
-    if (quote == 0 && (c == '"' || c == '\'')) {
-      quote = c;
-    } else if (c == quote) {
-      quote = 0;
-    } else {
-      words.back() += c;
-    }
-  }
-  if (quote != 0) return fail("a quote is not closed");
-  if (words.empty() || words.front().empty()) return fail("no program is named");
+  auto words = split_words(text);
+  if (words && (words->empty() || words->front().empty())) return fail("no program is named");
   return words;
 }
 

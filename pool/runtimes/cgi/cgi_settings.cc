@@ -68,20 +68,10 @@ Result<CgiSettings> read_cgi_settings(std::span<char* const> words) {
          settings.executables = true;
          return Status{};
        }},
-      {"--pass-authorization", false,
-       [&](std::string_view) {
-         settings.variables.passes_authorization = true;
-         return Status{};
-       }},
+      authorization_option(settings.variables.passes_authorization),
       {"--concurrency", true,
        [&](std::string_view value) { return store(settings.concurrency, option_number(value, 1, 1'000)); }},
-      {"--env", true,
-       [&](std::string_view value) {
-         auto variable = option_variable(value);
-         if (!variable) return Status(std::unexpected(variable.error()));
-         settings.environment.push_back(std::move(*variable));
-         return Status{};
-       }},
+      environment_option(settings.environment),
   };
   if (const Status read = read_options(words, options); !read) return std::unexpected(read.error());
   if (!settings.tree && settings.program.empty()) return fail("one of --root and --program is needed");

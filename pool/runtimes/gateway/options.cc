@@ -51,6 +51,22 @@ Result<std::pair<std::string, std::string>> option_variable(std::string_view nam
   return std::pair(std::move(text), std::string(value));
 }
 
+RuntimeOption environment_option(std::vector<std::pair<std::string, std::string>>& to) {
+  return {"--env", true, [&to](std::string_view value) {
+            auto variable = option_variable(value);
+            if (!variable) return Status(std::unexpected(variable.error()));
+            to.push_back(std::move(*variable));
+            return Status{};
+          }};
+}
+
+RuntimeOption authorization_option(bool& to) {
+  return {"--pass-authorization", false, [&to](std::string_view) {
+            to = true;
+            return Status{};
+          }};
+}
+
 Result<std::string> option_directory(std::string_view value) {
   std::string path(value);
   struct stat info {};

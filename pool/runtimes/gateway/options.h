@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace penstock {
 
@@ -27,6 +28,10 @@ struct RuntimeOption {
 // NAME of letters, digits and underscores: with its value in this process's environment, which only its user can read;
 // command lines are for everyone.
 [[nodiscard]] Result<std::pair<std::string, std::string>> option_variable(std::string_view name);
+// --env NAME: such a variable, put behind the others in `to`.
+[[nodiscard]] RuntimeOption environment_option(std::vector<std::pair<std::string, std::string>>& to);
+// --pass-authorization: sets `to`.
+[[nodiscard]] RuntimeOption authorization_option(bool& to);
 // An absolute path to a directory that is there, without a slash at its end ("/": empty).
 [[nodiscard]] Result<std::string> option_directory(std::string_view value);
 // An absolute path to a file that this process may execute.

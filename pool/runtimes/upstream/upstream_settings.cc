@@ -1,6 +1,7 @@
 #include "pool/runtimes/upstream/upstream_settings.h"
 
 #include "pool/runtimes/gateway/options.h"
+#include "src/base/words.h"
 
 #include <algorithm>
 #include <arpa/inet.h>
@@ -24,34 +25,10 @@ Status take_root(UpstreamSettings& settings, std::string_view value) {
   return {};
 }
 
-// At blanks; '...' and "..." keep them. As pool.NAME.app is split everywhere.
-Result<std::vector<std::string>> split_words(std::string_view text) {
-  std::vector<std::string> words;
-  bool in_word = false;
-  char quote = 0;
-  for (const char c : text) {
-    if (quote == 0 && (c == ' ' || c == '\t')) {
-      in_word = false;
-      continue;
-    }
-    if (!in_word) words.emplace_back();
-    in_word = true;
-    if (quote == 0 && (c == '"' || c == '\'')) {
-      quote = c;
-    } else if (c == quote) {
-      quote = 0;
-    } else {
-      words.back() += c;
-    }
-  }
-  if (quote != 0) return fail("a quote is not closed");
-  if (words.empty()) return fail("there is no command");
-  return words;
-}
-
 Status take_command(UpstreamSettings& settings, std::string_view value) {
   auto words = split_words(value);
   if (!words) return std::unexpected(words.error());
+  if (words->empty()) return fail("there is no command");
   settings.start = std::move(*words);
   const auto program = option_program(settings.start.front());
   return program ? Status{} : std::unexpected(program.error());
@@ -166,18 +143,8 @@ Result<UpstreamSettings> read_upstream_settings(std::span<char* const> words) {
        }},
       {"--connections", true,
        [&](std::string_view value) { return store(settings.connections, option_number(value, 1, 500)); }},
-      {"--pass-authorization", false,
-       [&](std::string_view) {
-         settings.variables.passes_authorization = true;
-         return Status{};
-       }},
-      {"--env", true,
-       [&](std::string_view value) {
-         auto variable = option_variable(value);
-         if (!variable) return Status(std::unexpected(variable.error()));
-         settings.environment.push_back(std::move(*variable));
-         return Status{};
-       }},
+      authorization_option(settings.variables.passes_authorization),
+      environment_option(settings.environment),
   };
   if (const Status read = read_options(words, options); !read) return std::unexpected(read.error());
   if (settings.connect.has_value() == !settings.start.empty()) return fail("one of --connect and --start is needed");
