@@ -23,10 +23,24 @@ constexpr Duration SCALE_SERIES = seconds(2);             // a second need withi
 
 std::string number_text(uint64_t number) { return std::to_string(number); }
 
+// It is on its way out, or kept for inspection: nothing brings it back.
+bool is_leaving(WorkerState state) {
+  switch (state) {
+    case WorkerState::STARTING:
+    case WorkerState::READY:
+    case WorkerState::SUSPENDING:
+    case WorkerState::SUSPENDED:
+      return false;
+    default:
+      return true;
+  }
+}
+
 }  // namespace
 
 const char* worker_state_name(PoolKeeper::WorkerState state) {
-  static constexpr const char* NAMES[] = {"starting", "ready", "retiring", "ending", "killed", "frozen"};
+  static constexpr const char* NAMES[] = {"starting", "ready",  "retiring",   "ending",
+                                          "killed",   "frozen", "suspending", "suspended"};
   return NAMES[static_cast<size_t>(state)];
 }
 
@@ -142,6 +156,7 @@ void PoolKeeper::owe(const Worker& lost) {
 void PoolKeeper::retire(uint64_t number, Worker& worker, const std::string& cause, MonoTime now) {
   if (worker.state == WorkerState::STARTING) return kill(number, worker, cause);
   if (!worker.given) return terminate(number, worker, cause, TERM_GRACE, now);
+  if (worker.state == WorkerState::SUSPENDED) order(Kind::THAW, number);
   unlink(worker);
   worker.state = WorkerState::RETIRING;
   worker.deadline = now + rules_.stop_timeout;
@@ -154,6 +169,7 @@ void PoolKeeper::terminate(uint64_t number, Worker& worker, const std::string& c
   unlink(worker);
   if (worker.given && worker.state != WorkerState::RETIRING) order(Kind::RETIRE, number, cause);
   if (worker.end_cause.empty()) worker.end_cause = cause;
+  if (worker.state == WorkerState::SUSPENDED) order(Kind::THAW, number);
   worker.state = WorkerState::ENDING;
   worker.deadline = now + grace;
   order(Kind::SIGNAL, number);
@@ -174,7 +190,7 @@ void PoolKeeper::kill(uint64_t number, Worker& worker, const std::string& cause)
 void PoolKeeper::leave_service(const std::string& cause, MonoTime now) {
   owed_ = 0;
   for (auto& [number, worker] : workers_) {
-    if (worker.state == WorkerState::STARTING || worker.state == WorkerState::READY) retire(number, worker, cause, now);
+    if (!is_leaving(worker.state)) retire(number, worker, cause, now);
   }
 }
 
@@ -223,6 +239,11 @@ void PoolKeeper::say_end(uint64_t number, const Worker& worker, const WorkerEnd&
         severity = Severity::ERROR;
       }
       break;
+    case WorkerState::SUSPENDING:
+    case WorkerState::SUSPENDED:
+      text += ", while it was suspended";
+      severity = Severity::ERROR;
+      break;
     default:
       text += ": " + worker.end_cause;
       if (worker.state == WorkerState::RETIRING && !end.clean) severity = Severity::ERROR;
@@ -235,8 +256,7 @@ void PoolKeeper::ended(uint64_t number, const WorkerEnd& end, MonoTime now) {
   if (worker == nullptr) return;
   say_end(number, *worker, end, now);
   if (worker->given) order(Kind::GONE, number, end.text);
-  const bool unexpected = worker->state == WorkerState::STARTING || worker->state == WorkerState::READY;
-  if (unexpected) {
+  if (!is_leaving(worker->state)) {
     owe(*worker);
     worker->state = WorkerState::KILLED;
     // A load of its server may be a second old: what it served is not known yet where requests overran soon.
@@ -293,8 +313,7 @@ void PoolKeeper::shut_down(MonoTime now) {
 
 void PoolKeeper::recycle(const std::string& cause, MonoTime now) {
   for (auto& [number, worker] : workers_) {
-    const bool lives = worker.state == WorkerState::STARTING || worker.state == WorkerState::READY;
-    if (lives && worker.recycle_cause.empty()) worker.recycle_cause = cause;
+    if (!is_leaving(worker.state) && worker.recycle_cause.empty()) worker.recycle_cause = cause;
   }
   settle(now);
 }
@@ -319,16 +338,19 @@ void PoolKeeper::stop(const std::string& cause, MonoTime now) {
 // Demand: the first worker at once, more when requests have waited for too long although all that were started serve.
 void PoolKeeper::need(uint32_t epoch, uint32_t waiting, Duration oldest, MonoTime now) {
   settle(now);
-  if (!in_service() || now < restart_at_ || epoch == 0) return;
+  if (!in_service() || epoch == 0) return;
   const uint32_t have = active(epoch);
+  const std::string waits = "a request waits";
+  if (have == 0 && wake_one(waits, epoch, now)) return;  // no start: no back-off either
+  if (now < restart_at_) return;
   if (have == 0) {
-    start_worker("a request waits", epoch, 0, now);
+    start_worker(waits, epoch, 0, now);
   } else if (epoch == server_ && starting(epoch) == 0 && oldest >= rules_.scale_delay && have < workers_most()) {
     scale_step_ = now - scaled_at_ < SCALE_SERIES ? scale_step_ * 2 : 1;
     scaled_at_ = now;
     const uint32_t count = std::min({scale_step_, workers_most() - have, std::max(waiting, 1U)});
     const std::string cause = "a request has waited for " + duration_text(oldest);
-    for (uint32_t i = 0; i < count; ++i) start_worker(cause, epoch, 0, now);
+    for (uint32_t i = 0; i < count; ++i) add_worker(cause, epoch, now);
   }
 }
 

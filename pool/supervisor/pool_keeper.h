@@ -13,6 +13,11 @@
 //                ▲                   │ silent, and orphans are wanted
 //                └─ orphan.ttl ── FROZEN
 //
+// With idle_action = suspend, a READY worker that is idle becomes SUSPENDING (its server gives it nothing more) and,
+// once its server says that it rests, SUSPENDED: stopped, its memory taken back as far as that goes. A need makes it
+// READY again before any other is started. Whatever ends or replaces a worker ends a suspended one, too, without a
+// replacement: nobody asks for it.
+//
 // What it promises:
 // - A worker that is replaced serves until its replacement is ready (recycle.overlap), and when the replacement fails
 //   it goes on serving: a bad configuration or a broken application file never takes a running pool down.
@@ -41,6 +46,7 @@ struct PoolRules {
   uint32_t workers_max = 1;
   Duration scale_delay = milliseconds(100);
   Duration idle_timeout = seconds(20 * 60);
+  bool idle_suspend = false;  // idle_action: suspend; else terminate
   Duration start_timeout = seconds(90);
   Duration stop_timeout = seconds(90);
   Duration recycle_time;
@@ -62,15 +68,19 @@ struct PoolRules {
 
 struct PoolOrder {
   enum class Kind : uint8_t {
-    START,   // start process `worker`; answer spawned() or start_failed()
-    GIVE,    // tell server `server` of it (WORKER)
-    RETIRE,  // tell server `server` to give it nothing more (WORKER_RETIRE), because of `text`
-    GONE,    // tell server `server` to forget it (WORKER_GONE), because of `text`
-    SIGNAL,  // send it `signal`
-    FREEZE,  // stop all its processes where they are
-    ACT,     // run orphan.action for it; `serials`: the requests inside
-    STATE,   // tell every server the pool's state()
-    LOG,     // a line for the operator, about `worker` unless that is 0; `serials`: the requests inside
+    START,    // start process `worker`; answer spawned() or start_failed()
+    GIVE,     // tell server `server` of it (WORKER)
+    RETIRE,   // tell server `server` to give it nothing more (WORKER_RETIRE), because of `text`
+    GONE,     // tell server `server` to forget it (WORKER_GONE), because of `text`
+    SIGNAL,   // send it `signal`
+    FREEZE,   // stop all its processes where they are
+    THAW,     // let them go on; what RECLAIM has begun ends
+    RECLAIM,  // take their memory back
+    SUSPEND,  // tell server `server` to give it nothing until RESUME (WORKER_SUSPEND)
+    RESUME,   // tell server `server` to give it requests again (WORKER_RESUME)
+    ACT,      // run orphan.action for it; `serials`: the requests inside
+    STATE,    // tell every server the pool's state()
+    LOG,      // a line for the operator, about `worker` unless that is 0; `serials`: the requests inside
   } kind = Kind::LOG;
   enum class Severity : uint8_t { NOTICE, WARNING, ERROR } severity = Severity::NOTICE;
   uint64_t worker = 0;
@@ -100,12 +110,14 @@ class WorkerNumbers {
 class PoolKeeper {
  public:
   enum class State : uint8_t { SERVING, STOPPED, FAILED };  // what servers are told
-  enum class WorkerState : uint8_t { STARTING, READY, RETIRING, ENDING, KILLED, FROZEN };
+  enum class WorkerState : uint8_t { STARTING, READY, RETIRING, ENDING, KILLED, FROZEN, SUSPENDING, SUSPENDED };
 
   static constexpr Duration TERM_GRACE = seconds(1);            // from SIGTERM to SIGKILL
   static constexpr Duration OVERDUE_GRACE = milliseconds(100);  // the same, where a request takes too long
   static constexpr Duration LEAVE_GRACE = seconds(5);           // from the last request to the end of a retired one
   static constexpr Duration BUSY_LATELY = seconds(10);          // who worked so lately is missed by a new server
+  static constexpr Duration REST_PATIENCE = seconds(5);         // for a server to say that a worker rests
+  static constexpr Duration AWAKE_LEAST = seconds(1);           // from one suspension of a worker to the next
 
   struct Worker {
     uint32_t server = 0;  // that has it: its epoch; 0: none yet
@@ -118,6 +130,8 @@ class PoolKeeper {
     uint64_t successor = 0;       // under way to replace it
     uint64_t predecessor = 0;     // that it is to replace
     MonoTime started, ready_at, idle_since;
+    MonoTime woken_at;                      // SUSPENDING and SUSPENDED until then
+    MonoTime suspended_at;                  // SUSPENDED since
     MonoTime deadline = MonoTime::never();  // of its state
     uint64_t served = 0;
     uint64_t served_before = 0;  // for servers that have gone
@@ -157,6 +171,7 @@ class PoolKeeper {
   void cold(uint64_t worker, const std::string& why, MonoTime now);  // one has failed: so has its start
   void ready(uint64_t worker, MonoTime now);                         // warmed up, too
   void idle(uint64_t worker, MonoTime now);
+  void rests(uint64_t worker, MonoTime now);  // SUSPENDING: nothing is inside, and nothing comes
   void broke(uint64_t worker, const std::string& how, std::vector<uint64_t> serials, MonoTime now);
   void overdue(uint64_t worker, std::vector<uint64_t> serials, MonoTime now, const std::string& what = {});
   void silent(uint64_t worker, std::vector<uint64_t> serials, MonoTime now);
@@ -191,12 +206,19 @@ class PoolKeeper {
   [[nodiscard]] uint32_t active(uint32_t server) const;
   [[nodiscard]] uint32_t starting(uint32_t server) const;
   [[nodiscard]] uint32_t replacements() const;
+  [[nodiscard]] uint32_t suspended(uint32_t server) const;
+  [[nodiscard]] bool sleeps_for(const Worker& worker, uint32_t server) const;
   [[nodiscard]] Worker* find(uint64_t worker);
 
   void order(PoolOrder::Kind kind, uint64_t worker, std::string text = {});
   void say(PoolOrder::Severity severity, uint64_t worker, std::string text, std::vector<uint64_t> serials = {});
   void tell_state(const std::string& cause);
   uint64_t start_worker(const std::string& cause, uint32_t server, uint64_t predecessor, MonoTime now);
+  void add_worker(const std::string& cause, uint32_t server, MonoTime now);
+  void suspend(uint64_t number, Worker& worker, MonoTime now);
+  void resume(uint64_t number, Worker& worker, const std::string& cause, MonoTime now);
+  [[nodiscard]] bool wake_one(const std::string& cause, uint32_t server, MonoTime now);
+  void end_suspended(MonoTime now);
   void retire(uint64_t number, Worker& worker, const std::string& cause, MonoTime now);
   void terminate(uint64_t number, Worker& worker, const std::string& cause, Duration grace, MonoTime now);
   void kill(uint64_t number, Worker& worker, const std::string& cause);

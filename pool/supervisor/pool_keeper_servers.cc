@@ -46,11 +46,15 @@ void PoolKeeper::server_gone(uint32_t epoch, MonoTime now) {
   for (auto& [number, worker] : workers_) {
     if (worker.server != epoch) continue;
     worker.given = false;
+    if (current && worker.state == WorkerState::SUSPENDING) worker.state = WorkerState::READY;  // it never slept
+    const bool sleeps = worker.state == WorkerState::SUSPENDING || worker.state == WorkerState::SUSPENDED;
     const bool lives = worker.state == WorkerState::STARTING || worker.state == WorkerState::READY;
     if (current && lives) {  // its replacement takes it over
       worker.server = 0;
       worker.deadline = MonoTime::never();
-    } else if (lives || worker.state == WorkerState::RETIRING) {
+    } else if (current && sleeps) {  // a need will have it taken over
+      worker.server = 0;
+    } else if (lives || sleeps || worker.state == WorkerState::RETIRING) {
       terminate(number, worker, "its server has ended", TERM_GRACE, now);
     }
   }
@@ -122,6 +126,9 @@ void PoolKeeper::load(uint64_t number, uint64_t served, uint32_t inside, Duratio
   worker->served = worker->served_before + served;
   worker->inside = inside;
   worker->idle_since = inside > 0 ? now : now - std::clamp(idle, Duration{}, now - worker->started);
+  worker->idle_since = std::max(worker->idle_since, worker->woken_at);  // a load may be older than that
+  const bool sleeps = worker->state == WorkerState::SUSPENDING || worker->state == WorkerState::SUSPENDED;
+  if (sleeps && worker->given && inside > 0) resume(number, *worker, "a request came before its server knew", now);
   if (circuit_ == Circuit::TRIAL && served > 0 && worker->state == WorkerState::READY) {
     circuit_ = Circuit::CLOSED;
     record_.forget();

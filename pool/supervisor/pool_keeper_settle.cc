@@ -19,6 +19,7 @@ void PoolKeeper::settle(MonoTime now) {
   expire(now);
   judge(now);
   replace(now);
+  end_suspended(now);
   shrink(now);
   fill(now);
 }
@@ -49,7 +50,10 @@ void PoolKeeper::expire_one(uint64_t number, Worker& worker, MonoTime now) {
       return kill(number, worker, worker.end_cause);
     case WorkerState::FROZEN:
       return kill(number, worker, worker.end_cause);
+    case WorkerState::SUSPENDING:
+      return resume(number, worker, "its server has not said that it rests", now);
     case WorkerState::READY:
+    case WorkerState::SUSPENDED:
     case WorkerState::KILLED:
       worker.deadline = MonoTime::never();
   }
@@ -75,7 +79,8 @@ std::string PoolKeeper::due_recycle(const Worker& worker, MonoTime now) const {
 
 void PoolKeeper::judge(MonoTime now) {
   for (auto& [number, worker] : workers_) {
-    if (worker.state == WorkerState::READY && worker.recycle_cause.empty()) {
+    const bool may = worker.state == WorkerState::READY || worker.state == WorkerState::SUSPENDED;
+    if (may && worker.recycle_cause.empty()) {
       worker.recycle_cause = due_recycle(worker, now);
     }
   }
@@ -127,7 +132,10 @@ uint64_t PoolKeeper::least_needed() const {
 MonoTime PoolKeeper::rests_at(const Worker& worker) const {
   const bool rests = rules_.idle_timeout.ns > 0 && worker.state == WorkerState::READY && worker.inside == 0 &&
                      worker.successor == 0 && takes_part(worker, server_);
-  return rests ? worker.idle_since + rules_.idle_timeout : MonoTime::never();
+  // One whose server has died cannot say that nothing is inside: its next one will.
+  if (!rests || (rules_.idle_suspend && !worker.given)) return MonoTime::never();
+  const MonoTime idle = worker.idle_since + rules_.idle_timeout;
+  return rules_.idle_suspend ? std::max(idle, worker.woken_at + AWAKE_LEAST) : idle;
 }
 
 void PoolKeeper::shrink(MonoTime now) {
@@ -140,7 +148,11 @@ void PoolKeeper::shrink(MonoTime now) {
   for (auto& [number, worker] : workers_) {
     if (have <= workers_least()) return;
     if (rests_at(worker) > now) continue;
-    retire(number, worker, "idle for " + duration_text(now - worker.idle_since), now);
+    if (rules_.idle_suspend && worker.recycle_cause.empty()) {
+      suspend(number, worker, now);
+    } else {
+      retire(number, worker, "idle for " + duration_text(now - worker.idle_since), now);
+    }
     --have;
   }
 }
@@ -157,11 +169,11 @@ void PoolKeeper::fill(MonoTime now) {
   if (have >= workers_most()) owed_ = 0;
   if (now < restart_at_) return;
   for (; have < workers_least(); ++have) {
-    start_worker("workers_min is " + std::to_string(rules_.workers_min), server_, 0, now);
+    add_worker("workers_min is " + std::to_string(rules_.workers_min), server_, now);
     if (owed_ > 0) --owed_;
   }
   for (; owed_ > 0 && have < workers_most(); ++have, --owed_) {
-    start_worker("in place of another", server_, 0, now);
+    add_worker("in place of another", server_, now);
   }
 }
 
@@ -171,6 +183,8 @@ MonoTime PoolKeeper::next_deadline(MonoTime now) const {
   bool recycling = false;
   for (const auto& [number, worker] : workers_) {
     next = std::min(next, worker.deadline);
+    const bool ages = worker.state == WorkerState::SUSPENDED && worker.recycle_cause.empty();
+    if (ages && rules_.recycle_time.ns > 0) next = std::min(next, worker.started + rules_.recycle_time);
     if (worker.state != WorkerState::READY) continue;
     if (worker.recycle_cause.empty()) {
       if (rules_.recycle_time.ns > 0) next = std::min(next, worker.started + rules_.recycle_time);

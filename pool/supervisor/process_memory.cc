@@ -10,7 +10,6 @@
 #include <memory>
 #include <string_view>
 #include <unistd.h>
-#include <vector>
 
 namespace penstock {
 namespace {
@@ -81,6 +80,14 @@ std::optional<uint64_t> sum_of_tree(pid_t pid, const std::string& proc, const Re
 }
 
 }  // namespace
+
+std::vector<pid_t> tree_processes(pid_t pid, const std::string& proc) {
+  std::vector<uint64_t> processes = {static_cast<uint64_t>(pid)};
+  for (size_t i = 0; i < processes.size(); ++i) add_children(proc + "/" + std::to_string(processes[i]), processes);
+  std::vector<pid_t> out;
+  for (const uint64_t one : processes) out.push_back(static_cast<pid_t>(one));
+  return out;
+}
 
 std::optional<Duration> tree_cpu_time(pid_t pid, const std::string& proc) {
   const auto ticks =

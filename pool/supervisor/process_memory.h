@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <sys/types.h>
+#include <vector>
 
 namespace penstock {
 
@@ -17,6 +18,8 @@ namespace penstock {
 // What the process and all that it has started have computed, and of those that have ended what was waited for.
 // Nothing: it has ended.
 [[nodiscard]] std::optional<Duration> tree_cpu_time(pid_t pid, const std::string& proc = "/proc");
+// The process, then all that it has started and that still live.
+[[nodiscard]] std::vector<pid_t> tree_processes(pid_t pid, const std::string& proc = "/proc");
 inline constexpr size_t PROCESSES_MAX = 4096;
 
 }  // namespace penstock

@@ -16,7 +16,7 @@ constexpr size_t FIXED_FDS = 3;  // the two halves and the worker's bell; the se
 static_assert(FIXED_FDS + POOL_REACTORS_MAX <= CHANNEL_FDS_MAX);
 
 constexpr std::string_view POOL_KINDS[] = {"serving", "stopped", "failed"};
-constexpr std::string_view REPORT_KINDS[] = {"ready", "idle", "broke", "overdue", "silent", "warming", "cold"};
+constexpr std::string_view REPORT_KINDS[] = {"ready", "idle", "broke", "overdue", "silent", "warming", "cold", "rests"};
 
 std::string_view shortened(std::string_view text) { return text.substr(0, POOL_TEXT_BYTES_MAX); }
 

@@ -1,5 +1,6 @@
 // What supervisor and server tell each other about the workers of pools, as types: the contents of the messages
-// WORKER, WORKER_RETIRE, WORKER_GONE, POOL_STATE, POOL_NEED, WORKER_STATE and POOL_LOAD of channel.h.
+// WORKER, WORKER_RETIRE, WORKER_GONE, WORKER_SUSPEND, WORKER_RESUME, POOL_STATE, POOL_NEED, WORKER_STATE and POOL_LOAD
+// of channel.h.
 //
 // Who decides what. The supervisor starts processes, stops them and says why; it never sees a request. The server
 // hands requests out and sees first that a worker is slow, silent or lies; it never touches a process. A worker
@@ -13,6 +14,9 @@
 //     WORKER_RETIRE (why) ──────────────────────►  gives it nothing more, says STOP in the ring
 //     ◄──────────────────────── WORKER_STATE IDLE  when nothing is inside any more
 //     WORKER_GONE (why) ────────────────────────►  forgets it; what was inside is tried again or answered 502
+//     WORKER_SUSPEND (why) ─────────────────────►  gives it nothing more for now, and sends no pings
+//     ◄─────────────────────── WORKER_STATE RESTS  when nothing is inside any more: it is stopped where it is
+//     WORKER_RESUME (why) ──────────────────────►  gives it requests again
 //     ◄──── WORKER_STATE BROKE, OVERDUE, SILENT    to be ended (OVERDUE: asked first, then ended)
 //     POOL_STATE ───────────────────────────────►  out of service: 503 at once, and what waits is answered so
 //     ◄──────────────────────────────── POOL_NEED  requests wait and no worker has room
@@ -52,7 +56,7 @@ struct WorkerHandover {
   std::vector<UniqueFd> server_bells;  // by reactor; this worker's alone, so that it can silence nobody else
 };
 
-// WORKER_RETIRE and WORKER_GONE.
+// WORKER_RETIRE, WORKER_GONE, WORKER_SUSPEND and WORKER_RESUME.
 struct WorkerNotice {
   uint64_t worker = 0;
   std::string why;        // "recycled after 1000 requests", "was killed by SIGSEGV"
@@ -83,6 +87,7 @@ struct WorkerReport {
     SILENT,   // it has not answered a ping for pool.NAME.ping_timeout
     WARMING,  // a request of its warm-up begins: text says which
     COLD,     // one has failed: text says which and how. It gets nothing more
+    RESTS,    // to be suspended, and nothing is inside any more
   } kind = Kind::READY;
   uint64_t worker = 0;
   std::string text;

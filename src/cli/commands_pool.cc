@@ -7,15 +7,21 @@
 namespace penstock {
 namespace {
 
+// "2/4", or with those that sleep "1/4, 2 suspended".
+std::string workers_text(const Json& pool) {
+  std::string text = fmt::format("{}/{}", json_number(pool, "ready"), json_number(pool, "workers_max"));
+  const uint64_t suspended = json_number(pool, "suspended");
+  return suspended == 0 ? text : fmt::format("{}, {} suspended", text, suspended);
+}
+
 std::string pool_table(const Json& pools) {
   std::vector<std::vector<std::string>> rows = {
       {"pool", "state", "runtime", "workers", "inside", "started", "recycled", "failures", "identity"}};
   for (const Json& pool : pools) {
     rows.push_back({cli_clean(json_text(pool, "pool")), json_text(pool, "state"), json_text(pool, "runtime"),
-                    fmt::format("{}/{}", json_number(pool, "ready"), json_number(pool, "workers_max")),
-                    std::to_string(json_number(pool, "inside")), std::to_string(json_number(pool, "started")),
-                    std::to_string(json_number(pool, "recycled")), std::to_string(json_number(pool, "failures")),
-                    cli_clean(json_text(pool, "identity"))});
+                    workers_text(pool), std::to_string(json_number(pool, "inside")),
+                    std::to_string(json_number(pool, "started")), std::to_string(json_number(pool, "recycled")),
+                    std::to_string(json_number(pool, "failures")), cli_clean(json_text(pool, "identity"))});
   }
   return rows.size() == 1 ? "no pool is configured\n" : render_table(rows);
 }

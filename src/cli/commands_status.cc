@@ -69,6 +69,8 @@ std::string status_pools(const Json& pools) {
     out +=
         fmt::format("pool      {}  {}  {} of {} workers ready, {} requests inside", cli_clean(json_text(pool, "pool")),
                     state, json_number(pool, "ready"), json_number(pool, "workers_max"), json_number(pool, "inside"));
+    if (const uint64_t asleep = json_number(pool, "suspended"); asleep > 0)
+      out += fmt::format(", {} suspended", asleep);
     if (const std::string cause = json_text(pool, "cause"); state != "serving") out += "  (" + cli_clean(cause) + ")";
     out += "\n";
   }

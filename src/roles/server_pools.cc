@@ -71,6 +71,12 @@ bool ServerPools::obey(ChannelMessage& message, std::vector<std::string>& notes)
     case MessageKind::WORKER_GONE:
       if (const auto notice = decode_notice(message.payload)) pools.gone(notice->worker, notice->intruded);
       return true;
+    case MessageKind::WORKER_SUSPEND:
+      if (const auto notice = decode_notice(message.payload)) pools.suspend(notice->worker);
+      return true;
+    case MessageKind::WORKER_RESUME:
+      if (const auto notice = decode_notice(message.payload)) pools.resume(notice->worker);
+      return true;
     case MessageKind::POOL_STATE:
       if (const auto state = decode_pool_state(message.payload))
         pools.set_service(state->pool, service_of(state->kind));
@@ -106,6 +112,11 @@ void ServerPools::tell(std::vector<std::string>& notes) {
     }
   }
   if (dropped > 0) notes.push_back(std::to_string(dropped) + " lines of applications were dropped: too many at once");
+  for (const uint64_t worker : process_.pools().rested()) {
+    (void)channel_.send_wait(MessageKind::WORKER_STATE, 0,
+                             encode_worker_report({.kind = WorkerReport::Kind::RESTS, .worker = worker}),
+                             SEND_PATIENCE);
+  }
   const MonoTime now = process_.now();
   if (now < load_next_) return;
   load_next_ = now + LOAD_EVERY;

@@ -55,6 +55,7 @@ PoolRules Pools::rules_of(const PoolSettings& settings, const Result<WorkerLaunc
   rules.workers_max = static_cast<uint32_t>(settings.workers_max);
   rules.scale_delay = settings.scale_delay;
   rules.idle_timeout = settings.idle_timeout;
+  rules.idle_suspend = settings.idle_action == IdleActionSetting::SUSPEND;
   rules.start_timeout = settings.start_timeout;
   rules.stop_timeout = settings.stop_timeout;
   rules.recycle_time = settings.recycle_time;
@@ -206,6 +207,9 @@ void Pools::take_report(uint32_t epoch, WorkerReport report, MonoTime now) {
     case WorkerReport::Kind::IDLE:
       keeper.idle(report.worker, now);
       break;
+    case WorkerReport::Kind::RESTS:
+      keeper.rests(report.worker, now);
+      break;
     case WorkerReport::Kind::BROKE:
       pool->last_failure = "worker " + std::to_string(report.worker) + " broke the protocol: " + report.text;
       keeper.broke(report.worker, report.text, std::move(report.serials), now);
@@ -276,7 +280,7 @@ MonoTime Pools::next_deadline() const {
     if (!outbox.empty()) next = std::min(next, flushed_ + OUTBOX_AGAIN);
   }
   for (const auto& [number, process] : processes_) {
-    next = std::min({next, process.worker.output_again, process.listen_again});
+    next = std::min({next, process.worker.output_again, process.listen_again, process.reclaim_again});
   }
   for (const Action& action : actions_) next = std::min(next, action.deadline);
   return next;
@@ -293,6 +297,7 @@ void Pools::run_timers(MonoTime now) {
   for (auto& [number, process] : processes_) {
     if (process.worker.output_again <= now) read_output(number, process, now);
     if (process.listen_again <= now) listen(number, process);
+    if (process.reclaim_again <= now) go_on_reclaiming(number, process, now);
   }
   end_slow_actions(now);
   audit_timers(now);
@@ -379,9 +384,11 @@ Json Pools::worker_json(uint64_t number, const PoolKeeper::Worker& worker, MonoT
 Json Pools::pool_json(const Pool& pool) const {
   const PoolKeeper& keeper = pool.keeper;
   uint32_t ready = 0;
+  uint32_t suspended = 0;
   uint32_t inside = 0;
   for (const auto& [number, worker] : keeper.workers()) {
     ready += worker.state == PoolKeeper::WorkerState::READY ? 1 : 0;
+    suspended += worker.state == PoolKeeper::WorkerState::SUSPENDED ? 1 : 0;
     inside += worker.inside;
   }
   return {{"pool", pool.name},
@@ -392,6 +399,7 @@ Json Pools::pool_json(const Pool& pool) const {
           {"identity", pool.identity},
           {"workers", keeper.workers().size()},
           {"ready", ready},
+          {"suspended", suspended},
           {"workers_min", keeper.rules().workers_min},
           {"workers_max", keeper.rules().workers_max},
           {"inside", inside},

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "pool/supervisor/cgroup.h"
+#include "pool/supervisor/memory_reclaim.h"
 #include "pool/supervisor/pool_keeper.h"
 #include "pool/supervisor/watched_files.h"
 #include "src/admin/death_list.h"
@@ -131,6 +132,10 @@ class Pools {
     MonoTime listened_at;                       // when the round began
     MonoTime listen_again = MonoTime::never();  // where it has used up its share
     bool noted = false;
+    // While its memory is taken back.
+    std::optional<MemoryReclaim> reclaim;
+    uint64_t memory_before = 0;
+    MonoTime reclaim_again = MonoTime::never();
   };
 
   struct Outgoing {
@@ -157,6 +162,9 @@ class Pools {
   void start_worker(Pool& pool, uint64_t worker, MonoTime now);
   [[nodiscard]] Status check_program(Pool& pool, uint64_t worker, MonoTime now);
   void signal_worker(uint64_t worker, int number);
+  void begin_reclaim(uint64_t worker, MonoTime now);
+  void end_reclaim(uint64_t worker);
+  void go_on_reclaiming(uint64_t number, Process& process, MonoTime now);
   void log_event(const Pool& pool, const PoolOrder& order, MonoTime now);
   void act(Pool& pool, const PoolOrder& order, MonoTime now);
   [[nodiscard]] std::string who(const Pool& pool, uint64_t worker) const;

@@ -1,4 +1,5 @@
 // What the pools' room does to processes: orders carried out, events of processes taken.
+#include "pool/supervisor/process_memory.h"
 #include "src/admin/helper_process.h"
 #include "src/admin/pool_messages.h"
 #include "src/base/duration_text.h"
@@ -20,6 +21,8 @@ constexpr size_t REQUESTS_LISTED = 64;            // of one worker, to the opera
 constexpr Duration ACTION_TIMEOUT = seconds(60);  // of orphan.action
 constexpr Duration KILLED_LOOK = seconds(1);
 constexpr size_t ACTIONS_MAX = 64;
+constexpr Duration RECLAIM_EVERY = milliseconds(20);
+constexpr Duration RECLAIM_BUDGET = milliseconds(5);
 constexpr int OVERRUN_EXIT = 70;  // PENSTOCK_EXIT_OVERRUN of pool/sdk/penstock_worker.h
 
 }  // namespace
@@ -52,6 +55,17 @@ void Pools::obey(Pool& pool, const PoolOrder& order, MonoTime now) {
       return signal_worker(order.worker, order.signal);
     case Kind::FREEZE:
       return signal_worker(order.worker, SIGSTOP);
+    case Kind::THAW:
+      end_reclaim(order.worker);
+      return signal_worker(order.worker, SIGCONT);
+    case Kind::RECLAIM:
+      return begin_reclaim(order.worker, now);
+    case Kind::SUSPEND:
+      return tell_server(order.server,
+                         {MessageKind::WORKER_SUSPEND, order.worker, encode_notice({order.worker, order.text, false})});
+    case Kind::RESUME:
+      return tell_server(order.server,
+                         {MessageKind::WORKER_RESUME, order.worker, encode_notice({order.worker, order.text, false})});
     case Kind::ACT:
       return act(pool, order, now);
     case Kind::STATE: {
@@ -155,6 +169,34 @@ void Pools::signal_worker(uint64_t worker, int number) {
   if (it == processes_.end()) return;
   it->second.worker.killed_by_us |= number == SIGKILL;
   it->second.worker.process.signal(number);
+}
+
+// A little at a time, so that a need elsewhere does not wait.
+void Pools::begin_reclaim(uint64_t number, MonoTime now) {
+  const auto it = processes_.find(number);
+  if (it == processes_.end()) return;
+  const pid_t pid = it->second.worker.process.pid();
+  it->second.memory_before = tree_resident_bytes(pid).value_or(0);
+  it->second.reclaim.emplace(pid);
+  it->second.reclaim_again = now + RECLAIM_EVERY;  // its threads have come to a halt by then
+}
+
+void Pools::end_reclaim(uint64_t number) {
+  const auto it = processes_.find(number);
+  if (it == processes_.end()) return;
+  it->second.reclaim.reset();
+  it->second.reclaim_again = MonoTime::never();
+}
+
+void Pools::go_on_reclaiming(uint64_t number, Process& process, MonoTime now) {
+  process.reclaim_again = now + RECLAIM_EVERY;
+  if (!process.reclaim->step(world_.clock, RECLAIM_BUDGET)) return;
+  const uint64_t after = tree_resident_bytes(process.worker.process.pid()).value_or(0);
+  const auto kib = [](uint64_t bytes) { return std::to_string(bytes >> 10); };
+  std::string text = "has " + kib(after) + " KiB of memory left, of " + kib(process.memory_before);
+  if (after > 0 && !process.reclaim->problem().empty()) text += " (" + process.reclaim->problem() + ")";
+  world_.log.note(who(*process.pool, number) + text);
+  end_reclaim(number);
 }
 
 // --- what the operator reads ----------------------------------------------------------------------

@@ -24,20 +24,22 @@ struct SharedPool;
 
 struct ReactorMessage {
   enum class Kind : uint8_t {
-    FILL_DONE,        // for `exchange`: `entry` (a pin comes with it) or, without one, try for yourself
-    DRAIN,            // stop accepting, finish what is in flight, close what is idle
-    STOP,             // leave run() now
-    LOOK,             // there is a new config: adopted at the turn that this message begins
-    ADD_LISTENER,     // `listener`, `fd`, `layers`: the fd stays the control thread's
-    SET_LAYERS,       // `listener` speaks `layers` from its next connection on
-    REMOVE_LISTENER,  // `listener`
-    ACCEPT_AGAIN,     // look at what waits on the listeners
-    PURGED,           // for `exchange`: `fell` entries fell to purge number `purge`
-    WORKER_ADDED,     // `worker`: a link to it is to be made
-    WORKER_RETIRED,   // `worker` gets nothing more
-    WORKER_GONE,      // `worker` has ended: let go of it
-    POOL_SERVICE,     // `pool` is in service or out of it
-    POOL_TURN,        // a place in a worker of `pool` is free, and the next request of this reactor may have it
+    FILL_DONE,         // for `exchange`: `entry` (a pin comes with it) or, without one, try for yourself
+    DRAIN,             // stop accepting, finish what is in flight, close what is idle
+    STOP,              // leave run() now
+    LOOK,              // there is a new config: adopted at the turn that this message begins
+    ADD_LISTENER,      // `listener`, `fd`, `layers`: the fd stays the control thread's
+    SET_LAYERS,        // `listener` speaks `layers` from its next connection on
+    REMOVE_LISTENER,   // `listener`
+    ACCEPT_AGAIN,      // look at what waits on the listeners
+    PURGED,            // for `exchange`: `fell` entries fell to purge number `purge`
+    WORKER_ADDED,      // `worker`: a link to it is to be made
+    WORKER_RETIRED,    // `worker` gets nothing more
+    WORKER_GONE,       // `worker` has ended: let go of it
+    WORKER_SUSPENDED,  // `worker` is about to sleep: no pings
+    WORKER_RESUMED,    // `worker` takes requests again
+    POOL_SERVICE,      // `pool` is in service or out of it
+    POOL_TURN,         // a place in a worker of `pool` is free, and the next request of this reactor may have it
   };
   Kind kind = Kind::STOP;
   Handle exchange;

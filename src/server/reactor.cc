@@ -290,6 +290,8 @@ void Reactor::obey(const ReactorMessage& message) {
     case ReactorMessage::Kind::WORKER_ADDED:
     case ReactorMessage::Kind::WORKER_RETIRED:
     case ReactorMessage::Kind::WORKER_GONE:
+    case ReactorMessage::Kind::WORKER_SUSPENDED:
+    case ReactorMessage::Kind::WORKER_RESUMED:
     case ReactorMessage::Kind::POOL_SERVICE:
     case ReactorMessage::Kind::POOL_TURN:
       core_.pools->obey(message);

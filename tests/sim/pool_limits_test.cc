@@ -201,6 +201,53 @@ TEST_F(PoolLimits, a_kept_answer_reaches_no_worker_also_when_the_pool_is_out_of_
   EXPECT_EQ(status_of(take(ask(GET))), "503");
 }
 
+// --- workers that sleep ---------------------------------------------------------------------
+
+TEST_F(PoolLimits, a_worker_to_be_suspended_gets_nothing_more_and_rests_when_it_is_empty) {
+  HandWorker& worker = start();
+  const uint32_t inside = ask(GET);
+  ASSERT_EQ(worker.requests.size(), 1U);
+  world.pools().suspend(1);
+  turn();
+  const uint32_t later = ask(GET);
+  EXPECT_EQ(worker.requests.size(), 1U) << "it has a place, and is not to be given it";
+  EXPECT_TRUE(has(reports(), PoolReport::Kind::NEED)) << "the supervisor wakes it, or another";
+  EXPECT_TRUE(world.pools().rested().empty());
+  worker.answer(worker.requests[0].exchange, "first");
+  EXPECT_TRUE(take(inside).ends_with("first"));
+  EXPECT_EQ(world.pools().rested(), std::vector<uint64_t>{1});
+  EXPECT_TRUE(world.pools().rested().empty()) << "told once";
+  world.pools().resume(1);
+  turn();
+  ASSERT_EQ(worker.requests.size(), 2U);
+  worker.answer(worker.requests[1].exchange, "second");
+  EXPECT_TRUE(take(later).ends_with("second"));
+}
+
+TEST_F(PoolLimits, a_worker_that_sleeps_is_not_asked_whether_it_lives_nor_taken_for_hung_when_it_wakes) {
+  HandWorker& worker = start();
+  (void)reports();
+  world.advance(seconds(2));
+  world.step();  // a ping has gone out
+  world.pools().suspend(1);
+  world.step();
+  EXPECT_EQ(world.pools().rested(), std::vector<uint64_t>{1});
+  for (int i = 0; i < 100; ++i) {  // it does not hear, however long
+    world.advance(seconds(1));
+    world.step();
+  }
+  EXPECT_FALSE(has(reports(), PoolReport::Kind::SILENT));
+  world.pools().resume(1);
+  world.step();
+  world.advance(seconds(1));
+  world.step();
+  EXPECT_FALSE(has(reports(), PoolReport::Kind::SILENT)) << "its time begins anew";
+  const uint32_t client = ask(GET);
+  ASSERT_EQ(worker.requests.size(), 1U);
+  worker.answer(worker.requests[0].exchange, "awake");
+  EXPECT_TRUE(take(client).ends_with("awake"));
+}
+
 // --- a server that drains -------------------------------------------------------------------
 
 TEST_F(PoolLimits, a_server_that_drains_serves_what_waits_and_what_is_inside) {

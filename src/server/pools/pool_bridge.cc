@@ -129,6 +129,16 @@ void PoolBridge::obey(const ReactorMessage& message) {
         hand_out(pool);
       }
       break;
+    case ReactorMessage::Kind::WORKER_SUSPENDED:
+      if (PoolLink* link = find(*message.worker)) link->suspended = true;
+      break;
+    case ReactorMessage::Kind::WORKER_RESUMED:
+      if (PoolLink* link = find(*message.worker)) {
+        link->suspended = false;
+        link->ping_sent = core_.now;  // a ping that it slept over is answered now
+        hand_out(link->pool);
+      }
+      break;
     case ReactorMessage::Kind::POOL_SERVICE:
       list_waiting(pool_of(*message.pool));  // look_at_waiting() answers them
       break;
@@ -309,7 +319,7 @@ void PoolBridge::ping_all() {
   pings_next_ = core_.now + PINGS_EVERY;
   for (const auto& link : links_) {
     const PoolSettings* settings = settings_of(link->pool);
-    if (settings == nullptr || settings->ping_interval.ns == 0 || link->broken) continue;
+    if (settings == nullptr || settings->ping_interval.ns == 0 || link->broken || link->suspended) continue;
     if (link->worker.number % link->worker.served.size() != core_.index) continue;
     ping(*link, *settings);
   }

@@ -58,7 +58,8 @@ struct PoolLink {
   bool retired = false;
   bool stop_owed = false;  // its ring was full when it had to be told
   bool idle_told = false;
-  bool broken = false;  // gets nothing more, its end is due
+  bool broken = false;     // gets nothing more, its end is due
+  bool suspended = false;  // no pings
   bool ping_out = false;
   MonoTime ping_sent;
 };

@@ -150,19 +150,24 @@ PoolLink* PoolBridge::take_place(ReactorPool& pool, const PoolSettings& settings
   while (true) {
     loads_.clear();
     for (PoolLink* link : pool.links) {
-      loads_.push_back({.number = link->worker.number,
-                        .inside = link->worker.inside.load(std::memory_order_relaxed),
-                        .capacity = settings.concurrency,
-                        .takes = !link->retired && !link->broken &&
-                                 link->worker.takes.load(std::memory_order_relaxed) && link->worker.warm.load() &&
-                                 link->worker.overrun.load(std::memory_order_relaxed) == 0 &&
-                                 !link->link.request_room().empty()});
+      loads_.push_back(
+          {.number = link->worker.number,
+           .inside = link->worker.inside.load(std::memory_order_relaxed),
+           .capacity = settings.concurrency,
+           .takes = !link->retired && !link->broken && link->worker.takes.load(std::memory_order_relaxed) &&
+                    link->worker.warm.load() && !link->worker.suspended.load(std::memory_order_relaxed) &&
+                    link->worker.overrun.load(std::memory_order_relaxed) == 0 && !link->link.request_room().empty()});
     }
     wanted.after = pool.chosen_last;
     const std::optional<uint32_t> place = choose_worker(loads_, wanted);
     if (!place) return nullptr;
     // Another reactor may have been faster; then `inside` says so in the next round.
-    if (!pool.links[*place]->worker.enter(settings.concurrency)) continue;
+    PoolWorker& worker = pool.links[*place]->worker;
+    if (!worker.enter(settings.concurrency)) continue;
+    if (worker.suspended.load()) {  // since it was looked at: see PoolWorker
+      worker.leave();
+      continue;
+    }
     pool.chosen_last = *place;
     return pool.links[*place];
   }

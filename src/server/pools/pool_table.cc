@@ -103,6 +103,32 @@ void PoolTable::gone(uint64_t number, bool intruded) {
   tell_all({.kind = ReactorMessage::Kind::WORKER_GONE, .worker = worker});
 }
 
+void PoolTable::suspend(uint64_t number) {
+  PoolWorker* const worker = find(number);
+  if (worker == nullptr) return;
+  worker->rest_told = false;
+  worker->suspended.store(true);
+  tell_all({.kind = ReactorMessage::Kind::WORKER_SUSPENDED, .worker = worker});
+}
+
+void PoolTable::resume(uint64_t number) {
+  PoolWorker* const worker = find(number);
+  if (worker == nullptr) return;
+  worker->busy_ns.store(clock_.now().ns, std::memory_order_relaxed);
+  worker->suspended.store(false);
+  tell_all({.kind = ReactorMessage::Kind::WORKER_RESUMED, .worker = worker});
+}
+
+std::vector<uint64_t> PoolTable::rested() {
+  std::vector<uint64_t> list;
+  for (const auto& worker : workers_) {
+    if (worker->rest_told || !worker->suspended.load() || worker->inside.load() > 0) continue;
+    worker->rest_told = true;
+    list.push_back(worker->number);
+  }
+  return list;
+}
+
 void PoolTable::set_service(std::string_view name, PoolService service) {
   SharedPool* const pool = find_pool(name);
   if (pool == nullptr || pool->service.exchange(service) == service) return;

@@ -48,6 +48,11 @@ class PoolTable {
   void retire(uint64_t worker);
   // The process has ended; `intruded`: for what it tried, so that nothing that was inside is tried again.
   void gone(uint64_t worker, bool intruded = false);
+  // Nothing for it until resume(); rested() names it once it is empty.
+  void suspend(uint64_t worker);
+  void resume(uint64_t worker);
+  // Of those to be suspended the ones that have become empty since the last call.
+  [[nodiscard]] std::vector<uint64_t> rested();
   void set_service(std::string_view pool, PoolService service);
 
   // Frees workers that every reactor has let go of. About ten times a second.

@@ -56,7 +56,12 @@ struct PoolWorker {
 
   // It may get requests. Cleared by any reactor that saw it fail, and by the control thread when it is retired.
   std::atomic<bool> takes{true};
-  std::atomic<bool> warm{false};      // it has done its warm-up, or needs none: nobody gives it requests before
+  std::atomic<bool> warm{false};  // it has done its warm-up, or needs none: nobody gives it requests before
+  // It is to sleep, or sleeps: nobody gives it requests. Written by the control thread, which then waits for `inside`
+  // to be 0; who has taken a place looks here once more. Both sequentially consistent, so that one of the two sees the
+  // other.
+  std::atomic<bool> suspended{false};
+  bool rest_told = false;             // control thread: it sleeps, or will soon
   std::atomic<bool> intruded{false};  // it has ended for what it tried: nothing that was inside is tried again
   std::atomic<uint32_t> overrun{0};   // requests that took too long and are still inside: nothing is added to them
   std::atomic<uint32_t> inside{0};    // requests, of all reactors together: never above pool.NAME.concurrency

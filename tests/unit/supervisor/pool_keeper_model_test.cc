@@ -38,6 +38,7 @@ class World {
         });
       case 5:
         if (random_.one_in(4)) return on_some([&](uint64_t worker) { keeper_.cold(worker, "answered 500", now_); });
+        if (random_.one_in(2)) return on_some([&](uint64_t worker) { keeper_.rests(worker, now_); });
         return on_some([&](uint64_t worker) { keeper_.idle(worker, now_); });
       case 6:
         return on_some([&](uint64_t worker) { end(worker, random_.one_in(2)); });
@@ -79,6 +80,7 @@ class World {
         call([&] { keeper_.ready(number, now_); });
         call([&] { keeper_.load(number, 1, 1, {}, now_); });
         call([&] { keeper_.idle(number, now_); });
+        call([&] { keeper_.rests(number, now_); });
       }
       advance(milliseconds(500));
     }
@@ -111,6 +113,8 @@ class World {
     bool given = false;
     bool stubborn = false;  // does not heed SIGTERM
     bool frozen = false;
+    bool told = false;      // its server gives it nothing
+    bool term_due = false;  // SIGTERM came while it was frozen
   };
 
   PoolRules rules() {
@@ -118,6 +122,7 @@ class World {
     out.workers_max = 1 + random_.below(6);
     out.workers_min = random_.below(out.workers_max + 1);
     out.idle_timeout = seconds(random_.below(30));
+    out.idle_suspend = random_.one_in(2);
     out.start_timeout = seconds(1 + random_.below(20));
     out.stop_timeout = seconds(random_.below(20));
     out.recycle_time = seconds(random_.below(60));
@@ -183,7 +188,9 @@ class World {
         ASSERT_TRUE(known != processes_.end());
         ASSERT_TRUE(servers_.contains(order.server)) << "given to a server that is not there";
         ASSERT_FALSE(known->second.given) << "given twice";
+        ASSERT_FALSE(known->second.frozen) << "given, and it cannot answer";
         known->second.given = true;
+        known->second.told = false;
         return;
       case PoolOrder::Kind::RETIRE:
         ASSERT_TRUE(known != processes_.end() && known->second.given);
@@ -193,12 +200,29 @@ class World {
         return;
       case PoolOrder::Kind::SIGNAL:
         if (known == processes_.end()) return;
+        known->second.term_due = known->second.frozen;
+        if (order.signal != SIGKILL && known->second.frozen) return;
         if (order.signal == SIGKILL || !known->second.stubborn) dying_.insert(order.worker);
         return;
       case PoolOrder::Kind::FREEZE:
         ASSERT_TRUE(known != processes_.end());
         known->second.frozen = true;
-        known->second.stubborn = true;
+        return;
+      case PoolOrder::Kind::THAW:
+        ASSERT_TRUE(known != processes_.end() && known->second.frozen) << "let go on, and it was not stopped";
+        known->second.frozen = false;
+        if (known->second.term_due && !known->second.stubborn) dying_.insert(order.worker);
+        return;
+      case PoolOrder::Kind::RECLAIM:
+        ASSERT_TRUE(known != processes_.end() && known->second.frozen);
+        return;
+      case PoolOrder::Kind::SUSPEND:
+        ASSERT_TRUE(known != processes_.end() && known->second.given && !known->second.told);
+        known->second.told = true;
+        return;
+      case PoolOrder::Kind::RESUME:
+        ASSERT_TRUE(known != processes_.end() && known->second.given && known->second.told && !known->second.frozen);
+        known->second.told = false;
         return;
       case PoolOrder::Kind::ACT:
         ASSERT_TRUE(known != processes_.end() && known->second.frozen);
@@ -280,8 +304,12 @@ class World {
     uint32_t orphans = 0;
     for (const auto& [number, worker] : keeper_.workers()) {
       ASSERT_TRUE(processes_.contains(number)) << number << " is not a process";
-      ASSERT_EQ(processes_.at(number).frozen && worker.state != PoolKeeper::WorkerState::KILLED,
-                worker.state == PoolKeeper::WorkerState::FROZEN);
+      const bool stopped =
+          worker.state == PoolKeeper::WorkerState::FROZEN || worker.state == PoolKeeper::WorkerState::SUSPENDED;
+      ASSERT_EQ(processes_.at(number).frozen && worker.state != PoolKeeper::WorkerState::KILLED, stopped);
+      if (worker.state == PoolKeeper::WorkerState::READY && worker.given) {
+        ASSERT_FALSE(processes_.at(number).told) << "it serves, and its server gives it nothing";
+      }
       const bool lives =
           worker.state == PoolKeeper::WorkerState::STARTING || worker.state == PoolKeeper::WorkerState::READY;
       if (lives && worker.predecessor == 0 && (worker.server == current_ || worker.server == 0)) ++takers;
