@@ -160,12 +160,12 @@ def bounded_answers(core, load_core, rounds):
 
 
 def spawns(core, load_core, rounds):
-    """What is said of each: "NAME  N ms  (+N ms)", and "added at p50: N ms"."""
+    """What is said of each: "NAME  p50 N ms  p99 N ms  (+N ms)", and "added at p50: N ms"."""
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
     spawn = TREE / "build/perf/load/worker_spawn"
     if not spawn.exists():
         raise Absent("worker_spawn is not built")
-    added = [float(one) for _ in range(rounds) for one in re.findall(r"^full .*\(\+(-?[\d.]+) ms\)", run([spawn, TREE / "build/penstock", "/bin/echo", "up"], cores), re.M)]
+    added = [float(one) for _ in range(rounds) for one in re.findall(r"^full, ns .*\(\+(-?[\d.]+) ms\)", run([spawn, TREE / "build/penstock", "/bin/echo", "up"], cores), re.M)]
     yield {"what": "what the fullest sandbox adds to the start of a worker", "unit": "ms", "values": added, "most": SANDBOX_SPAWN_MS_MAX}
     added = [float(one) for _ in range(rounds) for one in re.findall(r"^added at p50: (-?[\d.]+) ms", run([MICRO / "cgi_spawn_bench"], cores), re.M)]
     yield {"what": "a CGI program's first byte beyond its bare start, p50", "unit": "ms", "values": added, "most": CGI_FIRST_BYTE_MS_MAX}

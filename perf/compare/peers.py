@@ -186,9 +186,19 @@ class PenstockNative(PenstockPool):
 
 class PenstockOpen(PenstockNative):
     name, what = "penstock-open", "penstock, C worker with the weakest sandbox"
-    settings = PenstockNative.settings | {"pool.app.identity": "open", "identity.open.namespaces": 0, "identity.open.syscalls": "full",
+    settings = PenstockNative.settings | {"pool.app.identity": "open", "pool.app.sandbox.tier": "landlock", "identity.open.syscalls": "full",
                                           "identity.open.network": "client", "identity.open.read": "/", "identity.open.write": "/",
                                           "identity.open.execute": "/", "identity.open.processes_max": 0}
+
+
+class PenstockLandlock(PenstockNative):
+    name, what = "penstock-landlock", "penstock, C worker in tier landlock"
+    settings = PenstockNative.settings | {"pool.app.sandbox.tier": "landlock"}
+
+
+class PenstockNs(PenstockNative):
+    name, what = "penstock-ns", "penstock, C worker in tier ns"
+    settings = PenstockNative.settings | {"pool.app.sandbox.tier": "ns"}
 
 
 class PenstockApart(PenstockNative):
@@ -276,5 +286,5 @@ class SystemCalls:
         return counts if counts and None not in counts.values() else None
 
 
-KINDS = {kind.name: kind for kind in (PenstockNative, PenstockOpen, PenstockApart, PenstockFile, PenstockHung, PenstockWsgi, PenstockPhp,
+KINDS = {kind.name: kind for kind in (PenstockNative, PenstockOpen, PenstockLandlock, PenstockNs, PenstockApart, PenstockFile, PenstockHung, PenstockWsgi, PenstockPhp,
                                       NginxFastcgi, NginxUwsgi, NginxGunicorn, NginxPhp)}

@@ -66,7 +66,7 @@ DYNAMIC = [
     *at_each_concurrency("wsgi", "WSGI hello", "/app", HELLO, "penstock-wsgi", "nginx-uwsgi", "nginx-gunicorn"),
     *at_each_concurrency("php", "PHP hello", "/app/answer.php", HELLO, "penstock-php", "nginx-php-fpm"),
     Scenario("sandbox", "C, 112 bytes, 32 connections, sandboxes", "/app", connections=32, body=ANSWER_112, times=4,
-             servers=("penstock-native", "penstock-open")),
+             servers=("penstock-native", "penstock-open", "penstock-landlock", "penstock-ns")),
     Scenario("hung", "112 bytes from a file, 64 connections, not at full load", "/answer.txt", lua=("delay=2",), body=ANSWER_112,
              servers=("penstock-hung", "penstock-file")),
     Scenario("calls", "C, 112 bytes, 256 connections, system calls", "/app", connections=256, body=ANSWER_112, calls=True,

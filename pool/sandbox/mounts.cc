@@ -82,7 +82,9 @@ Status forbid_execution(const WorkerSandbox& sandbox, std::vector<SandboxStep>& 
 
 Status arrange_mounts(const WorkerSandbox& sandbox, std::vector<SandboxStep>& steps) {
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return fail_errno("sandbox: private mounts");
-  Status ok = mount_tmp(sandbox, steps);
+  Status ok;
+  if (sandbox.has_root()) ok = enter_own_root(sandbox, steps);
+  if (ok) ok = mount_tmp(sandbox, steps);
   if (ok) ok = forbid_execution(sandbox, steps);
   if (ok) ok = mount_proc(steps);
   return ok;

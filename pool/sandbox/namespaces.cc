@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <system_error>
 #include <unistd.h>
 
@@ -20,12 +21,13 @@ bool write_file(const char* path, const std::string& text) {
 }
 
 // The same user inside as outside: only the privileges over what this process unshares next are new.
-bool enter_user_namespace(SandboxStep& step) {
+bool unshare_user(SandboxStep& step) {
   const std::string uid = std::to_string(::geteuid());
   const std::string gid = std::to_string(::getegid());
   step.name = "user namespace";
-  if (::unshare(CLONE_NEWUSER) == 0 && write_file("/proc/self/setgroups", "deny") &&
-      write_file("/proc/self/uid_map", uid + " " + uid + " 1") &&
+  // Looked for first: a namespace without a map is one where nobody is anybody.
+  if (::access("/proc/self/uid_map", W_OK) == 0 && ::unshare(CLONE_NEWUSER) == 0 &&
+      write_file("/proc/self/setgroups", "deny") && write_file("/proc/self/uid_map", uid + " " + uid + " 1") &&
       write_file("/proc/self/gid_map", gid + " " + gid + " 1")) {
     step.holds = true;
     step.detail = "of its own, as the same user";
@@ -46,25 +48,27 @@ struct Kind {
 
 Result<WorkerNamespaces> enter_namespaces(const WorkerSandbox& sandbox, std::vector<SandboxStep>& steps) {
   WorkerNamespaces had;
-  if (sandbox.pid_namespace) {
-    const bool own = ::getppid() == 0;  // its parent is not in it
-    steps.push_back(
-        {"pid namespace", own,
-         own ? "sees no process but those that it starts" : "takes root, or penstock-init is not installed"});
+  if (!sandbox.has_namespaces()) {
+    if (!sandbox.identity) {
+      steps.push_back({"server's half", false,
+                       "who owns it opens it for writing through /proc: takes another user, or namespaces"});
+    }
+    return had;
   }
+  const bool own = ::getppid() == 0;  // its parent is not in it
+  steps.push_back({"pid namespace", own,
+                   own ? "sees no process but those that it starts" : "takes root, or penstock-init is not installed"});
   const Kind kinds[] = {
-      {"mount namespace", CLONE_NEWNS, sandbox.mount_namespace, "mounts of its own"},
-      {"network namespace", CLONE_NEWNET, sandbox.mount_namespace && sandbox.network != WorkerNetwork::CLIENT,
+      {"mount namespace", CLONE_NEWNS, true, "mounts of its own"},
+      {"network namespace", CLONE_NEWNET, sandbox.network != WorkerNetwork::CLIENT,
        "no device, no abstract socket of others"},
-      {"ipc namespace", CLONE_NEWIPC, sandbox.ipc_namespace, "no IPC object of others"},
-      {"uts namespace", CLONE_NEWUTS, sandbox.uts_namespace, "a host name of its own"},
-      {"cgroup namespace", CLONE_NEWCGROUP, sandbox.mount_namespace, "its cgroup is the root"},
+      {"ipc namespace", CLONE_NEWIPC, true, "no IPC object of others"},
+      {"uts namespace", CLONE_NEWUTS, true, "a host name of its own"},
+      {"cgroup namespace", CLONE_NEWCGROUP, true, "its cgroup is the root"},
   };
-  bool any = false;
-  for (const Kind& kind : kinds) any = any || kind.wanted;
-  if (any && ::geteuid() != 0) {
+  if (::geteuid() != 0) {
     SandboxStep step;
-    had.user = enter_user_namespace(step);
+    had.user = unshare_user(step);
     steps.push_back(step);
     if (!had.user) return had;
   }
@@ -78,6 +82,17 @@ Result<WorkerNamespaces> enter_namespaces(const WorkerSandbox& sandbox, std::vec
     }
   }
   return had;
+}
+
+Status enter_user_namespace(const WorkerSandbox& sandbox, WorkerNamespaces& had, std::vector<SandboxStep>& steps) {
+  if (!sandbox.has_root() || had.user) return {};
+  // The change of user has given /proc/self to root; a map can be written only by who may open it.
+  if (::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) return fail_errno("sandbox: PR_SET_DUMPABLE");
+  SandboxStep step;
+  had.user = unshare_user(step);
+  if (had.user) step.detail = "of its own, in which there is no user but its own";
+  steps.push_back(step);
+  return had.user ? drop_bounding_set() : Status{};
 }
 
 }  // namespace penstock

@@ -28,7 +28,8 @@ int thread_count() {
 
 // The bounding set says what an execve could ever regain; only a privileged process can empty it.
 Status drop_bounding_set() {
-  if (::prctl(PR_CAPBSET_READ, CAP_SETPCAP) != 1 || ::geteuid() != 0) return {};
+  ::capng_get_caps_process();
+  if (::capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) != 1) return {};
   for (unsigned cap = 0; cap <= CAP_LAST_CAP + 32; ++cap) {
     if (::prctl(PR_CAPBSET_READ, cap) != 1) continue;  // unknown to this kernel, or gone already
     if (::prctl(PR_CAPBSET_DROP, cap) != 0) return fail_errno("sandbox: drop the capability bounding set");

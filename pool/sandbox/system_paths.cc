@@ -63,7 +63,7 @@ LandlockRules worker_landlock(const WorkerSandbox& sandbox) {
   }
   if (sandbox.network == WorkerNetwork::CLIENT) grant(READ_BY_CLIENTS, Access::READ, true);
   if (sandbox.private_tmp) rules.paths.push_back({"/tmp", Access::ALL_BUT_EXECUTE, true});
-  if (sandbox.pid_namespace && sandbox.mount_namespace) rules.paths.push_back({"/proc", Access::READ, true});
+  if (sandbox.has_namespaces()) rules.paths.push_back({"/proc", Access::READ, true});
   rules.tcp_connect = sandbox.network == WorkerNetwork::CLIENT;
   rules.executes = true;
   return rules;

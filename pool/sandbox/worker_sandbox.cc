@@ -1,5 +1,6 @@
 // One readable order. Why it is this one:
 // - cgroup, namespaces and mounts take privileges; a user namespace must come before the others;
+// - but the user namespace of a worker that was root comes after its identity, which then is the only user in it;
 // - descriptors are marked first, so that what the steps open themselves is covered;
 // - from the identity on it is as for the roles (sandbox.cc), with Landlock after the mounts, whose paths it opens,
 //   and seccomp last, because it forbids everything that the steps before it do.
@@ -66,6 +67,7 @@ Result<SandboxReport> enter_worker_sandbox(const WorkerSandbox& sandbox, const s
   if (ok) ok = make_namespaces(sandbox, namespaces, steps);
   if (ok) ok = drop_bounding_set();
   if (ok) ok = take_identity(sandbox.identity, sandbox.groups, steps);
+  if (ok) ok = enter_user_namespace(sandbox, namespaces, steps);
   if (ok) ok = drop_capabilities(steps);
   if (ok) ok = forbid_privileges(steps);
   if (ok) ok = hide_role();

@@ -30,6 +30,14 @@ enum class WorkerNetwork : uint8_t {
   CLIENT,  // may connect over TCP and UDP
 };
 
+// What holds besides Landlock, seccomp, the identity and the limits, which every worker has. Each has all of the one
+// before.
+enum class WorkerTier : uint8_t {
+  LANDLOCK,  // nothing
+  UNSHARED,  // namespaces: pid, mount, network (but for `network = client`), IPC, host name, cgroup
+  NS,        // a user namespace too, and a root of its own that holds nothing but the paths below
+};
+
 struct WorkerLimits {
   uint64_t files = 1024;       // RLIMIT_NOFILE
   uint64_t processes = 0;      // RLIMIT_NPROC; 0: leave it
@@ -46,18 +54,19 @@ struct WorkerSandbox {
   std::vector<std::string> read_paths;
   std::vector<std::string> write_paths;
   std::vector<std::string> execute_paths;
-  // Made where the kernel lets us; each is a line of the report.
-  bool pid_namespace = true;
-  bool mount_namespace = true;
-  bool ipc_namespace = true;
-  bool uts_namespace = true;
-  bool private_tmp = false;  // an empty /tmp of its own, in memory; takes the mount namespace
+  std::vector<std::string>
+      seen_paths;  // in a root of its own too, without any right of Landlock's: directories of sockets
+  WorkerTier tier = WorkerTier::UNSHARED;  // made where the kernel lets us; each step is a line of the report
+  bool private_tmp = false;                // an empty /tmp of its own, in memory; takes the mount namespace
   WorkerLimits limits;
   std::vector<uint32_t> cpus;  // cores it may run on; empty: any
   std::string cgroup;          // directories of the pool's cgroup, which the supervisor made, divided by ':'
   // What seccomp forbids, and every start of a program, waits for the supervisor (syscall_listener.h); otherwise the
   // one ends the process, and the other is Landlock's alone.
   bool listener = false;
+
+  [[nodiscard]] bool has_namespaces() const { return tier != WorkerTier::LANDLOCK; }
+  [[nodiscard]] bool has_root() const { return tier == WorkerTier::NS; }
 };
 
 // How many system calls a profile allows.

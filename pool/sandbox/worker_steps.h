@@ -19,6 +19,15 @@ struct WorkerNamespaces {
 };
 [[nodiscard]] Result<WorkerNamespaces> enter_namespaces(const WorkerSandbox& sandbox, std::vector<SandboxStep>& steps);
 
+// A worker with a root of its own gets a user namespace in any case: once it is who it will be, because no other user
+// is to exist in there. Its bounding set is empty again afterwards.
+[[nodiscard]] Status enter_user_namespace(const WorkerSandbox& sandbox, WorkerNamespaces& had,
+                                          std::vector<SandboxStep>& steps);
+
+// own_root.cc: leaves the worker in a root that holds what Landlock will grant, at the same paths, and nothing else.
+// What it may not write is read only. REQUIRES: namespaces.mount, mounts that reach no one else.
+[[nodiscard]] Status enter_own_root(const WorkerSandbox& sandbox, std::vector<SandboxStep>& steps);
+
 // mounts.cc: /proc, /tmp, and no execution from what it can write. REQUIRES: namespaces.mount.
 [[nodiscard]] Status arrange_mounts(const WorkerSandbox& sandbox, std::vector<SandboxStep>& steps);
 

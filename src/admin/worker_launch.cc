@@ -64,10 +64,8 @@ Json encode_sandbox(const WorkerSandbox& sandbox) {
               {"read", list(sandbox.read_paths)},
               {"write", list(sandbox.write_paths)},
               {"execute", list(sandbox.execute_paths)},
-              {"pid_namespace", sandbox.pid_namespace},
-              {"mount_namespace", sandbox.mount_namespace},
-              {"ipc_namespace", sandbox.ipc_namespace},
-              {"uts_namespace", sandbox.uts_namespace},
+              {"seen", list(sandbox.seen_paths)},
+              {"tier", static_cast<unsigned>(sandbox.tier)},
               {"private_tmp", sandbox.private_tmp},
               {"files", sandbox.limits.files},
               {"processes", sandbox.limits.processes},
@@ -87,9 +85,10 @@ Result<WorkerSandbox> decode_sandbox(const Json& from) {
   WorkerSandbox to;
   const uint64_t syscalls = json_number(from, "syscalls", UINT64_MAX);
   const uint64_t network = json_number(from, "network", UINT64_MAX);
+  const uint64_t tier = json_number(from, "tier", UINT64_MAX);
   if (syscalls > static_cast<uint64_t>(WorkerSyscalls::FULL) ||
-      network > static_cast<uint64_t>(WorkerNetwork::CLIENT)) {
-    return fail("the launch message names no profile of system calls or network");
+      network > static_cast<uint64_t>(WorkerNetwork::CLIENT) || tier > static_cast<uint64_t>(WorkerTier::NS)) {
+    return fail("the launch message names no profile of system calls, network or tier");
   }
   to.syscalls = static_cast<WorkerSyscalls>(syscalls);
   to.network = static_cast<WorkerNetwork>(network);
@@ -101,10 +100,8 @@ Result<WorkerSandbox> decode_sandbox(const Json& from) {
   to.read_paths = read_list(from, "read");
   to.write_paths = read_list(from, "write");
   to.execute_paths = read_list(from, "execute");
-  to.pid_namespace = json_flag(from, "pid_namespace");
-  to.mount_namespace = json_flag(from, "mount_namespace");
-  to.ipc_namespace = json_flag(from, "ipc_namespace");
-  to.uts_namespace = json_flag(from, "uts_namespace");
+  to.seen_paths = read_list(from, "seen");
+  to.tier = static_cast<WorkerTier>(tier);
   to.private_tmp = json_flag(from, "private_tmp");
   to.limits.files = json_number(from, "files");
   to.limits.processes = json_number(from, "processes");

@@ -219,7 +219,7 @@ Result<WorkerProcess> WorkerProcess::spawn(const std::string& executable, const 
 
   const Attributes attributes;
   const auto init = program_path(executable, "penstock-init");
-  const NewPidNamespace pids(launch.sandbox.pid_namespace && init.has_value());
+  const NewPidNamespace pids(launch.sandbox.has_namespaces() && init.has_value());
   WorkerProcess process;
   if (pids.made()) {
     const auto pid = attributes.start(*init, {"penstock-init"}, {}, {});

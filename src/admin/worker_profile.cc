@@ -6,6 +6,7 @@
 #include "src/base/words.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
 #include <unistd.h>
 #include <unordered_set>
@@ -127,6 +128,7 @@ class Maker {
     const bool is_unix = pool_.app.starts_with("unix:");
     if (is_unix || is_tcp_address(pool_.app)) {
       need(sandbox(), WorkerSyscalls::NETWORK, is_unix ? WorkerNetwork::UNIX : WorkerNetwork::CLIENT);
+      if (is_unix) sandbox().seen_paths.push_back(std::filesystem::path(pool_.app.substr(5)).parent_path());
       add({"--connect", pool_.app});
     } else {
       const auto words = split_command(pool_.app);
@@ -283,7 +285,7 @@ Result<WorkerProfile> worker_profile(const Settings& settings, const PoolSetting
   sandbox.execute_paths = from.execute;
   if (!pool.directory.empty()) sandbox.read_paths.push_back(pool.directory);
   if (!pool.state.empty()) sandbox.write_paths.push_back(pool.state);
-  sandbox.pid_namespace = sandbox.mount_namespace = sandbox.ipc_namespace = sandbox.uts_namespace = from.namespaces;
+  sandbox.tier = static_cast<WorkerTier>(pool.sandbox_tier);
   sandbox.private_tmp = from.private_tmp;
   sandbox.limits = {.files = from.files_max,
                     .processes = from.processes_max,

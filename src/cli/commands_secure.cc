@@ -22,7 +22,20 @@ std::string words_of(const std::vector<std::string>& list) {
 std::string_view syscalls_name(WorkerSyscalls syscalls) {
   return to_text(static_cast<SyscallsSetting>(syscalls));  // the words are the same
 }
+std::string_view tier_name(WorkerTier tier) { return to_text(static_cast<TierSetting>(tier)); }
 std::string_view network_name(WorkerNetwork network) { return to_text(static_cast<NetworkSetting>(network)); }
+
+std::string_view sees(WorkerTier tier) {
+  switch (tier) {
+    case WorkerTier::LANDLOCK:
+      return "the names of all files, and all processes, mounts and IPC objects: no namespaces";
+    case WorkerTier::UNSHARED:
+      return "the names of all files, and its own processes, mounts and IPC objects";
+    case WorkerTier::NS:
+      return "what it reads, writes and executes, and its own processes, mounts and IPC objects";
+  }
+  return "";
+}
 
 Json pool_json(const AuditedPool& pool) {
   if (!pool.error.empty()) return {{"pool", pool.name}, {"error", pool.error}};
@@ -36,7 +49,7 @@ Json pool_json(const AuditedPool& pool) {
           {"network", network_name(sandbox.network)},
           {"syscalls", syscalls_name(sandbox.syscalls)},
           {"syscall_count", pool.syscalls},
-          {"namespaces", sandbox.mount_namespace}};
+          {"tier", tier_name(sandbox.tier)}};
 }
 
 std::string pool_text(const AuditedPool& pool) {
@@ -44,10 +57,10 @@ std::string pool_text(const AuditedPool& pool) {
   const WorkerSandbox& sandbox = pool.profile.sandbox;
   return fmt::format(
       "pool {}\n  runs as   {}\n  reads     {}, and the system's libraries\n  writes    {}\n  executes  {}\n"
-      "  network   {}\n  syscalls  {} ({})\n  sees      {}\n",
+      "  network   {}\n  syscalls  {} ({})\n  tier      {}: sees {}\n",
       pool.name, cli_clean(pool.profile.identity), words_of(sandbox.read_paths), words_of(sandbox.write_paths),
       words_of(sandbox.execute_paths), network_name(sandbox.network), syscalls_name(sandbox.syscalls), pool.syscalls,
-      sandbox.mount_namespace ? "its own processes, mounts and IPC objects" : "what others see: no namespaces");
+      tier_name(sandbox.tier), sees(sandbox.tier));
 }
 
 std::string audit_text(const SecureAudit& audit) {

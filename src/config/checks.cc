@@ -30,18 +30,16 @@ class Checker {
  public:
   explicit Checker(const Settings& settings) : settings_(settings) {
     for (const PoolSettings& pool : settings.pools) pools_.insert(pool.name);
-    for (const IdentitySettings& identity : settings.identities) identities_.insert(identity.name);
+    for (const IdentitySettings& identity : settings.identities) {
+      identities_.insert(identity.name);
+      if (identity.private_tmp) private_tmp_.insert(identity.name);
+    }
   }
 
   std::vector<CheckFailure> run() {
     check_root();
     for (const SiteSettings& site : settings_.sites) check_site(site);
     for (const PoolSettings& pool : settings_.pools) check_pool(pool);
-    for (const IdentitySettings& identity : settings_.identities) {
-      if (!identity.private_tmp || identity.namespaces) continue;
-      const std::string prefix = fmt::format("identity.{}.", identity.name);
-      add(prefix + "private_tmp", "expected 0: it takes namespaces, which are switched off", {prefix});
-    }
     return std::move(failures_);
   }
 
@@ -317,6 +315,11 @@ class Checker {
       add(prefix + "identity", "expected the name of an identity, got " + quote_for_message(pool.identity),
           {prefix, fmt::format("identity.{}.", pool.identity)});
     }
+    if (pool.sandbox_tier == TierSetting::LANDLOCK && private_tmp_.contains(pool.identity)) {
+      add(prefix + "sandbox.tier",
+          "expected unshared or ns: its identity has private_tmp, which takes a mount namespace",
+          {prefix, fmt::format("identity.{}.", pool.identity)});
+    }
     if (!pool.interpreters.empty() && pool.runtime != RuntimeSetting::CGI) {
       add(fmt::format("{}interpreter.{}", prefix, pool.interpreters.front().name),
           "expected none: only runtime cgi has interpreters", {prefix});
@@ -331,6 +334,7 @@ class Checker {
   const Settings& settings_;
   std::unordered_map<std::string_view, std::string_view> hosts_;  // host to site
   std::unordered_set<std::string_view> pools_, identities_;       // there may be thousands, and as many routes
+  std::unordered_set<std::string_view> private_tmp_;              // identities that have it
   std::vector<CheckFailure> failures_;
 };
 

@@ -21,7 +21,7 @@ pool.scripts.app = /usr/lib/cgi-bin/
 pool.scripts.interpreter.pl = /usr/bin/perl
 pool.scripts.identity = few
 identity.few.network = client
-identity.few.namespaces = 0
+pool.scripts.sandbox.tier = landlock
 """
 
 

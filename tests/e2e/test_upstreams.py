@@ -64,12 +64,13 @@ def upstreams():
         sockets = instance.dir / "sockets"
         sockets.mkdir()
         sockets.chmod(0o777)
-        lines = ONE_SITE + "log.access.format = json\nlog.access.path = {LOGS}/access.log\n" + f"identity.up.read = {APPS} {sockets}\n"
+        lines = ONE_SITE + "log.access.format = json\nlog.access.path = {LOGS}/access.log\n" + f"identity.up.read = {APPS}\n"
         for pool, runtime in POOLS.items():
             started = f"/usr/bin/python3 {APPS}/upstream_wsgi.py"
             lines += (f"site.main.route.{pool}.prefix = /{pool}\nsite.main.route.{pool}.handler = pool\nsite.main.route.{pool}.pool = {pool}\n"
                       f"pool.{pool}.runtime = {runtime}\npool.{pool}.app = {started if pool == 'started' else f'unix:{sockets}/{pool}'}\n"
-                      f"pool.{pool}.identity = {'starts' if pool == 'started' else 'up'}\n")
+                      f"pool.{pool}.identity = {'starts' if pool == 'started' else 'up'}\n"
+                      f"pool.{pool}.sandbox.tier = ns\n")
         lines += f"pool.started.state = {{DIR}}/started\nidentity.starts.read = {APPS}\n"
         instance.write_config(lines)
         raw = {name: Scripted(sockets / name) for name in ("raw", "rawscgi")}

@@ -263,7 +263,8 @@ TEST(WorkerLaunchText, comes_back_as_it_was) {
   sandbox.read_paths = {"/r"};
   sandbox.write_paths = {"/w"};
   sandbox.execute_paths = {"/x", "/y"};
-  sandbox.pid_namespace = sandbox.ipc_namespace = false;
+  sandbox.seen_paths = {"/s"};
+  sandbox.tier = WorkerTier::NS;
   sandbox.private_tmp = true;
   sandbox.limits = {.files = 5, .processes = 6, .address_space = 7, .core = 8};
   sandbox.cpus = {1, 9};
@@ -279,9 +280,11 @@ TEST(WorkerLaunchText, comes_back_as_it_was) {
 }
 
 TEST(WorkerLaunchText, what_is_not_one_is_refused) {
-  for (const char* text : {"", "{", "[]", "{}", R"({"sandbox":{}})", R"({"sandbox":{"syscalls":9,"network":0}})",
-                           R"({"sandbox":{"syscalls":0,"network":0},"command":[]})",
-                           R"({"sandbox":{"syscalls":0,"network":0},"command":["/a"]})"}) {
+  for (const char* text :
+       {"", "{", "[]", "{}", R"({"sandbox":{}})", R"({"sandbox":{"syscalls":9,"network":0,"tier":0}})",
+        R"({"sandbox":{"syscalls":0,"network":0,"tier":3}})",
+        R"({"sandbox":{"syscalls":0,"network":0,"tier":0},"command":[]})",
+        R"({"sandbox":{"syscalls":0,"network":0,"tier":0},"command":["/a"]})"}) {
     EXPECT_FALSE(decode_launch(text)) << text;
   }
 }

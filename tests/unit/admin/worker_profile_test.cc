@@ -42,7 +42,7 @@ TEST(WorkerProfile, by_default_reads_the_application_and_writes_its_state) {
   EXPECT_EQ(sandbox.execute_paths, (Words{"/lib/penstock-x"}));
   EXPECT_EQ(sandbox.syscalls, WorkerSyscalls::COMPUTE);
   EXPECT_EQ(sandbox.network, WorkerNetwork::NONE);
-  EXPECT_TRUE(sandbox.pid_namespace && sandbox.mount_namespace && sandbox.ipc_namespace && sandbox.uts_namespace);
+  EXPECT_EQ(sandbox.tier, WorkerTier::UNSHARED);
   EXPECT_EQ(sandbox.cpus, (std::vector<uint32_t>{0, 1}));
   EXPECT_EQ(sandbox.limits.files, 1024U);
   EXPECT_EQ(sandbox.limits.core, 0U);
@@ -62,6 +62,8 @@ TEST(WorkerProfile, command_lines_of_the_runtimes) {
   EXPECT_EQ(profile_of("pool.p.runtime = fastcgi\npool.p.app = unix:/run/x\npool.p.directory = /d\n").command,
             (Words{"/lib/penstock-x", "--protocol", "fastcgi", "--connect", "unix:/run/x", "--root", "/d",
                    "--connections", "16"}));
+  EXPECT_EQ(profile_of("pool.p.runtime = scgi\npool.p.app = unix:/run/a/x\n").sandbox.seen_paths, Words{"/run/a"})
+      << "or in a root of its own there is no socket to connect to";
   EXPECT_EQ(
       profile_of("pool.p.runtime = fastcgi\npool.p.app = /usr/bin/php-cgi -q\n").command,
       (Words{"/lib/penstock-x", "--protocol", "fastcgi", "--start", "/usr/bin/php-cgi -q", "--connections", "16"}));

@@ -165,9 +165,17 @@ TEST(ConfigChecks, each_log_has_a_file_of_its_own) {
             (std::vector<std::string>{"status>=500", "sc-bytes!=0", "cs(User-Agent)^=curl"}));
 }
 
-TEST(ConfigChecks, a_private_tmp_takes_namespaces) {
-  expect_error("identity.i.private_tmp = 1\nidentity.i.namespaces = 0\n", "identity.i.private_tmp", "takes namespaces");
-  tree_of("identity.i.private_tmp = 1\n");
+TEST(ConfigChecks, a_private_tmp_takes_a_tier_with_a_mount_namespace) {
+  const std::string pool = "identity.i.private_tmp = 1\npool.p.app = /a\npool.p.identity = i\n";
+  expect_error(pool + "pool.p.sandbox.tier = landlock\n", "pool.p.sandbox.tier", "takes a mount namespace");
+  for (const char* tier : {"unshared", "ns"}) tree_of(pool + "pool.p.sandbox.tier = " + tier + "\n");
+}
+
+TEST(ConfigChecks, a_tier_that_this_build_has_not_is_refused_with_those_that_it_has) {
+  for (const char* tier : {"wasm", "kvm"}) {
+    expect_error(std::string("pool.p.app = /a\npool.p.sandbox.tier = ") + tier + "\n", "pool.p.sandbox.tier",
+                 "landlock, unshared");
+  }
 }
 
 #ifdef PENSTOCK_DPDK
