@@ -192,35 +192,49 @@ Result<WorkerReport> decode_worker_report(std::string_view payload) {
   return report;
 }
 
-std::string encode_pool_load(const std::vector<WorkerLoadReport>& loads) {
-  Json rows = Json::array();
-  for (size_t i = 0; i < loads.size() && i < WORKER_LOADS_MAX; ++i) {
-    const WorkerLoadReport& load = loads[i];
-    rows.push_back(
-        {{"worker", load.worker}, {"served", load.served}, {"inside", load.inside}, {"idle_ms", load.idle_ms}});
+std::string encode_pool_load(const PoolLoad& load) {
+  Json workers = Json::array();
+  for (size_t i = 0; i < load.workers.size() && i < POOL_LOAD_ROWS_MAX; ++i) {
+    const WorkerLoadReport& one = load.workers[i];
+    workers.push_back(
+        {{"worker", one.worker}, {"served", one.served}, {"inside", one.inside}, {"idle_ms", one.idle_ms}});
   }
-  return json_line({{"workers", rows}});
+  Json queues = Json::array();
+  for (size_t i = 0; i < load.queues.size() && i < POOL_LOAD_ROWS_MAX; ++i) {
+    queues.push_back({{"pool", load.queues[i].pool}, {"waiting", load.queues[i].waiting}});
+  }
+  return json_line({{"workers", workers}, {"queues", queues}});
 }
 
-Result<std::vector<WorkerLoadReport>> decode_pool_load(std::string_view payload) {
+Result<PoolLoad> decode_pool_load(std::string_view payload) {
   const auto json = parse_object(payload, "POOL_LOAD");
   if (!json) return std::unexpected(json.error());
   const auto rows = json->find("workers");
-  if (rows == json->end() || !rows->is_array() || rows->size() > WORKER_LOADS_MAX) {
+  if (rows == json->end() || !rows->is_array() || rows->size() > POOL_LOAD_ROWS_MAX) {
     return fail("POOL_LOAD: workers is missing, no list or too long");
   }
-  std::vector<WorkerLoadReport> loads;
+  PoolLoad load;
   for (const Json& row : *rows) {
     if (!row.is_object()) return fail("POOL_LOAD: a row is no object");
-    WorkerLoadReport load;
-    Status ok = take_worker(row, load.worker);
-    if (ok) ok = take_field(row, "served", load.served);
-    if (ok) ok = take_field(row, "inside", load.inside);
-    if (ok) ok = take_field(row, "idle_ms", load.idle_ms);
+    WorkerLoadReport one;
+    Status ok = take_worker(row, one.worker);
+    if (ok) ok = take_field(row, "served", one.served);
+    if (ok) ok = take_field(row, "inside", one.inside);
+    if (ok) ok = take_field(row, "idle_ms", one.idle_ms);
     if (!ok) return fail("POOL_LOAD: " + ok.error().message);
-    loads.push_back(load);
+    load.workers.push_back(one);
   }
-  return loads;
+  const Json& queues = json_array(*json, "queues");  // absent: an older server
+  if (queues.size() > POOL_LOAD_ROWS_MAX) return fail("POOL_LOAD: queues is too long");
+  for (const Json& row : queues) {
+    if (!row.is_object()) return fail("POOL_LOAD: a row is no object");
+    PoolQueueReport one;
+    Status ok = take_pool(row, one.pool);
+    if (ok) ok = take_field(row, "waiting", one.waiting);
+    if (!ok) return fail("POOL_LOAD: " + ok.error().message);
+    load.queues.push_back(std::move(one));
+  }
+  return load;
 }
 
 }  // namespace penstock

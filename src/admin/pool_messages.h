@@ -20,7 +20,7 @@
 //     ◄──── WORKER_STATE BROKE, OVERDUE, SILENT    to be ended (OVERDUE: asked first, then ended)
 //     POOL_STATE ───────────────────────────────►  out of service: 503 at once, and what waits is answered so
 //     ◄──────────────────────────────── POOL_NEED  requests wait and no worker has room
-//     ◄──────────────────────────────── POOL_LOAD  once a second, where anything happened
+//     ◄──────────────────────────────── POOL_LOAD  once a second: of its workers, and of queues that have changed
 //
 // Encoders shorten what is too long (texts, lists of serials), so that what they make can always be decoded. Decoders
 // check everything: an Error, never an assertion.
@@ -37,10 +37,10 @@
 
 namespace penstock {
 
-inline constexpr size_t POOL_REACTORS_MAX = 1024;      // of a server: server.reactors
-inline constexpr size_t POOL_TEXT_BYTES_MAX = 1000;    // of a reason
-inline constexpr size_t WORKER_SERIALS_MAX = 64;       // in one report
-inline constexpr size_t WORKER_LOADS_MAX = 64 * 1024;  // in one POOL_LOAD; send a second one for more
+inline constexpr size_t POOL_REACTORS_MAX = 1024;        // of a server: server.reactors
+inline constexpr size_t POOL_TEXT_BYTES_MAX = 1000;      // of a reason
+inline constexpr size_t WORKER_SERIALS_MAX = 64;         // in one report
+inline constexpr size_t POOL_LOAD_ROWS_MAX = 16 * 1024;  // of either kind in one POOL_LOAD: send a second for more
 
 // WORKER: a process that takes requests, or will. Descriptors: the halves of its segment (pool/ring/segment.h), the
 // bell that wakes it, and one eventfd of the server's for each reactor, in this order.
@@ -94,12 +94,24 @@ struct WorkerReport {
   std::vector<uint64_t> serials;  // of the requests inside, for OVERDUE, SILENT and BROKE; the first of them
 };
 
-// POOL_LOAD: since the server took the worker.
+// Since the server took the worker.
 struct WorkerLoadReport {
   uint64_t worker = 0;
   uint64_t served = 0;   // exchanges that ended
   uint32_t inside = 0;   // now
   uint64_t idle_ms = 0;  // since one ended or began; 0 while one is inside
+};
+
+// What waits for a worker in one server, all its reactors together.
+struct PoolQueueReport {
+  std::string pool;
+  uint32_t waiting = 0;
+};
+
+// POOL_LOAD. A pool of which no number was ever sent has none waiting.
+struct PoolLoad {
+  std::vector<WorkerLoadReport> workers;
+  std::vector<PoolQueueReport> queues;
 };
 
 [[nodiscard]] Status send_worker(Channel& channel, const WorkerHandover& worker);
@@ -113,7 +125,7 @@ struct WorkerLoadReport {
 [[nodiscard]] Result<PoolNeed> decode_pool_need(std::string_view payload);
 [[nodiscard]] std::string encode_worker_report(const WorkerReport& report);
 [[nodiscard]] Result<WorkerReport> decode_worker_report(std::string_view payload);
-[[nodiscard]] std::string encode_pool_load(const std::vector<WorkerLoadReport>& loads);
-[[nodiscard]] Result<std::vector<WorkerLoadReport>> decode_pool_load(std::string_view payload);
+[[nodiscard]] std::string encode_pool_load(const PoolLoad& load);
+[[nodiscard]] Result<PoolLoad> decode_pool_load(std::string_view payload);
 
 }  // namespace penstock

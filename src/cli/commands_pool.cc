@@ -16,12 +16,13 @@ std::string workers_text(const Json& pool) {
 
 std::string pool_table(const Json& pools) {
   std::vector<std::vector<std::string>> rows = {
-      {"pool", "state", "runtime", "workers", "inside", "started", "recycled", "failures", "identity"}};
+      {"pool", "state", "runtime", "workers", "inside", "waiting", "started", "recycled", "failures", "identity"}};
   for (const Json& pool : pools) {
     rows.push_back({cli_clean(json_text(pool, "pool")), json_text(pool, "state"), json_text(pool, "runtime"),
                     workers_text(pool), std::to_string(json_number(pool, "inside")),
-                    std::to_string(json_number(pool, "started")), std::to_string(json_number(pool, "recycled")),
-                    std::to_string(json_number(pool, "failures")), cli_clean(json_text(pool, "identity"))});
+                    std::to_string(json_number(pool, "waiting")), std::to_string(json_number(pool, "started")),
+                    std::to_string(json_number(pool, "recycled")), std::to_string(json_number(pool, "failures")),
+                    cli_clean(json_text(pool, "identity"))});
   }
   return rows.size() == 1 ? "no pool is configured\n" : render_table(rows);
 }

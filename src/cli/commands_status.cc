@@ -62,13 +62,14 @@ std::string status_pools(const Json& pools) {
   size_t quiet = 0;
   for (const Json& pool : pools) {
     const std::string state = json_text(pool, "state");
-    if (state == "serving" && json_number(pool, "workers") == 0) {
+    if (state == "serving" && json_number(pool, "workers") == 0 && json_number(pool, "waiting") == 0) {
       ++quiet;
       continue;
     }
     out +=
         fmt::format("pool      {}  {}  {} of {} workers ready, {} requests inside", cli_clean(json_text(pool, "pool")),
                     state, json_number(pool, "ready"), json_number(pool, "workers_max"), json_number(pool, "inside"));
+    if (const uint64_t waiting = json_number(pool, "waiting"); waiting > 0) out += fmt::format(", {} waiting", waiting);
     if (const uint64_t asleep = json_number(pool, "suspended"); asleep > 0)
       out += fmt::format(", {} suspended", asleep);
     if (const std::string cause = json_text(pool, "cause"); state != "serving") out += "  (" + cli_clean(cause) + ")";

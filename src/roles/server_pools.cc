@@ -120,12 +120,25 @@ void ServerPools::tell(std::vector<std::string>& notes) {
   const MonoTime now = process_.now();
   if (now < load_next_) return;
   load_next_ = now + LOAD_EVERY;
-  std::vector<WorkerLoadReport> loads;
-  for (const PoolTable::Load& load : process_.pools().loads()) {
-    loads.push_back({.worker = load.worker, .served = load.served, .inside = load.inside, .idle_ms = load.idle_ms});
+  tell_load();
+}
+
+// However many there are: in as many messages as it takes.
+void ServerPools::tell_load() {
+  PoolLoad load;
+  const auto send = [&] {
+    (void)channel_.send_wait(MessageKind::POOL_LOAD, 0, encode_pool_load(load), SEND_PATIENCE);
+    load = {};
+  };
+  for (const PoolTable::Load& one : process_.pools().loads()) {
+    load.workers.push_back({.worker = one.worker, .served = one.served, .inside = one.inside, .idle_ms = one.idle_ms});
+    if (load.workers.size() == POOL_LOAD_ROWS_MAX) send();
   }
-  if (loads.empty()) return;
-  (void)channel_.send_wait(MessageKind::POOL_LOAD, 0, encode_pool_load(loads), SEND_PATIENCE);
+  for (const PoolTable::Queue& one : process_.pools().changed_queues()) {
+    load.queues.push_back({.pool = std::string(one.pool), .waiting = one.waiting});
+    if (load.queues.size() == POOL_LOAD_ROWS_MAX) send();
+  }
+  if (!load.workers.empty() || !load.queues.empty()) send();
 }
 
 }  // namespace penstock

@@ -19,10 +19,12 @@ class ServerPools {
   [[nodiscard]] bool obey(ChannelMessage& message, std::vector<std::string>& notes);
   // Becomes readable when there is something to tell. REQUIRES: prepared.
   [[nodiscard]] int wake_fd() const;
-  // Sends what reactors reported, and once a second what the workers did.
+  // Sends what reactors reported, and once a second what the workers did and how many requests wait.
   void tell(std::vector<std::string>& notes);
 
  private:
+  void tell_load();
+
   ServerProcess& process_;
   Channel& channel_;
   MonoTime load_next_;

@@ -149,6 +149,7 @@ void Pools::server_gone(uint32_t epoch, MonoTime now) {
   if (outboxes_.erase(epoch) == 0) return;  // it was never ready
   if (current_ == epoch) current_ = 0;
   for (const auto& [name, pool] : pools_) {
+    pool->waiting.erase(epoch);
     pool->keeper.server_gone(epoch, now);
     run(*pool, now);
   }
@@ -183,7 +184,16 @@ Status Pools::take_message(uint32_t epoch, const ChannelMessage& message, MonoTi
   } else if (message.kind == MessageKind::POOL_LOAD) {
     const auto loads = decode_pool_load(message.payload);
     if (!loads) return std::unexpected(loads.error());
-    for (const WorkerLoadReport& load : *loads) {
+    for (const PoolQueueReport& queue : loads->queues) {
+      Pool* pool = find(queue.pool);
+      if (pool == nullptr || !outboxes_.contains(epoch)) continue;
+      if (queue.waiting > 0) {
+        pool->waiting[epoch] = queue.waiting;
+      } else {
+        pool->waiting.erase(epoch);
+      }
+    }
+    for (const WorkerLoadReport& load : loads->workers) {
       Pool* pool = pool_of(epoch, load.worker);
       if (pool == nullptr) continue;
       constexpr uint64_t IDLE_MS_MAX = uint64_t{1} << 42;
@@ -386,6 +396,8 @@ Json Pools::pool_json(const Pool& pool) const {
   uint32_t ready = 0;
   uint32_t suspended = 0;
   uint32_t inside = 0;
+  uint64_t waiting = 0;
+  for (const auto& [epoch, count] : pool.waiting) waiting += count;
   for (const auto& [number, worker] : keeper.workers()) {
     ready += worker.state == PoolKeeper::WorkerState::READY ? 1 : 0;
     suspended += worker.state == PoolKeeper::WorkerState::SUSPENDED ? 1 : 0;
@@ -403,6 +415,7 @@ Json Pools::pool_json(const Pool& pool) const {
           {"workers_min", keeper.rules().workers_min},
           {"workers_max", keeper.rules().workers_max},
           {"inside", inside},
+          {"waiting", waiting},
           {"started", keeper.started_total()},
           {"failures", keeper.crashes()},
           {"recycled", keeper.recycled()},

@@ -114,6 +114,7 @@ class Pools {
     std::string limit_problem;
     std::string alarm_problem;  // why its workers have no listener
     std::string last_failure;
+    std::map<uint32_t, uint32_t> waiting;  // requests, by epoch of the server where they do; none: 0
   };
 
   struct Process {

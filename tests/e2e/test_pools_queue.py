@@ -17,7 +17,7 @@ from conftest import needs_root
 from demo import FEATURES
 from http_client import Connection, wait_until
 from instance import JSON_LOG, sub_statuses
-from test_pools_life import Load, config, pid_of, workers
+from test_pools_life import Load, config, pid_of, show, workers
 
 STALL_S = float(os.environ.get("PENSTOCK_STALL_S", 4))
 HOG = int(os.environ.get("PENSTOCK_HOG", 200))
@@ -51,6 +51,7 @@ def test_one_more_than_a_thousand_that_wait_is_503_at_once_and_the_thousand_are_
     os.kill(pid, signal.SIGSTOP)
     asked = ask(server, 1001)  # one is inside
     wait_until(lambda: waiting(server) == 1000, what="the queue is full")
+    wait_until(lambda: show(server)["pool"]["waiting"] == 1000, what="the pool tells how many wait")
     spans = []
     with Connection(server.port) as connection:
         for _ in range(20):
@@ -62,6 +63,7 @@ def test_one_more_than_a_thousand_that_wait_is_503_at_once_and_the_thousand_are_
     for connection in asked:
         connection.close()
     assert median(spans) <= 0.001, spans
+    wait_until(lambda: show(server)["pool"]["waiting"] == 0, what="and that none does")
 
 
 @needs_root

@@ -148,6 +148,29 @@ TEST_F(PoolLimits, a_hostile_target_of_execute_is_502) {
   }
 }
 
+TEST_F(PoolLimits, how_many_wait_is_told_when_it_has_changed_and_only_then) {
+  const auto told = [&] {
+    std::string text;
+    for (const PoolTable::Queue& queue : world.pools().changed_queues()) {
+      text += std::string(queue.pool) + "=" + std::to_string(queue.waiting) + " ";
+    }
+    return text;
+  };
+  EXPECT_EQ(told(), "");
+  const uint32_t served = ask(GET, 1);
+  const uint32_t gone = ask(GET, 2);
+  EXPECT_EQ(told(), "p=2 ");
+  EXPECT_EQ(told(), "");
+  world.transport(0).client_reset(gone);
+  turn();
+  EXPECT_EQ(told(), "p=1 ");
+  HandWorker& worker = start();
+  EXPECT_EQ(told(), "p=0 ");
+  ASSERT_EQ(worker.requests.size(), 1U);
+  worker.answer(worker.requests[0].exchange, "served");
+  EXPECT_TRUE(take(served).ends_with("served"));
+}
+
 // --- pools that go --------------------------------------------------------------------------
 
 TEST_F(PoolLimits, requests_that_wait_for_a_pool_that_is_removed_are_503) {

@@ -1,6 +1,7 @@
 #include "src/server/pools/pool_table.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace penstock {
 
@@ -149,6 +150,15 @@ std::vector<PoolTable::Load> PoolTable::loads() const {
     const int64_t busy = worker->busy_ns.load(std::memory_order_relaxed);
     if (load.inside == 0) load.idle_ms = static_cast<uint64_t>(std::max<int64_t>((now - MonoTime{busy}).ms(), 0));
     list.push_back(load);
+  }
+  return list;
+}
+
+std::vector<PoolTable::Queue> PoolTable::changed_queues() {
+  std::vector<Queue> list;
+  for (const auto& pool : pools_) {
+    const uint32_t waiting = pool->bound.waiting();
+    if (std::exchange(pool->waiting_told, waiting) != waiting) list.push_back({.pool = pool->name, .waiting = waiting});
   }
   return list;
 }

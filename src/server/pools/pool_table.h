@@ -66,6 +66,13 @@ class PoolTable {
   };
   [[nodiscard]] std::vector<Load> loads() const;
 
+  struct Queue {
+    std::string_view pool;
+    uint32_t waiting = 0;
+  };
+  // Of the pools where other many requests wait than at the last call; at first 0 do.
+  [[nodiscard]] std::vector<Queue> changed_queues();
+
  private:
   [[nodiscard]] SharedPool* find_pool(std::string_view name) const;
   SharedPool& pool_named(const std::string& name);

@@ -31,6 +31,7 @@ struct SharedPool {
   const std::string name;
   const uint32_t number;                                   // place in PoolTable, for the life of the process
   PoolBound bound;                                         // any thread
+  uint32_t waiting_told = 0;                               // control thread: of `bound`, to the supervisor
   std::atomic<PoolService> service{PoolService::SERVING};  // written by the control thread
 
   // Requests that wait at each reactor; written by that one. Pairs with PoolWorker::inside: who queues a request looks

@@ -175,22 +175,57 @@ TEST(WorkerReport, arrives_as_it_was_sent_and_is_checked) {
 }
 
 TEST(PoolLoad, arrives_as_it_was_sent_and_is_checked) {
-  const auto got = decode_pool_load(encode_pool_load({{1, 2, 3, 4}, {5, UINT64_MAX, 0, 0}}));
+  const auto got =
+      decode_pool_load(encode_pool_load({{{1, 2, 3, 4}, {5, UINT64_MAX, 0, 0}}, {{"shop", 1000}, {"blog", 0}}}));
   ASSERT_TRUE(got);
-  ASSERT_EQ(got->size(), 2U);
-  EXPECT_EQ((*got)[0].worker, 1U);
-  EXPECT_EQ((*got)[0].served, 2U);
-  EXPECT_EQ((*got)[0].inside, 3U);
-  EXPECT_EQ((*got)[0].idle_ms, 4U);
-  EXPECT_EQ((*got)[1].served, UINT64_MAX);
+  ASSERT_EQ(got->workers.size(), 2U);
+  EXPECT_EQ(got->workers[0].worker, 1U);
+  EXPECT_EQ(got->workers[0].served, 2U);
+  EXPECT_EQ(got->workers[0].inside, 3U);
+  EXPECT_EQ(got->workers[0].idle_ms, 4U);
+  EXPECT_EQ(got->workers[1].served, UINT64_MAX);
+  ASSERT_EQ(got->queues.size(), 2U);
+  EXPECT_EQ(got->queues[0].pool, "shop");
+  EXPECT_EQ(got->queues[0].waiting, 1000U);
+  EXPECT_EQ(got->queues[1].waiting, 0U);
   EXPECT_TRUE(decode_pool_load(encode_pool_load({})));
-  EXPECT_FALSE(decode_pool_load("{}"));
-  EXPECT_FALSE(decode_pool_load(R"({"workers":[1]})"));
-  EXPECT_FALSE(decode_pool_load(R"({"workers":[{"worker":1,"served":2,"inside":3}]})"));
-  EXPECT_FALSE(decode_pool_load(R"({"workers":[{"worker":0,"served":2,"inside":3,"idle_ms":4}]})"));
-  const std::vector<WorkerLoadReport> many(WORKER_LOADS_MAX + 1, {1, 2, 3, 4});
-  EXPECT_EQ(decode_pool_load(encode_pool_load(many)).value_or(std::vector<WorkerLoadReport>{}).size(),
-            WORKER_LOADS_MAX);
+  EXPECT_TRUE(decode_pool_load(R"({"workers":[]})")) << "an older server";
+  const char* const bad[] = {
+      "{}",
+      R"({"workers":[1]})",
+      R"({"workers":[{"worker":1,"served":2,"inside":3}]})",
+      R"({"workers":[{"worker":0,"served":2,"inside":3,"idle_ms":4}]})",
+      R"({"workers":[],"queues":[1]})",
+      R"({"workers":[],"queues":[{"pool":"a"}]})",
+      R"({"workers":[],"queues":[{"pool":"a b","waiting":1}]})",
+      R"({"workers":[],"queues":[{"pool":"a","waiting":4294967296}]})",
+  };
+  for (const char* const payload : bad) EXPECT_FALSE(decode_pool_load(payload)) << payload;
+}
+
+TEST(PoolLoad, takes_no_more_rows_than_it_may) {
+  const PoolLoad many = {std::vector<WorkerLoadReport>(POOL_LOAD_ROWS_MAX + 1, {1, 2, 3, 4}),
+                         std::vector<PoolQueueReport>(POOL_LOAD_ROWS_MAX + 1, {"a", 1})};
+  const auto got = decode_pool_load(encode_pool_load(many));
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->workers.size(), POOL_LOAD_ROWS_MAX);
+  EXPECT_EQ(got->queues.size(), POOL_LOAD_ROWS_MAX);
+}
+
+TEST(PoolLoad, of_two_thousand_pools_arrives_whole) {
+  PoolLoad load;
+  for (uint32_t i = 0; i < 2000; ++i) load.queues.push_back({std::string(56, 'x') + std::to_string(i), i});
+  auto pair = Channel::make_pair();
+  ASSERT_TRUE(pair);
+  Channel role(std::move(pair->theirs), ChannelSide::ROLE);
+  ASSERT_TRUE(role.send(MessageKind::POOL_LOAD, 0, encode_pool_load(load)));
+  auto message = pair->ours.receive();
+  ASSERT_TRUE(message && message->has_value());
+  EXPECT_GT((*message)->payload.size(), 65'536U);
+  const auto got = decode_pool_load((*message)->payload);
+  ASSERT_TRUE(got);
+  ASSERT_EQ(got->queues.size(), 2000U);
+  EXPECT_EQ(got->queues.back().waiting, 1999U);
 }
 
 }  // namespace
