@@ -18,6 +18,7 @@ ROWS = [
 # scenario prefix, ours, peer, at least
 GOALS = [
     ("C, 112 bytes, to nginx → FastCGI", "native", "penstock-native", "nginx-fastcgi", 4.0),
+    ("C, 112 bytes, to the same bytes as a hit of a file", "native", "penstock-native", "penstock-file", 0.5),
     ("WSGI hello, to nginx → uWSGI", "wsgi", "penstock-wsgi", "nginx-uwsgi", 2.0),
     ("PHP hello, to nginx → php-fpm", "php", "penstock-php", "nginx-php-fpm", 1.0),
 ]

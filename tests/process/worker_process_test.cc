@@ -1,8 +1,11 @@
 // WorkerProcess with the real binary: processes are started, watched, ended, and leave nothing behind.
+//
+// PENSTOCK_KILLS=100000 for the long run of what becomes of a number that another process has got.
 #include "src/admin/worker_process.h"
 
 #include "pool/ring/segment.h"
 #include "src/admin/program_path.h"
+#include "src/base/bytes.h"
 #include "src/base/clock.h"
 #include "src/base/doorbell.h"
 
@@ -12,8 +15,10 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <linux/sched.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -174,6 +179,77 @@ TEST_F(WorkerProcessTest, this_process_stays_in_its_own_pid_namespace) {
   EXPECT_TRUE(end_of(process).clean);
   EXPECT_EQ(std::filesystem::read_symlink("/proc/self/ns/pid"),
             std::filesystem::read_symlink("/proc/self/ns/pid_for_children"));
+}
+
+// A process with a number of our choice, alone in its group and session, which gives back a byte for each that it gets.
+class Namesake {
+ public:
+  explicit Namesake(pid_t number) {
+    int fds[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) return;
+    clone_args how{};
+    how.exit_signal = SIGCHLD;
+    how.set_tid = reinterpret_cast<uint64_t>(&number);
+    how.set_tid_size = 1;
+    pid_ = static_cast<pid_t>(::syscall(SYS_clone3, &how, sizeof how));
+    if (pid_ == 0) {
+      ::setsid();
+      ::close(fds[0]);
+      for (char byte = 0; ::read(fds[1], &byte, 1) == 1;) (void)!::write(fds[1], &byte, 1);
+      ::_exit(0);
+    }
+    ::close(fds[1]);
+    socket_.reset(fds[0]);
+  }
+  ~Namesake() {
+    socket_.reset();
+    if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
+  }
+  Namesake(const Namesake&) = delete;
+  Namesake& operator=(const Namesake&) = delete;
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  // A signal that was sent before is delivered before the answer.
+  [[nodiscard]] bool lives() const {
+    char byte = 0;
+    return ::send(socket_.get(), &byte, 1, MSG_NOSIGNAL) == 1 && ::read(socket_.get(), &byte, 1) == 1;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  UniqueFd socket_;
+};
+
+// DY10. The kernel gives out a number again as soon as its process was reaped; here at once, every time.
+TEST_F(WorkerProcessTest, whoever_gets_its_number_is_left_alone) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to choose the number of a process";
+  const char* const wanted = std::getenv("PENSTOCK_KILLS");
+  const uint64_t kills = wanted != nullptr ? parse_decimal(wanted).value() : 12;
+  WorkerLaunch quick = launch("");
+  quick.command = {"/bin/true"};
+  for (uint64_t i = 0; i < kills && !HasFailure(); ++i) {
+    quick.sandbox.tier = static_cast<WorkerTier>(i % 3);  // with a process 1 of its own, and without
+    WorkerProcess process = start(quick);
+    const pid_t number = process.pid();
+    if (i % 4 == 0) process.signal(SIGKILL);
+    if (i % 4 == 1) ::kill(number, SIGKILL);   // by somebody else
+    if (i % 4 == 2) (void)report_of(process);  // about to end by itself
+    const bool waits = i % 2 == 0;
+    if (waits) process.signal(SIGTERM);
+    if (waits) {
+      (void)process.kill_and_wait();
+    } else {
+      (void)end_of(process);
+    }
+    const Namesake other(number);
+    ASSERT_EQ(other.pid(), number) << "was it not reaped? kill " << i;
+    ASSERT_TRUE(other.lives());
+    process.signal(SIGKILL);
+    process.signal(SIGTERM);
+    (void)process.reap();
+    (void)process.kill_and_wait();
+    { const WorkerProcess gone = std::move(process); }
+    EXPECT_TRUE(other.lives()) << "kill " << i;
+  }
 }
 
 // The process before its exec: held where it joins a cgroup, which is a FIFO that nobody reads yet.
