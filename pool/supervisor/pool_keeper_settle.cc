@@ -42,7 +42,7 @@ void PoolKeeper::expire_one(uint64_t number, Worker& worker, MonoTime now) {
     }
     case WorkerState::RETIRING:
       say(Severity::WARNING, number,
-          worker.empty ? "has nothing to do any more and does not leave: it is ended"
+          worker.empty ? "has nothing to do for anybody any more and does not leave: it is ended"
                        : "has not finished in " + duration_text(rules_.stop_timeout) + ": it is ended");
       return terminate(number, worker, worker.end_cause, TERM_GRACE, now);
     case WorkerState::ENDING:

@@ -12,7 +12,7 @@
 //     ◄────────────────── WORKER_STATE WARMING, COLD  where pool.NAME.warmup.* says so: before it serves
 //     ◄─────────────────────── WORKER_STATE READY
 //     WORKER_RETIRE (why) ──────────────────────►  gives it nothing more, says STOP in the ring
-//     ◄──────────────────────── WORKER_STATE IDLE  when nothing is inside any more
+//     ◄──────────────────────── WORKER_STATE IDLE  when nothing is inside any more that anybody waits for
 //     WORKER_GONE (why) ────────────────────────►  forgets it; what was inside is tried again or answered 502
 //     WORKER_SUSPEND (why) ─────────────────────►  gives it nothing more for now, and sends no pings
 //     ◄─────────────────────── WORKER_STATE RESTS  when nothing is inside any more: it is stopped where it is
@@ -81,7 +81,7 @@ struct PoolNeed {
 struct WorkerReport {
   enum class Kind : uint8_t {
     READY,    // it takes requests, and is warmed up
-    IDLE,     // retired, and nothing is inside any more
+    IDLE,     // retired, and nothing is inside any more that anybody waits for
     BROKE,    // it broke the protocol: text says how. It gets nothing more
     OVERDUE,  // a request took longer than request_timeout; the ring has told it so, and it has not ended it in time
     SILENT,   // it has not answered a ping for pool.NAME.ping_timeout

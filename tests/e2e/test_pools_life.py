@@ -41,6 +41,10 @@ def fetch(port, target):
         return connection.request(target)
 
 
+def requests(server):
+    return json.loads(server.cli("requests", "--json").stdout)["requests"]
+
+
 def who_answers(server):
     answer = fetch(server.port, "/app/who")
     assert answer.status == 200, answer
@@ -394,6 +398,26 @@ def test_a_stop_finishes_what_is_inside(make, number):
         thread.join()
     assert process.wait(20) == 0
     assert answers.count(200) == 8, answers
+
+
+@pytest.mark.parametrize("how", ["stop", "restart-server"])
+def test_an_end_does_not_wait_for_a_request_whose_client_has_gone(make, how):
+    """DY20: what tells is an answer to something that is sent, for a client may have shut its half alone."""
+    server = make(config("request_timeout=0;ping_interval=0") + "server.drain_timeout = 60s\n")
+    pid_of(server)
+    for target in ("/app/sleep", "/app/who"):  # inside, and behind it
+        with Connection(server.port) as connection:
+            connection.send(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
+            wait_until(lambda: any(r["target"] == target for r in requests(server)), what="it is inside")
+    began = time.monotonic()
+    if how == "stop":
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+    else:
+        old = server.role("server")
+        server.cli("restart-server")
+        wait_until(lambda: not alive(old), seconds=30, what="the old server has ended")
+    assert time.monotonic() - began < 20  # of a minute
 
 
 def test_output_of_workers_reaches_the_operator_and_is_bounded(make):

@@ -3,7 +3,6 @@ worker takes a request.
 
 PENSTOCK_STALL_S=30 for the stall of DY21, PENSTOCK_HOG=1000 for the hog of QS10."""
 import asyncio
-import json
 import os
 import selectors
 import signal
@@ -17,7 +16,7 @@ from conftest import needs_root
 from demo import FEATURES
 from http_client import Connection, wait_until
 from instance import JSON_LOG, sub_statuses
-from test_pools_life import Load, config, pid_of, show, workers
+from test_pools_life import Load, config, pid_of, requests, show, workers
 
 STALL_S = float(os.environ.get("PENSTOCK_STALL_S", 4))
 HOG = int(os.environ.get("PENSTOCK_HOG", 200))
@@ -31,10 +30,6 @@ def ask(server, count, target="/app/who"):
     for connection in made:
         connection.send(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
     return made
-
-
-def requests(server):
-    return json.loads(server.cli("requests", "--json").stdout)["requests"]
 
 
 def waiting(server):

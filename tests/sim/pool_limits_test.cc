@@ -271,6 +271,47 @@ TEST_F(PoolLimits, a_worker_that_sleeps_is_not_asked_whether_it_lives_nor_taken_
   EXPECT_TRUE(take(client).ends_with("awake"));
 }
 
+// --- requests that nobody waits for ---------------------------------------------------------
+
+TEST_F(PoolLimits, a_worker_to_be_stopped_does_not_wait_for_a_request_whose_client_has_gone) {
+  HandWorker& worker = start();
+  const uint32_t gone = ask(GET);
+  const uint32_t stays = ask(GET);
+  ASSERT_EQ(worker.requests.size(), 2U);
+  world.transport(0).client_reset(gone);
+  turn();
+  ASSERT_EQ(worker.cancelled.size(), 1U);
+  world.pools().retire(1);
+  turn();
+  EXPECT_FALSE(has(reports(), PoolReport::Kind::IDLE)) << "another waits for its answer";
+  worker.answer(worker.requests[1].exchange, "last");
+  EXPECT_TRUE(take(stays).ends_with("last"));
+  EXPECT_TRUE(has(reports(), PoolReport::Kind::IDLE)) << "the worker has never ended the first";
+}
+
+TEST_F(PoolLimits, a_client_that_has_shut_its_half_is_asked_whether_it_is_there_when_its_worker_is_to_stop) {
+  HandWorker& worker = start();
+  const uint32_t client = ask(GET);
+  const uint32_t open = ask(GET);
+  ASSERT_EQ(worker.requests.size(), 2U);
+  world.transport(0).client_half_close(client);
+  world.advance(seconds(1));
+  EXPECT_EQ(take(client), "") << "its worker serves on: nobody is in a hurry";
+  world.pools().retire(1);
+  for (int i = 0; i < 40; ++i) {
+    world.advance(milliseconds(250));
+    turn(2);
+  }
+  const std::string asked = take(client);
+  EXPECT_EQ(count_of(asked, "HTTP/1.1 100 Continue\r\n\r\n"), 8U);
+  EXPECT_EQ(asked.size(), 8 * 25U);
+  EXPECT_EQ(take(open), "");
+  worker.answer(worker.requests[0].exchange, "after all");
+  worker.answer(worker.requests[1].exchange, "as ever");
+  EXPECT_TRUE(take(client).ends_with("after all"));
+  EXPECT_TRUE(take(open).ends_with("as ever"));
+}
+
 // --- a server that drains -------------------------------------------------------------------
 
 TEST_F(PoolLimits, a_server_that_drains_serves_what_waits_and_what_is_inside) {

@@ -78,6 +78,7 @@ struct Dispatch : QueueItem {
   uint64_t serial = 0;         // of the request, in the journal
   uint64_t worker = 0;         // number of the one that got it last
   uint32_t tries = 0;          // workers that got it
+  uint32_t probes = 0;         // interim answers that were sent to see whether its client is still there
   bool of_filter = false;      // a filter answers by itself
   bool inside = false;         // the worker has not ended it
   bool overran = false;        // request_timeout passed while it was inside

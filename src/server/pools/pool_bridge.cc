@@ -9,6 +9,7 @@
 #include "src/server/pools/pool_bridge.h"
 
 #include "src/base/doorbell.h"
+#include "src/http/response_head.h"
 #include "src/server/connections.h"
 #include "src/server/pools/answer_copy.h"
 #include "src/server/pools/filtering.h"
@@ -25,6 +26,7 @@ namespace {
 
 constexpr Duration NEED_EVERY = milliseconds(100);   // while requests wait
 constexpr Duration PINGS_EVERY = milliseconds(250);  // how often links are looked at; pool.NAME.ping_interval is longer
+constexpr uint32_t PROBES_MAX = 8;                   // of one client: a round trip of two seconds is found
 constexpr uint32_t QUEUE_CLIENTS = 1024;
 // Events of one link in one turn: a worker that never stops talking does not keep the others waiting.
 constexpr uint32_t EVENTS_MAX = 256;
@@ -307,9 +309,15 @@ void PoolBridge::report_broken(PoolLink& link) {
   hand_out(link.pool);
 }
 
-// A retired worker that has nothing of this reactor's any more; the last reactor to see it so tells.
+// A retired worker that has nothing of this reactor's any more that anybody waits for; the last reactor to see it so
+// tells. What was cancelled, because its client has gone or was answered otherwise, is not waited for.
 void PoolBridge::look_idle(PoolLink& link) {
-  if (!link.retired || link.idle_told || link.stop_owed || link.link.open_exchanges() > 0) return;
+  if (!link.retired || link.idle_told || link.stop_owed) return;
+  if (link.link.open_exchanges() > 0) {
+    const auto cancelled =
+        std::ranges::count_if(link.inside, [](const Dispatch* d) { return d != nullptr && d->cancelled; });
+    if (link.link.open_exchanges() > static_cast<uint32_t>(cancelled)) return;
+  }
   link.idle_told = true;
   if (link.worker.idle.fetch_add(1) + 1 == link.worker.served.size()) report(PoolReport::Kind::IDLE, link, "");
 }
@@ -318,10 +326,28 @@ void PoolBridge::look_idle(PoolLink& link) {
 void PoolBridge::ping_all() {
   pings_next_ = core_.now + PINGS_EVERY;
   for (const auto& link : links_) {
+    if (link->retired || core_.draining) probe_clients(*link);
     const PoolSettings* settings = settings_of(link->pool);
     if (settings == nullptr || settings->ping_interval.ns == 0 || link->broken || link->suspended) continue;
     if (link->worker.number % link->worker.served.size() != core_.index) continue;
     ping(*link, *settings);
+  }
+}
+
+// Clients that have shut their half of the connection may have gone altogether, and a worker or server that is to end
+// would wait for their answers. Only something that is sent tells: a socket that was closed answers with RST (RFC 1122
+// section 4.2.2.13). An interim answer is what every client of HTTP/1.1 can skip (RFC 9110 section 15.2). The first one
+// provokes the RST, the next one finds it where nothing else is under way on the connection.
+void PoolBridge::probe_clients(const PoolLink& link) {
+  for (Dispatch* const d : link.inside) {
+    if (d == nullptr || d->exchange == nullptr || d->filter != nullptr || d->begun || d->refused) continue;
+    const Exchange& ex = *d->exchange;
+    Connection& c = *ex.connection;
+    if (!c.peer_closed || c.stream || ex.http_1_0 || d->probes == PROBES_MAX) continue;
+    Outgoing* const out = room_for(core_, c, CONTINUE_RESPONSE.size(), 0);
+    if (out == nullptr) continue;  // answers before it are on their way
+    out->copy(CONTINUE_RESPONSE);
+    ++d->probes;
   }
 }
 

@@ -163,6 +163,7 @@ class PoolBridge {
   void look_at_waiting();
   void ping_all();
   void ping(PoolLink& link, const PoolSettings& settings);
+  void probe_clients(const PoolLink& link);
   void report(PoolReport::Kind kind, PoolLink& link, std::string text);
   void report_broken(PoolLink& link);
   void look_idle(PoolLink& link);
