@@ -2,9 +2,9 @@
 // paths that it has outside. So paths of the configuration mean the same inside, and in the supervisor, which judges
 // the programs that the worker starts (program_start.h).
 //
-// Invariants: no symbolic link is ever followed in the new root while it is made, because it would lead out of it: a
-// place has either none in its path (it is a real path), or lies beneath no other place. All that is not writable
-// becomes read only before the first writable path is bound over it.
+// Invariants: no symbolic link is ever followed in the new root while it is made, because it would lead out of it: what
+// is bound has none in its path. A path that leads over links outside is one link inside, to where they lead. All that
+// is not writable becomes read only before the first writable path is bound over it.
 #include "pool/sandbox/worker_steps.h"
 
 #include <algorithm>
@@ -26,8 +26,9 @@ constexpr const char* BUILDING_SITE = "/proc";
 
 struct Place {
   std::string path;
-  std::string source;  // a real path
+  std::string source;  // the real path
   bool writable;
+  [[nodiscard]] bool is_link() const { return path != source; }
 };
 
 using Places = std::vector<Place>;
@@ -54,20 +55,29 @@ Places places_of(const WorkerSandbox& sandbox) {
   return places;
 }
 
-// With all directories above it. A place that stands already, in memory or in what was bound, is left as it is.
-Status make_place(const std::string& path, bool directory) {
+Status make_directories_above(const std::string& path) {
   for (size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1)) {
     if (::mkdir(path.substr(0, at).c_str(), 0755) != 0 && errno != EEXIST) return fail_errno("sandbox: make " + path);
   }
-  const int rc = directory ? ::mkdir(path.c_str(), 0755) : ::mknod(path.c_str(), S_IFREG | 0444, 0);
-  if (rc != 0 && errno != EEXIST) return fail_errno("sandbox: make " + path);
   return {};
 }
 
-Status make_place_of(const Place& place) {
+// A directory, a file to bind over, or the link. What stands already, in memory or in what was bound, is left as it is.
+Status make_place(const Place& place) {
+  const std::string path = BUILDING_SITE + place.path;
   struct stat info {};
   if (::stat(place.source.c_str(), &info) != 0) return fail_errno("sandbox: look at " + place.source);
-  return make_place(BUILDING_SITE + place.path, S_ISDIR(info.st_mode));
+  if (Status ok = make_directories_above(path); !ok) return ok;
+  int rc = 0;
+  if (place.is_link()) {
+    rc = ::symlink(place.source.c_str(), path.c_str());
+  } else if (S_ISDIR(info.st_mode)) {
+    rc = ::mkdir(path.c_str(), 0755);
+  } else {
+    rc = ::mknod(path.c_str(), S_IFREG | 0444, 0);
+  }
+  if (rc != 0 && errno != EEXIST) return fail_errno("sandbox: make " + path);
+  return {};
 }
 
 Status bind(const Place& place) {
@@ -76,38 +86,33 @@ Status bind(const Place& place) {
   return fail_errno("sandbox: bind " + place.source);
 }
 
-// Read-only ones first, each once; of the writable ones only where they will be.
+// Places in the order of their paths, so that those above come first. Read-only ones and links at once, each once; of
+// the writable ones only where they will be.
 Status bind_all(const Places& places, std::vector<std::string>& bound, std::string& weaker) {
   std::vector<std::string> writable;
   for (const Place& place : places) {
-    if (place.writable && !landlock_covers(writable, place.path)) writable.push_back(place.path);
+    if (place.writable && !place.is_link() && !landlock_covers(writable, place.path)) writable.push_back(place.path);
   }
+  std::vector<const Place*> last;
   Status ok;
   for (const Place& place : places) {
     if (!ok) return ok;
-    if (place.writable || landlock_covers(bound, place.path) || landlock_covers(writable, place.path)) continue;
-    ok = make_place_of(place);
-    if (ok) ok = bind(place);
-    bound.push_back(place.path);
-  }
-  std::vector<const Place*> open;
-  for (const Place& place : places) {
-    if (!ok) return ok;
-    const bool stands = landlock_covers(bound, place.path);
-    if (!place.writable || (stands && place.path != place.source)) continue;  // the link in there leads to the other
-    if (std::any_of(open.begin(), open.end(),
-                    [&](const Place* other) { return landlock_covers({other->path}, place.path); })) {
-      continue;
+    const bool is_first = !landlock_covers(bound, place.path);
+    if (std::find(writable.begin(), writable.end(), place.path) != writable.end()) {
+      if (is_first) ok = make_place(place);
+      if (last.empty() || last.back()->path != place.path) last.push_back(&place);
+    } else if (is_first && !landlock_covers(writable, place.path)) {
+      ok = make_place(place);
+      if (ok && !place.is_link()) ok = bind(place);
+      bound.push_back(place.path);
     }
-    if (!stands) ok = make_place_of(place);
-    open.push_back(&place);
   }
   mount_attr closed{};
   closed.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID;
   if (ok && ::mount_setattr(AT_FDCWD, BUILDING_SITE, AT_RECURSIVE, &closed, sizeof closed) != 0) {
     weaker = std::generic_category().message(errno);  // before Linux 5.12
   }
-  for (const Place* place : open) {
+  for (const Place* place : last) {
     if (ok) ok = bind(*place);
     bound.push_back(place->path);
   }
@@ -135,8 +140,8 @@ Status enter_own_root(const WorkerSandbox& sandbox, std::vector<SandboxStep>& st
     return fail_errno("sandbox: mount the new root");
   }
   const mode_t mask = ::umask(022);
-  Status ok = make_place(std::string(BUILDING_SITE) + "/proc", true);
-  if (ok) ok = make_place(std::string(BUILDING_SITE) + "/tmp", true);
+  Status ok = make_directories_above(std::string(BUILDING_SITE) + "/proc/");
+  if (ok) ok = make_directories_above(std::string(BUILDING_SITE) + "/tmp/");
   std::vector<std::string> bound;
   std::string weaker;
   if (ok) ok = bind_all(places, bound, weaker);
