@@ -50,6 +50,10 @@ class Walk {
     if (audit_.looked_at >= AUDIT_ENTRIES_MAX) audit_.unread.push_back(path + ": too many files");
   }
 
+  [[nodiscard]] bool is_writer(const std::string& who) const {
+    return writers_.contains(who) || writers_.contains("everybody");
+  }
+
  private:
   void look(const std::string& path) {
     struct stat info {};
@@ -66,12 +70,14 @@ class Walk {
 
   void add(const std::string& path, const std::string& who, bool sandboxed) {
     ++audit_.writable_count;
+    writers_.insert(who);
     if (audit_.writable.size() < AUDIT_PATHS_MAX) audit_.writable.push_back({path, who, sandboxed});
   }
 
   const std::vector<Server>& servers_;
   SecureAudit& audit_;
-  std::set<std::string> above_;  // directories above roots that were judged
+  std::set<std::string> above_;    // directories above roots that were judged
+  std::set<std::string> writers_;  // who could write something
 };
 
 }  // namespace
@@ -110,6 +116,10 @@ Result<SecureAudit> secure_audit(const Settings& settings, bool as_root, const s
   }
   Walk walk(servers, audit);
   for (const std::string& root : server_read_paths(settings)) walk.root(root);
+  for (AuditedPool& pool : audit.pools) {
+    if (!pool.error.empty()) continue;
+    pool.exposure = exposure_of(pool.profile.sandbox, pool.profile.state, walk.is_writer("pool " + pool.name));
+  }
   return audit;
 }
 

@@ -5,6 +5,7 @@
 // content shall not hang on one thread. Owners count as writers: they can change the mode.
 #pragma once
 
+#include "src/admin/exposure.h"
 #include "src/admin/worker_profile.h"
 #include "src/base/result.h"
 #include "src/config/settings.h"
@@ -20,6 +21,7 @@ struct AuditedPool {
   std::string error;  // why it could not be started; the rest is empty then
   WorkerProfile profile;
   size_t syscalls = 0;
+  Exposure exposure;
 };
 
 struct WritablePath {

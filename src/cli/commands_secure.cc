@@ -37,6 +37,28 @@ std::string_view sees(WorkerTier tier) {
   return "";
 }
 
+// In the manner of systemd-analyze security.
+std::string score(const Exposure& exposure) {
+  return fmt::format("{}.{}", exposure.tenths() / 10, exposure.tenths() % 10);
+}
+
+Json exposure_json(const Exposure& exposure) {
+  Json items = Json::array();
+  for (const Exposure::Item& item : exposure.items) {
+    items.push_back({{"what", item.what}, {"adds", static_cast<double>(item.tenths) / 10}});
+  }
+  return {
+      {"score", static_cast<double>(exposure.tenths()) / 10}, {"level", exposure.level()}, {"items", std::move(items)}};
+}
+
+std::string exposure_text(const Exposure& exposure) {
+  std::string out = fmt::format("  exposure  {} of 10, {}\n", score(exposure), exposure.level());
+  for (const Exposure::Item& item : exposure.items) {
+    out += fmt::format("            {}.{} {}\n", item.tenths / 10, item.tenths % 10, item.what);
+  }
+  return out;
+}
+
 Json pool_json(const AuditedPool& pool) {
   if (!pool.error.empty()) return {{"pool", pool.name}, {"error", pool.error}};
   const WorkerSandbox& sandbox = pool.profile.sandbox;
@@ -49,18 +71,20 @@ Json pool_json(const AuditedPool& pool) {
           {"network", network_name(sandbox.network)},
           {"syscalls", syscalls_name(sandbox.syscalls)},
           {"syscall_count", pool.syscalls},
-          {"tier", tier_name(sandbox.tier)}};
+          {"tier", tier_name(sandbox.tier)},
+          {"exposure", exposure_json(pool.exposure)}};
 }
 
 std::string pool_text(const AuditedPool& pool) {
   if (!pool.error.empty()) return fmt::format("pool {}\n  cannot start: {}\n", pool.name, cli_clean(pool.error));
   const WorkerSandbox& sandbox = pool.profile.sandbox;
   return fmt::format(
-      "pool {}\n  runs as   {}\n  reads     {}, and the system's libraries\n  writes    {}\n  executes  {}\n"
-      "  network   {}\n  syscalls  {} ({})\n  tier      {}: sees {}\n",
-      pool.name, cli_clean(pool.profile.identity), words_of(sandbox.read_paths), words_of(sandbox.write_paths),
-      words_of(sandbox.execute_paths), network_name(sandbox.network), syscalls_name(sandbox.syscalls), pool.syscalls,
-      tier_name(sandbox.tier), sees(sandbox.tier));
+             "pool {}\n  runs as   {}\n  reads     {}, and the system's libraries\n  writes    {}\n  executes  {}\n"
+             "  network   {}\n  syscalls  {} ({})\n  tier      {}: sees {}\n",
+             pool.name, cli_clean(pool.profile.identity), words_of(sandbox.read_paths), words_of(sandbox.write_paths),
+             words_of(sandbox.execute_paths), network_name(sandbox.network), syscalls_name(sandbox.syscalls),
+             pool.syscalls, tier_name(sandbox.tier), sees(sandbox.tier)) +
+         exposure_text(pool.exposure);
 }
 
 std::string audit_text(const SecureAudit& audit) {

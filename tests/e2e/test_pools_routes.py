@@ -1,8 +1,14 @@
-"""VH4 and VH8: a route leads to another pool from one request to the next, and refusals have the site's page also when no worker lives."""
+"""VH4 and VH8: a route leads to another pool from one request to the next, and refusals have the site's page also when no worker lives.
+
+PENSTOCK_TEST_LONG=1 for the move under ten thousand requests a second, which takes a release build."""
+import os
+import re
+import subprocess
 import time
 from statistics import median
 
 import pytest
+from conftest import needs
 from http_client import wait_until
 from test_pools_life import LIFE, Load, alive, config, fetch, pid_of, who_answers
 
@@ -38,6 +44,24 @@ def test_a_route_that_moved_is_answered_by_the_other_pool_within_50_ms(make):
     assert load.failed == [] and load.done > 0
     assert server.status()["listeners"] == sockets
     assert median(spans) <= 0.05, spans
+
+
+@needs("wrk")
+@pytest.mark.alone
+@pytest.mark.skipif("PENSTOCK_TEST_LONG" not in os.environ, reason="a long run: PENSTOCK_TEST_LONG=1")
+def test_a_route_moves_under_ten_thousand_requests_a_second_and_none_fails(make):
+    """VH4."""
+    server = make(config() + OTHER + "pool.other.workers_min = 1\n")
+    who_answers(server)
+    with subprocess.Popen(["wrk", "-t1", "-c64", "-d5s", f"http://127.0.0.1:{server.port}/app/who"], stdout=subprocess.PIPE, text=True) as load:
+        moves = 0
+        while load.poll() is None:
+            server.cli("sysctl", "-w", f"site.main.route.app.pool={('other', 'life')[moves % 2]}")
+            moves += 1
+            time.sleep(0.1)
+        said = load.stdout.read()
+    assert "Non-2xx" not in said and "Socket errors" not in said, said
+    assert float(re.search(r"Requests/sec: +([\d.]+)", said)[1]) >= 10_000 and moves >= 20, (moves, said)
 
 
 def test_the_error_page_of_the_site_comes_from_the_cache_while_its_pools_are_down(make, transport):

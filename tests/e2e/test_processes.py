@@ -1,4 +1,5 @@
 """Issue §3: processes that die are replaced without a refused connection or a lost record; stops drain."""
+import contextlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from statistics import median
 import pytest
 from conftest import needs, needs_root
 from http_client import Closed, Connection, fetch, wait_until
-from instance import BINARY, JSON_LOG, LONG, ONE_SITE, Instance, free_port
+from instance import BINARY, JSON_LOG, LONG, ONE_SITE, Instance, children, free_port
 
 REPLACED_S = 0.2  # FEATURES: the one time that is promised; the test of it has the machine to itself
 
@@ -401,12 +402,24 @@ def test_address_space_that_is_not_granted_is_said_in_one_line():
         server.process = None
 
 
+def listening_ports(pids):
+    """Of TCP, in any of the processes."""
+    held = set()
+    for pid in pids:
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                held.add(os.readlink(fd))
+    rows = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held}
+
+
 def test_serve_serves_a_folder(make):
     server = make(start=False, files={"index.html": "home", "a.txt": "a"})
     server.command = [BINARY, "serve", server.www, "--listen", f"127.0.0.1:{server.port}", "--set", "server.header=none"]
     server.start()
     response = server.fetch("/")
     assert response.status == 200 and response.body == b"home" and response.all("server") == []
+    assert listening_ports([server.process.pid, *children(server.process.pid)]) == {server.port}, "SB5: one site, and nothing else to speak to"
 
 
 def test_status_is_json(make):

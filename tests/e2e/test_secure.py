@@ -59,7 +59,10 @@ def test_a_clean_configuration_is_listed_and_passes(ground):
     assert shop["syscalls"] == "compute" and shop["syscall_count"] <= 80 and shop["network"] == "none"
     assert shop["writes"] == [str(ground / "state")] and str(ground / "www") in shop["reads"]
     assert 1879048192 <= shop["uid"] < 1879048192 + 2**27
+    assert shop["exposure"] == {"score": 0.5, "level": "safe", "items": [{"what": "sees the names of all files", "adds": 0.5}]}
+    assert scripts["exposure"]["score"] == 4.5 and {"what": "connects to any address", "adds": 1.5} in scripts["exposure"]["items"]
     text = audit(ground).stdout
+    assert "exposure  0.5 of 10, safe" in text
     assert "pool shop" in text and "0 could be written" in text
     assert scripts["network"] == "client" or "penstock-cgi" in scripts.get("error", "")
 
