@@ -46,6 +46,7 @@ struct PoolRules {
   uint32_t workers_max = 1;
   Duration scale_delay = milliseconds(100);
   Duration idle_timeout = seconds(20 * 60);
+  uint32_t idle_memory = 0;   // percent of the machine's memory; 0: idle_timeout holds whatever is in use
   bool idle_suspend = false;  // idle_action: suspend; else terminate
   Duration start_timeout = seconds(90);
   Duration stop_timeout = seconds(90);
@@ -160,6 +161,7 @@ class PoolKeeper {
   void start_failed(uint64_t worker, const std::string& why, MonoTime now);
   void ended(uint64_t worker, const WorkerEnd& end, MonoTime now);
   void memory_seen(uint64_t worker, uint64_t bytes, MonoTime now);
+  void memory_used(uint32_t percent, MonoTime now);             // of the machine, by everybody
   void cpu_seen(uint64_t worker, Duration used, MonoTime now);  // since its start
   void recycle(const std::string& cause, MonoTime now);         // command, schedule, changed file
   void start(MonoTime now);                                     // command: in service again, with a clean record
@@ -234,6 +236,7 @@ class PoolKeeper {
   [[nodiscard]] std::string due_recycle(const Worker& worker, MonoTime now) const;
   [[nodiscard]] uint64_t least_needed() const;
   [[nodiscard]] MonoTime rests_at(const Worker& worker) const;
+  [[nodiscard]] Duration idle_timeout() const;
 
   void settle(MonoTime now);
   void expire(MonoTime now);
@@ -254,7 +257,8 @@ class PoolKeeper {
   Circuit circuit_ = Circuit::CLOSED;
   bool stopped_ = false, removed_ = false, down_ = false;
   std::string state_cause_;
-  MonoTime restart_at_;  // no start before it: back-off
+  MonoTime restart_at_;     // no start before it: back-off
+  uint32_t idle_part_ = 1;  // of idle_timeout: one of so many, for want of memory
   MonoTime scaled_at_;
   uint32_t scale_step_ = 1;
   MonoTime probe_at_ = MonoTime::never();

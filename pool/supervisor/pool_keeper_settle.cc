@@ -134,7 +134,7 @@ MonoTime PoolKeeper::rests_at(const Worker& worker) const {
                      worker.successor == 0 && takes_part(worker, server_);
   // One whose server has died cannot say that nothing is inside: its next one will.
   if (!rests || (rules_.idle_suspend && !worker.given)) return MonoTime::never();
-  const MonoTime idle = worker.idle_since + rules_.idle_timeout;
+  const MonoTime idle = worker.idle_since + idle_timeout();
   return rules_.idle_suspend ? std::max(idle, worker.woken_at + AWAKE_LEAST) : idle;
 }
 

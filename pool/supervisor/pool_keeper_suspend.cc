@@ -12,6 +12,15 @@ using Kind = PoolOrder::Kind;
 using Severity = PoolOrder::Severity;
 using WorkerState = PoolKeeper::WorkerState;
 
+// IIS's dynamicIdleThreshold: how many parts idle_timeout has of which one is left.
+uint32_t idle_part(uint32_t used, uint32_t threshold) {
+  if (threshold == 0) return 1;
+  constexpr uint32_t STEPS[] = {80, 85, 90, 95, 100};  // percent of the threshold
+  uint32_t part = 1;
+  for (const uint32_t step : STEPS) part *= used * 100 >= threshold * step ? 2 : 1;
+  return part;
+}
+
 }  // namespace
 
 // Could be woken for that server: its own, or nobody's since its server died.
@@ -24,6 +33,26 @@ bool PoolKeeper::sleeps_for(const Worker& worker, uint32_t server) const {
 uint32_t PoolKeeper::suspended(uint32_t server) const {
   return static_cast<uint32_t>(
       std::count_if(workers_.begin(), workers_.end(), [&](const auto& one) { return sleeps_for(one.second, server); }));
+}
+
+// idle_timeout, or less of it where the machine's memory is needed.
+Duration PoolKeeper::idle_timeout() const {
+  return rules_.idle_memory == 0 ? rules_.idle_timeout : Duration{rules_.idle_timeout.ns / idle_part_};
+}
+
+// Shorter at once, longer only when memory has come free for good: what is used rises and falls by what ends meanwhile.
+void PoolKeeper::memory_used(uint32_t percent, MonoTime now) {
+  constexpr uint32_t SLACK = 2;  // percent
+  const uint32_t part = idle_part(percent, rules_.idle_memory);
+  const uint32_t part_later = idle_part(percent + SLACK, rules_.idle_memory);
+  const uint32_t before = idle_part_;
+  idle_part_ = std::clamp(idle_part_, part, part_later);
+  if (idle_part_ != before) {
+    say(Severity::NOTICE, 0,
+        "keeps idle workers for " + duration_text(idle_timeout()) + ": " + std::to_string(percent) +
+            " % of memory is in use");
+  }
+  settle(now);
 }
 
 void PoolKeeper::suspend(uint64_t number, Worker& worker, MonoTime now) {

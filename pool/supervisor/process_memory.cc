@@ -81,6 +81,22 @@ std::optional<uint64_t> sum_of_tree(pid_t pid, const std::string& proc, const Re
 
 }  // namespace
 
+// "MemTotal:       24684084 kB"
+std::optional<uint32_t> memory_used_percent(const std::string& proc) {
+  const std::string text = read_small(proc + "/meminfo");
+  const auto kib_of = [&text](std::string_view name) -> std::optional<uint64_t> {
+    size_t at = text.find(name);
+    if (at == std::string::npos) return std::nullopt;
+    at = text.find_first_not_of(' ', at + name.size());
+    if (at == std::string::npos) return std::nullopt;
+    return parse_decimal(std::string_view(text).substr(at, text.find(' ', at) - at));
+  };
+  const auto total = kib_of("MemTotal:");
+  const auto available = kib_of("MemAvailable:");
+  if (!total || !available || *total == 0 || *available > *total) return std::nullopt;
+  return static_cast<uint32_t>((*total - *available) * 100 / *total);
+}
+
 std::vector<pid_t> tree_processes(pid_t pid, const std::string& proc) {
   std::vector<uint64_t> processes = {static_cast<uint64_t>(pid)};
   for (size_t i = 0; i < processes.size(); ++i) add_children(proc + "/" + std::to_string(processes[i]), processes);

@@ -1,4 +1,4 @@
-// Memory and CPU time of a worker, for recycle.memory and recycle.cpu.
+// Memory and CPU time of a worker, for recycle.memory and recycle.cpu, and of the machine, for idle_memory.
 #pragma once
 
 #include "src/base/time.h"
@@ -18,6 +18,9 @@ namespace penstock {
 // What the process and all that it has started have computed, and of those that have ended what was waited for.
 // Nothing: it has ended.
 [[nodiscard]] std::optional<Duration> tree_cpu_time(pid_t pid, const std::string& proc = "/proc");
+// How much of the machine's memory is in use: what is not available to new programs (MemAvailable of proc_meminfo(5)).
+// Nothing: it cannot be read.
+[[nodiscard]] std::optional<uint32_t> memory_used_percent(const std::string& proc = "/proc");
 // The process, then all that it has started and that still live.
 [[nodiscard]] std::vector<pid_t> tree_processes(pid_t pid, const std::string& proc = "/proc");
 inline constexpr size_t PROCESSES_MAX = 4096;

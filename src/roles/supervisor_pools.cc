@@ -55,6 +55,7 @@ PoolRules Pools::rules_of(const PoolSettings& settings, const Result<WorkerLaunc
   rules.workers_max = static_cast<uint32_t>(settings.workers_max);
   rules.scale_delay = settings.scale_delay;
   rules.idle_timeout = settings.idle_timeout;
+  rules.idle_memory = static_cast<uint32_t>(settings.idle_memory);
   rules.idle_suspend = settings.idle_action == IdleActionSetting::SUSPEND;
   rules.start_timeout = settings.start_timeout;
   rules.stop_timeout = settings.stop_timeout;
@@ -316,8 +317,11 @@ void Pools::run_timers(MonoTime now) {
 
 void Pools::look_around(MonoTime now) {
   look_at_ = processes_.empty() ? MonoTime::never() : now + POOLS_EVERY;
+  std::optional<uint32_t> in_use;  // of the machine's memory: read where a pool asks
   for (const auto& [name, pool] : pools_) {
     if (pool->keeper.empty()) continue;
+    if (pool->settings.idle_memory > 0 && !in_use) in_use = memory_used_percent();
+    if (in_use) pool->keeper.memory_used(*in_use, now);
     look_at_clock(*pool, now);
     look_at_files(*pool, now);
     run(*pool, now);

@@ -95,12 +95,13 @@ class Load:
 # --- how many ------------------------------------------------------------------------------------
 
 def test_the_first_request_starts_a_worker_which_stops_when_idle(make):
-    server = make(config("idle_timeout=1s"))
+    server = make(config("idle_timeout=32s;idle_memory=1"))  # of memory more than that is in use: a 32nd of the time
     assert workers(server, None) == []
     pid = pid_of(server)
     assert pid_of(server) == pid
     wait_until(lambda: not alive(pid), what="the idle worker has ended")
-    assert "idle for 1." in server.output()
+    words = server.output()
+    assert "keeps idle workers for 1.0 s: " in words and "idle for 1." in words
     assert pid_of(server) != pid
 
 

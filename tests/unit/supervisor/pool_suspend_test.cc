@@ -1,4 +1,5 @@
-// pool.NAME.idle_action = suspend: idle workers are stopped and kept, and woken when somebody asks.
+// Idle workers. pool.NAME.idle_action = suspend: they are stopped and kept, and woken when somebody asks;
+// pool.NAME.idle_memory: they may be idle for less where memory is scarce.
 #include "tests/unit/supervisor/pool_keeper_fixture.h"
 
 namespace penstock::test {
@@ -255,6 +256,56 @@ TEST_F(PoolSuspend, it_sleeps_through_the_death_of_its_server_and_is_taken_over_
   tell([&](PoolKeeper& k) { k.server_gone(SERVER + 1, now_); });
   tell([&](PoolKeeper& k) { k.server_ready(SERVER + 2, now_); });
   EXPECT_EQ(got(Kind::GIVE), List{1});
+}
+
+// --- how long they may be idle -------------------------------------------------------------------
+
+TEST_F(PoolSuspend, the_more_memory_is_in_use_the_sooner_idle_workers_are_stopped) {
+  const auto stopped_after = [this](uint32_t used, Duration idle) {
+    numbers_ = {};
+    PoolRules rules = garden(0, 1);
+    rules.idle_timeout = seconds(64);
+    rules.idle_memory = 50;
+    open(rules);
+    need();
+    ready(1);
+    tell([&](PoolKeeper& k) { k.memory_used(used, now_); });
+    after(idle - milliseconds(1));
+    const bool stayed = got(Kind::RETIRE).empty();
+    after(milliseconds(1));
+    return stayed && got(Kind::RETIRE) == List{1};
+  };
+  EXPECT_TRUE(stopped_after(0, seconds(64)));
+  EXPECT_TRUE(stopped_after(39, seconds(64)));
+  EXPECT_TRUE(stopped_after(40, seconds(32))) << "80 %";
+  EXPECT_TRUE(stopped_after(43, seconds(16))) << "86 %";
+  EXPECT_TRUE(stopped_after(45, seconds(8)));
+  EXPECT_TRUE(stopped_after(48, seconds(4)));
+  EXPECT_TRUE(stopped_after(50, seconds(2)));
+  EXPECT_TRUE(stopped_after(100, seconds(2)));
+}
+
+TEST_F(PoolSuspend, memory_that_comes_free_for_good_gives_idle_workers_their_time_back) {
+  PoolRules rules = garden(0, 1);
+  rules.idle_timeout = seconds(64);
+  rules.idle_memory = 50;
+  open(rules);
+  need();
+  ready(1);
+  const auto used = [&](uint32_t percent) {
+    tell([&](PoolKeeper& k) { k.memory_used(percent, now_); });
+    return keeper_->next_deadline(now_) - now_;
+  };
+  EXPECT_EQ(used(45), seconds(8));
+  EXPECT_TRUE(logged("keeps idle workers for 8.0 s: 45 % of memory is in use"));
+  EXPECT_EQ(used(44), seconds(8)) << "it goes up and down by itself";
+  EXPECT_FALSE(logged("keeps idle workers"));
+  EXPECT_EQ(used(42), seconds(16));
+  EXPECT_EQ(used(10), seconds(64));
+  EXPECT_EQ(used(60), seconds(2));
+  rules.idle_memory = 0;
+  tell([&](PoolKeeper& k) { k.configure(rules, now_); });
+  EXPECT_EQ(keeper_->next_deadline(now_) - now_, seconds(64));
 }
 
 }  // namespace

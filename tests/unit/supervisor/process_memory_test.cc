@@ -57,6 +57,19 @@ TEST_F(ProcessMemory, looks_at_no_more_processes_than_it_may) {
   EXPECT_EQ(pages_of(10), PROCESSES_MAX);
 }
 
+TEST_F(ProcessMemory, of_the_machine_is_what_is_not_available) {
+  EXPECT_EQ(memory_used_percent(dir_.path()), std::nullopt);
+  dir_.write("meminfo", "MemTotal:       24684084 kB\nMemFree:        100 kB\nMemAvailable:   6171021 kB\n");
+  EXPECT_EQ(memory_used_percent(dir_.path()), 75U);
+  dir_.write("meminfo", "MemTotal:       0 kB\nMemAvailable:   0 kB\n");
+  EXPECT_EQ(memory_used_percent(dir_.path()), std::nullopt);
+  dir_.write("meminfo", "MemTotal:       10 kB\nMemAvailable:   11 kB\n");
+  EXPECT_EQ(memory_used_percent(dir_.path()), std::nullopt);
+  dir_.write("meminfo", "MemTotal:       10 kB\nMemFree:   1 kB\n");
+  EXPECT_EQ(memory_used_percent(dir_.path()), std::nullopt);
+  EXPECT_GT(memory_used_percent().value_or(0), 0U) << "here";
+}
+
 TEST(ProcessMemoryHere, sees_this_process) { EXPECT_GT(tree_resident_bytes(::getpid()).value_or(0), 100'000U); }
 
 }  // namespace
