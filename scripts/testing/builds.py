@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import prebuilt
-from outcome import TREE, Outcome, command_case, gtest_outcome, run, side_by_side
+from outcome import TREE, Outcome, command_case, gtest_outcome, run, scratch_folder, side_by_side
 
 RELEASE = "build"
 RELEASE_TARGETS = ["served", "tests/support/apps/life", "tests/support/apps/kept", "tests/support/apps/sieve", "tests/support/apps/worker_v1", "perf/load/floor", "load_past_kernel"]
@@ -154,9 +154,10 @@ def run_tests(name, suites=("unit", "sim"), names=None):
     tests = [t for t in introspect(name, "--tests") if suites_of(t) & set(suites) and (names is None or t["name"] in names)]
     parts = [(test, part) for test in tests for part in range(SHARDS.get(test["name"], 1))]
     parts.sort(key=lambda one: (-one[0]["timeout"], one[1]))  # what takes long starts first
+    where = None if "coherence" in suites else scratch_folder()  # the hostile writer has a disk to write to
 
     def one(test, part):
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(dir=where) as scratch:
             report = Path(scratch, "report.json")
             env = dict(os.environ) | SANITIZERS | test["env"] | {
                 "GTEST_OUTPUT": f"json:{report}", "TMPDIR": scratch, "GTEST_TOTAL_SHARDS": str(SHARDS.get(test["name"], 1)), "GTEST_SHARD_INDEX": str(part)}

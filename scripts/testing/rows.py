@@ -20,31 +20,21 @@ class Step:
     quick: bool = False
     needs: tuple[str, ...] = ()
     behind: bool = False  # compiles or reads, and may wait: runs beside the others, in time that nobody wants
-    alone: bool = False   # measures how late something is seen: runs when all before it have ended, with nothing beside it
 
 
 class Rows:
     """Runs steps, each row in its order; a step waits for what it needs. Prints a line for each as it ends."""
 
     def __init__(self, steps):
-        self.stretches = [[]]  # what stands between steps that run alone
-        for step in steps:
-            if step.alone:
-                self.stretches += [[step], []]
-            else:
-                self.stretches[-1].append(step)
+        self.front, self.behind = [s for s in steps if not s.behind], [s for s in steps if s.behind]
         self.ended = {step.name: threading.Event() for step in steps}
         self.broken = set()
 
     def run(self):
         """The outcomes of all."""
-        outcomes = []
-        for stretch in self.stretches:
-            front, behind = [s for s in stretch if not s.behind], [s for s in stretch if s.behind]
-            with ThreadPoolExecutor(max_workers=1) as pool:
-                rest = pool.submit(self._run_behind, behind)
-                outcomes += [self._run_step(step) for step in front] + rest.result()
-        return outcomes
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            rest = pool.submit(self._run_behind, self.behind)
+            return [self._run_step(step) for step in self.front] + rest.result()
 
     def _run_behind(self, steps):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # of this thread and of what it starts

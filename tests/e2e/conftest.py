@@ -16,7 +16,7 @@ TRANSPORTS = ("uring", "epoll")
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "alone: measures a promised time, so that nothing else may run beside it")
+    config.addinivalue_line("markers", "alone: measures a promised time, so that no other test may run beside it")
 
 
 def pytest_sessionstart(session):
