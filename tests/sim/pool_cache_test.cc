@@ -74,6 +74,29 @@ TEST_F(PoolCache, a_lifetime_ends_when_it_should_and_the_age_is_told) {
   EXPECT_EQ(body_of(take(late)), "two");
 }
 
+// SC8: each answer is asked for once, because the clock moves with every turn.
+TEST_F(PoolCache, a_workers_lifetime_is_kept_to_ten_milliseconds) {
+  HandWorker& worker = start();
+  for (const bool over : {false, true}) {
+    const std::string path = over ? "/app/over" : "/app/fresh";
+    const uint32_t first = ask(get(path));
+    MonoTime kept = world.clock().now();
+    const WorkerPolicy policy{};
+    ASSERT_TRUE(worker.link->send_head(worker.requests.at(answered_++).exchange,
+                                       {.ttl_ms = 5'000, .length = 3, .policy = &policy}, "one", true));
+    worker.ring();
+    turn();
+    if (over) kept = world.clock().now();
+    EXPECT_EQ(body_of(take(first)), "one");
+    const size_t before = calls(worker);
+    world.advance(kept + milliseconds(over ? 5'010 : 4'990) - world.clock().now());
+    const uint32_t second = ask(get(path));
+    EXPECT_EQ(calls(worker) - before, over ? 1U : 0U);
+    EXPECT_EQ(body_of(take(second)), over ? "" : "one");
+    if (over) answer_next(worker, "two");
+  }
+}
+
 TEST_F(PoolCache, an_age_that_an_answer_came_with_counts) {
   HandWorker& worker = start();
   fill(worker, "/app/a", "one", {{"Cache-Control", "max-age=10"}, {"Age", "7"}});
