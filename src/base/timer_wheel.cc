@@ -1,6 +1,7 @@
 // Invariants:
-//  - A timer with due_tick d > tick_ lies on the lowest level l for which d and tick_ agree in
-//    all bits from (l+1)*8 upward, in slot (d >> l*8) & 255; so on each level the slot of tick_
+//  - A timer with due_tick d, tick_ < d < tick_ + 256, lies on level 0: so one that is armed for less than a second,
+//    again and again, is never moved. A later one lies on the lowest level l for which d and tick_ agree in
+//    all bits from (l+1)*8 upward. Its slot is (d >> l*8) & 255; so on each level the slot of tick_
 //    itself is empty (its timers were cascaded down when tick_ entered it).
 //  - occupied_ has a bit set for every slot that may hold timers (cleared when a slot is drained).
 
@@ -62,7 +63,7 @@ void TimerWheel::file(Timer& timer) {
     return;
   }
   const uint64_t differing = static_cast<uint64_t>(timer.due_tick ^ tick_);
-  const int level = (63 - std::countl_zero(differing)) / SLOT_BITS;
+  const int level = timer.due_tick - tick_ < SLOTS ? 0 : (63 - std::countl_zero(differing)) / SLOT_BITS;
   int at = level;
   if (level >= LEVELS) {
     at = LEVELS - 1;
@@ -122,6 +123,7 @@ Timer* TimerWheel::expire(MonoTime now) {
   if (list_empty(expired_)) return nullptr;
   Timer* timer = expired_.next;
   list_unlink(*timer);
+  __builtin_prefetch(expired_.next);
   --armed_count_;
   return timer;
 }

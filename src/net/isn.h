@@ -10,7 +10,8 @@
 namespace penstock {
 
 inline SeqNum initial_sequence_number(const SipKey& key, const TcpTuple& tuple, MonoTime now) {
-  return {static_cast<uint32_t>(now.ns / 4'000) + static_cast<uint32_t>(tuple.keyed_hash(key))};
+  // The half that the connection table does not go by: numbers are seen by everybody, places in it must be by nobody.
+  return {static_cast<uint32_t>(now.ns / 4'000) + static_cast<uint32_t>(tuple.keyed_hash(key) >> 32)};
 }
 
 inline uint32_t timestamp_offset(const SipKey& key, const TcpTuple& tuple) {

@@ -21,7 +21,10 @@ void NetStack::look_ahead(size_t frames) {
   for (size_t i = 0; i < frames; ++i) {
     const TcpConnection* c = found[i] == ConnectionTable::NONE ? nullptr : connections_.at(found[i]);
     if (c == nullptr) continue;
-    pieces_.prefetch(c->piece_head == NO_INDEX ? 0 : c->piece_head);
+    if (c->piece_head != NO_INDEX) {
+      pieces_.prefetch(c->piece_head);
+      pieces_.prefetch(c->piece_tail);
+    }
     if (c->context == nullptr) continue;
     __builtin_prefetch(c->context);
     __builtin_prefetch(static_cast<const char*>(c->context) + 64);

@@ -7,9 +7,12 @@
 namespace penstock {
 
 NeighbourTable::Entry* NeighbourTable::find(const IpAddress& ip) {
+  if (Entry& last = entries_[last_found_]; last.state != State::FREE && last.ip == ip) return &last;
   const size_t bucket = hash_bytes(ip.bytes.data(), ip.bytes.size(), seed_) % BUCKETS;
-  for (Entry& entry : std::span(entries_).subspan(bucket * WAYS, WAYS)) {
-    if (entry.state != State::FREE && entry.ip == ip) return &entry;
+  for (size_t i = bucket * WAYS; i < (bucket + 1) * WAYS; ++i) {
+    if (entries_[i].state == State::FREE || entries_[i].ip != ip) continue;
+    last_found_ = i;
+    return &entries_[i];
   }
   return nullptr;
 }

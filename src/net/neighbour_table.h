@@ -72,6 +72,7 @@ class NeighbourTable {
 
   uint64_t seed_;
   std::vector<Entry> entries_;  // sized once
+  size_t last_found_ = 0;       // in it: one frame after the other goes to the same next hop
   IndexPool<Waiter> waiters_;
   uint32_t woken_ = NO_INDEX;  // the first of a list
   uint32_t asking_ = 0;        // entries in ASKING or REFRESHING

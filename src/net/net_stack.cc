@@ -43,6 +43,7 @@ NetStack::~NetStack() = default;
 
 size_t NetStack::poll(MonoTime now, std::span<NetEvent> out) {
   now_ = now;
+  arm_delayed_acks();
   std::array<uint32_t, BURST> done;
   while (const size_t count = ip_.collect_done(done)) {
     for (size_t i = 0; i < count; ++i) {
@@ -69,7 +70,12 @@ void NetStack::submit() {
 
 MonoTime NetStack::next_deadline() const {
   if (ready_head_ != NO_INDEX || output_head_ != NO_INDEX) return now_;
-  return std::min(wheel_.next_due(), ip_.next_deadline());
+  MonoTime due = std::min(wheel_.next_due(), ip_.next_deadline());
+  for (const uint32_t index : unarmed_.values()) {
+    const TcpConnection* c = const_cast<NetStack*>(this)->connections_.at(index);
+    if (c != nullptr) due = std::min(due, c->ack_due);
+  }
+  return due;
 }
 
 size_t NetStack::deliver(std::span<NetEvent> out) {

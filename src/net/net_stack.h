@@ -16,6 +16,7 @@
 #pragma once
 
 #include "src/base/fixed_pool.h"
+#include "src/base/inplace_vector.h"
 #include "src/net/connection_table.h"
 #include "src/net/frame_taker.h"
 #include "src/net/ip_layer.h"
@@ -208,6 +209,7 @@ class NetStack {
 
   // tcp_output.cc: what goes out.
   void flush_output();
+  void bring_near(const TcpConnection& next);
   void output(TcpConnection& c);
   uint32_t send_next(TcpConnection& c, SeqNum edge, bool large);
   [[nodiscard]] uint32_t large_bytes(const TcpConnection& c, uint32_t bytes, uint32_t queued) const;
@@ -232,6 +234,7 @@ class NetStack {
   void on_long_timer(TcpConnection& c);
   void probe_window(TcpConnection& c);
   void set_send_timer(TcpConnection& c);
+  void arm_delayed_acks();
   void arm(TcpConnection& c);
 
   NetConfig config_;
@@ -248,6 +251,8 @@ class NetStack {
   TimerWheel wheel_;
   RateLimit challenge_limit_;
   RateLimit reset_limit_;
+  // Connections whose delayed ACK has no timer yet: the answer that takes the ACK along mostly comes within the turn.
+  InplaceVector<uint32_t, BURST> unarmed_;
   std::array<RxFrame, BURST> rx_frames_;   // of a burst; not on the stack, where each turn would clear it
   std::array<uint64_t, BURST> rx_hashes_;  // of their socket pairs; 0: not known
   std::array<Listener, LISTENERS_MAX> listeners_;

@@ -146,7 +146,7 @@ struct TcpConnection : TcpHot {
 static_assert(sizeof(TcpConnection) <= 448, "a million idle connections at 512 bytes each, the table's share included");
 
 // A piece of memory that is to be sent, or is sent and not yet acknowledged.
-struct SendPiece {
+struct alignas(64) SendPiece {
   const uint8_t* data = nullptr;
   const uint16_t* sums = nullptr;
   uint64_t token = 0;

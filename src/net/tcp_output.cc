@@ -27,6 +27,7 @@ void NetStack::flush_output() {
     }
     TcpConnection& c = by_index(index);
     index = c.next_output;
+    if (index != NO_INDEX) bring_near(by_index(index));
     c.next_output = NO_INDEX;
     c.unset(IN_OUTPUT);
     if (c.state != TcpState::CLOSED) {
@@ -35,6 +36,13 @@ void NetStack::flush_output() {
       free_if_done(c);
     }
   }
+}
+
+// Where many wait, the next one's first part is near already, by the call before this: what it will send, and who comes
+// behind it.
+void NetStack::bring_near(const TcpConnection& next) {
+  if (next.una_piece != NO_INDEX) pieces_.prefetch(next.una_piece);
+  if (next.next_output != NO_INDEX) connections_.prefetch(next.next_output);
 }
 
 void NetStack::output(TcpConnection& c) {

@@ -121,7 +121,7 @@ void NetStack::schedule_ack(TcpConnection& c, uint32_t bytes) {
     return;
   }
   c.ack_due = now_ + config_.times.delayed_ack;
-  arm(c);
+  unarmed_.push_back(index_of(c));
 }
 
 // By how much the right edge of the window could move.

@@ -16,6 +16,15 @@ void NetStack::arm(TcpConnection& c) {
   wheel_.arm(c.timer, due);
 }
 
+// Of those that the last turn's frames began. Who has something to send is armed by output(), if it sends no ACK.
+void NetStack::arm_delayed_acks() {
+  for (const uint32_t index : unarmed_.values()) {
+    TcpConnection* c = connections_.at(index);
+    if (c != nullptr && c->ack_due != MonoTime::never() && !c->has(IN_OUTPUT)) arm(*c);
+  }
+  unarmed_.clear();
+}
+
 void NetStack::expire_timers() {
   while (Timer* timer = wheel_.expire(now_)) {
     TcpConnection& c = by_index(static_cast<TcpTimer*>(timer)->conn);

@@ -122,7 +122,8 @@ struct Exchange : ExchangeFacts {
 
   // Ready for the next request. The head is not cleared: the parser fills it.
   void reset() {
-    static_cast<ExchangeFacts&>(*this) = ExchangeFacts{};
+    static const ExchangeFacts fresh;
+    static_cast<ExchangeFacts&>(*this) = fresh;
     if (!cold_used) return;
     cold_used = false;
     kept_head.clear();

@@ -50,6 +50,8 @@ Handle H2Transport::handle_of(const H2Stream& stream) const {
 }
 
 H2Transport::Carrier* H2Transport::carrier_of(Handle conn) const {
+  // Where nobody speaks HTTP/2, it is asked for every request, and the links are spread over much memory.
+  if (carriers_.count() == 0) return nullptr;
   return conn.index < links_.size() ? links_[conn.index].carrier : nullptr;
 }
 

@@ -12,6 +12,11 @@ inline uint32_t load_be32(const uint8_t* at) {
   std::memcpy(&value, at, 4);
   return __builtin_bswap32(value);
 }
+inline uint64_t load_be64(const uint8_t* at) {
+  uint64_t value = 0;
+  std::memcpy(&value, at, 8);
+  return __builtin_bswap64(value);
+}
 inline void store_be16(uint8_t* at, uint16_t value) {
   at[0] = static_cast<uint8_t>(value >> 8);
   at[1] = static_cast<uint8_t>(value);

@@ -14,7 +14,8 @@ struct IpAddress {
   // other's.
   std::array<uint8_t, 16> bytes{};
 
-  bool operator==(const IpAddress&) const = default;
+  // By words: this is asked several times for each frame, and a comparison of arrays is a call.
+  bool operator==(const IpAddress& other) const { return high() == other.high() && low() == other.low(); }
 
   static IpAddress v4(uint32_t value) {
     IpAddress address;
@@ -31,10 +32,7 @@ struct IpAddress {
     return address;
   }
 
-  [[nodiscard]] bool is_v4() const {
-    static constexpr uint8_t PREFIX[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    return std::memcmp(bytes.data(), PREFIX, 12) == 0;
-  }
+  [[nodiscard]] bool is_v4() const { return high() == 0 && load_be32(&bytes[8]) == 0xffff; }
   [[nodiscard]] uint32_t v4_value() const { return load_be32(&bytes[12]); }
   [[nodiscard]] bool is_unspecified() const { return is_v4() ? v4_value() == 0 : *this == IpAddress{}; }
   [[nodiscard]] bool is_multicast() const { return is_v4() ? (bytes[12] & 0xf0) == 0xe0 : bytes[0] == 0xff; }
@@ -51,13 +49,20 @@ struct IpAddress {
   // Whether the first `prefix_bits` of this and `other` agree, counted in the address's own version (24 of an IPv4
   // one).
   [[nodiscard]] bool same_prefix(const IpAddress& other, uint32_t prefix_bits) const {
-    uint32_t bits = is_v4() ? prefix_bits + 96 : prefix_bits;
-    for (size_t i = 0; i < 16 && bits != 0; ++i) {
-      const uint32_t here = bits < 8 ? bits : 8;
-      if (((bytes[i] ^ other.bytes[i]) >> (8 - here)) != 0) return false;
-      bits -= here;
-    }
-    return true;
+    const uint32_t bits = is_v4() ? prefix_bits + 96 : prefix_bits;
+    const uint64_t first = load_be64(&bytes[0]) ^ load_be64(&other.bytes[0]);
+    const uint64_t second = load_be64(&bytes[8]) ^ load_be64(&other.bytes[8]);
+    if (bits <= 64) return bits == 0 || first >> (64 - bits) == 0;
+    return first == 0 && second >> (128 - (bits < 128 ? bits : 128)) == 0;
+  }
+
+ private:
+  [[nodiscard]] uint64_t high() const { return word(0); }
+  [[nodiscard]] uint64_t low() const { return word(8); }
+  [[nodiscard]] uint64_t word(size_t at) const {
+    uint64_t value = 0;
+    std::memcpy(&value, &bytes[at], sizeof value);
+    return value;
   }
 };
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <ctime>
+#include <memory>
 
 // Invariants:
 //  - The engine's context of a connection is its Conn, which is given back only when the engine names it no more and no
@@ -147,7 +148,9 @@ bool EngineTransport::accepted(const NetEvent& event, TransportEvent& out) {
 bool EngineTransport::translate(const NetEvent& event, TransportEvent& out) {
   if (event.kind == NetEventKind::ACCEPTED) return accepted(event, out);
   Conn& conn = *static_cast<Conn*>(event.context);
-  out = {.conn = conns_.handle_of(&conn), .context = conn.context};
+  std::construct_at(&out);  // where it lies: one made elsewhere by its fields and copied in words costs a stall
+  out.conn = conns_.handle_of(&conn);
+  out.context = conn.context;
   switch (event.kind) {
     case NetEventKind::RECEIVED:
       ++counters_.receives;

@@ -53,6 +53,36 @@ TEST(Isn, rfc6528_differs_by_socket_pair_and_secret) {
   EXPECT_NE(timestamp_offset(KEY, tuple(1)), static_cast<uint32_t>(tuple(1).keyed_hash(KEY)));
 }
 
+// Numbers are seen by whoever asks for a connection; a place in the table that could be told from them could be chosen.
+TEST(Isn, tells_nothing_of_the_place_in_the_connection_table) {
+  for (uint16_t port = 1; port <= 100; ++port) {
+    const SeqNum number = initial_sequence_number(KEY, tuple(port), MonoTime{});
+    EXPECT_NE(number.value, static_cast<uint32_t>(tuple(port).keyed_hash(KEY)));
+  }
+}
+
+TEST(TcpTuple, keyed_hash_differs_by_each_end_and_port_in_either_version) {
+  TcpTuple v4 = tuple(1);
+  v4.local = IpAddress::v4(10, 0, 0, 1);
+  v4.remote = IpAddress::v4(10, 0, 0, 2);
+  TcpTuple v6 = v4;
+  v6.local.bytes[0] = v6.remote.bytes[0] = 0xfd;
+  std::set<uint64_t> seen;
+  for (const TcpTuple& base : {v4, v6}) {
+    for (int changed = 0; changed < 5; ++changed) {
+      TcpTuple one = base;
+      if (changed == 1) one.local.bytes[15] ^= 1;
+      if (changed == 2) one.remote.bytes[12] ^= 1;
+      if (changed == 3) one.local_port ^= 0x100;
+      if (changed == 4) one.remote_port ^= 1;
+      seen.insert(one.keyed_hash(KEY));
+    }
+  }
+  v6.local = v4.local;  // one of the two alone
+  seen.insert(v6.keyed_hash(KEY));
+  EXPECT_EQ(seen.size(), 11U);
+}
+
 TEST(SynCookie, gives_the_mss_back_rounded_down) {
   for (const auto& [mss, expected] :
        {std::pair<uint16_t, uint16_t>{1460, 1460}, {1450, 1440}, {9000, 8900}, {536, 536}, {100, 64}, {1, 64}}) {

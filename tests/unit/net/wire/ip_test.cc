@@ -127,6 +127,15 @@ TEST(IpAddress, prefixes) {
   EXPECT_TRUE(a.same_prefix(IpAddress::v4(77, 1, 3, 3), 0));
   EXPECT_FALSE(a.same_prefix(IpAddress::v4(10, 1, 2, 2), 32));
   EXPECT_FALSE(a.same_prefix(IpAddress{}, 0));
+  // The first bit that differs is that of its number, on either side of the middle.
+  for (const uint32_t differing : {0U, 7U, 8U, 63U, 64U, 65U, 127U}) {
+    IpAddress one;
+    one.bytes[0] = 0xfd;
+    IpAddress other = one;
+    other.bytes[differing / 8] ^= static_cast<uint8_t>(0x80 >> differing % 8);
+    EXPECT_TRUE(one.same_prefix(other, differing)) << differing;
+    EXPECT_FALSE(one.same_prefix(other, differing + 1)) << differing;
+  }
 }
 
 std::vector<uint8_t> with_checksum(std::string_view hex) {
