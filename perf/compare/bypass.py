@@ -27,8 +27,10 @@ NET_LOAD = servers.TREE / "build/perf/load/net_load"
 KERNEL = ("nginx", "penstock-epoll", "penstock")
 BYPASS = ("penstock-memif", "reflector-memif")
 OTHERS = ("penstock-vhost", "penstock-tap")  # other drivers
-CROWD = 1_000        # connections at a time while the server has half a core
+CROWD = 1_000        # connections at a time while the server has a third of a core
+NEIGHBOURS = 2       # who have the other two thirds
 OVERLOAD = 2         # times what it can
+GIVE_UP_MS = 50      # who has no connection by then goes
 SCENARIOS = [
     Scenario("1k-c1", "1 KiB, 1 connection", "/1k.bin", connections=1, servers=KERNEL + BYPASS),
     Scenario("1k", "1 KiB, 64 connections", "/1k.bin", servers=KERNEL + BYPASS + OTHERS),
@@ -37,7 +39,7 @@ SCENARIOS = [
     Scenario("pipeline", "1 KiB, 16-deep pipeline, 64 connections", "/1k.bin", lua=("--pipeline=16",), servers=BYPASS[:1]),
     Scenario("close", "1 KiB, one request per connection, 64 at a time", "/1k.bin", lua=("--close",), servers=BYPASS[:1]),
     Scenario("close-c1000", "1 KiB, one request per connection, 1,000 at a time", "/1k.bin", connections=1_000, lua=("--close",), servers=BYPASS[:1]),
-    Scenario("close-half", "one request per connection, as many as half a core can", "/1k.bin", connections=CROWD, lua=("--close",), crowded=True,
+    Scenario("close-half", "one request per connection, as many as a third of a core can", "/1k.bin", connections=CROWD, lua=("--close",), crowded=True,
              servers=BYPASS[:1]),
     Scenario("close-over", f"one request per connection, {OVERLOAD} times that is offered", "/1k.bin", connections=8 * CROWD, lua=("--close",),
              crowded=True, servers=BYPASS[:1]),
@@ -90,7 +92,7 @@ class Memif:
         return ["taskset", "-c", core, NET_LOAD, f"--device={self.port_of('client')}", f"--own={LOAD}", f"--to={OURS}", "--path=/1k.bin",
                    f"--body={self.scratch}/www/1k.bin", f"--connections={scenario.connections}", f"--seconds={seconds}", f"--warmup={warm_up_s(scenario)}",
                    *scenario.lua,
-                   *([f"--rate={rate}"] if rate else [])]
+                   *([f"--rate={rate}", f"--give-up={GIVE_UP_MS}"] if rate else [])]
 
 
 def past_kernel(server, address, device):
@@ -163,7 +165,7 @@ KINDS = {"penstock-memif": PenstockMemif, "reflector-memif": ReflectorMemif, "pe
 
 def measure(server, scenario, seconds, core, rate=0, profiled=False):
     """One turn past the kernel. The load's warm-up is not counted, so the server's time is taken when it is over."""
-    with turns.neighbour(server.core) if scenario.crowded else contextlib.nullcontext():
+    with turns.neighbour(server.core, NEIGHBOURS) if scenario.crowded else contextlib.nullcontext():
         return measure_alone(server, scenario, seconds, core, rate, profiled)
 
 
@@ -197,7 +199,7 @@ def measure_alone(server, scenario, seconds, core, rate, profiled):
             "latency_us": {"p50": load["latency_us"]["p50"], "p99": load["latency_us"]["p99"], "p999": load["latency_us"]["p99.9"]},
             "errors": {kind: count for kind, count in load["errors"].items() if count}, "load_busy": load["busy"],
             "found_work": round((after["turns_busy"] - counted["turns_busy"]) / polls, 4) if polls else None,
-            "retransmitted": load["retransmitted"], "offered": rate or None, "late_max": load["late_max"], "counters": {}}
+            "retransmitted": load["retransmitted"], "offered": rate or None, "given_up": load["given_up"], "late_max": load["late_max"], "counters": {}}
 
 
 def run(args, scratch, core, load_core):

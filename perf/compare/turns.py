@@ -50,14 +50,18 @@ def check_answers(server, scenario, scratch, headers):
 
 
 @contextlib.contextmanager
-def neighbour(core):
-    """A program that takes its share of a core: the load of one other core then fills what is left for the server."""
-    busy = subprocess.Popen(["taskset", "-c", str(core), "sh", "-c", "while :; do :; done"], stdin=subprocess.DEVNULL)
+def neighbour(core, count=1):
+    """Programs that take their shares of a core: the load of one other core then fills what is left for the server. Each has a session
+    of its own, as the server has: the kernel divides a core among sessions first (autogroups), and the load is in ours."""
+    busy = [subprocess.Popen(["taskset", "-c", str(core), "sh", "-c", "while :; do :; done"], stdin=subprocess.DEVNULL, start_new_session=True)
+            for _ in range(count)]
     try:
         yield
     finally:
-        busy.kill()
-        busy.wait()
+        for one in busy:
+            one.kill()
+        for one in busy:
+            one.wait()
 
 
 def measure(server, scenario, scratch, headers, seconds, core):

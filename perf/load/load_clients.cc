@@ -27,7 +27,10 @@ LoadClients::LoadClients(NetStack& stack, LoadPlan plan) : stack_(stack), plan_(
 bool LoadClients::turn(MonoTime now) {
   if (next_due_ == MonoTime{}) next_due_ = now;
   const size_t count = stack_.poll(now, events_);
-  for (size_t i = 0; i < count; ++i) __builtin_prefetch(events_[i].context);
+  for (size_t i = 0; i < count; ++i) {
+    __builtin_prefetch(events_[i].context);
+    __builtin_prefetch(static_cast<const char*>(events_[i].context) + 64);
+  }
   for (size_t i = 0; i < count; ++i) handle(events_[i], now);
   go_on(now);
   stack_.submit();
@@ -154,18 +157,14 @@ void LoadClients::go_on(MonoTime now) {
       if (late_.size() < LATE_MAX) late_.push_back(next_due_);
     }
   }
-  // By close, a connection that may be made is what a request waits for; else it is made at once.
-  std::swap(unready_, clients_to_connect_);
-  while (!clients_to_connect_.empty() && !stopping_) {
-    if (plan_.close && plan_.rate != 0 && late_.empty()) break;
-    Client& client = *clients_to_connect_.back();
-    clients_to_connect_.pop_back();
-    const bool from_queue = plan_.close && plan_.rate != 0;
-    connect(client, from_queue ? late_.front() : now);
-    if (from_queue && client.conn.valid()) late_.pop_front();
+  if (plan_.give_up.ns != 0) give_up(now);
+  if (plan_.close && plan_.rate != 0) {
+    connect_due(now);
+  } else if (!unready_.empty() && !stopping_) {
+    std::swap(unready_, clients_to_connect_);
+    for (Client* client : clients_to_connect_) connect(*client, now);
+    clients_to_connect_.clear();
   }
-  for (Client* client : clients_to_connect_) unready_.push_back(client);
-  clients_to_connect_.clear();
   result_.late_max = std::max<uint64_t>(result_.late_max, late_.size());
   if (plan_.close) return;
   size_t kept = 0;
@@ -183,6 +182,34 @@ void LoadClients::go_on(MonoTime now) {
     }
   }
   ready_.resize(kept);
+}
+
+// By close, a connection that may be made is what a request waits for.
+void LoadClients::connect_due(MonoTime now) {
+  while (!late_.empty() && !unready_.empty() && !stopping_) {
+    Client& client = *unready_.back();
+    unready_.pop_back();
+    if (!unready_.empty()) __builtin_prefetch(unready_.back());
+    connect(client, late_.front());
+    if (!client.conn.valid()) return;  // and is unready again
+    if (plan_.give_up.ns != 0) attempts_.push_back({&client, client.conn, now});
+    late_.pop_front();
+  }
+}
+
+void LoadClients::give_up(MonoTime now) {
+  while (!late_.empty() && now - late_.front() > plan_.give_up) {
+    late_.pop_front();
+    ++result_.given_up;
+  }
+  while (!attempts_.empty() && now - attempts_.front().since > plan_.give_up) {
+    const Attempt& oldest = attempts_.front();
+    if (oldest.client->conn == oldest.conn && !oldest.client->open) {
+      end(*oldest.client, false);
+      ++result_.given_up;
+    }
+    attempts_.pop_front();
+  }
 }
 
 void LoadClients::connect(Client& client, MonoTime due) {

@@ -4,7 +4,9 @@
 // Closed loop: each connection asks again as soon as it has its answer. Open loop (`rate`): requests fall due at fixed
 // times whatever the server does; one that finds no free connection waits for one, and its latency counts from when it
 // was due, so that a server that stands still is seen by all who would have come meanwhile (no coordinated omission).
-// Every byte of every body is compared with what it should be.
+// With `give_up` nobody waits longer than that, neither for a free connection nor for the answer to his SYN: he goes,
+// is counted, and does not come again. So what is offered stays what it is, however little of it is served; and as it
+// is less than a SYN's time-out, no SYN is sent twice. Every byte of every body is compared with what it should be.
 #pragma once
 
 #include "perf/load/latency.h"
@@ -27,6 +29,7 @@ struct LoadPlan {
   uint32_t pipeline = 1;  // requests of one connection at a time
   bool close = false;     // one request a connection: a new one for each
   uint64_t rate = 0;      // requests a second, of all; 0: closed loop. Not with pipeline
+  Duration give_up = {};  // by close and rate: how long one waits; zero: as long as it takes
 };
 
 struct LoadResult {
@@ -35,6 +38,7 @@ struct LoadResult {
   uint64_t wrong = 0;     // answers with another status, size or byte
   uint64_t failed = 0;    // connections that were reset or timed out, or ended in the midst of an answer
   uint64_t refused = 0;   // by our own engine: no slot, no port
+  uint64_t given_up = 0;  // waited for longer than LoadPlan::give_up
   uint64_t late_max = 0;  // open loop: the most that waited for a free connection
   LatencyCounts latency;
 };
@@ -60,19 +64,21 @@ class LoadClients {
  private:
   static constexpr size_t HEAD_BYTES_MAX = 2'048;
 
-  struct Client {
+  struct alignas(64) Client {  // all that the usual answer needs is in two lines of the cache
     Handle conn;
-    std::array<MonoTime, PIPELINE_MAX> due = {};  // of those asked, a ring
     uint32_t first = 0;
     uint32_t asked = 0;
     uint32_t answered = 0;  // in this turn
     uint32_t body_at = 0;
     bool in_body = false;
     bool open = false;
-    std::string head;  // the part of it that has come, where it came in parts
+    std::string head;                             // the part of it that has come, where it came in parts
+    std::array<MonoTime, PIPELINE_MAX> due = {};  // of those asked, a ring
   };
 
   void connect(Client& client, MonoTime due);
+  void connect_due(MonoTime now);
+  void give_up(MonoTime now);
   void handle(const NetEvent& event, MonoTime now);
   void receive(Client& client, std::span<const char> bytes, MonoTime now);
   [[nodiscard]] size_t take_head(Client& client, std::span<const char> bytes);
@@ -94,6 +100,12 @@ class LoadClients {
   std::vector<Client*> unready_;  // to be connected
   std::vector<Client*> clients_to_connect_;
   std::deque<MonoTime> late_;  // due, and without a connection
+  struct Attempt {
+    Client* client;
+    Handle conn;
+    MonoTime since;
+  };
+  std::deque<Attempt> attempts_;  // with `give_up`: oldest first
   MonoTime next_due_;
   LoadResult result_;
   uint32_t asked_ = 0;

@@ -1,7 +1,9 @@
 // net_load: load on a server past the kernel, or the bare limit in its place, on a DPDK port of its own and one core.
 //
 //   net_load --device=net_memif1,role=client,… --own=ADDRESS --to=ADDRESS[:PORT] --path=/1k.bin --body=FILE
-//            [--connections=N] [--pipeline=N] [--close] [--rate=N] [--seconds=N] [--warmup=N] [--queues=N] [--astray]
+//            [--connections=N] [--pipeline=N] [--close] [--rate=N] [--give-up=MS] [--seconds=N] [--warmup=N]
+//            [--queues=N]
+//            [--astray]
 //   net_load --reflect --device=… --own=ADDRESS --body=FILE
 //
 // The first asks, prints "counting" when it begins to count, and one line of JSON at the end: counts, errors, latency
@@ -89,6 +91,8 @@ Options parse(int argc, char** argv) {
       options.plan.close = true;
     else if (key == "--rate")
       options.plan.rate = number;
+    else if (key == "--give-up")
+      options.plan.give_up = milliseconds(static_cast<int64_t>(number));
     else if (key == "--seconds")
       options.seconds = number;
     else if (key == "--warmup")
@@ -116,6 +120,7 @@ NetConfig net_config(const Options& options, const MacAddress& mac) {
   config.addresses.v4 = options.own;
   config.limits.connections_max = 4 * options.plan.connections + 1'024;
   config.limits.receive_holds_max = options.port.holds_max;
+  config.limits.replies_per_second = 10'000'000;  // who has given up says so to the server that answers then
   for (uint64_t& word : config.secret) {
     while (::getrandom(&word, sizeof word, 0) != sizeof word) {
     }
@@ -130,9 +135,9 @@ void print(const LoadResult& result, Duration duration, double busy, uint32_t un
   std::printf("\"errors\": {\"wrong\": %llu, \"failed\": %llu, \"refused\": %llu, \"unanswered\": %u}, ",
               static_cast<unsigned long long>(result.wrong), static_cast<unsigned long long>(result.failed),
               static_cast<unsigned long long>(result.refused), unanswered);
-  std::printf("\"retransmitted\": %llu, \"late_max\": %llu, ",
+  std::printf("\"retransmitted\": %llu, \"given_up\": %llu, \"late_max\": %llu, ",
               static_cast<unsigned long long>(counters.segments_retransmitted),
-              static_cast<unsigned long long>(result.late_max));
+              static_cast<unsigned long long>(result.given_up), static_cast<unsigned long long>(result.late_max));
   std::printf("\"latency_us\": {\"p50\": %.2f, \"p90\": %.2f, \"p99\": %.2f, \"p99.9\": %.2f, \"max\": %.2f}}\n",
               result.latency.percentile_us(0.5), result.latency.percentile_us(0.9), result.latency.percentile_us(0.99),
               result.latency.percentile_us(0.999), result.latency.max_us());

@@ -150,6 +150,25 @@ TEST(LoadClients, open_loop_keeps_its_rate_and_counts_from_when_a_request_was_du
   EXPECT_LT(result.latency.percentile_us(0.85), 1'000);
 }
 
+TEST(LoadClients, who_gives_up_is_counted_once_and_frees_his_place) {
+  LoadPlan of = plan();
+  of.close = true;
+  of.rate = 1'000;
+  of.give_up = milliseconds(20);
+  LoadBench bench(of);
+  bench.run(milliseconds(500));
+  EXPECT_NEAR(static_cast<double>(bench.clients().result().requests), 500, 5);
+  EXPECT_EQ(bench.clients().result().given_up, 0U);
+  bench.clients().start_counting();
+  bench.stalled_until = bench.now() + milliseconds(300);
+  bench.run(milliseconds(500));
+  const LoadResult& result = bench.clients().result();
+  // Those of the last 20 ms before it goes on are served.
+  EXPECT_NEAR(static_cast<double>(result.given_up), 280, 15);
+  EXPECT_NEAR(static_cast<double>(result.given_up + result.requests), 500, 10);
+  EXPECT_EQ(result.wrong + result.failed, 0U);
+}
+
 TEST(LatencyCounts, percentiles_are_right_to_a_64th) {
   LatencyCounts counts;
   for (int us = 1; us <= 10'000; ++us) counts.add(microseconds(us));
