@@ -110,6 +110,34 @@ TEST(TcpReceive, rfc5681_4_2_out_of_order_is_acknowledged_at_once_and_delivered_
   EXPECT_EQ(bench.told(), "received:ghi received:jkl");
 }
 
+// Who overlaps writes other bytes than those that are held: each byte is that of who came first.
+TEST(TcpReceive, out_of_order_what_came_first_stays_and_what_overlaps_it_is_cut_on_both_sides) {
+  TcpBench bench;
+  bench.establish();
+  bench.in(TCP_ACK, bench.seq + 3, bench.ack, "defg");
+  bench.in(TCP_ACK, bench.seq + 9, bench.ack, "jkl");
+  bench.in(TCP_ACK, bench.seq + 5, bench.ack, "FGHIJKLM");
+  bench.in(TCP_ACK, bench.seq + 4, bench.ack, "EF");  // all of it is there
+  bench.out();
+  bench.in(TCP_ACK, bench.seq, bench.ack, "abcDEFGHIJKLM");
+  EXPECT_EQ(bench.told(), "received:abc received:defg received:HI received:jkl");
+  EXPECT_EQ(bench.out().at(0).header.ack, bench.seq + 12);
+}
+
+TEST(TcpReceive, rfc9293_3_10_7_4_nothing_comes_behind_a_fin) {
+  TcpBench bench;
+  bench.establish();
+  bench.in(TCP_ACK | TCP_FIN, bench.seq + 3, bench.ack);  // ahead of the bytes before it
+  bench.in(TCP_ACK, bench.seq + 3, bench.ack, "xyz");
+  EXPECT_EQ(bench.dropped(DropReason::TCP_OUT_OF_WINDOW), 1U);
+  bench.out();
+  bench.in(TCP_ACK, bench.seq, bench.ack, "abcxyz");
+  EXPECT_EQ(bench.told(), "received:abc peer-closed");
+  EXPECT_EQ(bench.out().at(0).header.ack, bench.seq + 4);
+  bench.in(TCP_ACK, bench.seq + 4, bench.ack, "xyz");
+  EXPECT_EQ(bench.told(), "");
+}
+
 TEST(TcpReceive, rfc9293_3_10_7_4_old_and_far_segments_are_answered_by_ack) {
   TcpBench bench;
   bench.establish();
@@ -267,6 +295,24 @@ TEST(TcpSend, rfc3042_the_first_two_duplicate_acks_let_a_new_segment_go_each) {
   EXPECT_EQ(bench.out().at(0).header.seq, bench.ack + 10'000);
   bench.in(TCP_ACK, bench.seq, bench.ack);
   EXPECT_EQ(bench.out().at(0).header.seq, bench.ack + 11'000);
+}
+
+// The peer may have thrown away what it had reported.
+TEST(TcpSend, rfc2018_8_a_timeout_forgets_what_was_sacked) {
+  TcpBench bench;
+  bench.establish(SACKED);
+  bench.send(xs(4'000));
+  ASSERT_EQ(bench.out().size(), 4U);
+  TcpOptions options;
+  options.sacks[options.sack_count++] = {bench.ack + 1'000, bench.ack + 2'000};
+  bench.in(TCP_ACK, bench.seq, bench.ack, {}, options);
+  EXPECT_EQ(bench.stack->lent().scoreboards, 1U);
+  bench.pass(milliseconds(300));
+  ASSERT_EQ(bench.stack->counters().timeouts, 1U);
+  EXPECT_EQ(bench.out().at(0).header.seq, bench.ack);
+  EXPECT_EQ(bench.stack->lent().scoreboards, 0U);
+  bench.in(TCP_ACK, bench.seq, bench.ack + 1'000);
+  EXPECT_EQ(bench.out().at(0).header.seq, bench.ack + 1'000);
 }
 
 TEST(TcpSend, rfc6675_only_what_is_missing_is_sent_again) {
