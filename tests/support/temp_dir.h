@@ -17,11 +17,11 @@ namespace penstock {
 
 class TempDir {
  public:
-  TempDir() {
-    char name[] = "/tmp/penstock_test_XXXXXX";
-    ASSERT(::mkdtemp(name) != nullptr);
-    path_ = name;
-    fd_.reset(::open(name, O_PATH | O_DIRECTORY | O_CLOEXEC));
+  // In `where`, by default where TMPDIR says.
+  explicit TempDir(const std::filesystem::path& where = std::filesystem::temp_directory_path())
+      : path_(where / "penstock_test_XXXXXX") {
+    ASSERT(::mkdtemp(path_.data()) != nullptr);
+    fd_.reset(::open(path_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     ASSERT(fd_.valid());
   }
   TempDir(const TempDir&) = delete;
