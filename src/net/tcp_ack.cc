@@ -62,7 +62,13 @@ void NetStack::take_rtt(TcpConnection& c, SeqNum ack, bool has_ts_ecr, uint32_t 
         rto_min, rto_max);
   } else if (has_ts_ecr && ts_ecr != 0) {
     const uint32_t rtt_ms = ts_now(c) - ts_ecr;  // unambiguous even of what was sent twice (RFC 7323 section 4)
-    if (rtt_ms <= RTT_MAX_MS) c.rtt.sample(std::max(rtt_ms * 1'000, 1U), rto_min, rto_max);
+    // What is acknowledged now went out a round trip before the last progress at the earliest. Who says more invents,
+    // and would have us wait for a minute when his next segment is lost.
+    RttEstimator known = c.rtt;
+    known.restore(rto_min, rto_max);
+    const uint64_t on_the_way_ms = uint64_t{now_ms() - c.progress_ms} + known.rto_us / 1'000;
+    if (rtt_ms <= std::min<uint64_t>(on_the_way_ms, RTT_MAX_MS))
+      c.rtt.sample(std::max(rtt_ms * 1'000, 1U), rto_min, rto_max);
   }
 }
 

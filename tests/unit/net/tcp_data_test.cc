@@ -297,6 +297,25 @@ TEST(TcpSend, rfc3042_the_first_two_duplicate_acks_let_a_new_segment_go_each) {
   EXPECT_EQ(bench.out().at(0).header.seq, bench.ack + 11'000);
 }
 
+// What an echo says of a segment that was sent twice cannot be longer than it was on the way.
+TEST(TcpSend, rfc7323_4_an_invented_echo_does_not_put_off_the_next_timeout) {
+  for (const uint32_t claimed_ms : {10'000U, 300'000U}) {
+    TcpBench bench;
+    bench.establish({.mss = 1'000, .has_timestamps = true, .ts_val = 100});
+    bench.send("abc");
+    bench.out();
+    bench.pass(milliseconds(300));
+    const auto again = bench.out();
+    ASSERT_EQ(again.size(), 1U);
+    bench.in(TCP_ACK, bench.seq, bench.ack + 3, {},
+             {.has_timestamps = true, .ts_val = 101, .ts_ecr = again[0].options.ts_val - claimed_ms});
+    bench.send("def");
+    bench.out();
+    bench.pass(milliseconds(2'000));
+    EXPECT_GE(bench.stack->counters().timeouts, 2U) << claimed_ms;
+  }
+}
+
 // The peer may have thrown away what it had reported.
 TEST(TcpSend, rfc2018_8_a_timeout_forgets_what_was_sacked) {
   TcpBench bench;
