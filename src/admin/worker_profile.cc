@@ -120,6 +120,7 @@ class Maker {
       sandbox().execute_paths.push_back(interpreter.value);
     }
     add({"--concurrency", std::to_string(pool_.concurrency)});
+    if (pool_.program_cpu_max != 0) add({"--cpu-seconds", std::to_string(pool_.program_cpu_max)});
     add_variables();
   }
 

@@ -93,7 +93,8 @@ Status CgiJob::spawn() {
                                     .directory = call_.directory,
                                     .in = in.read.get(),
                                     .out = out->write.get(),
-                                    .err = err->write.get()});
+                                    .err = err->write.get(),
+                                    .cpu_seconds = host_.settings.cpu_seconds});
   if (!child) return std::unexpected(child.error());
   child_.emplace(std::move(*child));
   in_ = std::move(in.write);

@@ -71,6 +71,8 @@ Result<CgiSettings> read_cgi_settings(std::span<char* const> words) {
       authorization_option(settings.variables.passes_authorization),
       {"--concurrency", true,
        [&](std::string_view value) { return store(settings.concurrency, option_number(value, 1, 1'000)); }},
+      {"--cpu-seconds", true,
+       [&](std::string_view value) { return store(settings.cpu_seconds, option_number(value, 1, 86'400)); }},
       environment_option(settings.environment),
   };
   if (const Status read = read_options(words, options); !read) return std::unexpected(read.error());

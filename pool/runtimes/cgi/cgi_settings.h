@@ -23,6 +23,7 @@ struct CgiSettings {
   std::string program;                                           // --program
   bool executables = false;                                      // --executables, and where no interpreter is listed
   uint32_t concurrency = 64;                                     // --concurrency
+  uint32_t cpu_seconds = 0;                                      // --cpu-seconds; 0: no limit
   VariableRules variables;                                       // --pass-authorization
   std::vector<std::pair<std::string, std::string>> environment;  // --env
 };

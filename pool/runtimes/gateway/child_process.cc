@@ -2,11 +2,13 @@
 
 #include "src/base/assert.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -60,6 +62,32 @@ class Files {
   posix_spawn_file_actions_t raw_{};
 };
 
+// While it lives, what this process starts gets the limit: posix_spawn cannot set one by itself. This process may be
+// past it already, so the signal is ignored meanwhile. Only the soft limit changes, or there would be no way back.
+class CpuLimit {
+ public:
+  explicit CpuLimit(uint32_t seconds) {
+    if (seconds == 0 || ::getrlimit(RLIMIT_CPU, &before_) != 0) return;
+    handler_ = ::signal(SIGXCPU, SIG_IGN);
+    const rlimit limit{std::min<rlim_t>(seconds, before_.rlim_max), before_.rlim_max};
+    is_set_ = ::setrlimit(RLIMIT_CPU, &limit) == 0;
+    failed_ = is_set_ ? 0 : errno;
+  }
+  ~CpuLimit() {
+    if (is_set_) (void)::setrlimit(RLIMIT_CPU, &before_);
+    if (is_set_ || failed_ != 0) (void)::signal(SIGXCPU, handler_);
+  }
+  CpuLimit(const CpuLimit&) = delete;
+  CpuLimit& operator=(const CpuLimit&) = delete;
+  [[nodiscard]] int failed() const { return failed_; }  // errno
+
+ private:
+  rlimit before_{};
+  sighandler_t handler_ = SIG_DFL;
+  bool is_set_ = false;
+  int failed_ = 0;
+};
+
 int wait_for(const UniqueFd& pidfd, siginfo_t& info, int options) {
   int rc = 0;
   do {
@@ -83,6 +111,8 @@ Result<ChildProcess> ChildProcess::spawn(const ChildCommand& command) {
   argv.push_back(nullptr);
   const Files files(command);
   const Attributes attributes;
+  const CpuLimit limit(command.cpu_seconds);
+  if (limit.failed() != 0) return fail_errno("limit the processor time of " + command.program, limit.failed());
   ChildProcess child;
   const int rc = ::posix_spawn(&child.pid_, command.program.c_str(), files.get(), attributes.get(), argv.data(),
                                command.environment.data());

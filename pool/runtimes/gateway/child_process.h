@@ -9,6 +9,7 @@
 #include "src/base/result.h"
 #include "src/base/unique_fd.h"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <sys/types.h>
@@ -30,6 +31,7 @@ struct ChildCommand {
   int in = -1;                     // -1: /dev/null
   int out = -1;
   int err = -1;
+  uint32_t cpu_seconds = 0;  // of processor time, for each of its processes, before SIGXCPU comes; 0: as this process
 };
 
 class ChildProcess {

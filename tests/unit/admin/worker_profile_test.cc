@@ -52,11 +52,12 @@ TEST(WorkerProfile, by_default_reads_the_application_and_writes_its_state) {
 
 TEST(WorkerProfile, command_lines_of_the_runtimes) {
   EXPECT_EQ(profile_of("pool.p.runtime = external\npool.p.app = /bin/x -a\n").command.at(1), "/bin/x");
-  EXPECT_EQ(profile_of("pool.p.runtime = cgi\npool.p.app = /srv/cgi/\npool.p.concurrency = 4\n"
-                       "pool.p.interpreter.pl = /usr/bin/perl\npool.p.environment.A = b c\n")
-                .command,
-            (Words{"/lib/penstock-x", "--root", "/srv/cgi/", "--interpreter", "pl=/usr/bin/perl", "--concurrency", "4",
-                   "--env", "A"}));
+  EXPECT_EQ(
+      profile_of("pool.p.runtime = cgi\npool.p.app = /srv/cgi/\npool.p.concurrency = 4\n"
+                 "pool.p.interpreter.pl = /usr/bin/perl\npool.p.environment.A = b c\npool.p.program_cpu_max = 9\n")
+          .command,
+      (Words{"/lib/penstock-x", "--root", "/srv/cgi/", "--interpreter", "pl=/usr/bin/perl", "--concurrency", "4",
+             "--cpu-seconds", "9", "--env", "A"}));
   EXPECT_EQ(profile_of("pool.p.runtime = cgi\npool.p.app = /usr/lib/x\npool.p.directory = /d\n").command,
             (Words{"/lib/penstock-x", "--root", "/d", "--program", "/usr/lib/x", "--concurrency", "16"}));
   EXPECT_EQ(profile_of("pool.p.runtime = fastcgi\npool.p.app = unix:/run/x\npool.p.directory = /d\n").command,

@@ -365,6 +365,22 @@ class CgiAlone : public Cgi {
   CgiAlone() { arguments.insert(arguments.end(), {"--concurrency", "1"}); }
 };
 
+class CgiWithCpuLimit : public Cgi {
+ protected:
+  CgiWithCpuLimit() { arguments.insert(arguments.end(), {"--cpu-seconds", "7"}); }
+};
+
+// DY2.
+TEST_F(CgiWithCpuLimit, has_it_in_its_programs_and_not_in_itself) {
+  script("a.cgi",
+         "printf 'Content-Type: a/b\\n\\n'; ulimit -t; "
+         "grep -c 'Max cpu time *unlimited *unlimited' /proc/$PPID/limits");
+  script("over.cgi", "kill -XCPU $$; printf 'Content-Type: a/b\\n\\nignored'");
+  EXPECT_EQ(fetch("/a.cgi"), "7\n1\n");
+  (void)fetch("/over.cgi");
+  EXPECT_NE(last().log.find("over.cgi was killed by SIGXCPU"), std::string::npos) << last().log;
+}
+
 TEST_F(CgiAlone, forgets_who_was_cancelled_while_waiting) {
   script("hold.cgi", "echo > held; while [ ! -e go ]; do sleep 0.02; done; printf 'Content-Type: a/b\\n\\nfirst'");
   script("mark.cgi", "echo > marked; printf 'Content-Type: a/b\\n\\nx'");
