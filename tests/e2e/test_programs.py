@@ -10,6 +10,7 @@ import struct
 import threading
 from pathlib import Path
 
+import pytest
 from conftest import needs_root
 from demo import needs_pools
 from http_client import wait_until
@@ -82,9 +83,8 @@ class Execs:
         libc = ctypes.CDLL(None, use_errno=True)
         self.seen = []
         self.fd = libc.fanotify_init(self.CLASS_CONTENT | self.CLOEXEC, os.O_RDONLY)
-        assert self.fd >= 0, os.strerror(ctypes.get_errno())
-        marked = libc.fanotify_mark(self.fd, 1, ctypes.c_uint64(self.OPEN_EXEC_PERM), -100, os.fsencode(path))
-        assert marked == 0, os.strerror(ctypes.get_errno())
+        if self.fd < 0 or libc.fanotify_mark(self.fd, 1, ctypes.c_uint64(self.OPEN_EXEC_PERM), -100, os.fsencode(path)) != 0:
+            pytest.skip(f"no permission events of fanotify: {os.strerror(ctypes.get_errno())}")
         threading.Thread(target=self.look, daemon=True).start()
 
     def look(self):
