@@ -43,24 +43,19 @@ def options(command):
 def make(build):
     """Makes what is missing or no longer fits what is installed. Gives an error text, or None."""
     commands = [entry["command"] for entry in json.loads((TREE / build / "compile_commands.json").read_text())]
-    plain = next((c for c in commands if " -fPIC " not in c and "-fsanitize=fuzzer " not in c), None)
-    pic = next((c for c in commands if " -fPIC " in c), None)
+    command = next(c for c in commands if "-fsanitize=fuzzer " not in c)
     copy = folder(build) / HEADER.name
     if not copy.exists() or copy.read_bytes() != HEADER.read_bytes():
         clear(build)
         folder(build).mkdir(parents=True)
         shutil.copyfile(HEADER, copy)
-    for name, command in (("plain", plain), ("pic", pic)):
-        words = make_pair(copy, name, options(command)) if command else None
-        if words:
-            return words
-    return None
+    return make_pair(copy, options(command))
 
 
-def make_pair(copy, name, flags):
+def make_pair(copy, flags):
     """One header as meson's command has it, one without optimisation; see clang_prebuilt."""
-    for made, flags in ((copy.with_name(f"{name}.pch"), flags),
-                        (copy.with_name(f"{name}-unoptimised.pch"), ["-O0" if flag == "-O1" else flag for flag in flags])):
+    for made, flags in ((copy.with_name("optimised.pch"), flags),
+                        (copy.with_name("unoptimised.pch"), ["-O0" if flag == "-O1" else flag for flag in flags])):
         if made.exists() and run([CLANG, *flags, "-fsyntax-only", "-include-pch", made, "-x", "c++", "/dev/null"])[0] == 0:
             continue
         code, words = run([CLANG, *flags, "-Xclang", "-fno-pch-timestamp", "-fpch-instantiate-templates", "-x", "c++-header", copy, "-o", made.with_suffix(".new")])

@@ -27,7 +27,7 @@ inline constexpr uint64_t SEEDS_SHARE = 32;
 #elif defined(PENSTOCK_UNDER_ASAN)
 inline constexpr bool SANITIZED = true;
 inline constexpr int ROUNDS_SHARE = 6;
-inline constexpr uint64_t SEEDS_SHARE = 8;
+inline constexpr uint64_t SEEDS_SHARE = 12;
 #else
 inline constexpr bool SANITIZED = false;
 inline constexpr int ROUNDS_SHARE = 1;
