@@ -193,27 +193,49 @@ ConnectionCounts::Entry* ConnectionCounts::find_free(uint64_t client, uint32_t& 
   return nullptr;
 }
 
+// The client's entry, or else a free one; nullptr where its shard is full.
+struct ConnectionCounts::Seat {
+  Entry* entry;
+  uint32_t steps;
+  bool known;
+};
+
+ConnectionCounts::Seat ConnectionCounts::seat_of(uint64_t client) const {
+  uint32_t steps = 0;
+  if (Entry* const entry = find(client, steps)) return {entry, steps, true};
+  Entry* const entry = find_free(client, steps);
+  return {entry, steps, false};
+}
+
+void ConnectionCounts::take(const Seat& seat, uint32_t place, uint64_t client) {
+  const uint32_t epoch = layout().epoch[place].load(std::memory_order_relaxed);
+  if (!seat.known) {
+    for (uint32_t i = 0; i < seat.steps; ++i) ++bucket(client, i).passed;
+    seat.entry->of = {};  // counts of epochs that are over
+    seat.entry->client = client;
+  }
+  Entry::Count& mine = seat.entry->of[place];
+  if (mine.epoch != epoch) mine = {.epoch = epoch, .open = 0};
+  ++mine.open;
+}
+
 ConnectionCounts::Answer ConnectionCounts::enter(uint32_t place, uint32_t total_max, uint64_t client,
                                                  uint32_t client_max) {
   const Held held(layout(), client);
-  uint32_t steps = 0;
-  Entry* entry = find(client, steps);
-  const bool known = entry != nullptr;
-  if (known && count(*entry) >= client_max) return Answer::OVER_CLIENT;
-  if (!known) entry = find_free(client, steps);
+  const Seat seat = seat_of(client);
   // There are more entries than connections; should a shard be full all the same, it lets nobody in.
-  if (entry == nullptr) return Answer::OVER_CLIENT;
+  if (seat.entry == nullptr || (seat.known && count(*seat.entry) >= client_max)) return Answer::OVER_CLIENT;
   if (const Answer answer = enter(place, total_max); answer != Answer::ADMITTED) return answer;
-  const uint32_t epoch = layout().epoch[place].load(std::memory_order_relaxed);
-  if (!known) {
-    for (uint32_t i = 0; i < steps; ++i) ++bucket(client, i).passed;
-    entry->of = {};  // counts of epochs that are over
-    entry->client = client;
-  }
-  Entry::Count& mine = entry->of[place];
-  if (mine.epoch != epoch) mine = {.epoch = epoch, .open = 0};
-  ++mine.open;
+  take(seat, place, client);
   return Answer::ADMITTED;
+}
+
+bool ConnectionCounts::add(uint32_t place, uint64_t client) {
+  const Held held(layout(), client);
+  const Seat seat = seat_of(client);
+  if (seat.entry == nullptr) return false;
+  take(seat, place, client);
+  return true;
 }
 
 void ConnectionCounts::leave(uint32_t place, const uint64_t* client) {

@@ -42,6 +42,9 @@ class ConnectionCounts {
   [[nodiscard]] Answer enter(uint32_t place, uint32_t total_max);
   [[nodiscard]] Answer enter(uint32_t place, uint32_t total_max, uint64_t client, uint32_t client_max);
   void leave(uint32_t place, const uint64_t* client);
+  // Counts one that was ADMITTED without its client from now on by client too, however many that has. False: there is
+  // no room.
+  [[nodiscard]] bool add(uint32_t place, uint64_t client);
 
   // What tells clients apart is hashed with this, so that nobody can choose where he lands.
   [[nodiscard]] uint64_t seed() const;
@@ -60,6 +63,9 @@ class ConnectionCounts {
   [[nodiscard]] uint32_t count(const Entry& entry) const;
   [[nodiscard]] Entry* find(uint64_t client, uint32_t& steps) const;
   [[nodiscard]] Entry* find_free(uint64_t client, uint32_t& steps) const;
+  struct Seat;
+  [[nodiscard]] Seat seat_of(uint64_t client) const;
+  void take(const Seat& seat, uint32_t place, uint64_t client);
 
   UniqueFd fd_;
   SharedMapping memory_;

@@ -27,6 +27,10 @@ ConnectionLimiter::Admission ConnectionLimiter::enter(const PeerAddress& peer, u
   return {Answer::ADMITTED, by_client};
 }
 
+bool ConnectionLimiter::count_by_client(const PeerAddress& peer) {
+  return peer.family != AF_UNIX && counts_.add(place_, client_of(peer));
+}
+
 void ConnectionLimiter::leave(const PeerAddress& peer, bool counted_per_client) {
   const uint64_t client = counted_per_client ? client_of(peer) : 0;
   counts_.leave(place_, counted_per_client ? &client : nullptr);

@@ -29,6 +29,8 @@ class ConnectionLimiter {
   };
   [[nodiscard]] Admission enter(const PeerAddress& peer, uint32_t total_max, uint32_t per_client_max);
   void leave(const PeerAddress& peer, bool counted_per_client);
+  // One that was ADMITTED while nobody was counted by client is so from now on. The new `counted_per_client` of its.
+  [[nodiscard]] bool count_by_client(const PeerAddress& peer);
 
   // Less than half of what may be open is.
   [[nodiscard]] bool is_far_from(uint32_t total_max) const { return counts_.open() < total_max / 2; }

@@ -281,6 +281,14 @@ void connection_accepted(Core& core, const TransportEvent& event) {
   }
 }
 
+void count_by_client(Core& core) {
+  const Settings& settings = core.config->settings;
+  core.connections.for_each([&](Connection& c) {
+    if (!c.counted || c.counted_per_client || c.state == ConnectionState::CLOSED) return;
+    c.counted_per_client = !is_trusted_proxy(settings, c.facts.client) && core.shared.limiter.count_by_client(c.peer);
+  });
+}
+
 void connection_noted(Core& core, const TransportEvent& event) {
   ASSERT(event.error > 0 && static_cast<size_t>(event.error) < REASON_COUNT);
   const ConnectionFacts facts{.id = core.journal.next_connection_id(),

@@ -21,6 +21,7 @@ void connection_sent(Core& core, Connection& connection);
 void connection_failed(Core& core, Connection& connection, int error);
 void connection_released(Core& core, Connection& connection);    // CLOSED: the last parts are free
 void connection_noted(Core& core, const TransportEvent& event);  // a layer refused something that is no connection here
+void count_by_client(Core& core);  // limits.connections_per_client came to hold: for those, too, who are there
 
 // The connection's timer fired.
 void connection_timer(Core& core, Connection& connection);

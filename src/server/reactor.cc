@@ -91,11 +91,13 @@ void Reactor::take_time() {
 
 void Reactor::adopt_config() {
   const Snapshot* before = core_.config;
+  const bool counts_no_clients = before != nullptr && before->settings.limits_connections_per_client == 0;
   core_.config = core_.shared.snapshots.adopt(core_.index);
   if (core_.config == before) return;
   const Settings& settings = core_.config->settings;
   core_.journal.set_recording(settings.writes_log());
   core_.journal.set_refusing(settings.log_access_on_full == LogFullSetting::REFUSE);
+  if (counts_no_clients && settings.limits_connections_per_client != 0) count_by_client(core_);
   const Http2Options http2 = http2_options(settings);
   core_.transport.set_http2(http2);
   leave_http2(core_, std::exchange(http2_, http2), http2);

@@ -415,6 +415,24 @@ def test_the_number_of_connections_of_one_address(make, transport):
     assert sub_statuses(server.settled_records()[count:]) == ["200.0"] * 5 + ["503.22"] * 3 + ["200.0"] * 2 + ["503.22"]
 
 
+def test_who_is_there_counts_when_the_limit_of_one_address_comes(make, transport):
+    server = make(ONE_SITE, files={"a.txt": "a"}, transport=transport)
+    held = [server.connect(source="127.0.0.2") for _ in range(3)]
+    assert [greet(c) for c in held] == [200] * 3
+    server.sysctl(limits__connections_per_client=4)
+    held.append(server.connect(source="127.0.0.2"))
+    assert greet(held[-1]) == 200
+    with server.connect(source="127.0.0.2") as fifth:
+        assert fifth.read_response().status == 503
+    open_now = server.counter("connections_open")
+    held.pop(0).close()  # of those who were there before
+    wait_until(lambda: server.counter("connections_open") < open_now)
+    with server.connect(source="127.0.0.2") as again:
+        assert greet(again) == 200
+    for connection in held:
+        connection.close()
+
+
 def test_thousands_of_idle_connections(make, transport):
     server = make(files={"a.txt": "a"}, transport=transport)
     held = []

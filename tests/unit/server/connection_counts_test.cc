@@ -61,6 +61,21 @@ TEST(ConnectionLimiter, counts_two_servers_together) {
   EXPECT_EQ(counts.open(), 3U);
 }
 
+TEST(ConnectionLimiter, counts_who_is_there_when_a_limit_of_clients_comes) {
+  ConnectionCounts counts = make_counts();
+  ConnectionLimiter server(counts, 0);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_FALSE(server.enter(client(1), 10, 0).counted_per_client);
+    EXPECT_TRUE(server.count_by_client(client(1)));
+  }
+  EXPECT_EQ(server.enter(client(1), 10, 3).answer, Answer::ADMITTED);
+  EXPECT_EQ(server.enter(client(1), 10, 3).answer, Answer::OVER_PER_CLIENT);
+  EXPECT_EQ(counts.open(), 3U) << "each once";
+  server.leave(client(1), true);
+  EXPECT_EQ(server.enter(client(1), 10, 3).answer, Answer::ADMITTED);
+  EXPECT_FALSE(server.count_by_client(peer(AF_UNIX, {})));
+}
+
 TEST(ConnectionLimiter, forgets_a_server_that_was_killed_and_only_it) {
   ConnectionCounts counts = make_counts();
   ConnectionLimiter killed(counts, 0);
