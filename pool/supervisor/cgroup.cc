@@ -1,10 +1,10 @@
 // cgroups(7); Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/{memory,cpuacct}.rst of the kernel.
 #include "pool/supervisor/cgroup.h"
 
+#include "pool/supervisor/read_text.h"
 #include "src/base/bytes.h"
 #include "src/base/unique_fd.h"
 
-#include <array>
 #include <cerrno>
 #include <dirent.h>
 #include <fcntl.h>
@@ -17,20 +17,6 @@ namespace {
 
 constexpr uint64_t PERIOD_US = 100'000;   // of a CPU quota
 constexpr uint64_t QUOTA_US_MIN = 1'000;  // the kernel's
-
-Result<std::string> read_text(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return fail_errno(path);
-  std::string text;
-  std::array<char, 4096> bytes;
-  for (;;) {
-    const ssize_t n = ::read(fd.get(), bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail_errno(path);
-    if (n == 0) return text;
-    text.append(bytes.data(), static_cast<size_t>(n));
-  }
-}
 
 Status write_text(const std::string& path, const std::string& text) {
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));

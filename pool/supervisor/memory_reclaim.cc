@@ -2,13 +2,12 @@
 #include "pool/supervisor/memory_reclaim.h"
 
 #include "pool/supervisor/process_memory.h"
+#include "pool/supervisor/read_text.h"
 #include "src/base/result.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <charconv>
-#include <fcntl.h>
 #include <string_view>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -18,17 +17,6 @@
 
 namespace penstock {
 namespace {
-
-std::string read_maps(const std::string& path) {
-  std::string text;
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  std::array<char, 16 * 1024> bytes;
-  for (ssize_t n = 1; fd.valid() && n > 0;) {
-    n = ::read(fd.get(), bytes.data(), bytes.size());
-    if (n > 0) text.append(bytes.data(), static_cast<size_t>(n));
-  }
-  return text;
-}
 
 bool take_hex(std::string_view& text, uint64_t& out) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out, 16);
@@ -69,7 +57,8 @@ bool MemoryReclaim::open_next() {
   const pid_t pid = processes_.back();
   processes_.pop_back();
   process_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (process_.valid()) ranges_ = reclaimable_ranges(read_maps(proc_ + "/" + std::to_string(pid) + "/maps"));
+  if (process_.valid())
+    ranges_ = reclaimable_ranges(read_text(proc_ + "/" + std::to_string(pid) + "/maps").value_or(""));
   return true;
 }
 

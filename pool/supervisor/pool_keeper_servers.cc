@@ -12,6 +12,9 @@ using Kind = PoolOrder::Kind;
 using Severity = PoolOrder::Severity;
 using WorkerState = PoolKeeper::WorkerState;
 
+// It sleeps, or is about to.
+bool is_suspended(WorkerState state) { return state == WorkerState::SUSPENDING || state == WorkerState::SUSPENDED; }
+
 }  // namespace
 
 // The current server gets it: a new process, or one that worked for a server that died.
@@ -47,7 +50,7 @@ void PoolKeeper::server_gone(uint32_t epoch, MonoTime now) {
     if (worker.server != epoch) continue;
     worker.given = false;
     if (current && worker.state == WorkerState::SUSPENDING) worker.state = WorkerState::READY;  // it never slept
-    const bool sleeps = worker.state == WorkerState::SUSPENDING || worker.state == WorkerState::SUSPENDED;
+    const bool sleeps = is_suspended(worker.state);
     const bool lives = worker.state == WorkerState::STARTING || worker.state == WorkerState::READY;
     if (current && lives) {  // its replacement takes it over
       worker.server = 0;
@@ -127,8 +130,8 @@ void PoolKeeper::load(uint64_t number, uint64_t served, uint32_t inside, Duratio
   worker->inside = inside;
   worker->idle_since = inside > 0 ? now : now - std::clamp(idle, Duration{}, now - worker->started);
   worker->idle_since = std::max(worker->idle_since, worker->woken_at);  // a load may be older than that
-  const bool sleeps = worker->state == WorkerState::SUSPENDING || worker->state == WorkerState::SUSPENDED;
-  if (sleeps && worker->given && inside > 0) resume(number, *worker, "a request came before its server knew", now);
+  if (is_suspended(worker->state) && worker->given && inside > 0)
+    resume(number, *worker, "a request came before its server knew", now);
   if (circuit_ == Circuit::TRIAL && served > 0 && worker->state == WorkerState::READY) {
     circuit_ = Circuit::CLOSED;
     record_.forget();

@@ -38,9 +38,7 @@ std::string_view sees(WorkerTier tier) {
 }
 
 // In the manner of systemd-analyze security.
-std::string score(const Exposure& exposure) {
-  return fmt::format("{}.{}", exposure.tenths() / 10, exposure.tenths() % 10);
-}
+std::string score(unsigned tenths) { return fmt::format("{}.{}", tenths / 10, tenths % 10); }
 
 Json exposure_json(const Exposure& exposure) {
   Json items = Json::array();
@@ -52,9 +50,9 @@ Json exposure_json(const Exposure& exposure) {
 }
 
 std::string exposure_text(const Exposure& exposure) {
-  std::string out = fmt::format("  exposure  {} of 10, {}\n", score(exposure), exposure.level());
+  std::string out = fmt::format("  exposure  {} of 10, {}\n", score(exposure.tenths()), exposure.level());
   for (const Exposure::Item& item : exposure.items) {
-    out += fmt::format("            {}.{} {}\n", item.tenths / 10, item.tenths % 10, item.what);
+    out += fmt::format("            {} {}\n", score(item.tenths), item.what);
   }
   return out;
 }

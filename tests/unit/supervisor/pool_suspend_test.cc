@@ -16,12 +16,16 @@ class PoolSuspend : public PoolKeeperTest {
   void rests(uint64_t worker) {
     tell([&](PoolKeeper& k) { k.rests(worker, now_); });
   }
-  // Worker 1 sleeps.
-  void open_asleep(PoolRules rules = sleepy()) {
+  // Worker 1 is to sleep.
+  void open_suspending(PoolRules rules = sleepy()) {
     open(std::move(rules));
     need();
     ready(1);
     after(seconds(60));
+  }
+  // Worker 1 sleeps.
+  void open_asleep(PoolRules rules = sleepy()) {
+    open_suspending(std::move(rules));
     rests(1);
   }
 };
@@ -65,10 +69,7 @@ TEST_F(PoolSuspend, a_need_wakes_it_and_starts_none) {
 }
 
 TEST_F(PoolSuspend, one_that_is_needed_before_it_rests_was_never_stopped) {
-  open(sleepy());
-  need();
-  ready(1);
-  after(seconds(60));
+  open_suspending();
   need();
   EXPECT_EQ(got(Kind::RESUME), List{1});
   EXPECT_EQ(got(Kind::THAW), List{});
@@ -79,20 +80,14 @@ TEST_F(PoolSuspend, one_that_is_needed_before_it_rests_was_never_stopped) {
 }
 
 TEST_F(PoolSuspend, one_whose_server_never_says_that_it_rests_goes_on) {
-  open(sleepy());
-  need();
-  ready(1);
-  after(seconds(60));
+  open_suspending();
   after(PoolKeeper::REST_PATIENCE);
   EXPECT_EQ(got(Kind::RESUME), List{1});
   EXPECT_EQ(state_of(1), WorkerState::READY);
 }
 
 TEST_F(PoolSuspend, one_that_has_a_request_after_all_goes_on) {
-  open(sleepy());
-  need();
-  ready(1);
-  after(seconds(60));
+  open_suspending();
   load(1, 0, 1);
   EXPECT_EQ(got(Kind::RESUME), List{1});
   load(1, 1, 0, {});
@@ -198,10 +193,7 @@ TEST_F(PoolSuspend, recycling_ends_it_without_a_replacement) {
 }
 
 TEST_F(PoolSuspend, one_that_is_recycled_before_it_rests_ends_when_it_does) {
-  open(sleepy());
-  need();
-  ready(1);
-  after(seconds(60));
+  open_suspending();
   tell([&](PoolKeeper& k) { k.recycle("by command", now_); });
   rests(1);
   EXPECT_EQ(got(Kind::RETIRE), List{1});
