@@ -324,6 +324,13 @@ class Checker {
       add(fmt::format("{}interpreter.{}", prefix, pool.interpreters.front().name),
           "expected none: only runtime cgi has interpreters", {prefix});
     }
+    if (pool.program_cpu_max != 0 && pool.runtime != RuntimeSetting::CGI) {
+      add(prefix + "program_cpu_max",
+          fmt::format("expected 0, got {}: only runtime cgi starts programs whose processor time it can limit; "
+                      "cpu_limit and recycle.cpu are for all",
+                      pool.program_cpu_max),
+          {prefix});
+    }
     const bool writes_itself = !pool.state.empty() && (pool.directory + "/").starts_with(pool.state + "/");
     if (writes_itself) {
       add(prefix + "state", "expected a path that is not at or above the pool's directory, which would be writable",

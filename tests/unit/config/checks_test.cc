@@ -145,6 +145,11 @@ TEST(ConfigChecks, pools_are_whole) {
   expect_error("pool.p.app = x\npool.p.interpreter.py = /usr/bin/python3\n", "pool.p.interpreter.py",
                "only runtime cgi");
   tree_of("pool.p.app = x\npool.p.runtime = cgi\npool.p.interpreter.py = /usr/bin/python3\n");
+  for (const char* runtime : {"native", "external", "fastcgi", "scgi", "uwsgi", "http", "wsgi"}) {
+    expect_error(fmt::format("pool.p.app = x\npool.p.runtime = {}\npool.p.program_cpu_max = 9\n", runtime),
+                 "pool.p.program_cpu_max", "only runtime cgi");
+  }
+  tree_of("pool.p.app = x\npool.p.runtime = cgi\npool.p.program_cpu_max = 9\n");
   expect_error("pool.p.app = x\npool.p.directory = /a/b\npool.p.state = /a\n", "pool.p.state", "would be writable");
   expect_error("pool.p.app = x\npool.p.directory = /a\npool.p.state = /a\n", "pool.p.state", "would be writable");
   tree_of("pool.p.app = x\npool.p.directory = /a/b\npool.p.state = /a/bc\n");
