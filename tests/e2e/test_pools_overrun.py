@@ -7,8 +7,8 @@ from statistics import median
 
 import pytest
 from http_client import Connection, wait_until
-from instance import BINARY, ONE_SITE, QUICK, TREE
-from test_pools_life import LIFE, show, status_of
+from instance import BINARY, JSON_LOG, ONE_SITE, QUICK, TREE, sub_statuses
+from test_pools_life import LIFE, fetch, show, status_of, workers
 
 LATE = TREE / "tests/support/apps/late"
 RUNTIMES = {
@@ -84,6 +84,30 @@ def test_the_record_of_an_overdue_worker_names_the_request(make):
     killer = json.loads(server.cli("journal", "killers", "--json").stdout)["killers"][0]
     assert killer["kind"] == "overdue" and "GET /app/loop?number=1" in killer["cause"]
     assert "is ended: GET /app/loop?number=1" in server.words.read_text()
+
+
+def test_others_inside_of_an_overdue_worker_are_served_by_the_next_where_they_may_be(make):
+    """DY9: an application that has several at a time, one of which never lets go, and ignores SIGTERM."""
+    server = instance(make, "external", "pool.life.request_timeout = 20s\n" + JSON_LOG)
+    first = fetch(server.port, "/app/who").body
+    others = {method: Connection(server.port, timeout=20) for method in ("GET", "PUT", "DELETE", "POST")}
+    for method, connection in others.items():
+        connection.send(f"{method} /app/hold?{method} HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+    wait_until(lambda: workers(server)[0]["inside"] == len(others), what="they are inside")
+    server.sysctl(pool__life__request_timeout=f"{int(T * 1000)}ms")
+    assert status_of(server, "/app/deaf") == 502
+    server.sysctl(pool__life__request_timeout="20s")
+    assert others["POST"].read_response().status == 502
+    wait_until(lambda: [w["inside"] for w in workers(server)] == [3], what="the next worker has the others")
+    server.cli("pool", "recycle", "life")  # whoever is asked to leave answers what it holds
+    answers = [others[method].read_response() for method in ("GET", "PUT", "DELETE")]
+    assert {answer.status for answer in answers} == {200} and len({answer.body for answer in answers} - {first}) == 1
+    for connection in others.values():
+        connection.close()
+    records = server.settled_records()
+    told = {record["query"] or record["path"]: status for record, status in zip(records, sub_statuses(records))}
+    assert told == {"/app/who": "200.0", "/app/deaf": "502.1", "GET": "200.0", "PUT": "200.0", "DELETE": "200.0", "POST": "502.2"}
+    assert show(server)["pool"]["failures"] == 0
 
 
 # --- what applications are given -------------------------------------------------------------------
