@@ -49,3 +49,16 @@ def test_another_URL_answers_and_five_times_is_enough(server):
     wait_until(lambda: served() == before + 1 + EXECUTE_MAX, what="it was asked once, and five times more")
     told = server.settled_records()
     assert sub_statuses([record for record in told if record["path"] == "/app/execute" and not record.get("query")])[-1] == "500.33"
+
+
+def test_an_answer_wakes_the_server_no_more_often_where_it_has_several_parts(server):
+    """DY3: once for the request, once for the answer."""
+    for _ in range(3):
+        assert fetch(server.port, "/hello.txt").status == 200
+    count = 200
+    with Connection(server.port) as connection:
+        for target in ("/app/who", "/app/entry"):
+            before = server.counter("wakeups")
+            for _ in range(count):
+                assert connection.request(target).status == 200
+            assert server.counter("wakeups") - before <= 2 * count + 20, target  # and pings, and who asks for the number

@@ -20,6 +20,29 @@ TEST_F(WorkerProcess, answers) {
   EXPECT_EQ(answers[serial].status, 404);
 }
 
+// DY3: whatever it consists of, all of it is shown at once.
+TEST_F(WorkerProcess, rings_once_for_an_answer_and_all_its_parts) {
+  (void)get("/hello");
+  for (const char* path : {"/hello", "/parts"}) {
+    for (int i = 0; i < 20; ++i) {
+      uint64_t rings = 0;
+      (void)!::read(server_bell_.get(), &rings, sizeof rings);  // of before
+      (void)ask(path);
+      flush();
+      if (link_->may_sleep()) {
+        pollfd waits{.fd = server_bell_.get(), .events = POLLIN, .revents = 0};
+        ASSERT_EQ(::poll(&waits, 1, 10'000), 1);
+        ASSERT_EQ(::read(server_bell_.get(), &rings, sizeof rings), static_cast<ssize_t>(sizeof rings));
+        EXPECT_EQ(rings, 1U);
+      }
+      link_->awake();
+      LinkEvent event;
+      while (link_->next(event)) hear(event);
+      ASSERT_TRUE(answers[serial].ended) << path << ": " << answers[serial].parts;
+    }
+  }
+}
+
 TEST_F(WorkerProcess, is_told_everything_of_the_request) {
   EXPECT_EQ(get("/describe?a=b"),
             "GET|/describe?a=b|/describe|a=b|a.example|/app|::1|::2|main|*/*|X|y|1234|80|0|1|1|1|101|2|1|");
