@@ -18,6 +18,7 @@ class Scenario:
     servers: tuple[str, ...] = ()  # of an application: ours, what it is compared with, others (peers.py)
     app: str = ""                 # what the application is
     body: bytes | None = None     # its answer; None: the file at `path`
+    least_s: int = 0              # a turn is not shorter: so many connections take their time to come up, in which wrk asks nothing
     times: int = 1                # as many rounds: for a difference of a few percent
     crowded: bool = False         # the server's core is shared with a program that never rests
     calls: bool = False           # counts system calls, too: not for the clock

@@ -66,6 +66,7 @@ def neighbour(core, count=1):
 
 def measure(server, scenario, scratch, headers, seconds, core):
     """One turn of one server."""
+    seconds = max(seconds, scenario.least_s)
     if scenario.fresh:
         server.stop()
         server.start()
