@@ -6,7 +6,7 @@ import time
 import pytest
 from h2_client import H2Client
 from http_client import Connection, wait_until
-from instance import BINARY, JSON_LOG, ONE_SITE, sub_statuses
+from instance import BINARY, JSON_LOG, ONE_SITE, sub_statuses, tls_lines
 
 FEATURES = {f["name"]: f for f in json.loads(subprocess.run([BINARY, "features", "--json"], capture_output=True, text=True).stdout)["features"]}
 pytestmark = pytest.mark.skipif(not FEATURES["pools"]["available"], reason="this build does not run pools")
@@ -20,6 +20,7 @@ def pool(name, *more):
 
 
 CONFIG = (ONE_SITE + LOG + "cache.admit_hits = 1\nsite.main.filters = one two\n"
+          "site.beside.hosts = beside.example\nsite.beside.root = {WWW}\n"
           "site.main.route.ready.prefix = /.ready\nsite.main.route.ready.filters = \"\"\n"
           "site.main.route.free.prefix = /free\nsite.main.route.free.filters = \"\"\n"
           "site.main.route.go.prefix = /go\nsite.main.route.go.handler = redirect\nsite.main.route.go.to = /elsewhere\n"
@@ -79,11 +80,13 @@ def test_conditions_and_ranges_of_a_file_hold_behind_filters(server):
     assert part.status == 206 and part.body == b"file" and part["Content-Range"] == "bytes 0-3/7" and part["X-Seen"] == "twoone"
 
 
-def test_a_route_without_filters_is_not_looked_at(server):
-    for _ in range(2):
-        answer = get(server, "/free/f.txt")
+@pytest.mark.parametrize("host", ["h", "beside.example"])
+def test_a_route_or_a_site_without_filters_is_not_looked_at(server, host):
+    for verdict in ("fill-led", "hit", "hit"):
+        answer = get(server, "/free/f.txt", host=host)
         assert answer.body == b"free\n" and answer.get("X-Seen") is None
-    assert last_record(server, "/free/f.txt")["filter"] == ""
+        record = last_record(server, "/free/f.txt")
+        assert (record["filter"], record["cache"]) == ("", verdict)
 
 
 def test_a_filter_may_answer_by_itself_and_nobody_keeps_that(server):
@@ -185,15 +188,23 @@ def test_a_client_that_goes_while_a_filter_is_at_it_is_told_of(server):
     assert get(server, "/a.txt").status == 200
 
 
-def test_streams_of_HTTP_2_are_filtered_like_any(make):
-    server = make(CONFIG + "http2.cleartext = 1\n", files=FILES)
-    with H2Client(server.port) as client:
-        for path, body in (("/a.txt", b"file a\n"), ("/app/x", None)):
-            answer = client.get(path)
-            assert answer.status == 200 and answer.fields["x-seen"] == "twoone"
-            assert body is None or answer.body == body
-        assert client.get("/a.txt?one=deny").status == 403
-        assert client.get("/a.txt?one=refuse").status == 500
+def test_streams_of_HTTP_2_and_requests_over_TLS_are_filtered_like_any(make, tmp_path):
+    lines, secure = tls_lines(tmp_path)
+    server = make(CONFIG + "http2.cleartext = 1\n" + lines, files=FILES)
+    for port, tls in ((server.port, None), (secure.port, secure.client(["h2"]))):
+        with H2Client(port, tls=tls) as client:
+            for path, body in (("/a.txt", b"file a\n"), ("/app/x", None)):
+                for _ in range(2):  # a file, then a hit
+                    answer = client.get(path, scheme="https" if tls else "http")
+                    assert answer.status == 200 and answer.fields["x-seen"] == "twoone"
+                    assert body is None or answer.body == body
+            assert client.get("/a.txt?one=deny").status == 403
+            assert client.get("/a.txt?one=refuse").status == 500
+    with Connection(secure.port) as one:
+        one.sock = secure.client(["http/1.1"]).wrap_socket(one.sock, server_hostname="localhost")
+        for path in ("/a.txt", "/app/x"):
+            assert one.request(path)["X-Seen"] == "twoone"
+        assert one.request("/a.txt?two=deny").status == 403
 
 
 def test_a_pool_that_is_stopped_or_no_filter_lets_nothing_pass(make):

@@ -121,13 +121,24 @@ def test_a_status_that_cannot_stand_alone_changes_nothing(make, status):
     assert server.fetch("/410/").status == 410
 
 
-def test_a_path_that_no_interpreter_is_for_has_no_handler(make):
+def test_what_no_handler_is_for_what_may_not_be_executed_and_what_has_no_known_type(make):
+    """VH5: 404.4, 403 and 404.3."""
     server = make(ONE_SITE + JSON_LOG + "site.main.route.cgi.prefix = /cgi\nsite.main.route.cgi.handler = pool\nsite.main.route.cgi.pool = scripts\n"
-                  "pool.scripts.runtime = cgi\npool.scripts.app = {WWW}/cgi/\npool.scripts.interpreter.sh = /bin/sh\n",
-                  files={"cgi/x.sh": "echo Content-Type: text/plain; echo; echo it ran\n", "cgi/x.txt": "not a script\n"})
+                  "pool.scripts.runtime = cgi\npool.scripts.app = {WWW}/cgi/\npool.scripts.interpreter.sh = /bin/sh\n"
+                  "site.main.route.bin.prefix = /bin\nsite.main.route.bin.handler = pool\nsite.main.route.bin.pool = programs\n"
+                  "pool.programs.runtime = cgi\npool.programs.app = {WWW}/cgi/\n"
+                  "site.main.route.typed.prefix = /typed\nsite.main.route.typed.unknown_type = deny\n",
+                  files={"cgi/x.sh": "echo Content-Type: text/plain; echo; echo it ran\n", "cgi/x.txt": "not a script\n",
+                         "typed/a.txt": "text\n", "typed/a.strange": "secret\n"})
     with Connection(server.port) as connection:
         assert connection.request("/cgi/x.txt").status == 404
         assert connection.request("/cgi/").status == 404
         assert connection.request("/cgi/none.sh").status == 404, "the pool says so: it might be there"
         assert connection.request("/cgi/x.sh/more").body == b"it ran\n"
-    assert sub_statuses(server.wait_records(4)) == ["404.4", "404.4", "404.0", "200.0"]
+        for method in ("GET", "POST"):  # it is no program, and its source is nobody's business
+            refused = connection.request("/bin/x.sh", method, fields=["Content-Length: 0"])
+            assert refused.status == 403 and b"echo" not in refused.body
+        assert connection.request("/typed/a.txt").body == b"text\n"
+        unknown = connection.request("/typed/a.strange")
+        assert unknown.status == 404 and b"secret" not in unknown.body
+    assert sub_statuses(server.wait_records(8)) == ["404.4", "404.4", "404.0", "200.0", "403.0", "403.0", "200.0", "404.3"]

@@ -154,6 +154,21 @@ TEST(RouteTable, error_pages_are_found_by_status_and_sub_status) {
   EXPECT_EQ(site.error_details, ErrorDetailsSetting::LOCAL);
 }
 
+// VH6: what filters cost where there are none.
+TEST(RouteTable, has_the_site_looked_for_before_the_cache_only_where_one_has_filters) {
+  const std::string site = "site.s.hosts = *\nsite.s.root = /srv\nsite.o.hosts = o.example\nsite.o.root = /srv\n";
+  const std::string route = "site.s.route.r.prefix = /r\npool.f.app = /f\n";
+  const Routed none(site + route);
+  EXPECT_FALSE(none.table->looks_before_cache());
+  EXPECT_FALSE(none.table->find_site_by_name("s")->filtered);
+  for (const char* filters : {"site.s.filters = f\n", "site.s.route.r.filters = f\n"}) {
+    const Routed some(site + route + filters);
+    EXPECT_TRUE(some.table->looks_before_cache());
+    EXPECT_TRUE(some.table->find_site_by_name("s")->filtered);
+    EXPECT_FALSE(some.table->find_site_by_name("o")->filtered) << "each hit of it is as without";
+  }
+}
+
 TEST(RouteTable, a_pool_with_interpreters_takes_paths_that_one_of_them_is_for) {
   const Routed routed(
       "site.s.hosts = *\nsite.s.root = /srv\n"
