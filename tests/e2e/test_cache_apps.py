@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from http_client import Connection, wait_until
-from instance import BINARY, JSON_LOG, ONE_SITE
+from instance import BINARY, JSON_LOG, ONE_SITE, sub_statuses
 
 FEATURES = {f["name"]: f for f in json.loads(subprocess.run([BINARY, "features", "--json"], capture_output=True, text=True).stdout)["features"]}
 pytestmark = pytest.mark.skipif(not FEATURES["pools"]["available"], reason="this build does not run pools")
@@ -133,13 +133,27 @@ def test_many_misses_at_once_are_one_call(make):
 # --- versions of the rings ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("older", ["ring_version = 1", "environment.PENSTOCK_WORKER_VERSION_MAX = 1"], ids=["server", "worker"])
-def test_an_end_that_speaks_version_1_is_spoken_with_in_it(make, older):
-    server = make(config(pool=older))
-    assert body(server, "/app/plain/a") == "call 1 for" == body(server, "/app/plain/a"), "a lifetime is in both"
-    assert body(server, "/app/kept/a", "gold") == "call 2 for gold"
-    assert body(server, "/app/kept/a", "gold") == "call 3 for gold", "what varies is kept by version 2 alone"
-    assert body(server, "/app/kept/a", "lead") == "call 4 for lead"
+ENDS = {"server": "ring_version", "worker": "environment.PENSTOCK_WORKER_VERSION_MAX"}
+VERSION_MAX = 3
+
+
+def test_an_older_end_is_spoken_with_in_its_version(make):
+    """UP8: N, N-1 and what came before, of each end, each in its own pool."""
+    pools = {f"{end}{version}": (version, f"{key} = {version}") for end, key in ENDS.items() for version in range(1, VERSION_MAX + 1)}
+    server = make(ONE_SITE + JSON_LOG + "".join(
+        f"site.main.route.{name}.prefix = /{name}\nsite.main.route.{name}.handler = pool\nsite.main.route.{name}.pool = {name}\n"
+        f"site.main.route.by{name}.prefix = /by/{name}\nsite.main.route.by{name}.filters = {name}\n"
+        f"pool.{name}.runtime = external\npool.{name}.app = {KEPT}\npool.{name}.{line}\n" for name, (_, line) in pools.items()))
+    for name, (version, _) in pools.items():
+        assert body(server, f"/{name}/plain/a") == "call 1 for" == body(server, f"/{name}/plain/a"), "a lifetime is in all of them"
+        varies = [body(server, f"/{name}/kept/a", tier) for tier in ("gold", "gold", "lead")]
+        kept = ["call 2 for gold", "call 2 for gold", "call 3 for lead"]
+        assert varies == (kept if version >= 2 else ["call 2 for gold", "call 3 for gold", "call 4 for lead"]), name
+        assert get(server, f"/by/{name}/x").status == 500
+    told = server.settled_records()
+    filtered = {record["path"]: status for record, status in zip(told, sub_statuses(told)) if record["path"].startswith("/by/")}
+    # They are no filters: their library says so from version 3 on, before that the server does not ask.
+    assert filtered == {f"/by/{name}/x": "500.38" if version >= 3 else "500.39" for name, (version, _) in pools.items()}
 
 
 def test_the_version_is_changed_live(make):
