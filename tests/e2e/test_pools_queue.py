@@ -61,6 +61,22 @@ def test_one_more_than_a_thousand_that_wait_is_503_at_once_and_the_thousand_are_
     wait_until(lambda: show(server)["pool"]["waiting"] == 0, what="and that none does")
 
 
+def test_a_worker_has_as_many_requests_inside_as_the_pool_says_and_answers_them_in_any_order(make):
+    """DY5: the most that may be; the application answers the latest first."""
+    server = make(config("concurrency=1024;request_timeout=0"))
+    pid_of(server)
+    held = ask(server, 1024, "/app/hold")
+    wait_until(lambda: workers(server)[0]["inside"] == 1024, what="all are inside of the one worker")
+    more = ask(server, 1)[0]
+    wait_until(lambda: waiting(server) == 1, what="and there is no room for another one")
+    server.cli("pool", "recycle", "life")  # whoever is asked to leave answers what it holds
+    first, *others = [connection.read_response() for connection in held]
+    assert {answer.status for answer in others} <= {200} and {answer.body for answer in others} <= {first.body}
+    assert first.status == 200 and more.read_response().body != first.body, "the next worker had that"
+    for connection in [*held, more]:
+        connection.close()
+
+
 @needs_root
 def test_workers_that_are_killed_under_load_lose_no_request(make):
     """DY6: what they had inside is asked again of the next one, what waits waits."""

@@ -45,7 +45,7 @@
 #include <unistd.h>
 
 static long long started_ns;
-static penstock_exchange* held[64];
+static penstock_exchange* held[1024];
 static int held_count;
 static int cold;
 
@@ -231,7 +231,7 @@ static void request(penstock_exchange* exchange, void* context) {
   if (ends_with(path, "/print")) {
     for (int i = 0; i < 1000; ++i) fprintf(stderr, "line %d\n", i);
   }
-  if (ends_with(path, "/hold") && held_count < 64) {
+  if (ends_with(path, "/hold") && held_count < 1024) {
     held[held_count++] = exchange;
     return;
   }
