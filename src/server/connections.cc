@@ -6,7 +6,6 @@
 
 #include "src/server/connections.h"
 
-#include "src/server/client_address.h"
 #include "src/server/leaving.h"
 #include "src/server/pools/pool_bridge.h"
 #include "src/server/request_body.h"
@@ -14,7 +13,6 @@
 #include "src/server/walk.h"
 
 #include <algorithm>
-#include <sys/socket.h>
 
 namespace penstock {
 namespace {
@@ -22,84 +20,7 @@ namespace {
 // What a connection may pile up behind an exchange before its socket is left unread.
 constexpr size_t INPUT_KEPT_MAX = 64 * 1024;
 
-JournalAddress peer_address_of(const PeerAddress& from) {
-  JournalAddress to;
-  to.port = from.port;
-  if (from.family == AF_INET) {
-    to.family = JournalAddress::IPV4;
-    to.ip[10] = to.ip[11] = 0xff;
-    std::copy_n(from.ip, 4, to.ip.begin() + 12);
-  } else if (from.family == AF_INET6) {
-    to.family = JournalAddress::IPV6;
-    std::copy_n(from.ip, 16, to.ip.begin());
-  } else if (from.family == AF_UNIX) {
-    to.family = JournalAddress::UNIX;
-  }
-  return to;
-}
-
-// Whether what the client still sends must be read once all was sent. What has been false stays so.
-bool lingers(const Core& core, const Connection& c) {
-  return c.linger_after_send && !c.stream && !c.peer_closed && core.config->settings.limits_linger_timeout.ns != 0;
-}
-
-// Whether the close may come with the last bytes, before the client has seen any of them. Behind bytes that nobody read
-// it is an RST, which takes them along: so only where the client has said all it will.
-bool closes_with_send(const Core& core, const Connection& c) {
-  return c.state == ConnectionState::CLOSING && !c.refuse_after_send && (c.client_is_done || c.peer_closed) &&
-         !lingers(core, c);
-}
-
-// Whether all that is left to do when the last bytes are sent is to wait for the next request.
-bool rests_after_send(const Connection& c) {
-  return c.exchange == nullptr && c.state == ConnectionState::READING && !c.slot.valid() && c.input.empty();
-}
-
-// Whether nobody misses it if a connection that is over is counted some milliseconds longer: no limit is near.
-bool may_end_late(const Core& core, const Connection& c) {
-  return !c.counted_per_client && core.shared.limiter.is_far_from(core.config->settings.limits_connections);
-}
-
-void start_send(Core& core, Connection& c) {
-  if (c.sending != nullptr || c.filling == nullptr) return;
-  c.sending = c.filling;
-  c.filling = nullptr;
-  c.sending_since = core.now;
-  const bool closes = closes_with_send(core, c);
-  if (closes ? may_end_late(core, c) : rests_after_send(c)) core.transport.no_hurry(c.handle);
-  core.transport.send(c.handle, c.sending->parts(), closes);
-}
-
-// Everything was sent and nothing follows: the connection's last act.
-void close_or_linger(Core& core, Connection& c) {
-  if (c.refuse_after_send) return end_connection(core, c, EndKind::REFUSE, Reason::NONE);
-  if (!lingers(core, c)) {
-    end_connection(core, c, EndKind::CLOSE, Reason::NONE);
-    return;
-  }
-  // RFC 9112 section 9.6: the client must see the answer before our kernel answers its bytes with RST.
-  core.transport.shutdown_send(c.handle);
-  c.state = ConnectionState::LINGERING;
-  c.drained_bytes = 0;
-  set_deadline(core, c, DeadlineKind::LINGER, core.config->settings.limits_linger_timeout);
-}
-
 bool is_refusal(const Exchange& exchange) { return std::max(exchange.app_status, exchange.status()) >= 400; }
-
-// The prebuilt refusal of a connection over a limit (QS1): no head is read, no exchange made.
-void refuse_connection(Core& core, Connection& c, Reason reason) {
-  Outgoing* out = room_for(core, c, core.config->refusal.size(), 0);
-  c.state = ConnectionState::CLOSING;
-  c.linger_after_send = true;
-  core.counters.connections_refused.add();
-  if (out == nullptr) {
-    c.reset_at_flush = true;
-  } else {
-    out->copy(core.config->refusal);
-  }
-  record_connection(core, c.facts, reason, core.config->refusal.size());
-  mark_for_flush(core, c);
-}
 
 // Looks for one head at the front of `bytes`; returns how many bytes were used (0: need more).
 size_t read_head(Core& core, Connection& c, std::string_view bytes) {
@@ -196,23 +117,6 @@ void linger_on(Core& core, Connection& c, size_t bytes) {
 
 }  // namespace
 
-void record_connection(Core& core, const ConnectionFacts& facts, Reason reason, uint64_t head_bytes_out) {
-  const ReasonInfo& info = reason_info(reason);
-  Outcome outcome;
-  outcome.status = info.status;
-  outcome.sub_status = info.sub_status;
-  outcome.reason = static_cast<uint16_t>(reason);
-  outcome.verdict = static_cast<uint16_t>(Verdict::BAD_REQUEST);
-  outcome.head_bytes_out = head_bytes_out;
-  core.journal.connection(core.now, facts, static_cast<uint32_t>(core.config->generation), outcome);
-}
-
-void mark_for_flush(Core& core, Connection& c) {
-  if (c.in_flush_list) return;
-  c.in_flush_list = true;
-  core.flush_list.push_back(&c);
-}
-
 void set_deadline(Core& core, Connection& c, DeadlineKind kind, Duration from_now) {
   c.deadline = core.now + from_now;
   c.deadline_kind = kind;
@@ -232,70 +136,6 @@ void await_request(Core& core, Connection& c) {
   } else {
     set_deadline(core, c, DeadlineKind::IDLE, patience_with(core, c).idle);
   }
-}
-
-void connection_accepted(Core& core, const TransportEvent& event) {
-  const LayerFacts layer = core.transport.layer(event.conn);
-  Connection* taken = core.connections.take();
-  if (!layer.stream) core.counters.connections_accepted.add();
-  if (taken == nullptr) {
-    ConnectionFacts facts{.id = core.journal.next_connection_id(),
-                          .accepted = core.now,
-                          .client = peer_address_of(event.peer),
-                          .server = {}};
-    Outcome outcome;
-    outcome.reason = static_cast<uint16_t>(Reason::CONNECTION_LIMIT);
-    core.journal.connection(core.now, facts, static_cast<uint32_t>(core.config->generation), outcome);
-    core.counters.connections_refused.add();
-    core.transport.reset(event.conn);
-    return;
-  }
-  Connection& c = *taken;
-  c.handle = event.conn;
-  c.peer = event.peer;
-  c.listener = event.id;
-  c.secure = layer.secure;
-  c.client_rules = layer.client_rules;
-  core.transport.set_context(event.conn, &c);  // for CLOSED, when the handle is dead
-  if (core.by_handle.size() <= event.conn.index) core.by_handle.resize(event.conn.index + 1);
-  core.by_handle[event.conn.index] = &c;
-  if (layer.stream) return begin_stream(core, c, layer.carrier);
-  c.facts = {.id = core.journal.next_connection_id(),
-             .accepted = core.now,
-             .client = peer_address_of(event.peer),
-             .server = peer_address_of(core.transport.local_address(event.conn))};
-  core.counters.connections_open.add();
-  c.leaving = std::ranges::find(core.listeners_gone, event.id) != core.listeners_gone.end();
-  const Settings& settings = core.config->settings;
-  await_request(core, c);
-  if (c.leaving) drain_connection(core, c);
-  const auto admission = core.shared.limiter.enter(
-      c.peer, settings.limits_connections,
-      is_trusted_proxy(settings, c.facts.client) ? 0 : settings.limits_connections_per_client);
-  c.counted_per_client = admission.counted_per_client;
-  c.counted = admission.answer == ConnectionLimiter::Answer::ADMITTED;
-  if (admission.answer == ConnectionLimiter::Answer::OVER_TOTAL) {
-    refuse_connection(core, c, Reason::CONNECTION_LIMIT);
-  } else if (admission.answer == ConnectionLimiter::Answer::OVER_PER_CLIENT) {
-    refuse_connection(core, c, Reason::ADDRESS_CONNECTION_LIMIT);
-  }
-}
-
-void count_by_client(Core& core) {
-  const Settings& settings = core.config->settings;
-  core.connections.for_each([&](Connection& c) {
-    if (!c.counted || c.counted_per_client || c.state == ConnectionState::CLOSED) return;
-    c.counted_per_client = !is_trusted_proxy(settings, c.facts.client) && core.shared.limiter.count_by_client(c.peer);
-  });
-}
-
-void connection_noted(Core& core, const TransportEvent& event) {
-  ASSERT(event.error > 0 && static_cast<size_t>(event.error) < REASON_COUNT);
-  const ConnectionFacts facts{.id = core.journal.next_connection_id(),
-                              .accepted = core.now,
-                              .client = peer_address_of(event.peer),
-                              .server = {}};
-  record_connection(core, facts, static_cast<Reason>(event.error));
 }
 
 void connection_received(Core& core, Connection& c, std::string_view bytes) {
@@ -366,29 +206,6 @@ void connection_peer_closed(Core& core, Connection& c) {
     case ConnectionState::CLOSED:
       return;
   }
-}
-
-void connection_sent(Core& core, Connection& c) {
-  ASSERT(c.sending != nullptr);
-  core.outgoings.give(c.sending);
-  c.sending = nullptr;
-  if (c.exchange != nullptr && c.exchange->dispatch != nullptr) core.pools->sent(*c.exchange);
-  if (c.filling != nullptr) {
-    start_send(core, c);
-    return;
-  }
-  if (c.exchange != nullptr) {
-    if (!c.exchange->waits_send) return;  // it waits for something else; what was sent came before it
-    c.exchange->waits_send = false;
-    resume_exchange(core, *c.exchange, Step::DELIVER);
-    if (c.exchange != nullptr) return;
-  } else if (c.state == ConnectionState::CLOSING) {
-    close_or_linger(core, c);
-    return;
-  } else if (c.state == ConnectionState::READING && !c.slot.valid()) {
-    await_request(core, c);  // the peer's time to ask again begins here
-  }
-  connection_go_on(core, c);
 }
 
 void connection_failed(Core& core, Connection& c, int) {  // every error means the same to us: the peer is gone
@@ -464,37 +281,6 @@ void connection_answered(Core& core, Connection& c, const Exchange& exchange) {
     await_request(core, c);
   }
   mark_for_flush(core, c);
-}
-
-Outgoing* room_for(Core& core, Connection& c, size_t bytes, size_t parts) {
-  ASSERT(bytes <= Outgoing::BYTES_MAX);
-  if (c.filling != nullptr && !c.filling->fits(bytes, parts)) {
-    if (c.sending != nullptr) return nullptr;
-    start_send(core, c);
-  }
-  if (c.filling == nullptr) c.filling = core.outgoings.take();
-  if (c.filling != nullptr) mark_for_flush(core, c);
-  return c.filling;
-}
-
-void flush_all(Core& core) {
-  // Ending a connection may be part of it; new entries cannot come up meanwhile.
-  for (size_t i = 0; i < core.flush_list.size(); ++i) {
-    Connection* c = core.flush_list[i];
-    if (c == nullptr) continue;
-    c->in_flush_list = false;
-    if (c->filling != nullptr && c->filling->empty()) {
-      core.outgoings.give(c->filling);
-      c->filling = nullptr;
-    }
-    if (c->reset_at_flush) {
-      end_connection(core, *c, EndKind::RESET, c->reset_reason);
-      continue;
-    }
-    start_send(core, *c);
-    if (c->sending == nullptr && c->state == ConnectionState::CLOSING) close_or_linger(core, *c);
-  }
-  core.flush_list.clear();
 }
 
 }  // namespace penstock

@@ -2,7 +2,8 @@
 //
 // Functions on (Core, Connection) of one reactor; they keep no state of their own. Bytes go in by
 // connection_received(), complete heads become exchanges (walk.h), answers are put into the
-// connection's Outgoing and leave together at the end of the turn by flush_all().
+// connection's Outgoing and leave together at the end of the turn by flush_all(). In admission.cc
+// stands how it begins, in sends.cc what leaves it, in deadlines.cc what its timer does.
 // A Connection is destroyed by end_connection() and connection_released() only, never under a caller
 // that is still reading from it.
 #pragma once
@@ -43,15 +44,18 @@ enum class EndKind : uint8_t { CLOSE, RESET, REFUSE };  // REFUSE: Transport::re
 // Ends it now; an exchange in flight is abandoned (its journal record closed with `why`).
 void end_connection(Core& core, Connection& connection, EndKind kind, Reason why);
 
+// Answers it 503, prebuilt, before any head is read (limits; no slot in the journal), and closes it.
+void refuse_connection(Core& core, Connection& connection, Reason reason);
+
 // A record for a connection that ends, or a refusal, with no request to tell of it.
 void record_connection(Core& core, const ConnectionFacts& facts, Reason reason, uint64_t head_bytes_out = 0);
 
-// It waits for a request now, and not for ever. While the server drains, a close that crosses a request on its way
-// would lose it: who asks often asks soon, and is answered and told to close.
 // The connection's last answer is `exchange`'s: its patience is that of its site.
 void remember_site(Connection& connection, const Exchange& exchange);
 // As the config of this turn has it.
 [[nodiscard]] const Patience& patience_with(const Core& core, const Connection& connection);
+// It waits for a request now, and not for ever. While the server drains, a close that crosses a request on its way
+// would lose it: who asks often asks soon, and is answered and told to close.
 void await_request(Core& core, Connection& connection);
 
 // Sets when and why the connection's patience ends.
