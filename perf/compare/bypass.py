@@ -223,7 +223,8 @@ def run(args, scratch, core, load_core):
         results[scenario.name] = {"what": scenario.what, "turns": taken}
         ours = next((server for server in playing if server.name == BYPASS[0]), None)
         if scenario.name in PROFILED and ours is not None:
-            results[scenario.name]["stages_ns"] = one_turn(ours, scenario, scratch, args.seconds, load_core, profiled=True)["stages_ns"]
+            looked_into = one_turn(ours, scenario, scratch, args.seconds, load_core, profiled=True)
+            results[scenario.name] |= {"stages_ns": looked_into["stages_ns"], "stages_at": distance.of(looked_into)}
         progress.line(f"{scenario.what:<56} " + ", ".join(f"{name} {thousands(median(report.values(of)))}" for name, of in taken.items()) + " req/CPU-s")
     return playing, results
 
@@ -286,6 +287,8 @@ def of_kind(turns_of, kind):
 
 
 def distance_table(data):
+    if not any("line_ns" in turn for scenario in data["scenarios"].values() for turn in scenario["turns"].get(BYPASS[0], [])):
+        return "Not measured in this run."
     lines = ["| scenario | server | near: rounds | req/CPU-s | p50 | apart: rounds | req/CPU-s | p50 |", "|---|---|--:|--:|--:|--:|--:|--:|"]
     for scenario in data["scenarios"].values():
         for server in BYPASS:
@@ -325,14 +328,19 @@ def goal_rows(data):
 
 
 def stage_table(data):
-    """ns of the server's time for one request, by stage."""
-    shown = {scenario["what"]: scenario["stages_ns"] for scenario in data["scenarios"].values() if scenario.get("stages_ns")}
+    """Cycles and ns of the server's time for one request, by stage."""
+    shown = [scenario for scenario in data["scenarios"].values() if scenario.get("stages_ns")]
     if not shown:
         return "perf(1) is not here, so nobody has looked."
-    lines = ["| stage | " + " | ".join(shown) + " |", "|---|" + "--:|" * len(shown)]
-    for stage in next(iter(shown.values())):
-        lines.append(f"| {stage} | " + " | ".join(f"{of[stage]:.0f}" for of in shown.values()) + " |")
-    return "\n".join([*lines, "| all | " + " | ".join(f"{sum(of.values()):.0f}" for of in shown.values()) + " |"])
+    ghz = data["machine"].get("mhz", 0) / 1000
+
+    def row(words, numbers):
+        return f"| {words} | " + " | ".join(f"{ns * ghz:.0f} ({ns:.0f} ns)" if ghz else f"{ns:.0f} ns" for ns in numbers) + " |"
+
+    heads = [scenario["what"] + {None: "", distance.NEAR: ", near cores", distance.FAR: ", cores apart"}[scenario.get("stages_at")] for scenario in shown]
+    lines = ["| stage | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(shown)]
+    lines += [row(stage, [scenario["stages_ns"][stage] for scenario in shown]) for stage in shown[0]["stages_ns"]]
+    return "\n".join([*lines, row("all", [sum(scenario["stages_ns"].values()) for scenario in shown])])
 
 
 def markdown(data):
@@ -372,7 +380,8 @@ turn which it is, and a turn in between is taken again. Ratios are to turns of t
 
 ## Where the time of a request goes
 
-Nanoseconds of the server's time for one request over memif, from samples (`perf record`) of one more turn; turns that found nothing are in it.
+Cycles and nanoseconds of the server's time for one request over memif, from samples (`perf record`) of one more turn; turns that found nothing are in
+it. Where no counter of cycles can be had, as in most virtual machines, they are the time's, at the clock that /proc/cpuinfo tells.
 
 {stage_table(data)}
 

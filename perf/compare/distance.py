@@ -1,5 +1,6 @@
 """How far the server's core is from the load's: two processes that share a ring in memory feel it, and a virtual machine's cores are moved as it pleases its host."""
 import subprocess
+from statistics import median
 
 import servers
 
@@ -20,10 +21,8 @@ def of(turn):
 
 
 def alike(ours, others, key):
-    """Each turn of `ours` to the median of those of `others` at the same distance; to all where those have none."""
-    ratios = []
-    for turn in ours:
-        same = [other[key] for other in others if of(other) == of(turn) or "line_ns" not in other]
-        if same:
-            ratios.append(turn[key] / sorted(same)[len(same) // 2])
-    return ratios
+    """Each turn of `ours` to the median of those of `others` at the same distance; round by round where those have none."""
+    if not any("line_ns" in other for other in others):
+        return [turn[key] / other[key] for turn, other in zip(ours, others)]
+    same = {kind: [other[key] for other in others if of(other) == kind] for kind in (NEAR, FAR)}
+    return [turn[key] / median(same[of(turn)]) for turn in ours if same.get(of(turn))]

@@ -12,11 +12,11 @@ def first(path, default=""):
         return default
 
 
-def cpu_model():
+def of_cpuinfo(name, default):
     for line in first("/proc/cpuinfo").splitlines():
-        if line.startswith("model name"):
+        if line.startswith(name):
             return line.partition(":")[2].strip()
-    return platform.machine()
+    return default
 
 
 def command_line(*command):
@@ -30,7 +30,8 @@ def describe():
     memory_kib = int(first("/proc/meminfo").split()[1])
     mitigations = sorted(Path("/sys/devices/system/cpu/vulnerabilities").glob("*"))
     return {
-        "cpu": cpu_model(),
+        "cpu": of_cpuinfo("model name", platform.machine()),
+        "mhz": round(float(of_cpuinfo("cpu MHz", "0"))),
         "cores": os.cpu_count(),
         "hypervisor": " hypervisor " in first("/proc/cpuinfo"),
         "memory_gib": round(memory_kib / (1 << 20), 1),
