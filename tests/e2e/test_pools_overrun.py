@@ -2,6 +2,7 @@
 applications of all runtimes are given alike."""
 import json
 import socket
+import threading
 import time
 from statistics import median
 
@@ -75,6 +76,35 @@ def test_they_are_ended_in_time_and_their_place_is_free_soon(make, runtime, how)
         refill.append(time.monotonic() - began)
     assert -0.1 <= median(late) <= 0.1, late
     assert median(refill) <= 0.2, refill
+
+
+@pytest.mark.alone
+def test_so_are_those_of_servers_behind_http_scgi_and_uwsgi(make):
+    """The worst of them, all three at once: each ignores SIGTERM and goes on."""
+    names = ("http", "scgi", "uwsgi")
+    server = make(ONE_SITE + f"identity.free.private_tmp = 1\nidentity.free.read = {LATE}\n" + "".join(
+        f"site.main.route.{name}.prefix = /{name}\nsite.main.route.{name}.handler = pool\nsite.main.route.{name}.pool = {name}\n"
+        f"pool.{name}.runtime = {name}\npool.{name}.app = /usr/bin/python3 {LATE}/late_upstream.py {name}\npool.{name}.identity = free\n"
+        f"pool.{name}.request_timeout = {int(T * 1000)}ms\npool.{name}.concurrency = 1\n" for name in names))
+    seen = {}
+
+    def look(name):
+        began = time.monotonic()
+        whole = ended(server.port, f"/{name}/deaf")
+        late = time.monotonic() - began - T
+        began = time.monotonic()
+        wait_until(lambda: status_of(server, f"/{name}/who") == 200, seconds=15, what="another request is served")
+        seen[name] = (whole, late, time.monotonic() - began)
+    for name in names:
+        wait_until(lambda: status_of(server, f"/{name}/who") == 200, seconds=20, what=f"a request is served: {server.output()}")
+    threads = [threading.Thread(target=look, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 3 and not any(whole for whole, _, _ in seen.values())
+    # Three interpreters start at once for the refill: of that the middle one counts.
+    assert -0.1 <= median(late for _, late, _ in seen.values()) <= 0.1 and median(refill for _, _, refill in seen.values()) <= 0.2, seen
 
 
 def test_the_record_of_an_overdue_worker_names_the_request(make):
