@@ -21,8 +21,9 @@ def of(turn):
 
 
 def alike(ours, others, key):
-    """Each turn of `ours` to the median of those of `others` at the same distance; round by round where those have none."""
+    """Each turn of `ours` to the median of those of `others` at the same distance; where those have none, round by round if as many."""
     if not any("line_ns" in other for other in others):
-        return [turn[key] / other[key] for turn, other in zip(ours, others)]
+        beside = [other[key] for other in others]
+        return [turn[key] / other for turn, other in zip(ours, beside if len(beside) == len(ours) else [median(beside)] * len(ours))] if beside else []
     same = {kind: [other[key] for other in others if of(other) == kind] for kind in (NEAR, FAR)}
     return [turn[key] / median(same[of(turn)]) for turn in ours if same.get(of(turn))]
