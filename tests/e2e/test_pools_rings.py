@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from http_client import Connection, wait_until
-from instance import BINARY
+from instance import BINARY, JSON_LOG, sub_statuses
 from test_pools_life import alive, config, fetch, pid_of, show, status_of, workers
 
 OLD = BINARY.parent / "tests/support/apps/worker_v1"
@@ -65,3 +65,25 @@ def test_a_worker_of_a_version_that_is_not_spoken_is_refused_and_its_pool_told(m
     assert said in server.output()
     assert show(server)["pool"]["last_failure"].startswith("worker ")
     assert fetch(server.port, "/a.txt").status == 200
+
+
+LIES = {"k": "a descriptor of an unknown kind", "s": "a message for an exchange that is not open", "g": "a message for an exchange that is not open",
+        "h": "bytes outside of its arena", "b": "bytes outside of its arena", "c": "more bytes than it was allowed to send",
+        "t": "a ring index moved where it cannot be"}
+
+
+def test_a_worker_that_breaks_the_protocol_is_killed_and_its_pool_told(make):
+    """SB8: by the first such word, with a record of its own, and at no one else's cost."""
+    server = make(config(ONE + "rapid_fail.enable=0", app=OLD) + JSON_LOG, files={"a.txt": "a"})
+    for how, sentence in LIES.items():
+        server.cli("pool", "start", "life")  # a clean record: no pause before the next start
+        assert status_of(server, "/app/hi") == 200
+        pid = wait_until(lambda: workers(server), what="told to be ready")[-1]["pid"]
+        with Connection(server.port, timeout=20) as connection:
+            assert connection.request(f"/app/lie-{how}", "POST", fields=["Content-Length: 0"]).status == 502
+        wait_until(lambda: not alive(pid), what=f"it is killed: {how}")
+        assert show(server)["pool"]["last_failure"].endswith(f"broke the protocol: {sentence}")
+        assert fetch(server.port, "/a.txt").body == b"a"
+    records = server.settled_records()
+    told = {record["path"]: status for record, status in zip(records, sub_statuses(records))}
+    assert told == {"/a.txt": "200.0", "/app/hi": "200.0"} | {f"/app/lie-{how}": "502.4" for how in LIES}

@@ -7,7 +7,7 @@
  * Answers every request with "v1 METHOD PATH BYTES": the bytes that the body had.
  *
  * Arguments: "before-beds" knows only the list of descriptors that there was before beds; "ready N" says that it speaks
- * version N.
+ * version N. A path that ends in "/lie-X" is answered by what no worker may say: lie() has the letters.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -82,6 +82,26 @@ static void answer(struct channel* c, uint16_t slot) {
   say(c, &word);
 }
 
+/* One way each to be no worker: k an unknown kind, s a slot that is not, g a generation of before, h a head that lies
+ * outside of the arena, b a body that does, c more than was granted, t more descriptors than the ring has. */
+static void lie(struct channel* c, uint16_t slot, char how) {
+  struct word word = {.kind = 17, .flags = 1, .status = 200, .slot = slot, .generation = c->inside[slot].generation};
+  if (how == 'k') word.kind = 255;
+  if (how == 's') word.slot = 65535;
+  if (how == 'g') --word.generation;
+  if (how == 'h') word.head_bytes = 64, word.head_at = arena_bytes - 8;
+  if (how == 'b') word.body_bytes = 64, word.body_at = arena_bytes;
+  if (how == 'c') {
+    static const uint32_t HEAD[] = {16, 0, 16, 0}; /* of no field */
+    memcpy(arena_of(c), HEAD, sizeof HEAD);
+    word.head_bytes = word.body_at = (uint32_t)sizeof HEAD;
+    word.body_bytes = arena_bytes - (uint32_t)sizeof HEAD;
+    word.length = UINT64_MAX;
+  }
+  if (how == 't') c->response_tail += entries;
+  say(c, &word);
+}
+
 static void obey(struct channel* c, const struct word* word) {
   struct word to = {.slot = word->slot, .generation = word->generation};
   switch (word->kind) {
@@ -94,7 +114,12 @@ static void obey(struct channel* c, const struct word* word) {
       c->inside[word->slot].got = word->body_bytes;
       snprintf(c->inside[word->slot].name, sizeof c->inside[word->slot].name, "%.*s %.*s", (int)method[1],
                (const char*)head + method[0], (int)path[1], (const char*)head + path[0]);
-      if (word->flags & 1) answer(c, word->slot);
+      const char* const lies = strstr(c->inside[word->slot].name, "/lie-");
+      if (lies != NULL) {
+        lie(c, word->slot, lies[5]);
+      } else if (word->flags & 1) {
+        answer(c, word->slot);
+      }
       break;
     }
     case 2: /* BODY */
