@@ -136,14 +136,14 @@ def run_static(args, scratch, core, load_core):
 
 
 def round_trip(core, load_core):
-    """From one end of a ring to the other and back, in ns: what perf/micro/ring_bench says, or None without it."""
+    """From one end of a ring to the other and back, in ns and system calls: what perf/micro/ring_bench says, or None without it."""
     program = TREE / "build/perf/micro/ring_bench"
     if not program.exists():
         return None
     done = subprocess.run(["taskset", "-c", f"{core},{load_core}", program, "--benchmark_filter=BM_round_trip", "--benchmark_format=json",
                            "--benchmark_repetitions=5"], capture_output=True, text=True, timeout=120)
     runs = [run for run in json.loads(done.stdout)["benchmarks"] if run["run_type"] == "iteration"] if done.returncode == 0 else []
-    return [{"p50_ns": run["p50_ns"], "p99_ns": run["p99_ns"]} for run in runs] or None
+    return [{name: run[name] for name in ("p50_ns", "p99_ns", "calls")} for run in runs] or None
 
 
 def run_in_groups(kinds, chosen, args, scratch, core, load_core):
