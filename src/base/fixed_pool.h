@@ -71,8 +71,17 @@ class FixedPool {
     return slot.live && slot.generation == handle.generation ? slot.object() : nullptr;
   }
 
+  [[nodiscard]] const T* find(Handle handle) const {
+    if (handle.index >= fresh_) return nullptr;
+    const Slot& slot = slots_[handle.index];
+    return slot.live && slot.generation == handle.generation ? slot.object() : nullptr;
+  }
+
   // The object in the slot, whatever its generation; nullptr where none is lent out. For lists that link by index.
   [[nodiscard]] T* at(uint32_t index) {
+    return index < fresh_ && slots_[index].live ? slots_[index].object() : nullptr;
+  }
+  [[nodiscard]] const T* at(uint32_t index) const {
     return index < fresh_ && slots_[index].live ? slots_[index].object() : nullptr;
   }
 
@@ -108,6 +117,7 @@ class FixedPool {
     uint32_t next_free;
     bool live;
     T* object() { return std::launder(reinterpret_cast<T*>(storage)); }
+    const T* object() const { return std::launder(reinterpret_cast<const T*>(storage)); }
   };
   static_assert(offsetof(Slot, storage) == 0, "slot_of() casts an object's address to its slot");
 

@@ -72,7 +72,7 @@ MonoTime NetStack::next_deadline() const {
   if (ready_head_ != NO_INDEX || output_head_ != NO_INDEX) return now_;
   MonoTime due = std::min(wheel_.next_due(), ip_.next_deadline());
   for (const uint32_t index : unarmed_.values()) {
-    const TcpConnection* c = const_cast<NetStack*>(this)->connections_.at(index);
+    const TcpConnection* c = connections_.at(index);
     if (c != nullptr) due = std::min(due, c->ack_due);
   }
   return due;
@@ -232,8 +232,14 @@ TcpConnection& NetStack::at(Handle conn) {
   return *c;
 }
 
+const TcpConnection& NetStack::at(Handle conn) const {
+  const TcpConnection* c = connections_.find(conn);
+  ASSERT(c != nullptr && c->has(OWNED));
+  return *c;
+}
+
 bool NetStack::is_open(Handle conn) const {
-  const TcpConnection* c = const_cast<NetStack*>(this)->connections_.find(conn);
+  const TcpConnection* c = connections_.find(conn);
   return c != nullptr && c->has(OWNED);
 }
 
@@ -350,7 +356,7 @@ bool NetStack::end(TcpConnection& c, bool with_reset) {
 }
 
 uint64_t NetStack::unacknowledged_bytes(Handle conn) const {
-  const TcpConnection& c = const_cast<NetStack*>(this)->at(conn);
+  const TcpConnection& c = at(conn);
   return seq_bytes(c.snd_una, c.snd_end);
 }
 

@@ -77,7 +77,7 @@ class NetStack {
   [[nodiscard]] bool is_open(Handle conn) const;
   // REQUIRES for all below that take `conn`: is_open(conn).
   void set_context(Handle conn, void* context) { at(conn).context = context; }
-  [[nodiscard]] const TcpTuple& tuple(Handle conn) const { return const_cast<NetStack*>(this)->at(conn).tuple; }
+  [[nodiscard]] const TcpTuple& tuple(Handle conn) const { return at(conn).tuple; }
   // Queues `parts`, all or none of them. SENT with `token` follows when they are acknowledged. False: too many pieces
   // are on the way, here or in all; try again after the next SENT. REQUIRES: no shutdown_send() before, 1 ≤
   // parts.size() ≤ SEND_PARTS_MAX.
@@ -94,7 +94,7 @@ class NetStack {
   // Ends it at once, by RST.
   bool reset(Handle conn);
   [[nodiscard]] uint64_t unacknowledged_bytes(Handle conn) const;
-  [[nodiscard]] TcpState state(Handle conn) const { return const_cast<NetStack*>(this)->at(conn).state; }
+  [[nodiscard]] TcpState state(Handle conn) const { return at(conn).state; }
 
   [[nodiscard]] const NetCounters& counters() const { return counters_; }
   // What is lent out: all are 0 in an engine at rest.
@@ -129,6 +129,7 @@ class NetStack {
 
   // net_stack.cc: the turn, the events, the owner's calls.
   [[nodiscard]] TcpConnection& at(Handle conn);
+  [[nodiscard]] const TcpConnection& at(Handle conn) const;
   [[nodiscard]] TcpConnection& by_index(uint32_t index) { return *connections_.at(index); }
   [[nodiscard]] uint32_t index_of(const TcpConnection& c) const { return connections_.handle_of(&c).index; }
   [[nodiscard]] Handle begin_connect(const IpAddress& remote, uint16_t remote_port, uint16_t local_port);

@@ -52,9 +52,9 @@ class World {
     if (!h2_.is_open(handle)) return;
     switch (deed & 15) {
       case 8:
-        return end(handle, false);
+        return end(handle, StreamEnd::CLOSE);
       case 9:
-        return end(handle, true);
+        return end(handle, (deed & 0x80) != 0 ? StreamEnd::REFUSE : StreamEnd::RESET);
       case 10:
       case 11:
         if (!conn.failed) h2_.set_receiving(handle, (deed & 1) != 0);
@@ -96,7 +96,7 @@ class World {
     }
     keeps_ = false;
     for (int round = 0; round < 3; ++round) {
-      for (auto& [handle, conn] : conns_) end(handle, false);
+      for (auto& [handle, conn] : conns_) end(handle, StreamEnd::CLOSE);
       for (int i = 0; i < 60; ++i) turn();
       now_ = now_ + seconds(3);
     }
@@ -119,11 +119,15 @@ class World {
     std::vector<uint32_t> kept;
   };
 
-  void end(Handle handle, bool reset) {
+  bool end_by(Handle handle, StreamEnd how) {
+    if (how == StreamEnd::REFUSE) return h2_.reset_refused(handle);
+    return how == StreamEnd::RESET ? h2_.reset(handle) : h2_.close(handle);
+  }
+  void end(Handle handle, StreamEnd how) {
     if (!h2_.is_open(handle)) return;
     for (const uint32_t buffer : conns_[handle].kept) h2_.release(buffer);
     conns_[handle].kept.clear();
-    if (reset ? h2_.reset(handle) : h2_.close(handle)) ++closed_owed_;
+    if (end_by(handle, how)) ++closed_owed_;
   }
 
   void take(const TransportEvent& event) {
