@@ -15,6 +15,8 @@ from instance import BINARY
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 NUMBERS = itertools.count()
+DRIVER = os.environ.get("PENSTOCK_DPDK_DRIVER", "tap")  # of instances that name no device: tap, af_packet or af_xdp
+OVER_V6 = bool(os.environ.get("PENSTOCK_DPDK_V6"))  # they are asked over IPv6
 SIOCETHTOOL = 0x8946
 ETHTOOL_OFF = {"checksums": 0x17, "segmentation by the device": 0x1F, "segmentation": 0x24, "joining": 0x2C}
 
@@ -110,7 +112,7 @@ class Tap:
         self.number = next(NUMBERS) % 250
         self.device = f"dtap{self.number}"
         self.v4, self.v6 = f"10.77.{self.number}.1", f"fd77:{self.number:x}::1"
-        self.port = Port(80, self.v4)
+        self.port = Port(80, self.v6 if OVER_V6 else self.v4)
 
     def vdev(self):
         return f"net_tap{self.number},iface={self.device}"
@@ -166,3 +168,15 @@ class Veth(Tap):
                 value = bytearray(struct.pack("II", command, 0))
                 request = struct.pack("16sP16x", device.encode(), ctypes.addressof(ctypes.c_char.from_buffer(value)))
                 fcntl.ioctl(any_socket, SIOCETHTOOL, request)
+
+
+class Xdp(Veth):
+    """AF_XDP on one end of a pair."""
+
+    def vdev(self):
+        return f"net_af_xdp{self.number},iface={self.ours}"
+
+
+def chosen_device():
+    """For an instance that names none."""
+    return {"tap": Tap, "af_packet": Veth, "af_xdp": Xdp}[DRIVER]()

@@ -190,8 +190,8 @@ class Instance:
         self.base = "\n".join(lines) + "\n"
         self.tap = None
         if transport == "dpdk":  # in own_network()
-            from dpdk import Tap
-            self.tap = device or Tap()
+            from dpdk import chosen_device
+            self.tap = device or chosen_device()
             self.port, self.base = self.tap.port, self.tap.config()
         self.write_config(config)
         if user:

@@ -11,15 +11,17 @@ PAGE = b"""<!doctype html><html><head><meta charset="utf-8"><title>a page</title
 <body><p id="said">before</p><img src="picture.svg" onload="document.body.dataset.picture = 'loaded'">
 <script src="script.js"></script></body></html>"""
 
+FILES = {
+    "index.html": PAGE, "style.css": "#said { color: rgb(1, 2, 3) }", "script.js": "fetch('data.json').then(r => r.json()).then(d => { "
+    "document.getElementById('said').textContent = d.text + ' ' + getComputedStyle(document.getElementById('said')).color; document.body.dataset.done = 1 })",
+    "picture.svg": '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "data.json": '{"text": "from json"}',
+    "big.bin": bytes(range(256)) * 40000, "text.txt": "some text\n" * 1000, "tree/a.html": '<a href="b.html">', "tree/b.html": "b",
+}
+
 
 @pytest.fixture
 def server(make, transport):
-    return make(ONE_SITE, files={
-        "index.html": PAGE, "style.css": "#said { color: rgb(1, 2, 3) }", "script.js": "fetch('data.json').then(r => r.json()).then(d => { "
-        "document.getElementById('said').textContent = d.text + ' ' + getComputedStyle(document.getElementById('said')).color; document.body.dataset.done = 1 })",
-        "picture.svg": '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "data.json": '{"text": "from json"}',
-        "big.bin": bytes(range(256)) * 40000, "text.txt": "some text\n" * 1000, "tree/a.html": '<a href="b.html">', "tree/b.html": "b",
-    }, transport=transport)
+    return make(ONE_SITE, files=FILES, transport=transport)
 
 
 def url(server, path=""):
@@ -76,11 +78,16 @@ def test_wrk_sees_no_error(server, path):
     assert ("Non-2xx" in text) == (path == "none")
 
 
+def is_shown(address):
+    """The page with its style, script, picture and what the script has fetched."""
+    text = run("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--virtual-time-budget=4000",
+               "--dump-dom", address, text=True)
+    assert "from json rgb(1, 2, 3)" in text and 'data-done="1"' in text and 'data-picture="loaded"' in text
+
+
 @needs("chromium")
 def test_a_browser_shows_the_page(server):
-    text = run("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--virtual-time-budget=4000",
-               "--dump-dom", url(server), text=True)
-    assert "from json rgb(1, 2, 3)" in text and 'data-done="1"' in text and 'data-picture="loaded"' in text
+    is_shown(url(server))
 
 
 @needs("curl")

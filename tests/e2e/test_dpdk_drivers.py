@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from dpdk import Veth
+from dpdk import Xdp
 from http_client import wait_until
 from instance import ONE_SITE, TREE
 
@@ -40,13 +40,6 @@ def test_processes_come_and_go_by_vhost_user_and_get_every_byte_right(make):
             status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
         assert status["Uid"].split()[0] != "0" and status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
         assert int(status["CapBnd"], 16) == int(status["CapPrm"], 16) == 0
-
-
-class Xdp(Veth):
-    """AF_XDP on one end of a pair."""
-
-    def vdev(self):
-        return f"net_af_xdp{self.number},iface={self.ours}"
 
 
 def test_the_site_is_served_over_af_xdp(make):

@@ -1,6 +1,7 @@
-// A million idle connections: what one costs, and that any of them is found at once. Not under sanitizers, which have
-// their own memory.
+// A million idle connections: what one costs, that any of them is found at once, and that the engine asks for no memory
+// after its start. Not under sanitizers, which have their own memory.
 
+#include "src/base/allocations.h"
 #include "src/base/bytes.h"
 #include "tests/net_sim/seeds.h"
 #include "tests/support/tcp_bench.h"
@@ -14,7 +15,7 @@
 namespace penstock {
 namespace {
 
-// One frame in, the last one out; nothing kept.
+// One frame in, the first one out after it; nothing kept.
 class OneFrameDevice final : public PacketDevice {
  public:
   [[nodiscard]] DeviceFeatures features() const override {
@@ -24,17 +25,20 @@ class OneFrameDevice final : public PacketDevice {
     if (size == 0) return 0;
     out[0] = {.data = frame, .size = size, .token = 1, .ip_checksum_good = true, .tcp_checksum_good = true};
     size = 0;
+    answered = false;
     return 1;
   }
   void rx_release(uint32_t) override {}
   [[nodiscard]] size_t tx_burst(std::span<const TxFrame> frames) override {
-    std::memcpy(sent, frames.back().head, frames.back().head_bytes);
+    if (!answered) std::memcpy(sent, frames.front().head, frames.front().head_bytes);
+    answered = true;
     return frames.size();
   }
   [[nodiscard]] size_t tx_done(std::span<uint32_t>) override { return 0; }
 
   uint8_t frame[128];
   uint32_t size = 0;
+  bool answered = false;
   uint8_t sent[TxFrame::HEAD_BYTES_MAX];
 };
 
@@ -77,6 +81,30 @@ class Crowd {
     segment(number, TCP_ACK, 2, load_be32(device_.sent + 14 + 20 + 4), 1);
     return turn();
   }
+  // All that a connection's life can bring: data that waits, out of order, sent, lost and sent again; an end with
+  // TIME-WAIT. Another connection stays half open.
+  void live(uint32_t number) {
+    segment(1'000 + number, TCP_SYN, 1, 0, 0);
+    (void)turn();
+    const Handle conn = establish(number);
+    const uint32_t ack = load_be32(device_.frame + 34 + 8);
+    for (const uint32_t seq : {2U, 4U, 3U}) {
+      segment(number, TCP_ACK, seq, ack, 1);
+      take_all();
+    }
+    static constexpr char ZEROES[900] = {};
+    const NetPart part{.data = ZEROES, .size = sizeof ZEROES};
+    ASSERT(stack_.send(conn, {&part, 1}, 1));
+    stack_.submit();
+    now_ = now_ + milliseconds(250);
+    take_all();
+    segment(number, TCP_ACK, 5, ack + sizeof ZEROES, 0);
+    take_all();
+    ASSERT(!stack_.close(conn));
+    stack_.submit();
+    segment(number, TCP_ACK | TCP_FIN, 5, ack + sizeof ZEROES + 1, 0);
+    take_all();
+  }
   NetEvent turn() {
     NetEvent events[4];
     return stack_.poll(now_, events) == 0 ? NetEvent{} : events[0];
@@ -84,6 +112,14 @@ class Crowd {
   NetStack& stack() { return stack_; }
 
  private:
+  void take_all() {
+    NetEvent events[4];
+    while (const size_t count = stack_.poll(now_, events)) {
+      for (size_t i = 0; i < count; ++i) {
+        if (events[i].kind == NetEventKind::RECEIVED) stack_.release(events[i].buffer);
+      }
+    }
+  }
   static NetConfig config(uint32_t count) {
     NetConfig config = TcpBench::default_config();
     config.addresses.v4_gateway = TcpBench::PEER;
@@ -118,7 +154,9 @@ TEST(Idle, a_million_connections_cost_512_bytes_each_at_most) {
   constexpr uint32_t COUNT = 1'000'000;
   Crowd crowd(COUNT);
   const uint64_t before = resident_bytes();
+  const uint64_t allocations_before = allocations_of_this_thread();
   for (uint32_t i = 0; i < COUNT; ++i) (void)crowd.establish(i);
+  EXPECT_EQ(allocations_of_this_thread(), allocations_before);
   const uint64_t each = (resident_bytes() - before) / COUNT;
   RecordProperty("bytes_each", static_cast<int>(each));
   std::printf("bytes of resident memory for each idle connection: %llu\n", static_cast<unsigned long long>(each));
@@ -129,6 +167,19 @@ TEST(Idle, a_million_connections_cost_512_bytes_each_at_most) {
     EXPECT_EQ(event.kind, NetEventKind::RECEIVED);
     EXPECT_EQ(event.size, 1U);
   }
+}
+
+TEST(Engine, allocates_nothing_after_its_start) {
+  if (SANITIZED) GTEST_SKIP();
+  Crowd crowd(16);
+  ASSERT_NE(allocations_of_this_thread(), 0U) << "they are counted";
+  const uint64_t before = allocations_of_this_thread();
+  for (uint32_t number = 0; number < 64; ++number) crowd.live(number);
+  EXPECT_EQ(allocations_of_this_thread(), before);
+  EXPECT_GT(crowd.stack().counters().segments_retransmitted, 0U);
+  EXPECT_GT(crowd.stack().counters().duplicate_acks_sent, 0U);
+  EXPECT_GT(crowd.stack().counters().syn_cookies_sent, 0U);
+  EXPECT_GT(crowd.stack().counters().time_wait_evicted, 0U);
 }
 
 }  // namespace

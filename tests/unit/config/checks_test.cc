@@ -215,6 +215,13 @@ TEST(ConfigChecks, dpdk_has_a_reactor_and_at_most_one_core_for_each_queue) {
                "one core for each of dpdk.queues, which are 3");
   tree_of(base + "dpdk.queues = 3\nserver.reactors = 3\ndpdk.cores = 0-1 5\n");
 }
+
+TEST(ConfigChecks, dpdk_frames_are_no_jumbo_frames) {
+  const std::string base = DPDK + std::string("server.listen = 0.0.0.0:80\n");
+  expect_error(base + "dpdk.mtu = 1501\n", "dpdk.mtu", "1500");
+  expect_error(base + "dpdk.mtu = 1279\n", "dpdk.mtu", "1280");
+  tree_of(base + "dpdk.mtu = 1280\n");
+}
 #else
 TEST(ConfigChecks, a_transport_that_is_not_built_is_refused) {
   expect_error("server.transport = dpdk\n", "t.conf:1: server.transport", "this build has no dpdk transport");

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <map>
+#include <vector>
 
 namespace penstock {
 namespace {
@@ -30,6 +31,24 @@ TEST(ConnectionTable, is_a_map_of_what_was_put_in_and_not_taken_out) {
   for (const auto& [index, hash] : model) {
     EXPECT_EQ(table.find(hash, [i = index](uint32_t at) { return at == i; }), index);
   }
+}
+
+// Half full, a look-up begins at the right place for three of four, and whoever is in the way is told by his tag.
+TEST(ConnectionTable, a_million_are_found_where_they_belong) {
+  constexpr uint32_t COUNT = 1'000'000;
+  Prng prng(2);
+  std::vector<uint64_t> hashes(COUNT);
+  ConnectionTable table(COUNT);
+  for (uint32_t i = 0; i < COUNT; ++i) table.insert(hashes[i] = prng.next(), i);
+  uint32_t at_home = 0;
+  uint32_t compared = 0;
+  for (uint32_t i = 0; i < COUNT; ++i) {
+    at_home += table.guess(hashes[i]) == i;
+    const auto same = [&](uint32_t at) { return ++compared, at == i; };
+    ASSERT_EQ(table.find(hashes[i], same), i);
+  }
+  EXPECT_GT(at_home, COUNT / 10 * 7);
+  EXPECT_LT(compared, COUNT / 1'000 * 1'001);
 }
 
 TEST(ConnectionTable, takes_as_many_as_it_was_made_for) {

@@ -39,8 +39,6 @@ TEST(TcpClose, rfc9293_figure_12_we_close_first_and_wait) {
   EXPECT_EQ(bench.stack->lent().time_wait, 1U);
   bench.in(TCP_ACK | TCP_FIN, bench.seq, bench.ack + 1);  // our ACK was lost
   EXPECT_EQ(bench.out().at(0).header.ack, bench.seq + 1);
-  bench.in(TCP_RST, bench.seq + 1, 0);  // RFC 1337
-  EXPECT_EQ(bench.dropped(DropReason::TCP_RST_TIME_WAIT), 1U);
   bench.pass(seconds(59));
   EXPECT_EQ(bench.stack->lent().time_wait, 1U);
   bench.pass(seconds(2));
@@ -123,6 +121,68 @@ TEST(TcpClose, an_orphan_that_hears_nothing_goes_in_bounded_time) {
   bench.in(TCP_ACK, bench.seq, bench.ack + 1);  // FIN-WAIT-2, and then silence
   bench.pass(seconds(130));
   EXPECT_EQ(bench.stack->lent(), NetStack::Lent{});
+}
+
+// A FIN of the peer's that comes in `state`.
+struct FinIn {
+  TcpState state;
+  bool acknowledges_ours;  // the FIN that we have sent, if we have
+  TcpState after;
+  const char* told;
+};
+
+TEST(TcpClose, rfc9293_3_10_7_4_a_fin_in_every_state_that_has_synchronised) {
+  for (const FinIn& fin : {FinIn{TcpState::ESTABLISHED, false, TcpState::CLOSE_WAIT, "peer-closed"},
+                           FinIn{TcpState::FIN_WAIT_1, false, TcpState::CLOSING, "peer-closed"},
+                           FinIn{TcpState::FIN_WAIT_1, true, TcpState::TIME_WAIT, "peer-closed"},
+                           FinIn{TcpState::FIN_WAIT_2, true, TcpState::TIME_WAIT, "peer-closed"},
+                           FinIn{TcpState::CLOSE_WAIT, false, TcpState::CLOSE_WAIT, ""},
+                           FinIn{TcpState::CLOSING, false, TcpState::CLOSING, ""},
+                           FinIn{TcpState::LAST_ACK, false, TcpState::LAST_ACK, ""}}) {
+    SCOPED_TRACE(static_cast<int>(fin.state));
+    TcpBench bench;
+    bench.establish();
+    const auto we_send_fin = [&] { bench.stack->shutdown_send(bench.conn), bench.stack->submit(); };
+    const bool again = fin.state == TcpState::CLOSE_WAIT || fin.state == TcpState::CLOSING ||
+                       fin.state == TcpState::LAST_ACK;  // there it has come before
+    if (fin.state == TcpState::FIN_WAIT_1 || fin.state == TcpState::FIN_WAIT_2 || fin.state == TcpState::CLOSING)
+      we_send_fin();
+    if (fin.state == TcpState::FIN_WAIT_2) bench.in(TCP_ACK, bench.seq, bench.ack + 1);
+    if (again) bench.in(TCP_ACK | TCP_FIN, bench.seq, bench.ack);
+    if (fin.state == TcpState::LAST_ACK) we_send_fin();
+    ASSERT_EQ(bench.stack->state(bench.conn), fin.state);
+    bench.told();
+    bench.out();
+    bench.in(TCP_ACK | TCP_FIN, bench.seq, bench.ack + (fin.acknowledges_ours ? 1 : 0));
+    EXPECT_EQ(bench.stack->state(bench.conn), fin.after);
+    EXPECT_EQ(bench.told(), fin.told);
+    const auto answer = bench.out();
+    ASSERT_EQ(answer.size(), 1U);
+    EXPECT_EQ(answer[0].header.ack, bench.seq + 1) << "it is acknowledged once more, too";
+  }
+}
+
+TEST(TcpClose, rfc9293_3_10_7_4_a_fin_that_comes_with_the_ack_of_our_syn) {
+  TcpBench bench;
+  bench.in(TCP_SYN, TcpBench::PEER_ISN, 0, {}, {.mss = 1'000});
+  const uint32_t ack = bench.out().at(0).header.seq + 1;
+  bench.in(TCP_ACK | TCP_FIN, TcpBench::PEER_ISN + 1, ack);
+  EXPECT_EQ(bench.told(), "accepted peer-closed");
+  EXPECT_EQ(bench.out().at(0).header.ack, TcpBench::PEER_ISN + 2);
+}
+
+TEST(TcpClose, rfc9293_3_10_7_a_fin_before_there_is_a_connection_is_nothing) {
+  TcpBench bench;
+  bench.in(TCP_FIN, 5'000, 0);  // LISTEN
+  EXPECT_EQ(bench.dropped(DropReason::TCP_LISTEN_FLAGS), 1U);
+  const Handle conn = bench.stack->connect(TcpBench::PEER, 40'000, 1'234);
+  bench.stack->submit();
+  const uint32_t iss = bench.out().at(0).header.seq;
+  bench.in(TCP_FIN | TCP_ACK, 5'000, iss + 1, {}, {}, 1'234);  // SYN-SENT
+  EXPECT_EQ(bench.dropped(DropReason::TCP_SYN_SENT_FLAGS), 1U);
+  EXPECT_EQ(bench.stack->state(conn), TcpState::SYN_SENT);
+  EXPECT_TRUE(bench.out().empty());
+  EXPECT_EQ(bench.told(), "");
 }
 
 TEST(TcpReset, rfc5961_3_2_only_the_exact_number_resets) {
@@ -217,6 +277,18 @@ class TimeWait : public testing::Test {
   }
   TcpBench bench;
 };
+
+TEST_F(TimeWait, rfc1337_a_reset_does_not_end_it_and_a_fin_makes_it_last_anew) {
+  enter({.mss = 1'000});
+  bench.in(TCP_RST, bench.seq + 1, 0);
+  EXPECT_EQ(bench.dropped(DropReason::TCP_RST_TIME_WAIT), 1U);
+  bench.pass(seconds(59));
+  bench.in(TCP_ACK | TCP_FIN, bench.seq, bench.ack + 1);  // RFC 9293 section 3.10.7.4: 2 MSL begin again
+  bench.pass(seconds(59));
+  EXPECT_EQ(bench.stack->lent().time_wait, 1U);
+  bench.pass(seconds(2));
+  EXPECT_EQ(bench.stack->lent(), NetStack::Lent{});
+}
 
 TEST_F(TimeWait, rfc6191_a_newer_timestamp_reopens_the_port_at_once) {
   const TcpOptions options = {.mss = 1'000, .has_timestamps = true, .ts_val = 100};

@@ -280,10 +280,23 @@ TEST(TcpSend, rfc5681_3_2_three_duplicate_acks_send_again_without_waiting) {
   ASSERT_EQ(again.size(), 1U);
   EXPECT_EQ(again[0].header.seq, bench.ack);
   EXPECT_EQ(again[0].data.size(), 1'000U);
-  // RFC 6582 section 3.2: a partial ACK sends the next one
+}
+
+TEST(TcpSend, rfc6582_3_2_a_partial_ack_sends_the_next_and_a_full_one_ends_the_recovery) {
+  TcpBench bench;
+  bench.establish();
+  bench.send(xs(5'000));
+  for (int i = 0; i < 3; ++i) bench.in(TCP_ACK, bench.seq, bench.ack);
+  bench.out();
   bench.in(TCP_ACK, bench.seq, bench.ack + 2'000);
   EXPECT_EQ(bench.out().at(0).header.seq, bench.ack + 2'000);
   EXPECT_EQ(bench.stack->counters().recoveries, 1U);
+  bench.in(TCP_ACK, bench.seq, bench.ack + 5'000);
+  EXPECT_EQ(bench.told(), "sent");
+  bench.send(xs(5'000));
+  bench.out();
+  for (int i = 0; i < 3; ++i) bench.in(TCP_ACK, bench.seq, bench.ack + 5'000);
+  EXPECT_EQ(bench.stack->counters().recoveries, 2U);
 }
 
 TEST(TcpSend, rfc3042_the_first_two_duplicate_acks_let_a_new_segment_go_each) {
