@@ -88,8 +88,8 @@ class PoolQueue {
 
   // False: queue_max are waiting in the pool, and `item` is not. REQUIRES: !item.queued().
   [[nodiscard]] bool put(QueueItem& item, uint32_t queue_max);
-  // For one that was already taken and whose worker was lost: at the head of its client's, with the arrival it had. It
-  // is let in over the limit, for it was let in before. REQUIRES: !item.queued().
+  // For one that was already taken and whose worker was lost: at the head of its client's, in the place that its
+  // arrival gives it. It is let in over the limit, for it was let in before. REQUIRES: !item.queued().
   void put_back(QueueItem& item);
   // The next one, taken out; nullptr: none waits.
   [[nodiscard]] QueueItem* take();

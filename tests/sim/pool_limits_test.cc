@@ -75,6 +75,33 @@ TEST_F(PoolLimits, who_waits_too_long_in_the_queue_gets_503_and_reaches_no_worke
   EXPECT_TRUE(start().requests.empty());
 }
 
+// It waits for a worker a second time: what it had waited before counts, not what the worker that was lost took.
+TEST_F(PoolLimits, time_inside_of_a_worker_that_is_lost_is_no_time_in_the_queue) {
+  world.apply(CONFIG + "pool.p.queue_timeout = 5s\npool.p.request_timeout = 0\npool.p.ping_interval = 0\n");
+  const auto lose_after_a_minute = [&] {
+    const uint32_t client = ask(GET);
+    world.advance(seconds(3));
+    turn();
+    EXPECT_EQ(start().requests.size(), 1U);
+    world.advance(seconds(60));
+    turn();
+    world.pools().gone(workers.size());
+    turn();
+    world.advance(milliseconds(1'900));
+    EXPECT_EQ(take(client), "");
+    return client;
+  };
+  const uint32_t served = lose_after_a_minute();
+  HandWorker& next = start();
+  ASSERT_EQ(next.requests.size(), 1U);
+  next.answer(next.requests[0].exchange, "served");
+  EXPECT_TRUE(take(served).ends_with("served"));
+  world.pools().gone(workers.size());
+  const uint32_t late = lose_after_a_minute();
+  world.advance(milliseconds(200));
+  EXPECT_EQ(status_of(take(late)), "503");
+}
+
 TEST_F(PoolLimits, a_request_over_its_time_is_502_and_a_worker_that_keeps_it_is_told_of_once) {
   world.apply(CONFIG + "pool.p.request_timeout = 5s\npool.p.ping_interval = 0\n");
   HandWorker& worker = start();

@@ -77,6 +77,7 @@ struct Dispatch : QueueItem {
   uint64_t sticky = 0;         // number of the worker that the client's cookie names; 0: none
   uint64_t serial = 0;         // of the request, in the journal
   uint64_t worker = 0;         // number of the one that got it last
+  Duration waited;             // in the queue, before that
   uint32_t tries = 0;          // workers that got it
   uint32_t probes = 0;         // interim answers that were sent to see whether its client is still there
   bool of_filter = false;      // a filter answers by itself

@@ -104,8 +104,9 @@ StepResult PoolBridge::dispatch(Exchange& ex) {
   return StepResult::PARKED;
 }
 
-// It waits again, before all others.
+// It waits again, before all others. What its worker took is no time in the queue.
 void PoolBridge::put_back(Dispatch& d) {
+  d.arrived = core_.now - d.waited;
   d.pool->queue.put_back(d);
   d.pool->shared.waiting[core_.index].count.fetch_add(1);
   list_waiting(*d.pool);
@@ -240,6 +241,7 @@ void PoolBridge::enter_worker(PoolLink& link, Dispatch& d, const RequestFrame& f
   d.handle = link.link.begin(frame);
   d.link = &link;
   d.worker = link.worker.number;
+  d.waited = core_.now - d.arrived;
   d.inside = true;
   ++d.tries;
   link.inside[d.handle.index] = &d;
