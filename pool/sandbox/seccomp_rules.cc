@@ -147,6 +147,10 @@ int add_worker_row(scmp_filter_ctx ctx, const SyscallRow& row, const SyscallCont
     case SyscallRule::PROBE_SOCKET:
       rc = refuse(ctx, number, EACCES, {equals(0, AF_UNIX)});
       return rc != 0 ? rc : refuse(ctx, number, EAFNOSUPPORT, {equals(0, AF_NETLINK)});
+    case SyscallRule::OWN_USER:
+      return allow(ctx, number, {equals(0, ::geteuid())});
+    case SyscallRule::REFUSE_NO_GROUPS:
+      return refuse(ctx, number, EPERM, {equals(0, 0)});
     case SyscallRule::REFUSE_PERM:
       return refuse(ctx, number, EPERM, {});
     default:

@@ -50,6 +50,8 @@ enum class SyscallRule : uint8_t {
   UNIX_PAIR,              // socketpair: AF_UNIX
   SOCKET,                 // socket: the families of the worker's network; the others of these get an errno
   PROBE_SOCKET,           // socket: AF_UNIX gets EACCES, AF_NETLINK EAFNOSUPPORT; libraries go on without
+  OWN_USER,               // setuid: to the user that it is already
+  REFUSE_NO_GROUPS,       // setgroups: of none, which gets EPERM
   REFUSE_NOSYS,           // ENOSYS, as an older kernel would say
   REFUSE_PERM,            // EPERM
 };

@@ -1,5 +1,5 @@
 """DY16: applications behind servers of their own, by the protocols these speak: HTTP/1.1, SCGI and uwsgi. The servers are
-uWSGI and gunicorn, unmodified, Python's in a program that the pool starts, and one that says what a
+uWSGI and gunicorn, unmodified; gunicorn and Python's in a program, which their pools start themselves; and one that says what a
 test wants."""
 import hashlib
 import json
@@ -17,7 +17,9 @@ from instance import ONE_SITE, TREE, Instance
 UWSGI, GUNICORN = Path("/usr/bin/uwsgi"), Path("/usr/bin/gunicorn")
 pytestmark = [needs_pools, pytest.mark.skipif(not (UWSGI.exists() and GUNICORN.exists()), reason="uwsgi and gunicorn are not installed")]
 APPS = TREE / "tests/support/apps/upstream"
-POOLS = {"uwsgi": "uwsgi", "scgi": "scgi", "http": "http", "raw": "http", "rawscgi": "scgi", "started": "http"}
+POOLS = {"uwsgi": "uwsgi", "scgi": "scgi", "http": "http", "raw": "http", "rawscgi": "scgi", "started": "http", "gunicorn": "http"}
+STARTED = {"started": f"/usr/bin/python3 {APPS}/upstream_wsgi.py",
+           "gunicorn": "/usr/bin/python3 -m gunicorn --bind fd://0 --worker-class gthread --threads 8 --keep-alive 30 upstream_wsgi"}
 BODY = bytes(range(256)) * 20_000  # 5 MB
 
 
@@ -66,12 +68,12 @@ def upstreams():
         sockets.chmod(0o777)
         lines = ONE_SITE + "log.access.format = json\nlog.access.path = {LOGS}/access.log\n" + f"identity.up.read = {APPS}\n"
         for pool, runtime in POOLS.items():
-            started = f"/usr/bin/python3 {APPS}/upstream_wsgi.py"
             lines += (f"site.main.route.{pool}.prefix = /{pool}\nsite.main.route.{pool}.handler = pool\nsite.main.route.{pool}.pool = {pool}\n"
-                      f"pool.{pool}.runtime = {runtime}\npool.{pool}.app = {started if pool == 'started' else f'unix:{sockets}/{pool}'}\n"
-                      f"pool.{pool}.identity = {'starts' if pool == 'started' else 'up'}\n"
-                      f"pool.{pool}.sandbox.tier = ns\n")
-        lines += f"pool.started.state = {{DIR}}/started\nidentity.starts.read = {APPS}\n"
+                      f"pool.{pool}.runtime = {runtime}\npool.{pool}.app = {STARTED.get(pool, f'unix:{sockets}/{pool}')}\n")
+            if pool != "gunicorn":
+                lines += f"pool.{pool}.identity = {'starts' if pool == 'started' else 'up'}\npool.{pool}.sandbox.tier = ns\n"
+        lines += (f"pool.started.state = {{DIR}}/started\nidentity.starts.read = {APPS}\n"
+                  f"pool.gunicorn.state = {{DIR}}/gunicorn\npool.gunicorn.directory = {APPS}\n")  # else with the defaults
         instance.write_config(lines)
         raw = {name: Scripted(sockets / name) for name in ("raw", "rawscgi")}
         silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": APPS}
@@ -99,7 +101,7 @@ def ask(server, target, **options):
         return connection.request(target, **options)
 
 
-REAL = ["uwsgi", "scgi", "http", "started"]
+REAL = ["uwsgi", "scgi", "http", *STARTED]
 
 
 @pytest.mark.parametrize("pool", REAL)
@@ -133,6 +135,11 @@ def test_large_bodies_stream_both_ways(upstreams, pool):
         assert answer.body.decode() == hashlib.sha256(BODY[:100_000]).hexdigest()
     else:
         assert answer.status == 411, "these protocols have no body without a length"
+
+
+def test_a_server_that_a_pool_has_started_does_nothing_that_is_an_alarm(upstreams):
+    assert [ask(upstreams, f"/{pool}/x").status for pool in STARTED] == [200, 200]
+    assert json.loads(upstreams.cli("alarm", "list", "--json").stdout)["alarms"] == []
 
 
 @pytest.mark.parametrize("pool", ["uwsgi", "scgi", "http"])

@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <sstream>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -215,8 +216,12 @@ std::string try_as(const WorkerCase& c) {
          ::setresuid(CALLER, CALLER, CALLER) != 0)) {
       ::_exit(1);
     }
+    // What a worker leaves counts for its user until somebody has reaped it, and the next attempt has the same user.
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     const std::string outcome = try_in_worker(c);
     (void)!::write(fds[1], outcome.data(), outcome.size());
+    while (::waitpid(-1, nullptr, 0) > 0) {
+    }
     ::_exit(0);
   }
   ::close(fds[1]);

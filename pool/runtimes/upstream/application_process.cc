@@ -97,6 +97,9 @@ Status ApplicationProcess::spawn() {
   MetaVariables variables;
   for (const auto& [name, value] : settings_.environment) variables.set(name, value);
   variables.set("PATH", "/usr/local/bin:/usr/bin:/bin");
+  for (const char* const name : {"LANG", "HOME", "TMPDIR"}) {  // the pool's state, where it has one
+    if (const char* const value = std::getenv(name); value != nullptr) variables.set(name, value);
+  }
   int fds[2];
   if (::pipe2(fds, O_CLOEXEC) != 0) return fail_errno("pipe2");
   output_.reset(fds[0]);
