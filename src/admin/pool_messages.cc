@@ -88,11 +88,8 @@ Status send_worker(Channel& channel, const WorkerHandover& worker) {
   if (fds.size() == FIXED_FDS || fds.size() > FIXED_FDS + POOL_REACTORS_MAX) {
     return fail("WORKER for " + std::to_string(worker.server_bells.size()) + " reactors", EINVAL);
   }
-  const Json head = {{"pool", worker.pool},
-                     {"worker", worker.worker},
-                     {"pid", worker.pid},
-                     {"epoch", worker.epoch},
-                     {"warm", worker.warm}};
+  const Json head = {{"pool", worker.pool},   {"worker", worker.worker}, {"pid", worker.pid},
+                     {"epoch", worker.epoch}, {"warm", worker.warm},     {"served", worker.served}};
   return channel.send(MessageKind::WORKER, 0, json_line(head), fds);
 }
 
@@ -104,6 +101,7 @@ Result<WorkerHandover> decode_worker(ChannelMessage message) {
   if (ok) ok = take_worker(*head, worker.worker);
   if (ok) ok = take_field(*head, "pid", worker.pid);
   if (ok) ok = take_field(*head, "epoch", worker.epoch);
+  if (ok) ok = take_field(*head, "served", worker.served);
   if (!ok) return fail("WORKER: " + ok.error().message);
   const auto warm = head->find("warm");
   if (warm == head->end() || !warm->is_boolean()) return fail("WORKER: warm is missing or no boolean");

@@ -20,7 +20,9 @@
 //     ◄──── WORKER_STATE BROKE, OVERDUE, SILENT    to be ended (OVERDUE: asked first, then ended)
 //     POOL_STATE ───────────────────────────────►  out of service: 503 at once, and what waits is answered so
 //     ◄──────────────────────────────── POOL_NEED  requests wait and no worker has room
-//     ◄──────────────────────────────── POOL_LOAD  once a second: of its workers, and of queues that have changed
+//     ◄──────────────────────────────── POOL_LOAD  once a second, and at once when a worker has served
+//     recycle.requests:
+//                                                  of its workers, and of queues that have changed
 //
 // Encoders shorten what is too long (texts, lists of serials), so that what they make can always be decoded. Decoders
 // check everything: an Error, never an assertion.
@@ -48,8 +50,9 @@ struct WorkerHandover {
   std::string pool;
   uint64_t worker = 0;  // never used twice while the supervisor lives
   int32_t pid = 0;
-  uint32_t epoch = 0;  // of the server process that gets it; > 0
-  bool warm = false;   // it served another server process before: no warm-up
+  uint32_t epoch = 0;   // of the server process that gets it; > 0
+  bool warm = false;    // it served another server process before: no warm-up
+  uint64_t served = 0;  // so many requests
   UniqueFd server_half;
   UniqueFd worker_half;
   UniqueFd worker_bell;  // which the worker itself does not have: it could make who rings it wait for ever

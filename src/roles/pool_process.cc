@@ -152,14 +152,15 @@ Result<PoolProcess> PoolProcess::start(const std::string& executable, WorkerLaun
                      .start_problem = {}};
 }
 
-Result<WorkerHandover> PoolProcess::handover(const std::string& pool, uint64_t number, uint32_t epoch,
-                                             bool warm) const {
+Result<WorkerHandover> PoolProcess::handover(const std::string& pool, uint64_t number, uint32_t epoch, bool warm,
+                                             uint64_t served) const {
   WorkerHandover out;
   out.pool = pool;
   out.worker = number;
   out.pid = process.pid();
   out.epoch = epoch;
   out.warm = warm;
+  out.served = served;
   Status ok = duplicate_fd(memory.server_half, out.server_half);
   if (ok) ok = duplicate_fd(memory.worker_half, out.worker_half);
   auto bell = make_bell();

@@ -59,8 +59,8 @@ struct PoolProcess {
                                                  const SegmentShape& shape, MonoTime now);
 
   // For WORKER: everything with descriptors of its own.
-  [[nodiscard]] Result<WorkerHandover> handover(const std::string& pool, uint64_t number, uint32_t epoch,
-                                                bool warm) const;
+  [[nodiscard]] Result<WorkerHandover> handover(const std::string& pool, uint64_t number, uint32_t epoch, bool warm,
+                                                uint64_t served) const;
 
   WorkerProcess process;
   SegmentMemory memory;

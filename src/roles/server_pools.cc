@@ -57,6 +57,7 @@ bool ServerPools::obey(ChannelMessage& message, std::vector<std::string>& notes)
                                          .worker = worker->worker,
                                          .epoch = worker->epoch,
                                          .warm = worker->warm,
+                                         .served = worker->served,
                                          .server_half = std::move(worker->server_half),
                                          .worker_half = std::move(worker->worker_half),
                                          .worker_bell = std::move(worker->worker_bell),
@@ -101,6 +102,9 @@ void ServerPools::tell(std::vector<std::string>& notes) {
       case PoolReport::Kind::SAID:
         notes.push_back("pool " + report.pool + " worker " + std::to_string(report.worker) + ": " +
                         escape_line(report.text, SAID_BYTES_MAX));
+        break;
+      case PoolReport::Kind::SERVED:
+        load_next_ = {};
         break;
       default:
         (void)channel_.send_wait(MessageKind::WORKER_STATE, 0,

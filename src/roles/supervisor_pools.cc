@@ -266,8 +266,10 @@ void Pools::flush(uint32_t epoch, std::deque<Outgoing>& outbox) {
       if (process == processes_.end()) continue;  // it has ended meanwhile
       const Pool& pool = *process->second.pool;
       const auto known = pool.keeper.workers().find(message.worker);
-      const bool warm = known != pool.keeper.workers().end() && known->second.ready_at.ns != 0;
-      const auto handover = process->second.worker.handover(pool.name, message.worker, epoch, warm);
+      const bool is_known = known != pool.keeper.workers().end();
+      const bool warm = is_known && known->second.ready_at.ns != 0;
+      const uint64_t served = is_known ? known->second.served_before : 0;
+      const auto handover = process->second.worker.handover(pool.name, message.worker, epoch, warm, served);
       sent = handover ? send_worker(role->channel, *handover) : std::unexpected(handover.error());
     } else {
       sent = role->channel.send(message.kind, message.id, message.payload);

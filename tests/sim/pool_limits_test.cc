@@ -142,6 +142,24 @@ TEST_F(PoolLimits, a_worker_that_gives_a_request_over_its_time_back_goes_on) {
   EXPECT_TRUE(take(client).ends_with("again"));
 }
 
+TEST_F(PoolLimits, as_many_requests_as_recycling_wants_are_told_with_the_last_of_them_and_once) {
+  world.apply(CONFIG + "pool.p.recycle.requests = 2\n");
+  HandWorker& worker = start();
+  (void)reports();
+  const auto served_one = [&] {
+    const uint32_t client = ask(GET);
+    worker.answer(worker.requests.back().exchange, "served");
+    EXPECT_TRUE(take(client).ends_with("served"));
+    return has(reports(), PoolReport::Kind::SERVED);
+  };
+  EXPECT_FALSE(served_one());
+  EXPECT_TRUE(served_one());
+  EXPECT_FALSE(served_one());
+  world.apply(CONFIG + "pool.p.recycle.requests = 5\n");
+  EXPECT_FALSE(served_one());
+  EXPECT_TRUE(served_one()) << "another limit";
+}
+
 TEST_F(PoolLimits, a_url_that_names_itself_ends_after_five) {
   HandWorker& worker = start();
   const uint32_t client = ask("POST /app/a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi" + GET);

@@ -309,6 +309,17 @@ void PoolBridge::report_broken(PoolLink& link) {
   hand_out(link.pool);
 }
 
+// Another exchange has ended. That it was the last before recycle.requests is told at once, not with the next load.
+void PoolBridge::count_served(PoolLink& link) {
+  PoolWorker& worker = link.worker;
+  worker.served[core_.index].count.fetch_add(1);
+  const PoolSettings* const settings = settings_of(link.pool);
+  const uint64_t limit = settings != nullptr ? settings->recycle_requests : 0;
+  if (limit == 0 || worker.served_limit_told.load(std::memory_order_relaxed) == limit) return;
+  if (worker.served_in_all() < limit || worker.served_limit_told.exchange(limit) == limit) return;
+  report(PoolReport::Kind::SERVED, link, "");
+}
+
 // A retired worker that has nothing of this reactor's any more that anybody waits for; the last reactor to see it so
 // tells. What was cancelled, because its client has gone or was answered otherwise, is not waited for.
 void PoolBridge::look_idle(PoolLink& link) {

@@ -165,6 +165,7 @@ class PoolBridge {
   void ping(PoolLink& link, const PoolSettings& settings);
   void probe_clients(const PoolLink& link);
   void report(PoolReport::Kind kind, PoolLink& link, std::string text);
+  void count_served(PoolLink& link);
   void report_broken(PoolLink& link);
   void look_idle(PoolLink& link);
 

@@ -118,7 +118,7 @@ void PoolBridge::end_inside(PoolLink& link, Dispatch& d) {
     d.exchange->connection->awaits_body = false;             // nobody reads on here
   }
   if (d.overran) link.worker.overrun.fetch_sub(1);
-  link.worker.served[core_.index].count.fetch_add(1, std::memory_order_relaxed);
+  count_served(link);
   link.worker.busy_ns.store(core_.now.ns, std::memory_order_relaxed);
   link.worker.leave();
   make_room(link);

@@ -25,6 +25,7 @@ struct PoolReport {
     SILENT,   // worker, text
     WARMING,  // worker, text: a request of its warm-up begins
     COLD,     // worker, text: that has failed
+    SERVED,   // worker: as many requests as recycle.requests says
     SAID,     // worker, text: a line of the application for the log
   };
   Kind kind = Kind::NEED;

@@ -64,6 +64,7 @@ Status PoolTable::add(PoolWorkerStart start) {
   auto worker = std::make_unique<PoolWorker>(*pool, start.worker, start.epoch, static_cast<uint32_t>(reactors));
   for (uint32_t i = 0; i < reactors; ++i) worker->channels.push_back(segment->channel(i));
   worker->warm.store(start.warm, std::memory_order_relaxed);
+  worker->served_before = start.served;
   worker->segment.emplace(std::move(*segment));
   worker->bell = std::move(start.worker_bell);
   worker->server_bells = std::move(start.server_bells);

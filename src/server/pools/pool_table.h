@@ -22,7 +22,8 @@ struct PoolWorkerStart {
   std::string pool;
   uint64_t worker = 0;
   uint32_t epoch = 0;
-  bool warm = false;  // it has served before
+  bool warm = false;    // it has served before
+  uint64_t served = 0;  // so many requests
   UniqueFd server_half;
   UniqueFd worker_half;
   UniqueFd worker_bell;

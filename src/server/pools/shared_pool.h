@@ -74,7 +74,17 @@ struct PoolWorker {
   struct alignas(64) Cell {
     std::atomic<uint64_t> count{0};
   };
-  std::vector<Cell> served;  // exchanges that ended, by reactor
+  std::vector<Cell> served;                    // exchanges that ended, by reactor
+  uint64_t served_before = 0;                  // at other servers
+  std::atomic<uint64_t> served_limit_told{0};  // recycle.requests of which it was told that they are reached
+
+  // With all that ended at any reactor before. Sequentially consistent with counting them, so that the last to count
+  // sees all.
+  [[nodiscard]] uint64_t served_in_all() const {
+    uint64_t sum = served_before;
+    for (const Cell& cell : served) sum += cell.count.load();
+    return sum;
+  }
 
   // One place for a request, if fewer than `limit` are taken. Sequentially consistent: see SharedPool::waiting.
   [[nodiscard]] bool enter(uint32_t limit) {

@@ -25,6 +25,7 @@ WorkerHandover example_worker(size_t reactors) {
   worker.pid = 4711;
   worker.epoch = 3;
   worker.warm = true;
+  worker.served = 12'345;
   worker.server_half = bell(1);
   worker.worker_half = bell(2);
   worker.worker_bell = bell(3);
@@ -51,6 +52,7 @@ TEST(WorkerHandover, arrives_as_it_was_sent) {
   EXPECT_EQ(got->pid, 4711);
   EXPECT_EQ(got->epoch, 3U);
   EXPECT_TRUE(got->warm);
+  EXPECT_EQ(got->served, 12'345U);
   EXPECT_EQ(value_of(got->server_half), 1U);
   EXPECT_EQ(value_of(got->worker_half), 2U);
   EXPECT_EQ(value_of(got->worker_bell), 3U);
@@ -75,18 +77,19 @@ TEST(WorkerHandover, refuses_what_makes_no_sense) {
   const std::pair<const char*, const char*> cases[] = {
       {"not JSON", "x"},
       {"not an object", "[]"},
-      {"no pool", R"({"worker":1,"pid":2,"epoch":3,"warm":false})"},
-      {"a pool that is no name", R"({"pool":"a b","worker":1,"pid":2,"epoch":3,"warm":false})"},
-      {"worker 0", R"({"pool":"a","worker":0,"pid":2,"epoch":3,"warm":false})"},
-      {"worker that is text", R"({"pool":"a","worker":"1","pid":2,"epoch":3,"warm":false})"},
-      {"worker below zero", R"({"pool":"a","worker":-1,"pid":2,"epoch":3,"warm":false})"},
-      {"no pid", R"({"pool":"a","worker":1,"epoch":3,"warm":false})"},
-      {"pid 0", R"({"pool":"a","worker":1,"pid":0,"epoch":3,"warm":false})"},
-      {"pid too large", R"({"pool":"a","worker":1,"pid":2147483648,"epoch":3,"warm":false})"},
-      {"epoch 0", R"({"pool":"a","worker":1,"pid":2,"epoch":0,"warm":false})"},
-      {"no warm", R"({"pool":"a","worker":1,"pid":2,"epoch":3})"},
-      {"warm that is a number", R"({"pool":"a","worker":1,"pid":2,"epoch":3,"warm":1})"},
-      {"epoch too large", R"({"pool":"a","worker":1,"pid":2,"epoch":4294967296,"warm":false})"},
+      {"no pool", R"({"worker":1,"pid":2,"epoch":3,"warm":false,"served":0})"},
+      {"a pool that is no name", R"({"pool":"a b","worker":1,"pid":2,"epoch":3,"warm":false,"served":0})"},
+      {"worker 0", R"({"pool":"a","worker":0,"pid":2,"epoch":3,"warm":false,"served":0})"},
+      {"worker that is text", R"({"pool":"a","worker":"1","pid":2,"epoch":3,"warm":false,"served":0})"},
+      {"worker below zero", R"({"pool":"a","worker":-1,"pid":2,"epoch":3,"warm":false,"served":0})"},
+      {"no pid", R"({"pool":"a","worker":1,"epoch":3,"warm":false,"served":0})"},
+      {"pid 0", R"({"pool":"a","worker":1,"pid":0,"epoch":3,"warm":false,"served":0})"},
+      {"pid too large", R"({"pool":"a","worker":1,"pid":2147483648,"epoch":3,"warm":false,"served":0})"},
+      {"epoch 0", R"({"pool":"a","worker":1,"pid":2,"epoch":0,"warm":false,"served":0})"},
+      {"no warm", R"({"pool":"a","worker":1,"pid":2,"epoch":3,"served":0})"},
+      {"warm that is a number", R"({"pool":"a","worker":1,"pid":2,"epoch":3,"warm":1,"served":0})"},
+      {"no served", R"({"pool":"a","worker":1,"pid":2,"epoch":3,"warm":false})"},
+      {"epoch too large", R"({"pool":"a","worker":1,"pid":2,"epoch":4294967296,"warm":false,"served":0})"},
   };
   const auto message = [](const char* payload, size_t fds) {
     ChannelMessage out;
@@ -96,7 +99,7 @@ TEST(WorkerHandover, refuses_what_makes_no_sense) {
     return out;
   };
   for (const auto& [what, payload] : cases) EXPECT_FALSE(decode_worker(message(payload, 4))) << what;
-  const char* good = R"({"pool":"a","worker":1,"pid":2,"epoch":3,"warm":false})";
+  const char* good = R"({"pool":"a","worker":1,"pid":2,"epoch":3,"warm":false,"served":0})";
   EXPECT_TRUE(decode_worker(message(good, 4)));
   EXPECT_FALSE(decode_worker(message(good, 3))) << "no bell of a reactor";
   EXPECT_FALSE(decode_worker(message(good, 0))) << "no descriptor";
