@@ -41,6 +41,16 @@ std::string worker_table(const Json& workers) {
   return rows.size() == 1 ? "no workers\n" : render_table(rows);
 }
 
+// What the newest worker that has become one is held by.
+std::string newest_sandbox(const Json& workers) {
+  for (size_t i = workers.size(); i > 0; --i) {
+    const Json& steps = json_array(workers[i - 1], "sandbox");
+    if (steps.empty()) continue;
+    return fmt::format("\nsandbox of worker {}\n", json_number(workers[i - 1], "worker")) + render_sandbox(steps);
+  }
+  return {};
+}
+
 // Lines that stand only where there is something to say.
 std::string remarks(const Json& answer) {
   const Json pool = answer.value("pool", Json::object());
@@ -73,8 +83,9 @@ int command_pool_show(const std::string& control, const std::string& pool, bool 
     cli_print(json_line(called.answer) + "\n");
     return CLI_OK;
   }
+  const Json& workers = json_array(called.answer, "workers");
   cli_print(pool_table(Json::array({called.answer.value("pool", Json::object())})) + remarks(called.answer) + "\n" +
-            worker_table(json_array(called.answer, "workers")));
+            worker_table(workers) + newest_sandbox(workers));
   return CLI_OK;
 }
 

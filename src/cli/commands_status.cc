@@ -40,11 +40,7 @@ std::string status_role(const Json& role) {
   if (const std::string transport = json_text(role, "transport"); !transport.empty())
     out += "  " + cli_clean(transport);
   out += fmt::format("  generation {}\n", json_number(role, "generation"));
-  for (const Json& step : json_array(role, "sandbox")) {
-    out += fmt::format("  {} {:<19} {}\n", json_flag(step, "holds") ? "+" : "-", json_text(step, "name"),
-                       cli_clean(json_text(step, "detail")));
-  }
-  return out;
+  return out + render_sandbox(json_array(role, "sandbox"));
 }
 
 std::string status_fate(const Json& status, const char* role) {

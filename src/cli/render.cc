@@ -34,6 +34,15 @@ std::string render_rows(const Json& array) {
 
 }  // namespace
 
+std::string render_sandbox(const Json& steps) {
+  std::string out;
+  for (const Json& step : steps) {
+    out += fmt::format("  {} {:<19} {}\n", json_flag(step, "holds") ? "+" : "-",
+                       render_scalar(step.value("name", Json())), render_scalar(step.value("detail", Json())));
+  }
+  return out;
+}
+
 std::string render_scalar(const Json& value) {
   if (value.is_null()) return "-";
   if (value.is_string()) return escape_line(value.get_ref<const std::string&>(), CELL_BYTES_MAX);

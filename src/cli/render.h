@@ -15,6 +15,9 @@ namespace penstock {
 // Columns as wide as their widest cell; numbers to the right. All rows have as many cells as the first.
 [[nodiscard]] std::string render_table(const std::vector<std::vector<std::string>>& rows);
 
+// The steps of a sandbox, a line each: whether it holds, its name, what holds or why it does not.
+[[nodiscard]] std::string render_sandbox(const Json& steps);
+
 // A scalar as text: strings escaped for a terminal, null as "-".
 [[nodiscard]] std::string render_scalar(const Json& value);
 

@@ -394,6 +394,10 @@ Json Pools::worker_json(uint64_t number, const PoolKeeper::Worker& worker, MonoT
   if (process == processes_.end()) return out;
   out["pid"] = process->second.worker.process.pid();
   out["memory"] = tree_resident_bytes(process->second.worker.process.pid()).value_or(0);
+  out["sandbox"] = Json::array();
+  for (const SandboxStep& step : process->second.sandbox.steps) {
+    out["sandbox"].push_back({{"name", step.name}, {"holds", step.holds}, {"detail", step.detail}});
+  }
   return out;
 }
 

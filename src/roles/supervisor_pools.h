@@ -124,6 +124,7 @@ class Pools {
     DeathOrder report = DeathOrder::NOTHING;  // by its server
     bool intruded = false;                    // it ends for what it tried
     std::vector<uint64_t> reported;           // requests that were inside then
+    SandboxReport sandbox;                    // empty until it has been entered
     // Its denied calls, and the programs that it may start.
     SyscallListener listener;
     ProgramList programs;

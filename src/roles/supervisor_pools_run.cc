@@ -315,8 +315,9 @@ void Pools::read_report(uint64_t number, Process& process) {
     return;
   }
   process.listener = process.worker.process.take_listener();
+  process.sandbox = **report;
   process.pool->alarm_problem.clear();
-  for (const SandboxStep& step : (*report)->steps) {
+  for (const SandboxStep& step : process.sandbox.steps) {
     if (step.name == "alarms" && !step.holds) process.pool->alarm_problem = step.detail;
   }
   listen(number, process);
