@@ -79,7 +79,7 @@ struct PoolOrder {
     RECLAIM,  // take their memory back
     SUSPEND,  // tell server `server` to give it nothing until RESUME (WORKER_SUSPEND)
     RESUME,   // tell server `server` to give it requests again (WORKER_RESUME)
-    ACT,      // run orphan.action for it; `serials`: the requests inside
+    ACT,      // run orphan.action for it
     STATE,    // tell every server the pool's state()
     LOG,      // a line for the operator, about `worker` unless that is 0; `serials`: the requests inside
   } kind = Kind::LOG;

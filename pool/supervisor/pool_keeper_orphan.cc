@@ -25,9 +25,8 @@ void PoolKeeper::freeze(uint64_t number, Worker& worker, const std::string& how,
   unlink(worker);
   say(Severity::ERROR, number, how + ": frozen and kept for " + duration_text(rules_.orphan_ttl), worker.serials);
   order(Kind::FREEZE, number);
+  order(Kind::ACT, number);  // while its server still holds what is inside
   if (std::exchange(worker.given, false)) order(Kind::GONE, number, how + ", and was frozen");
-  order(Kind::ACT, number);
-  orders_.back().serials = worker.serials;
   worker.state = WorkerState::FROZEN;
   worker.deadline = now + rules_.orphan_ttl;
   worker.end_cause = cause + ", and was kept for inspection";

@@ -227,6 +227,7 @@ Result<WorkerProcess> WorkerProcess::spawn(const std::string& executable, const 
     auto fd = pidfd_of(*pid);
     if (!fd) return std::unexpected(fd.error());
     process.init_ = std::move(*fd);
+    process.init_pid_ = *pid;
   }
   const auto program = program_path(executable, "penstock-worker");
   const std::vector<std::string> words =
@@ -251,6 +252,13 @@ void WorkerProcess::signal(int number) {
   if (number == SIGKILL && init_.valid()) ::syscall(SYS_pidfd_send_signal, init_.get(), SIGKILL, nullptr, 0);
   ::kill(-pid_, number);  // its group, whose number is taken until it is reaped
   ::syscall(SYS_pidfd_send_signal, pidfd_.get(), number, nullptr, 0);
+}
+
+std::vector<pid_t> WorkerProcess::roots() const {
+  std::vector<pid_t> out;
+  if (!worker_exit_) out.push_back(pid_);
+  if (init_.valid()) out.push_back(init_pid_);
+  return out;
 }
 
 bool WorkerProcess::init_gone(bool wait) {

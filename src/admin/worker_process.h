@@ -20,6 +20,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace penstock {
 
@@ -44,6 +45,8 @@ class WorkerProcess {
 
   [[nodiscard]] int pidfd() const { return pidfd_.get(); }  // readable once the process has ended
   [[nodiscard]] pid_t pid() const { return pid_; }
+  // Itself, and process 1 of its pid namespace: what it has started descends from one of them. Not reaped.
+  [[nodiscard]] std::vector<pid_t> roots() const;
   // Readable when the sandbox has been entered and the runtime exec'd, or when that failed: then take_report(). To be
   // watched until take_report() has answered.
   [[nodiscard]] int report_fd() const { return report_.get(); }
@@ -64,6 +67,7 @@ class WorkerProcess {
   pid_t pid_ = -1;
   UniqueFd pidfd_;
   UniqueFd init_;  // pidfd of process 1 of the worker's pid namespace, until that is reaped; without one: invalid
+  pid_t init_pid_ = -1;
   UniqueFd report_;
   UniqueFd listener_;  // that came with the report
   UniqueFd output_;

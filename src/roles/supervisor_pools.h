@@ -164,6 +164,7 @@ class Pools {
   void start_worker(Pool& pool, uint64_t worker, MonoTime now);
   [[nodiscard]] Status check_program(Pool& pool, uint64_t worker, MonoTime now);
   void signal_worker(uint64_t worker, int number);
+  void signal_all_of(uint64_t worker, int number);
   void begin_reclaim(uint64_t worker, MonoTime now);
   void end_reclaim(uint64_t worker);
   void go_on_reclaiming(uint64_t number, Process& process, MonoTime now);

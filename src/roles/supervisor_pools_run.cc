@@ -1,5 +1,6 @@
 // What the pools' room does to processes: orders carried out, events of processes taken.
 #include "pool/supervisor/process_memory.h"
+#include "pool/supervisor/tree_signals.h"
 #include "src/admin/helper_process.h"
 #include "src/admin/pool_messages.h"
 #include "src/base/duration_text.h"
@@ -54,10 +55,10 @@ void Pools::obey(Pool& pool, const PoolOrder& order, MonoTime now) {
     case Kind::SIGNAL:
       return signal_worker(order.worker, order.signal);
     case Kind::FREEZE:
-      return signal_worker(order.worker, SIGSTOP);
+      return signal_all_of(order.worker, SIGSTOP);
     case Kind::THAW:
       end_reclaim(order.worker);
-      return signal_worker(order.worker, SIGCONT);
+      return signal_all_of(order.worker, SIGCONT);
     case Kind::RECLAIM:
       return begin_reclaim(order.worker, now);
     case Kind::SUSPEND:
@@ -171,6 +172,13 @@ void Pools::signal_worker(uint64_t worker, int number) {
   it->second.worker.process.signal(number);
 }
 
+// The worker first, so that it starts nothing more; then what has left its process group.
+void Pools::signal_all_of(uint64_t worker, int number) {
+  signal_worker(worker, number);
+  const auto it = processes_.find(worker);
+  if (it != processes_.end()) signal_descendants(it->second.worker.process.roots(), number);
+}
+
 // A little at a time, so that a need elsewhere does not wait.
 void Pools::begin_reclaim(uint64_t number, MonoTime now) {
   const auto it = processes_.find(number);
@@ -242,7 +250,8 @@ void Pools::log_event(const Pool& pool, const PoolOrder& order, MonoTime now) {
 
 // --- orphan.action --------------------------------------------------------------------------------
 
-// PROGRAM PID POOL WORKER [REQUEST…], without our descriptors and variables; its end is awaited, but not for long.
+// PROGRAM PID POOL WORKER [REQUEST…], without our descriptors and variables; its end is awaited, but not for long. A
+// request is named as access logs name it: by connection and number.
 void Pools::act(Pool& pool, const PoolOrder& order, MonoTime now) {
   const std::string& program = pool.settings.orphan_action;
   const auto process = processes_.find(order.worker);
@@ -251,7 +260,11 @@ void Pools::act(Pool& pool, const PoolOrder& order, MonoTime now) {
   if (actions_.size() >= ACTIONS_MAX) return world_.log.error(what + " was not run: too many are running");
   std::vector<std::string> words = {program, std::to_string(process->second.worker.process.pid()), pool.name,
                                     std::to_string(order.worker)};
-  for (const uint64_t serial : order.serials) words.push_back(std::to_string(serial));
+  for (const InFlightRequest& request : requests_inside(order.worker)) {
+    if (words.size() < 4 + REQUESTS_LISTED) {
+      words.push_back(std::to_string(request.connection) + "-" + std::to_string(request.request_number));
+    }
+  }
   auto started = HelperProcess::start(program, std::move(words), {HELPER_PATH}, -1);
   if (!started) return world_.log.error(what + ": " + started.error().message);
   Action action{std::move(*started), now + ACTION_TIMEOUT, what};
