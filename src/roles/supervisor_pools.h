@@ -204,6 +204,7 @@ class Pools {
   void read_output(uint64_t number, Process& process, MonoTime now);
   void read_report(uint64_t number, Process& process);
   void reap(uint64_t number, MonoTime now);
+  [[nodiscard]] std::string core_of(const Pool& pool, const WorkerProcess& process, int signal) const;
 
   void tell_server(uint32_t epoch, Outgoing message);
   void flush(uint32_t epoch, std::deque<Outgoing>& outbox);

@@ -1,6 +1,7 @@
 // What the pools' room does to processes: orders carried out, events of processes taken.
 #include "pool/supervisor/process_memory.h"
 #include "pool/supervisor/tree_signals.h"
+#include "src/admin/core_place.h"
 #include "src/admin/helper_process.h"
 #include "src/admin/pool_messages.h"
 #include "src/base/duration_text.h"
@@ -27,6 +28,20 @@ constexpr Duration RECLAIM_BUDGET = milliseconds(5);
 constexpr int OVERRUN_EXIT = 70;  // PENSTOCK_EXIT_OVERRUN of pool/sdk/penstock_worker.h
 
 }  // namespace
+
+std::string Pools::core_of(const Pool& pool, const WorkerProcess& process, int signal) const {
+  CoreOf of;
+  of.pid = process.pid();
+  of.signal = signal;
+  if (pool.launch) {
+    const auto& identity = pool.launch->sandbox.identity;
+    of.uid = identity ? identity->uid : ::geteuid();
+    of.gid = identity ? identity->gid : ::getegid();
+    of.directory = pool.launch->directory;
+    of.program = pool.launch->command.front();
+  }
+  return core_place(of);
+}
 
 // Carries out what the keeper wants until it wants nothing more.
 void Pools::run(Pool& pool, MonoTime now) {
@@ -373,6 +388,7 @@ void Pools::reap(uint64_t number, MonoTime now) {
   const uint64_t kills = cgroups_ ? cgroups_->memory_kills(pool.name) : 0;
   const bool out_of_memory = exit->signal == SIGKILL && !worker.killed_by_us && kills > worker.memory_kills;
   if (out_of_memory) end.text += " (the pool has reached its memory_max)";
+  if (exit->core) end.text += " (its core is " + core_of(pool, worker.process, exit->signal) + ")";
   const auto known = pool.keeper.workers().find(number);
   const bool expected = known != pool.keeper.workers().end() && !known->second.end_cause.empty();
   if (!expected) pool.last_failure = "worker " + std::to_string(number) + " " + end.text;
