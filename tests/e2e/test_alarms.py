@@ -12,11 +12,13 @@ from statistics import median
 import pytest
 from conftest import needs_root
 from http_client import Closed, Connection, wait_until
-from instance import BINARY, ONE_SITE, QUICK, family
+from instance import BINARY, ONE_SITE, QUICK, command_line, family
 from test_pools_life import alive, status_of
 
 LIFE = BINARY.parent / "tests/support/apps/life"
 SHELL = str(Path("/bin/sh").resolve())
+INTRUSIONS = int(os.environ.get("PENSTOCK_INTRUSIONS", "11"))
+PROGRAMS = int(os.environ.get("PENSTOCK_PROGRAMS", "10" if QUICK else "40"))  # started, each of them booked
 BENIGN = int(os.environ.get("PENSTOCK_BENIGN", "40" if QUICK else "120"))
 
 HOOK = """#!/bin/sh
@@ -42,6 +44,10 @@ try:
     if what == "again":
         code = "import os, sys, time; n = int(sys.argv[1]); n and os.execv(sys.executable, sys.orig_argv[:3] + [str(n - 1)]); time.sleep(30)"
         os.execv(sys.executable, ["python3", "-c", code, "12"])
+    if what == "away" and os.fork() == 0:
+        os.setsid()
+    while what == "away":
+        os.spawnv(os.P_WAIT, sys.executable, ["python3", "-c", ""])
     if what == "sleep":
         import time
         time.sleep(30)
@@ -184,6 +190,22 @@ def test_freeze_keeps_the_worker_for_inspection(start, pool):
     wait_until(lambda: status_of(server, FINE_OF[pool]) == 200, what="another worker serves")
 
 
+def test_freeze_stops_what_has_a_session_of_its_own_and_what_it_starts(start):
+    server = start(policy("scripts", "freeze"))
+
+    def scripts():
+        """(state, session) of each."""
+        found = [pid for pid in family(server.process.pid) if command_line(pid).startswith(("/usr/bin/python3 ", "python3 "))]
+        return {(fields[0], fields[3]) for fields in (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in found)}
+    with Connection(server.port, timeout=20) as away:
+        away.send("GET /scripts/x.py?away HTTP/1.1\r\nHost: h\r\n\r\n")
+        wait_until(lambda: len({session for _, session in scripts()}) == 2, what="one has gone away")
+        assert status_of(server, SHELL_OF["scripts"]) in (0, 502)
+        assert away.read_response().status == 502, "it is not tried again"
+        wait_until(lambda: {state for state, _ in scripts()} == {"T"}, what="all stand still")
+        assert len({session for _, session in scripts()}) == 2
+
+
 def test_contain_is_the_default_and_spares_the_neighbours(start):
     server = start()
     assert body(server, SHELL_OF["scripts"]) == f"errno {errno.EACCES}"
@@ -215,15 +237,18 @@ def test_the_loader_is_no_way_round_the_list(start):
 
 
 def test_programs_are_booked_from_start_to_end_with_the_right_user(start):
-    server = start()
-    rounds = 5 if QUICK else 20
-    for _ in range(rounds):
-        assert body(server, "/scripts/x.py?child") == "7"
+    server, booked = start(), {}
+    rounds = PROGRAMS // 2
 
     def pairs():
-        done = [p for p in programs(server) if not p["running"]]
-        return done if len(done) == 2 * rounds else None
-    done = wait_until(pairs, what="every start has its end")
+        booked.update((p["number"], p) for p in programs(server) if not p["running"])
+        return len(booked) == 2 * rounds
+    for number in range(rounds):
+        assert body(server, "/scripts/x.py?child") == "7"
+        if number % 200 == 0:  # the last thousand are kept
+            pairs()
+    wait_until(pairs, what="every start has its end")
+    done = list(booked.values())
     python = str(Path("/usr/bin/python3").resolve())
     assert {p["path"] for p in done} == {python}
     identity = json.loads(server.cli("pool", "show", "scripts", "--json").stdout)["pool"]["identity"]
@@ -276,9 +301,13 @@ def test_among_many_requests_a_program_is_booked_for_its_own(start):
 
 def test_benign_requests_raise_no_alarm(start):
     server = start()
-    targets = [FINE_OF[pool] for pool in POOLS] + ["/scripts/x.py?child", "/scripts/x.py?search"]
-    for i in range(BENIGN):
-        assert status_of(server, targets[i % len(targets)]) == 200
+    starts, others = [FINE_OF["scripts"], "/scripts/x.py?child", "/scripts/x.py?search"], [FINE_OF[pool] for pool in POOLS if pool != "scripts"]
+    each = 2 if BENIGN < 1000 else 250  # the start of an interpreter takes as long as hundreds of the others
+    for begin in range(0, BENIGN, 1000):
+        with server.connect() as connection:
+            for i in range(begin, min(begin + 1000, BENIGN)):
+                target = starts[i // each % len(starts)] if i % each == 0 else others[i % len(others)]
+                assert connection.request(target).status == 200, target
     assert listed(server) == []
     assert server.status()["alarms"]["occurrences"] == 0
     assert list(server.logs.glob("alarm.*")) == []
@@ -352,9 +381,13 @@ def test_the_alarm_comes_within_50_ms(start):
     server = start(policy("life", "refuse") + "alarm.repeat = 1ms\n")
     assert status_of(server, FINE_OF["life"]) == 200
     times = []
-    for round_ in range(11):
+    for number in range(1, INTRUSIONS + 1):
         sent = time.time_ns()
         body(server, SHELL_OF["life"])
-        words, _ = told(server, round_ + 1)[-1]
+        words = wait_until(lambda: Path(server.logs / f"alarm.{number}.json").exists() and (server.logs / f"words.{number}").read_text().splitlines(),
+                           seconds=10, every=0.005, what="the alarm")
         times.append((int(words[0]) - sent) / 1e6)
+    times.sort()
     assert median(times) < 50, times
+    if INTRUSIONS >= 100:  # the promise is of 99 in 100, the worst of 11 is chance
+        assert times[INTRUSIONS * 99 // 100] < 50, times[-20:]

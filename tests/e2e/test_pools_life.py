@@ -252,9 +252,12 @@ def test_an_orphan_is_frozen_acted_on_and_ended(make, tmp_path):
     action.chmod(0o755)
     server = make(config(f"ping_interval=200ms;ping_timeout=1s;orphan.enable=1;orphan.action={action};orphan.ttl=2s"))
     pid = pid_of(server)
-    os.kill(pid, signal.SIGSTOP)
-    wait_until(note.exists, what="the action has run")
-    assert note.read_text().split()[:3] == [str(pid), "life", "1"]
+    with Connection(server.port) as inside:
+        inside.send("POST /app/hold HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
+        request = wait_until(lambda: [r for r in requests(server) if r["worker"]], what="it is inside")[0]
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(note.exists, what="the action has run")
+    assert note.read_text().split() == [str(pid), "life", "1", f"{request['connection']}-{request['number']}"]
     assert [w["pid"] for w in workers(server, "frozen")] == [pid]
     assert pid_of(server) != pid
     wait_until(lambda: not alive(pid), what="its time is over")

@@ -2,9 +2,11 @@
 import json
 import os
 import pwd
+import re
+import subprocess
 from pathlib import Path
 
-from conftest import needs_root
+from conftest import needs, needs_root
 from http_client import wait_until
 from instance import BINARY, ONE_SITE, UNPRIVILEGED, command_line, family, tls_lines
 
@@ -30,6 +32,39 @@ def test_every_role_but_the_supervisor_is_behind_its_barriers(make, user, transp
             assert status["Seccomp"] == "2", (name, thread)
             for capability in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
                 assert int(status[capability], 16) == 0, (name, thread, capability)
+
+
+def executable_mappings(pid):
+    """What a process has mapped as code: paths, and "" for memory without one."""
+    rows = [line.split(maxsplit=5) for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    return {row[5] if len(row) > 5 else "" for row in rows if "x" in row[1]} - {"[vdso]", "[vsyscall]"}
+
+
+@needs("readelf")
+@needs("ldd")
+def test_neither_front_end_nor_supervisor_loads_code_of_applications(make):
+    """SB1: they hold the program, the libraries that it is linked with, and those by which libc looks up users; no code in other memory."""
+    def output(*words):
+        return subprocess.run([*map(str, words)], check=True, capture_output=True, text=True).stdout
+    imported = set(re.findall(r" UND (\w+)", output("readelf", "-W", "--dyn-syms", BINARY)))
+    assert "accept4" in imported, "the imports were read"
+    assert imported & {"dlopen", "dlmopen", "dlsym", "dlvsym", "fdlopen"} == set()
+
+    def libraries_of(path):
+        return {os.path.realpath(library) for library in re.findall(r"(/\S+) \(0x", output("ldd", path))}
+    application = BINARY.parent / "pool/sdk/greet.so"
+    server = make(ONE_SITE + "site.main.route.app.prefix = /app\nsite.main.route.app.handler = pool\nsite.main.route.app.pool = app\n"
+                  f"pool.app.runtime = native\npool.app.app = {application} hello\n")
+    assert server.fetch("/app").status == 200
+    server.cli("restart-server")
+    assert server.fetch("/app").status == 200
+    worker = json.loads(server.cli("pool", "show", "app", "--json").stdout)["workers"][0]["pid"]
+    assert str(application) in executable_mappings(worker), "and who does is seen"
+    for pid in (server.process.pid, server.role("server"), server.role("logd")):
+        mapped = executable_mappings(pid)
+        of_users = {path for path in mapped if re.fullmatch(r"/usr/lib/\S+/libnss_\w+\.so\.2", path)}  # loaded by libc: nsswitch.conf(5)
+        known = {str(BINARY)}.union(of_users, *map(libraries_of, [BINARY, *of_users]))
+        assert {path for path in mapped if (os.path.realpath(path) if path else path) not in known} == set(), command_line(pid)
 
 
 @needs_root

@@ -141,6 +141,27 @@ TEST(WorkerProfile, a_named_identity_is_taken_with_its_groups) {
   EXPECT_EQ(profile.sandbox.groups, (std::vector<gid_t>{78, 79}));
 }
 
+TEST(WorkerProfile, all_that_a_named_identity_says_is_in_the_sandbox) {
+  const WorkerSandbox sandbox =
+      profile_of(
+          "pool.p.app = /a\npool.p.identity = i\npool.p.sandbox.tier = ns\nidentity.i.read = /r /s\n"
+          "identity.i.write = /w\nidentity.i.execute = /x\nidentity.i.network = unix\nidentity.i.syscalls = process\n"
+          "identity.i.private_tmp = 1\nidentity.i.files_max = 100\nidentity.i.processes_max = 10\n"
+          "identity.i.address_space_max = 1g\nidentity.i.core_max = 1m\n")
+          .sandbox;
+  EXPECT_EQ(sandbox.read_paths, (Words{"/r", "/s", "/a"}));
+  EXPECT_EQ(sandbox.write_paths, Words{"/w"});
+  EXPECT_EQ(sandbox.execute_paths, (Words{"/x", "/lib/penstock-x"}));
+  EXPECT_EQ(sandbox.network, WorkerNetwork::UNIX);
+  EXPECT_EQ(sandbox.syscalls, WorkerSyscalls::FULL) << "processes, and sockets for its network";
+  EXPECT_EQ(sandbox.tier, WorkerTier::NS);
+  EXPECT_TRUE(sandbox.private_tmp);
+  EXPECT_EQ(sandbox.limits.files, 100U);
+  EXPECT_EQ(sandbox.limits.processes, 10U);
+  EXPECT_EQ(sandbox.limits.address_space, 1ULL << 30);
+  EXPECT_EQ(sandbox.limits.core, 1U << 20);
+}
+
 TEST(PoolIds, two_thousand_pools_have_numbers_of_their_own_which_stay) {
   std::string text;
   for (int i = 0; i < 2000; ++i) text += "pool.p" + std::to_string(i) + ".app = x\n";

@@ -11,27 +11,29 @@ struct RecycleCase {
   void (*rules)(PoolRules&);
   void (*before)(PoolKeeper&, MonoTime&);
   void (*trigger)(PoolKeeper&, MonoTime&);
+  const char* logged;  // the reason
 };
 
 TEST_F(PoolKeeperTest, every_reason_to_recycle_starts_the_replacement_first) {
   const RecycleCase cases[] = {
       {"time", [](PoolRules& r) { r.recycle_time = seconds(100); },
        [](PoolKeeper& k, MonoTime& now) { k.tick(now = now + seconds(99)); },
-       [](PoolKeeper& k, MonoTime& now) { k.tick(now = now + seconds(1)); }},
+       [](PoolKeeper& k, MonoTime& now) { k.tick(now = now + seconds(1)); }, "recycled after 1 min 40 s"},
       {"requests", [](PoolRules& r) { r.recycle_requests = 1000; },
        [](PoolKeeper& k, MonoTime& now) { k.load(1, 999, 0, {}, now); },
-       [](PoolKeeper& k, MonoTime& now) { k.load(1, 1000, 0, {}, now); }},
+       [](PoolKeeper& k, MonoTime& now) { k.load(1, 1000, 0, {}, now); }, "recycled after 1000 requests"},
       {"memory", [](PoolRules& r) { r.recycle_memory = 1 << 20; },
        [](PoolKeeper& k, MonoTime& now) { k.memory_seen(1, (1 << 20) - 1, now); },
-       [](PoolKeeper& k, MonoTime& now) { k.memory_seen(1, 1 << 20, now); }},
+       [](PoolKeeper& k, MonoTime& now) { k.memory_seen(1, 1 << 20, now); }, "recycled at 1 MiB of memory"},
       {"CPU time", [](PoolRules& r) { r.recycle_cpu = 50, r.recycle_cpu_window = seconds(10); },
        [](PoolKeeper& k, MonoTime& now) {
          k.cpu_seen(1, milliseconds(4'999), now = now + seconds(10));  // in the first window
          k.cpu_seen(1, milliseconds(9'998), now = now + seconds(9));   // and in the second
        },
-       [](PoolKeeper& k, MonoTime& now) { k.cpu_seen(1, milliseconds(9'999), now); }},
-      {"command", [](PoolRules&) {}, [](PoolKeeper& k, MonoTime& now) { k.tick(now); },
-       [](PoolKeeper& k, MonoTime& now) { k.recycle("by command", now); }},
+       [](PoolKeeper& k, MonoTime& now) { k.cpu_seen(1, milliseconds(9'999), now); },
+       "recycled after 5.0 s of CPU time in 9.0 s"},
+      {"a time of day, a command, a changed file", [](PoolRules&) {}, [](PoolKeeper& k, MonoTime& now) { k.tick(now); },
+       [](PoolKeeper& k, MonoTime& now) { k.recycle("recycled by schedule", now); }, "recycled by schedule"},
       {"configuration", [](PoolRules&) {},
        [](PoolKeeper& k, MonoTime& now) {
          PoolRules rules = k.rules();
@@ -42,7 +44,8 @@ TEST_F(PoolKeeperTest, every_reason_to_recycle_starts_the_replacement_first) {
          PoolRules rules = k.rules();
          rules.recipe = "another";
          k.configure(rules, now);
-       }},
+       },
+       "its settings have changed"},
   };
   for (const RecycleCase& one : cases) {
     SCOPED_TRACE(one.what);
@@ -59,6 +62,8 @@ TEST_F(PoolKeeperTest, every_reason_to_recycle_starts_the_replacement_first) {
     EXPECT_EQ(got(Kind::RETIRE), List{});
     ready(2);
     EXPECT_EQ(got(Kind::RETIRE), List{1});
+    EXPECT_TRUE(logged(std::string("is ready after 0 ms: in place of worker 1, ") + one.logged)) << seen_.front().text;
+    EXPECT_TRUE(logged(std::string("gets no new requests: ") + one.logged));
     EXPECT_EQ(got(Kind::START), List{});
     ended(1, {true, "exited with code 0"});
     EXPECT_EQ(got(Kind::START), List{});
