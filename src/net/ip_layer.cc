@@ -51,12 +51,12 @@ DropReason IpLayer::receive(const RxFrame& frame, MonoTime now, Arrival& arrival
   if (link.vlan_id != addresses_.vlan_id) return DropReason::VLAN_NOT_OURS;
   const std::span<const uint8_t> payload = bytes.subspan(link.bytes);
   arrival.from = link.source;
-  arrival.overheard = frame.overheard;
+  arrival.overheard = frame.overheard || silent_;
   bool v6 = false;
   switch (static_cast<EtherType>(link.type)) {
     case EtherType::ARP:
       arrival.neighbours = true;
-      return receive_arp(payload, now, frame.overheard);
+      return receive_arp(payload, now, arrival.overheard);
     case EtherType::IPV4:
       drop = parse_ipv4(payload, frame.ip_checksum_good, arrival.packet);
       break;
@@ -132,6 +132,7 @@ DropReason IpLayer::receive_icmp(MonoTime now, Arrival& arrival) {
     case IcmpKind::ECHO_REQUEST:
       if (shared_ || !is_ours(arrival.packet.destination) || arrival.packet.source.is_unspecified())
         return DropReason::ICMP_IGNORED;
+      if (silent_) return DropReason::LEFT_TO_ANOTHER;
       if (!icmp_limit_.allow(now)) return DropReason::ICMP_RATE;
       answer_echo(arrival);
       return DropReason::NONE;

@@ -34,13 +34,15 @@ class IpLayer {
   struct Arrival {
     enum class Kind : uint8_t { NOTHING, TCP, ICMP_ERROR } kind = Kind::NOTHING;
     bool neighbours = false;  // ARP or neighbour discovery
-    bool overheard = false;   // as the frame
+    bool overheard = false;   // as the frame; or we are silent
     IpHeader packet;
     IcmpMessage icmp;
     MacAddress from;
   };
   // Somebody else has our addresses as well, and answers echo requests.
   void share() { shared_ = true; }
+  // Another engine answers (port_handover.h).
+  void set_silent(bool silent) { silent_ = silent; }
   // NONE when the frame was of use.
   [[nodiscard]] DropReason receive(const RxFrame& frame, MonoTime now, Arrival& arrival);
 
@@ -106,6 +108,7 @@ class IpLayer {
   NeighbourTable neighbours_;
   RateLimit icmp_limit_;
   bool shared_ = false;
+  bool silent_ = false;
   bool device_full_ = false;
   std::array<TxFrame, BATCH> frames_;
   std::vector<uint8_t> heads_;  // BATCH rooms

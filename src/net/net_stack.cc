@@ -189,9 +189,18 @@ bool NetStack::listen(uint16_t port, uint32_t id, ListenOn on) {
 void NetStack::stop_listening(uint32_t id) {
   for (size_t i = 0; i < listener_count_; ++i) {
     if (listeners_[i].id != id) continue;
-    if (others_ != nullptr) former_ports_[listeners_[i].port] = true;
+    const Listener gone = listeners_[i];
+    if (others_ != nullptr) former_ports_[gone.port] = true;
     listeners_[i] = listeners_[--listener_count_];
+    const std::span left(left_listeners_.data(), std::min(left_count_, LISTENERS_MAX));
+    const auto same = std::ranges::find_if(left, [&](const Listener& one) { return one.meets(gone.port, gone.on); });
+    (same != left.end() ? *same : left_listeners_[left_count_++ % LISTENERS_MAX]) = gone;
   }
+}
+
+void NetStack::set_handover(PortHandover handover) {
+  handover_ = handover;
+  ip_.set_silent(handover == PortHandover::SILENT);
 }
 
 Handle NetStack::connect(const IpAddress& remote, uint16_t remote_port, uint16_t local_port) {

@@ -21,6 +21,7 @@
 #include "src/net/frame_taker.h"
 #include "src/net/ip_layer.h"
 #include "src/net/net_event.h"
+#include "src/net/port_handover.h"
 #include "src/net/sack_scoreboard.h"
 #include "src/net/tcp_segment.h"
 #include "src/net/wire/checksum.h"
@@ -66,6 +67,10 @@ class NetStack {
   // then. On a shared port only where a listener has been, since the other ports are not ours.
   void set_succession(bool on) { succession_ = on; }
   [[nodiscard]] size_t listener_count() const { return listener_count_; }
+  // At any time. At first NONE.
+  void set_handover(PortHandover handover);
+  // A peer may still end a handshake, or has not yet acknowledged all of an end: what an engine that leaves waits for.
+  [[nodiscard]] bool has_unsettled() const { return connections_.count() != time_wait_ || now_ < cookies_until_; }
   // SYNs are dropped meanwhile; the peer repeats them.
   void pause_accept(bool paused) { accept_paused_ = paused; }
   // At most so many ACCEPTED follow until it is called again; SYNs beyond that are dropped as in a pause.
@@ -178,6 +183,10 @@ class NetStack {
 
   // tcp_listen.cc: CLOSED and LISTEN, SYN cookies.
   [[nodiscard]] const Listener* listener_for(const TcpTuple& tuple) const;
+  [[nodiscard]] static const Listener* listener_of(std::span<const Listener> listeners, const TcpTuple& tuple);
+  [[nodiscard]] DropReason silent_arrives(const TcpTuple& tuple, const TcpSegment& segment);
+  [[nodiscard]] DropReason refuse(const TcpTuple& tuple, const TcpSegment& segment, DropReason drop);
+  [[nodiscard]] DropReason forget(TcpConnection& c);
   [[nodiscard]] DropReason unheard_arrives(const TcpTuple& tuple, const TcpSegment& segment);
   [[nodiscard]] DropReason closed_arrives(const TcpTuple& tuple, const TcpSegment& segment);
   [[nodiscard]] DropReason syn_arrives(const TcpTuple& tuple, const TcpSegment& segment, uint32_t listener_id,
@@ -258,6 +267,9 @@ class NetStack {
   std::array<uint64_t, BURST> rx_hashes_;  // of their socket pairs; 0: not known
   std::array<Listener, LISTENERS_MAX> listeners_;
   size_t listener_count_ = 0;
+  std::array<Listener, LISTENERS_MAX> left_listeners_;  // the last ones that were let go: for cookies of theirs
+  size_t left_count_ = 0;
+  PortHandover handover_ = PortHandover::NONE;
   FrameTaker* others_ = nullptr;
   std::vector<bool> former_ports_;  // of a shared port: that had listeners and have none
   bool listened_ = false;

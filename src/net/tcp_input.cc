@@ -35,7 +35,7 @@ void NetStack::receive_frame(const RxFrame& frame, uint64_t hash) {
     if (arrival.kind == IpLayer::Arrival::Kind::TCP) drop = receive_tcp(frame, arrival, hash);
     if (arrival.kind == IpLayer::Arrival::Kind::ICMP_ERROR) drop = receive_icmp_error(arrival);
   }
-  if (others_ != nullptr && !frame.overheard) [[unlikely]]
+  if (others_ != nullptr && !frame.overheard && handover_ != PortHandover::SILENT) [[unlikely]]
     drop = hand_on(frame, arrival, drop);
   ++counters_.drops[static_cast<size_t>(drop)];
   if (!frame_kept_) device_.rx_release(frame.token);
@@ -180,6 +180,7 @@ void NetStack::our_fin_acknowledged(TcpConnection& c) {
 }
 
 DropReason NetStack::restart_from_time_wait(TcpConnection& c, const TcpSegment& segment) {
+  if (handover_ == PortHandover::SILENT) return forget(c);
   const TcpTuple tuple = c.tuple;
   const SeqNum last = c.snd_max;
   const Listener* listener = listener_for(tuple);
@@ -282,6 +283,7 @@ DropReason NetStack::check_ack(TcpConnection& c, const TcpSegment& segment) {
   if (!segment.has(TCP_ACK)) return DropReason::TCP_ACK_MISSING;
   if (c.state == TcpState::SYN_RECEIVED) {
     if (segment.ack <= c.iss || segment.ack > c.snd_max) {
+      if (handover_ != PortHandover::NONE && c.has(PASSIVE)) return forget(c);
       reply_reset(c.tuple, segment);
       return DropReason::TCP_SYN_RECEIVED_ACK;
     }

@@ -13,12 +13,16 @@ constexpr Duration COOKIE_LIFE = seconds(120);
 
 }  // namespace
 
-const NetStack::Listener* NetStack::listener_for(const TcpTuple& tuple) const {
+const NetStack::Listener* NetStack::listener_of(std::span<const Listener> listeners, const TcpTuple& tuple) {
   const ListenOn on = tuple.local.is_v4() ? ListenOn::V4 : ListenOn::V6;
-  for (size_t i = 0; i < listener_count_; ++i) {
-    if (listeners_[i].meets(tuple.local_port, on)) return &listeners_[i];
+  for (const Listener& listener : listeners) {
+    if (listener.meets(tuple.local_port, on)) return &listener;
   }
   return nullptr;
+}
+
+const NetStack::Listener* NetStack::listener_for(const TcpTuple& tuple) const {
+  return listener_of(std::span(listeners_).first(listener_count_), tuple);
 }
 
 void NetStack::share(FrameTaker& others) {
@@ -36,11 +40,39 @@ DropReason NetStack::unheard_arrives(const TcpTuple& tuple, const TcpSegment& se
   }
   if (segment.has(TCP_RST)) return DropReason::TCP_NO_CONNECTION;
   if (segment.has(TCP_SYN) && succession_) return DropReason::TCP_ACCEPT_PAUSED;
+  return refuse(tuple, segment, segment.has(TCP_SYN) ? DropReason::TCP_NO_LISTENER : DropReason::TCP_NO_CONNECTION);
+}
+
+// By RST, unless it may be a segment of another engine's connection.
+DropReason NetStack::refuse(const TcpTuple& tuple, const TcpSegment& segment, DropReason drop) {
+  const bool begins = segment.has(TCP_SYN) && !segment.has(TCP_ACK);
+  if (handover_ != PortHandover::NONE && !begins) return DropReason::LEFT_TO_ANOTHER;
   reply_reset(tuple, segment);
-  return segment.has(TCP_SYN) ? DropReason::TCP_NO_LISTENER : DropReason::TCP_NO_CONNECTION;
+  return drop;
+}
+
+// Its peer has it with the other engine.
+DropReason NetStack::forget(TcpConnection& c) {
+  become_closed(c);
+  free_if_done(c);
+  return DropReason::LEFT_TO_ANOTHER;
+}
+
+// Of no connection of ours, and only the other engine answers: but for who brings back a cookie that we have given him.
+DropReason NetStack::silent_arrives(const TcpTuple& tuple, const TcpSegment& segment) {
+  if (now_ >= cookies_until_ || !segment.has(TCP_ACK) || segment.has(TCP_SYN | TCP_RST) || accept_room_ == 0)
+    return DropReason::LEFT_TO_ANOTHER;
+  const Listener* listener = listener_for(tuple);
+  if (listener == nullptr)
+    listener = listener_of(std::span(left_listeners_).first(std::min(left_count_, LISTENERS_MAX)), tuple);
+  TcpConnection* c = listener == nullptr ? nullptr : accept_cookie(tuple, segment, listener->id);
+  if (c == nullptr) return DropReason::LEFT_TO_ANOTHER;
+  TcpSegment copy = segment;
+  return segment_arrives(*c, copy);
 }
 
 DropReason NetStack::closed_arrives(const TcpTuple& tuple, const TcpSegment& segment) {
+  if (handover_ == PortHandover::SILENT) return silent_arrives(tuple, segment);
   const Listener* listener = listener_for(tuple);
   if (listener == nullptr) return unheard_arrives(tuple, segment);
   if (segment.has(TCP_RST)) return DropReason::TCP_NO_CONNECTION;
@@ -53,11 +85,9 @@ DropReason NetStack::closed_arrives(const TcpTuple& tuple, const TcpSegment& seg
         return segment_arrives(*c, copy);
       }
       if (connections_.count() == connections_.count_max()) return DropReason::TCP_CONNECTIONS_FULL;
-      reply_reset(tuple, segment);
-      return DropReason::TCP_COOKIE_BAD;
+      return refuse(tuple, segment, DropReason::TCP_COOKIE_BAD);
     }
-    reply_reset(tuple, segment);
-    return DropReason::TCP_NO_CONNECTION;
+    return refuse(tuple, segment, DropReason::TCP_NO_CONNECTION);
   }
   if (!segment.has(TCP_SYN) || segment.has(TCP_FIN)) return DropReason::TCP_LISTEN_FLAGS;
   return syn_arrives(tuple, segment, listener->id, {}, false);
