@@ -124,6 +124,7 @@ Status send_start(Channel& channel, const RoleStart& start) {
                      {"doorbell", fds.add(start.doorbell)},
                      {"certificates", fds.add(start.certificates)},
                      {"kernel_tap", fds.add(start.kernel_tap)},
+                     {"port_heard_by_two", start.port_heard_by_two},
                      {"connections", fds.add(start.connections)},
                      {"place", start.place},
                      {"tickets", start.ticket_keys},
@@ -159,6 +160,7 @@ Result<RoleStart> decode_start(ChannelMessage message) {
     return fail("bad descriptor of the kernel's end");
   if (!fds.take(head->value("connections", Json(-1)), start.connections))
     return fail("bad descriptor of the counts of connections");
+  start.port_heard_by_two = json_flag(*head, "port_heard_by_two");
   start.place = static_cast<uint32_t>(json_number(*head, "place"));
   start.ticket_keys = json_text(*head, "tickets");
   start.certificates_are_new = json_flag(*head, "new_certificates");

@@ -48,6 +48,7 @@ struct RoleStart {
   uint32_t place = 0;                 // where this one counts its own
   bool certificates_are_new = false;  // some were in force nowhere: all are looked at before anybody is served
   UniqueFd kernel_tap;                // server: the kernel's end of dpdk's port (dpdk.exception); -1: there is none
+  bool port_heard_by_two = false;     // server: others that still serve have dpdk's port open as well
   std::string ticket_keys;            // server: what session tickets are sealed with, the newest first, in hexadecimal
   // Server: its channels to keyd, memory 0, bed 0, memory 1, ... (src/tls/key_channel.h): one for each reactor, the
   // last for the control thread. Whether anybody is at their other end depends on the configuration.

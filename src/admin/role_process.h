@@ -67,6 +67,7 @@ class RoleProcess {
   uint64_t generation = 0;  // of the config it runs with
   std::string identity;
   std::vector<std::string> paths;      // what its Landlock domain reaches
+  bool port_heard_by_two = false;      // server: what it was told last of dpdk's port
   std::vector<UniqueFd> key_channels;  // server: keyd's ends of them, for a keyd that comes later
   ReadyReport ready;
   MonoTime started;

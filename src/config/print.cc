@@ -91,8 +91,9 @@ constexpr Section SECTIONS[] = {
     {"server", "server.", ""},
     {"dpdk", "dpdk.",
      "The port past the kernel, which `server.transport = dpdk` drives. A change of its live keys gives it to another "
-     "server: the "
-     "old one first finishes what is open, as at a stop, and new connections wait until the new one is there."},
+     "server. Over net_af_packet without huge pages this one opens it beside the old one, and nobody waits where its "
+     "interface, addresses and MTU stay; else the old one first finishes what is open, as at a stop, and new "
+     "connections wait until the new one is there."},
     {"limits", "limits.", "What one request, connection or client may take. Beyond it the answer names the limit."},
     {"http2", "http2.", "HTTP/2, and what one connection of it may take."},
     {"decode", "decode.",

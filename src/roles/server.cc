@@ -96,6 +96,7 @@ Status ServerRole::start() {
                         .certificates_are_new = start->certificates_are_new,
                         .ticket_keys = std::move(start->ticket_keys),
                         .kernel_tap = std::move(start->kernel_tap),
+                        .port_heard_by_two = start->port_heard_by_two,
                         .connections = std::move(start->connections),
                         .place = start->place};
   if (Status prepared = process_.prepare(*tree, std::move(options), notes_); !prepared) return prepared;
@@ -106,10 +107,17 @@ Status ServerRole::start() {
   if (!entered) return std::unexpected(entered.error());
   if (Status started = process_.start(notes_); !started) return started;
   tell_all();
-  // Before anybody is served: who got an answer may ask the supervisor about this server.
+  // None is taken away yet. Beside a server that lets go when it hears of us, we answer before: else nobody would for a
+  // moment.
+  const bool beside = start->port_heard_by_two;
+  if (beside) {
+    (void)process_.set_listeners(take_listeners(start->listeners));
+    (void)(process_.turn_over() && process_.turn_over());  // the first may have looked just before
+  }
+  // Otherwise before anybody is served: who got an answer may ask the supervisor about this server.
   Status told = channel_.send_wait(MessageKind::READY, 0,
                                    encode_ready(ready_report(*entered, process_.transport_name())), SEND_PATIENCE);
-  if (told) (void)process_.set_listeners(take_listeners(start->listeners));  // none is taken away yet
+  if (told && !beside) (void)process_.set_listeners(take_listeners(start->listeners));
   return told;
 }
 
@@ -148,6 +156,10 @@ void ServerRole::obey(ChannelMessage message) {
       break;
     case MessageKind::TAKE_OVER:
       process_.accept_again();
+      break;
+    case MessageKind::PORT_HEARD:
+      if (process_.set_port_heard_by_two(message.payload == "1"))
+        (void)channel_.send_wait(MessageKind::PORT_HEARD_OK, message.id, {}, SEND_PATIENCE);
       break;
     case MessageKind::TICKET_KEYS:
       process_.set_ticket_keys(message.payload);

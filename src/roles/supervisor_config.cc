@@ -5,6 +5,7 @@
 // Until the server has taken it, every step can be undone and is.
 #include "src/admin/role_paths.h"
 #include "src/roles/machine_errors.h"
+#include "src/roles/patience.h"
 #include "src/roles/supervisor_state.h"
 
 #include <algorithm>
@@ -13,8 +14,6 @@
 namespace penstock {
 namespace {
 
-constexpr Duration SERVER_CONFIG_TIMEOUT = seconds(10);  // a large configuration on a loaded machine
-constexpr Duration SERVER_START_TIMEOUT = seconds(65);   // longer than a start may take: that ends it first
 constexpr Duration CERTIFICATE_TIMEOUT =
     milliseconds(20);  // for each, as much again: the server asks for every new key
 constexpr Duration LOGD_TIMEOUT = seconds(5);
@@ -155,7 +154,12 @@ bool Supervisor::begin_change(ChangeRequest& request) {
   const bool renew = request.kind == ChangeRequest::Kind::RENEW || (by_port && changes_port(change.changes)) ||
                      (server != nullptr && !paths_covered(server->paths, server_read_paths(settings))) ||
                      (tree_.settings().server_listen_tls.empty() && !settings.server_listen_tls.empty());
+  const auto drains = [](const auto& role) {
+    return role->role == "server" && role->state == RoleProcess::State::DRAINING;
+  };
   if (server != nullptr && renew && !free_journal_set()) return false;  // a server still drains; its end makes room
+  if (server != nullptr && renew && by_port && !two_may_have_port(change) && std::ranges::any_of(roles_, drains))
+    return false;
 
   auto listeners = listeners_->prepare(wanted_listeners(settings), static_cast<int>(settings.server_backlog));
   if (!listeners) {
@@ -172,12 +176,10 @@ bool Supervisor::begin_change(ChangeRequest& request) {
     return true;
   }
   Status sent;
-  if (renew && by_port) {
-    const Duration patience = tree_.settings().server_drain_timeout;
-    change_->step = Change::Step::SERVER_STOP;
-    change_->deadline = now_ + patience + SERVER_START_TIMEOUT;
-    change_->serial = server->serial;
-    drain(*server, patience);
+  if (renew && by_port && two_may_have_port(*change_)) {
+    sent = begin_beside(*server);
+  } else if (renew && by_port) {
+    begin_in_turn(*server);
   } else if (renew) {
     sent = start_changed_server();
   } else {
@@ -250,6 +252,7 @@ void Supervisor::change_refused(const std::string& why) {
   if (change.step == Change::Step::SERVER_START || change.step == Change::Step::HANDOVER) {
     if (RoleProcess* role = find(change.serial)) kill_role(*role, "its configuration was refused");
   }
+  settle_port();
   refuse_request(change.request, {{"", 0, "", why}});
 }
 

@@ -115,7 +115,8 @@ Status Supervisor::adopt(RoleProcess process, const RoleStart& start) {
 }
 
 Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) {
-  if (tree.settings().server_transport == TransportSetting::DPDK && has_role("server")) {
+  const bool by_port = tree.settings().server_transport == TransportSetting::DPDK;
+  if (by_port && has_role("server") && !two_may_have_port(tree.settings())) {
     return fail("the port past the kernel has a server, which is still there");
   }
   const auto set = free_journal_set();
@@ -140,6 +141,7 @@ Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) 
   start.ticket_keys = tickets_.text();
   if (Status opened = keep_kernel_tap(tree.settings()); !opened) return opened;
   start.kernel_tap = duplicate(kernel_tap_.fd);
+  start.port_heard_by_two = by_port && has_role("server");
   auto journals = journals_->fds_for_server(*set);
   if (!journals) return std::unexpected(journals.error());
   start.journals = std::move(*journals);
@@ -154,6 +156,7 @@ Status Supervisor::spawn_server(const Tree& tree, const ListenerChange* change) 
   auto process = RoleProcess::spawn(environment_.executable, "server", next_serial_++, now_);
   if (!process) return std::unexpected(process.error());
   process->journal_set = *set;
+  process->port_heard_by_two = start.port_heard_by_two;
   process->paths = server_read_paths(tree.settings());
   Status ok = give_key_channels(*process, start);
   if (!ok) process->kill_and_wait();
@@ -231,6 +234,10 @@ void Supervisor::take_message(RoleProcess& role, ChannelMessage message) {
       if (role.state != RoleState::READY || now_ - role.ready_at < RENEW_EVERY) return;
       return ask_change(
           {ChangeRequest::Kind::RENEW, {}, std::nullopt, "server: " + escape_line(message.payload, 200), 0});
+    case MessageKind::PORT_HEARD_OK:
+      if (!deciding || change_->step != Change::Step::SERVER_BESIDE) return;
+      if (const Status ok = start_changed_server(); !ok) change_refused(ok.error().message);
+      return;
     case MessageKind::LET_GO:
       return server_let_go();
     case MessageKind::POOL_NEED:
@@ -272,6 +279,7 @@ void Supervisor::role_ready(RoleProcess& role, const ChannelMessage& message) {
     change_->deadline = now_ + HANDOVER_TIMEOUT;
     if (old == nullptr) change_accepted();
   }
+  settle_port();
   announce(role);
   tell_status();
 }
@@ -354,6 +362,7 @@ void Supervisor::role_ended(uint32_t serial) {
     pools_->server_gone(serial, now_);
     keyd_leaves(serial);
   }
+  settle_port();
   fail_queries(serial, "the " + gone->role + " process has ended");
   if (change_ && change_->serial == serial && change_->step == Change::Step::SERVER_STOP) {
     if (const Status ok = stopping_ ? fail("penstock is stopping") : start_changed_server(); !ok) {

@@ -89,6 +89,7 @@ class Supervisor {
   struct Change {
     enum class Step : uint8_t {
       SERVER_CONFIG,  // CONFIG sent: CONFIG_OK or CONFIG_FAILED comes
+      SERVER_BESIDE,  // told that another will have the port past the kernel as well: PORT_HEARD_OK comes
       SERVER_STOP,    // the old server drains: the port past the kernel, which it has, goes to a new one
       SERVER_START,   // a new server was started with it, because the old one's sandbox cannot reach what it needs
       HANDOVER,       // it is ready; the old one is letting go of the listeners
@@ -139,7 +140,6 @@ class Supervisor {
   // With the configuration of the change under way.
   [[nodiscard]] Status start_changed_server();
   [[nodiscard]] Status spawn_server(const Tree& tree, const ListenerChange* change);
-  [[nodiscard]] Status keep_kernel_tap(const Settings& settings);  // supervisor_port.cc
   [[nodiscard]] Status spawn_logd();
   [[nodiscard]] Status adopt(RoleProcess process, const RoleStart& start);
   [[nodiscard]] Status give_identity(RoleStart& start, const std::string& setting) const;
@@ -163,6 +163,14 @@ class Supervisor {
   void watch_role(RoleProcess& role, MonoTime now);
   void restart_due(MonoTime now);
   void announce(const RoleProcess& server);
+
+  // --- supervisor_port.cc: the port past the kernel
+  [[nodiscard]] Status keep_kernel_tap(const Settings& settings);
+  [[nodiscard]] static bool two_may_have_port(const Settings& settings);
+  [[nodiscard]] bool two_may_have_port(const Change& change) const;
+  [[nodiscard]] Status begin_beside(RoleProcess& server);
+  void begin_in_turn(RoleProcess& server);
+  void settle_port();
 
   // --- supervisor_keys.cc: keyd
   [[nodiscard]] Status give_key_channels(RoleProcess& server, RoleStart& start) const;

@@ -10,6 +10,7 @@
 #include "src/transport/engine/kernel_tap.h"
 
 #include <algorithm>
+#include <atomic>
 #include <string>
 #include <sys/random.h>
 
@@ -41,8 +42,11 @@ constexpr uint64_t SEGMENT_HEADS = 40 + 20 + 12;  // IPv6, TCP, timestamps
 class Port final : public DpdkServerPort {
  public:
   Port(const Settings& settings, std::unique_ptr<DpdkPort> port, std::unique_ptr<DriverThreads> threads,
-       uint32_t queues, uint32_t holds, UniqueFd kernel_tap)
-      : port_(std::move(port)), threads_(std::move(threads)), kernel_tap_(std::move(kernel_tap)) {
+       uint32_t queues, uint32_t holds, UniqueFd kernel_tap, bool heard_by_two)
+      : port_(std::move(port)),
+        threads_(std::move(threads)),
+        kernel_tap_(std::move(kernel_tap)),
+        heard_by_two_(heard_by_two) {
     options_.name = "dpdk";
     options_.spin = settings.dpdk_spin;
     options_.net.addresses = addresses_of(settings, port_->mac());
@@ -50,6 +54,7 @@ class Port final : public DpdkServerPort {
     // Of the host, whatever its engines are.
     options_.net.limits.replies_per_second = std::max(options_.net.limits.replies_per_second / queues, 1U);
     options_.kernel_fd = kernel_tap_.get();
+    options_.heard_by_two = &heard_by_two_;
     for (uint64_t& word : options_.net.secret) {
       while (::getrandom(&word, sizeof word, 0) != sizeof word) {
       }
@@ -66,6 +71,7 @@ class Port final : public DpdkServerPort {
     engine.first = reactor == 0;
     return EngineTransport::open(port_->queue(reactor), engine, now);
   }
+  void set_heard_by_two(bool heard) override { heard_by_two_.store(heard, std::memory_order_relaxed); }
   int thread_count() const override { return threads_->count(); }
   Status run_in_threads(const std::function<void()>& job) override { return threads_->run(job); }
 
@@ -73,6 +79,7 @@ class Port final : public DpdkServerPort {
   std::unique_ptr<DpdkPort> port_;
   std::unique_ptr<DriverThreads> threads_;
   UniqueFd kernel_tap_;
+  std::atomic<bool> heard_by_two_;
   EngineOptions options_;
 };
 
@@ -85,7 +92,7 @@ BodySums dpdk_body_sums(const Settings& settings) {
 }
 
 Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings& settings, uint32_t queues,
-                                                             UniqueFd kernel_tap) {
+                                                             UniqueFd kernel_tap, bool heard_by_two) {
   if (queues > DpdkPort::QUEUES_MAX)
     return fail("dpdk.queues: a port has " + std::to_string(DpdkPort::QUEUES_MAX) + " at most");
   using Cuts = DpdkPortConfig::Cuts;
@@ -107,8 +114,8 @@ Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings& set
   if (!port) return std::unexpected(std::move(port.error()));
   Result<std::unique_ptr<DriverThreads>> threads = DriverThreads::find(settings.dpdk_device);
   if (!threads) return std::unexpected(std::move(threads.error()));
-  auto opened =
-      std::make_unique<Port>(settings, std::move(*port), std::move(*threads), queues, holds, std::move(kernel_tap));
+  auto opened = std::make_unique<Port>(settings, std::move(*port), std::move(*threads), queues, holds,
+                                       std::move(kernel_tap), heard_by_two);
   if (Status set = opened->set_up(); !set) return std::unexpected(std::move(set.error()));
   return opened;
 }
@@ -121,7 +128,7 @@ namespace penstock {
 
 BodySums dpdk_body_sums(const Settings&) { return {}; }
 
-Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings&, uint32_t, UniqueFd) {
+Result<std::unique_ptr<DpdkServerPort>> DpdkServerPort::open(const Settings&, uint32_t, UniqueFd, bool) {
   return fail("this build has no dpdk transport");
 }
 

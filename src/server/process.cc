@@ -173,7 +173,8 @@ Status ServerProcess::prepare(const Tree& tree, ServerOptions options, std::vect
   }
   parts.worker = std::make_unique<FileWorker>();
   if (settings.server_transport == TransportSetting::DPDK) {
-    auto port = DpdkServerPort::open(settings, options.reactors, std::move(options.kernel_tap));
+    auto port =
+        DpdkServerPort::open(settings, options.reactors, std::move(options.kernel_tap), options.port_heard_by_two);
     if (!port) return std::unexpected(port.error());
     parts.port = std::move(*port);
   }
@@ -382,6 +383,12 @@ bool ServerProcess::drain() {
   const bool let_go = set_listeners({});
   parts_->post_all(ReactorMessage::Kind::DRAIN);
   return let_go && turn_over();
+}
+
+bool ServerProcess::set_port_heard_by_two(bool heard) {
+  if (parts_->port == nullptr) return true;
+  parts_->port->set_heard_by_two(heard);
+  return turn_over() && turn_over();  // the first may have looked just before
 }
 
 void ServerProcess::accept_again() { parts_->post_all(ReactorMessage::Kind::ACCEPT_AGAIN); }

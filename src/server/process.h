@@ -43,6 +43,7 @@ struct ServerOptions {
   bool certificates_are_new = false;  // they are looked at whole
   std::string ticket_keys;
   UniqueFd kernel_tap;
+  bool port_heard_by_two = false;
   UniqueFd connections;  // of ConnectionCounts
   uint32_t place = 0;    // there
 };
@@ -89,6 +90,9 @@ class ServerProcess {
   // Stops accepting; finished() turns true when nothing is in flight any more. True when it returns with every
   // reactor having let go of its listeners: what waits on them waits for another process.
   [[nodiscard]] bool drain();
+  // Whether another process hears what comes to the port past the kernel as well, and has connections there of its own
+  // (net/port_handover.h). True when it returns with every reactor knowing.
+  [[nodiscard]] bool set_port_heard_by_two(bool heard);
   // Another process has let go of our listeners: whoever it left waiting is accepted. The kernel wakes one of two
   // that wait on a listener, and that one may have been just about to leave.
   void accept_again();

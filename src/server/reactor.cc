@@ -353,7 +353,8 @@ void Reactor::count_transport() {
 }
 
 bool Reactor::drained() const {
-  return core_.draining && turns_to_accept_ == 0 && core_.connections.count() == 0 && !core_.pools->owes_records();
+  return core_.draining && turns_to_accept_ == 0 && core_.connections.count() == 0 && !core_.pools->owes_records() &&
+         !core_.transport.has_unsettled();
 }
 
 bool Reactor::pools_are_full() const {

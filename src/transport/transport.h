@@ -222,6 +222,10 @@ class Transport {
   // Connections that are open or not yet wholly gone (a CLOSED event, a kernel operation is due).
   [[nodiscard]] virtual uint32_t connection_count() const = 0;
 
+  // ACCEPTED may still come, or somebody is yet to hear of an end, though no listener is left: who leaves waits for it,
+  // a few seconds at most.
+  [[nodiscard]] virtual bool has_unsettled() const { return false; }
+
   // REQUIRES for all below that take `conn`: is_open(conn).
 
   // What later events of this connection carry.

@@ -18,6 +18,7 @@ class TransportLayer : public Transport {
   [[nodiscard]] Status add_listener(int fd, uint32_t id) override { return below_.add_listener(fd, id); }
   void remove_listener(uint32_t id) override { below_.remove_listener(id); }
   void pause_accept(bool paused) override { below_.pause_accept(paused); }
+  [[nodiscard]] bool has_unsettled() const override { return below_.has_unsettled(); }
   void set_proxies(std::span<const PeerRange> proxies, Duration patience) override {
     below_.set_proxies(proxies, patience);
   }

@@ -23,6 +23,7 @@ constexpr Duration NAP_MIN = microseconds(50);
 constexpr Duration NAP_MAX = milliseconds(1);
 constexpr uint32_t ANNOUNCEMENTS = 2;  // RFC 5227 section 2.3: ANNOUNCE_NUM, ANNOUNCE_INTERVAL
 constexpr Duration ANNOUNCE_GAP = seconds(2);
+constexpr Duration SETTLE_PATIENCE = seconds(3);  // a SYN-ACK or a FIN that was lost is sent again within it
 constexpr uint64_t WAKE_DEVICE = UINT64_MAX;
 constexpr uint64_t WAKE_FILES = UINT64_MAX - 1;
 constexpr uint64_t WAKE_KERNEL = UINT64_MAX - 2;
@@ -66,6 +67,9 @@ EngineTransport::~EngineTransport() = default;
 
 Status EngineTransport::set_up() {
   stack_.set_succession(true);  // until the first listener is there
+  heard_by_two_ = options_.heard_by_two != nullptr && options_.heard_by_two->load(std::memory_order_relaxed);
+  follow_handover();
+  if (heard_by_two_) announce_at_ = MonoTime::never();  // the other one has answered who asked
   epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return fail_errno("epoll_create1");
   if (chunks_.wake_fd() >= 0) {
@@ -87,6 +91,11 @@ size_t EngineTransport::poll(MonoTime now, MonoTime deadline, std::span<Transpor
     started_ = true;
     device_.start();
     chunks_.start();
+  }
+  if (options_.heard_by_two != nullptr && options_.heard_by_two->load(std::memory_order_relaxed) != heard_by_two_)
+      [[unlikely]] {
+    heard_by_two_ = !heard_by_two_;
+    follow_handover();
   }
   if (now >= announce_at_) [[unlikely]] {
     stack_.announce();
@@ -117,6 +126,12 @@ size_t EngineTransport::poll(MonoTime now, MonoTime deadline, std::span<Transpor
   counters_.bytes_summed = stack_.counters().payload_bytes_summed;
   counters_.receive_starved = stack_.counters().drops[static_cast<size_t>(DropReason::TCP_HOLDS_FULL)];
   return count;
+}
+
+// What the engine may say follows from two things: whether another hears the port, and whether we listen.
+void EngineTransport::follow_handover() {
+  const bool listens = stack_.listener_count() != 0;
+  stack_.set_handover(!heard_by_two_ ? PortHandover::NONE : listens ? PortHandover::ANSWERS : PortHandover::SILENT);
 }
 
 size_t EngineTransport::take_engine_events(std::span<TransportEvent> out) {
@@ -265,7 +280,8 @@ size_t EngineTransport::hand_out_wakes(std::span<TransportEvent> out) {
 
 void EngineTransport::wait(MonoTime deadline) {
   if (!finished_.empty() || !woken_.empty() || (kernel_ != nullptr && kernel_->waits())) return;
-  const MonoTime until = std::min({deadline, stack_.next_deadline(), retry_at_, announce_at_});
+  const MonoTime settled = has_unsettled() ? patience_until_ : MonoTime::never();
+  const MonoTime until = std::min({deadline, stack_.next_deadline(), retry_at_, announce_at_, settled});
   if (until <= now_ || now_ - last_busy_ < options_.spin) return;
   doze(until);
 }
@@ -325,12 +341,18 @@ Status EngineTransport::add_listener(int fd, uint32_t id) {
   if (!stack_.listen(bound.port, id, v4 ? NetStack::ListenOn::V4 : NetStack::ListenOn::V6))
     return fail("port " + std::to_string(bound.port) + " has a listener already, or there are too many");
   stack_.set_succession(false);
+  follow_handover();
   return {};
 }
 
 void EngineTransport::remove_listener(uint32_t id) {
   stack_.stop_listening(id);
-  stack_.set_succession(stack_.listener_count() == 0);
+  if (stack_.listener_count() != 0) return;
+  stack_.set_succession(true);
+  if (!heard_by_two_) return;
+  patience_until_ = now_ + SETTLE_PATIENCE;
+  announce_at_ = MonoTime::never();
+  follow_handover();
 }
 
 bool EngineTransport::is_open(Handle handle) const {

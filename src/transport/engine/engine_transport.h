@@ -18,6 +18,7 @@
 #include "src/transport/transport.h"
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <span>
 #include <sys/epoll.h>
@@ -37,6 +38,9 @@ struct EngineOptions {
   // Of several engines on one port: one announces the addresses and takes what the kernel sends; each hands on what it
   // gets.
   bool first = true;
+  // Whether another process hears what comes to the port as well (net/port_handover.h); looked at in each turn, and
+  // outlives the transport. nullptr: never. Who has a listener then answers, who has none is silent.
+  const std::atomic<bool>* heard_by_two = nullptr;
 };
 
 class EngineTransport final : public Transport {
@@ -57,6 +61,8 @@ class EngineTransport final : public Transport {
   // their SYNs come again.
   void remove_listener(uint32_t id) override;
   void pause_accept(bool paused) override { stack_.pause_accept(paused); }
+  // Only where two hear the port: elsewhere the next server waits for our end.
+  [[nodiscard]] bool has_unsettled() const override { return now_ < patience_until_ && stack_.has_unsettled(); }
   void set_zerocopy_min(uint32_t) override {}
   [[nodiscard]] Status add_wake_source(int fd, uint32_t id) override;
   [[nodiscard]] bool is_open(Handle conn) const override;
@@ -130,6 +136,7 @@ class EngineTransport final : public Transport {
   [[nodiscard]] size_t take_engine_events(std::span<TransportEvent> out);
   [[nodiscard]] bool translate(const NetEvent& event, TransportEvent& out);
   [[nodiscard]] bool accepted(const NetEvent& event, TransportEvent& out);
+  void follow_handover();
   [[nodiscard]] Status watch_kernel();
   void turn_kernel();
   void wait(MonoTime deadline);
@@ -178,7 +185,9 @@ class EngineTransport final : public Transport {
   std::vector<Handle> retrying_;
   int device_fd_ = -1;  // watched
   bool started_ = false;
+  bool heard_by_two_ = false;
   MonoTime now_{};
+  MonoTime patience_until_{};  // of one that leaves
   MonoTime last_busy_{};
   MonoTime looked_{};  // when wake sources were last looked at
   MonoTime retry_at_ = MonoTime::never();

@@ -57,6 +57,7 @@ RoleStart example_start() {
   start.kernel_tap = zero_fd();
   start.connections = null_fd();
   start.place = 1;
+  start.port_heard_by_two = true;
   start.certificates_are_new = true;
   return start;
 }
@@ -85,6 +86,7 @@ TEST(RoleStart, arrives_as_it_was_sent) {
   EXPECT_EQ(device_of(got->kernel_tap), device_of(start.kernel_tap));
   EXPECT_EQ(device_of(got->connections), device_of(start.connections));
   EXPECT_EQ(got->place, 1U);
+  EXPECT_TRUE(got->port_heard_by_two);
   EXPECT_TRUE(got->certificates_are_new);
 }
 
@@ -95,6 +97,7 @@ TEST(RoleStart, may_lack_what_a_role_does_not_need) {
   ASSERT_TRUE(got) << got.error().message;
   EXPECT_FALSE(got->doorbell.valid());
   EXPECT_FALSE(got->kernel_tap.valid());
+  EXPECT_FALSE(got->port_heard_by_two);
   EXPECT_FALSE(got->certificates_are_new);
   EXPECT_TRUE(got->listeners.empty());
 }
