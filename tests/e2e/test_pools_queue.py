@@ -158,6 +158,28 @@ def test_a_full_queue_resets_who_comes_where_the_pool_says_so(make):
     assert told["/app/one"][1] == told["/app/two"][1] == 0
 
 
+@needs_root
+@pytest.mark.skipif(not FEATURES["http/2"]["available"], reason="this build does not speak HTTP/2")
+def test_a_stream_that_its_client_resets_leaves_the_queue_and_reaches_no_worker(make):
+    """DY21, without an end of its connection."""
+    h2 = pytest.importorskip("h2_client")
+    server = make(config(NO_PINGS + "concurrency=1;queue_max=2") + "http2.cleartext = 1\n")
+    pid = pid_of(server)
+    wait_until(lambda: workers(server)[0]["served"] == 1, what="its work is known")
+    os.kill(pid, signal.SIGSTOP)
+    with h2.H2Client(server.port) as client:
+        streams = [client.request("/app/who") for _ in range(3)]
+        wait_until(lambda: waiting(server) == 2, what="one is inside, two wait")
+        client.send(b"".join(h2.frame(h2.RST_STREAM, 0, stream, h2.CANCEL.to_bytes(4, "big")) for stream in streams[:2]))
+        wait_until(lambda: waiting(server) == 1, what="one has left")
+        last = client.request("/app/who")
+        wait_until(lambda: waiting(server) == 2, what="there is room for another one")
+        os.kill(pid, signal.SIGCONT)
+        assert client.wait(streams[2], last).status == 200
+    wait_until(lambda: workers(server)[0]["served"] >= 4, what="the worker had all but the one that waited")
+    assert workers(server)[0]["served"] == 4
+
+
 async def come_and_go(port, until, patience, every, seen):
     """One client each `every`, who leaves when `patience` is over. `seen`: (came, went, served)."""
     async def one():
