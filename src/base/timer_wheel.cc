@@ -25,6 +25,17 @@ void list_push(Timer& head, Timer& timer) {
   head.prev = &timer;
 }
 
+// All of `from` behind what `head` has. No timer is looked at but the ends: with many connections each would be waited
+// for.
+void list_append(Timer& head, Timer& from) {
+  if (list_empty(from)) return;
+  from.next->prev = head.prev;
+  head.prev->next = from.next;
+  from.prev->next = &head;
+  head.prev = from.prev;
+  list_init(from);
+}
+
 void list_unlink(Timer& timer) {
   timer.prev->next = timer.next;
   timer.next->prev = timer.prev;
@@ -74,7 +85,8 @@ void TimerWheel::file(Timer& timer) {
   occupied_[static_cast<size_t>(at)][slot / 64] |= uint64_t{1} << (slot % 64);
 }
 
-// Re-files every timer of `level`'s slot for tick_ (called when tick_ has just entered it).
+// Empties `level`'s slot for tick_ (called when tick_ has just entered it): those of level 0 are due, as all there have
+// the same tick; the others are filed anew.
 void TimerWheel::cascade(int level) {
   const auto slot = static_cast<size_t>((tick_ >> (level * SLOT_BITS)) & (SLOTS - 1));
   uint64_t& word = occupied_[static_cast<size_t>(level)][slot / 64];
@@ -82,13 +94,10 @@ void TimerWheel::cascade(int level) {
   if ((word & bit) == 0) return;
   word &= ~bit;
   Timer& head = slots_[static_cast<size_t>(level)][slot];
-  if (list_empty(head)) return;
+  if (level == 0) return list_append(expired_, head);
   Timer rest;  // detach first: file() may put a far timer back into this very slot
-  rest.next = head.next;
-  rest.prev = head.prev;
-  rest.next->prev = &rest;
-  rest.prev->next = &rest;
-  list_init(head);
+  list_init(rest);
+  list_append(rest, head);
   while (!list_empty(rest)) {
     Timer& timer = *rest.next;
     list_unlink(timer);
