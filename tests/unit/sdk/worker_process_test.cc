@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <string>
 #include <sys/wait.h>
+#include <thread>
 
 namespace penstock {
 namespace {
@@ -41,6 +42,30 @@ TEST_F(WorkerProcess, rings_once_for_an_answer_and_all_its_parts) {
       ASSERT_TRUE(answers[serial].ended) << path << ": " << answers[serial].parts;
     }
   }
+}
+
+// DY12: a bell is a system call on this side and a wake-up on the other.
+TEST_F(WorkerProcess, rings_nobody_who_is_awake) {
+  ASSERT_EQ(get("/hello"), "hello");
+  RealClock clock;
+  const MonoTime deadline = clock.now() + seconds(10);
+  uint64_t rings = 0;
+  (void)!::read(server_bell_.get(), &rings, sizeof rings);  // of before
+  for (int i = 0; i < 500; ++i) {
+    (void)ask("/hello");
+    flush();
+    LinkEvent event;
+    while (!answers[serial].ended && clock.now() < deadline) {
+      if (link_->next(event)) {
+        hear(event);
+      } else {
+        std::this_thread::yield();
+      }
+    }
+    ASSERT_TRUE(answers[serial].ended);
+  }
+  EXPECT_EQ(::read(server_bell_.get(), &rings, sizeof rings), -1);
+  EXPECT_EQ(errno, EAGAIN);
 }
 
 TEST_F(WorkerProcess, is_told_everything_of_the_request) {
