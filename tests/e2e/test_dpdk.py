@@ -171,12 +171,12 @@ def test_up7_workers_are_replaced_under_traffic_and_no_request_fails(make):
 
 
 def test_up7_a_new_server_on_the_port_costs_new_connections_time_and_no_request(make):
-    """A key of the port's needs one. What is open is finished; who comes between the two has its SYN sent again."""
+    """Two servers cannot have the port with another MTU each. What is open is finished; who comes between the two has its SYN sent again."""
     server = make(transport="dpdk", device=Veth(), files={"a.txt": "a" * 2000})
     before = server.role("server")
     with Load(server, "/a.txt") as load:
         wait_until(lambda: load.done > 20, what="the load is on")
-        server.cli("sysctl", "-w", "dpdk.spin=2ms")
+        server.cli("sysctl", "-w", "dpdk.mtu=1400")
         seen = load.done
         wait_until(lambda: load.done > seen + 20, what="the load goes on")
     assert server.role("server") != before
