@@ -2,6 +2,7 @@
 // number is ever signalled after it could have been given to another process.
 #include "src/admin/worker_process.h"
 
+#include "src/admin/kill_session.h"
 #include "src/admin/process_exit.h"
 #include "src/admin/program_path.h"
 #include "src/base/assert.h"
@@ -277,7 +278,7 @@ std::optional<RoleExit> WorkerProcess::wait_for_end(bool wait) {
   if (exit_) return exit_;
   if (!worker_exit_) {
     if (!wait && !has_ended(pidfd_.get())) return std::nullopt;
-    if (!init_.valid() && has_ended(pidfd_.get())) ::kill(-pid_, SIGKILL);  // what it left behind
+    if (!init_.valid() && has_ended(pidfd_.get())) kill_session(pid_);  // what it left behind
     worker_exit_ = wait_for_exit(pidfd_.get(), wait);
     if (!worker_exit_) return std::nullopt;
   }

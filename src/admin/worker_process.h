@@ -39,7 +39,8 @@ class WorkerProcess {
   // To the process and all it started; one that has ended is no error. SIGKILL reaches all of them where there is a
   // pid namespace; every other signal, and SIGKILL without one, those that are in its process group.
   void signal(int number);
-  // How it ended, once it has; what it started is killed first and gone then. Waits a few milliseconds at most.
+  // How it ended, once it has; what it started is killed first and gone then. Without a pid namespace what has a
+  // session of its own goes on. Waits a few milliseconds at most.
   [[nodiscard]] std::optional<RoleExit> reap();
   RoleExit kill_and_wait();
 

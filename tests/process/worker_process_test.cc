@@ -133,6 +133,22 @@ TEST_F(WorkerProcessTest, nothing_of_it_is_left_when_it_has_been_reaped) {
   EXPECT_EQ(output_of(process), "");  // its end came, so no process holds the pipe
 }
 
+// As penstock-cgi starts its scripts: in process groups of their own.
+TEST_F(WorkerProcessTest, nothing_of_its_session_is_left_in_whatever_process_group) {
+  if (::access("/usr/bin/perl", X_OK) != 0) GTEST_SKIP() << "needs perl";
+  for (const WorkerTier tier : {WorkerTier::LANDLOCK, WorkerTier::UNSHARED}) {
+    WorkerLaunch away = launch("perl -e 'setpgrp; $| = 1; print \"up\\n\"; fork; 1 while 1' & read x; wait");
+    away.sandbox.tier = tier;
+    WorkerProcess process = start(away);
+    ASSERT_EQ(line_of(process), "up\n");
+    ::kill(process.pid(), SIGKILL);
+    EXPECT_EQ(end_of(process).signal, SIGKILL);
+    char byte = 0;
+    ASSERT_TRUE(wait_readable(process.output_fd())) << "somebody holds the pipe";
+    EXPECT_EQ(::read(process.output_fd(), &byte, 1), 0);
+  }
+}
+
 TEST_F(WorkerProcessTest, kill_and_wait_ends_a_stopped_one) {
   WorkerProcess process = start(launch("echo up; kill -STOP $$; echo never"));
   ASSERT_EQ(line_of(process), "up\n");
