@@ -8,7 +8,7 @@ import pytest
 from conftest import needs_root
 from http_client import wait_until
 from instance import LONG
-from test_pools_life import alive, config, pid_of, show, who_answers, workers
+from test_pools_life import alive, config, show, who_answers, workers
 
 ASLEEP = "idle_timeout=50ms;idle_action=suspend;ping_interval=100ms;ping_timeout=200ms"
 
@@ -20,8 +20,9 @@ def is_stopped(pid):
 
 def asleep(server):
     """The process of the one worker, once it sleeps."""
-    pid = pid_of(server)
-    wait_until(lambda: [w["pid"] for w in workers(server, "suspended")] == [pid], what="the idle worker sleeps")
+    who_answers(server)
+    pid = wait_until(lambda: workers(server, "suspended"), what="the idle worker sleeps")[0]["pid"]
+    assert [w["pid"] for w in workers(server, None)] == [pid]
     wait_until(lambda: is_stopped(pid), what="it is stopped")
     return pid
 
