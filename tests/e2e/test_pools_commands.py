@@ -108,7 +108,7 @@ def test_limits_of_age_memory_and_processor_time_are_acted_on_within_a_second(ma
     assert status_of(server, "/aged/who") == status_of(server, "/large/grow") == 200
     grown = time.monotonic()
     wait_until(lambda: told("pool large .* recycled at"), every=0.01, what="it is large")
-    assert time.monotonic() - grown <= 1.1
+    assert time.monotonic() - grown <= 1.3, "it is told when its replacement has started"
     used, unit = wait_until(lambda: told(r"pool busy .* recycled after ([\d.]+) (m?s) of CPU time"), what="it was busy").groups()
     assert float(used) <= {"s": 0.5 + 1.1, "ms": 1000}[unit], "within a second of half a second"
     assert float(wait_until(lambda: told(r"pool aged .* recycled after ([\d.]+) s"), what="it has aged")[1]) <= 2
