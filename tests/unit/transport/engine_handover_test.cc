@@ -7,12 +7,26 @@
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 namespace penstock {
 namespace {
 
 constexpr uint32_t LISTENER = 3;
+
+// With a descriptor to sleep on, which no frame makes readable.
+class SleepyDevice final : public PacketDevice {
+ public:
+  [[nodiscard]] DeviceFeatures features() const override { return script.features(); }
+  [[nodiscard]] size_t rx_burst(std::span<RxFrame> out) override { return script.rx_burst(out); }
+  void rx_release(uint32_t token) override { script.rx_release(token); }
+  [[nodiscard]] size_t tx_burst(std::span<const TxFrame> frames) override { return script.tx_burst(frames); }
+  [[nodiscard]] size_t tx_done(std::span<uint32_t> holds) override { return script.tx_done(holds); }
+  [[nodiscard]] int begin_wait() override { return quiet.get(); }
+  ScriptDevice script;
+  UniqueFd quiet{::eventfd(0, EFD_CLOEXEC)};
+};
 
 struct HandoverPort {
   explicit HandoverPort(bool heard, uint32_t half_open_max = 8) : heard_by_two(heard) {
@@ -22,7 +36,7 @@ struct HandoverPort {
     options.net.limits.half_open_max = half_open_max;
     options.spin = {};
     options.heard_by_two = &heard_by_two;
-    auto opened = EngineTransport::open(device, options, now);
+    auto opened = EngineTransport::open(wire, options, now);
     EXPECT_TRUE(opened);
     transport = std::move(*opened);
     socket.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -62,7 +76,8 @@ struct HandoverPort {
 
   MonoTime now = {1'000'000'000'000};
   TcpBench peer;  // makes segments
-  ScriptDevice device;
+  SleepyDevice wire;
+  ScriptDevice& device = wire.script;
   std::atomic<bool> heard_by_two;
   std::unique_ptr<EngineTransport> transport;
   UniqueFd socket;
