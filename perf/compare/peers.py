@@ -223,7 +223,7 @@ class PenstockPhp(PhpFpm, PenstockPool):
 
     def pool(self):
         return super().pool() + (f"\npool.app.runtime = fastcgi\npool.app.app = unix:{self.socket}\npool.app.directory = {self.scratch}/apps\n"
-                                 f"pool.app.concurrency = {PHP_CHILDREN}")
+                                 f"pool.app.concurrency = {3 * PHP_CHILDREN}\npool.app.connections = {PHP_CHILDREN}")
 
 
 class PenstockFile(Penstock):

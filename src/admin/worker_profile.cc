@@ -14,6 +14,8 @@
 namespace penstock {
 namespace {
 
+constexpr uint64_t CONNECTIONS_MAX = 500;  // of penstock-upstream
+
 uint64_t fnv1a(std::string_view text) {
   uint64_t hash = 0xcbf29ce484222325;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
@@ -145,7 +147,9 @@ class Maker {
     }
     const bool scripts = pool_.runtime == RuntimeSetting::FASTCGI;
     if (scripts && !pool_.directory.empty()) add({"--root", pool_.directory});
-    add({"--connections", std::to_string(pool_.concurrency)});
+    const uint64_t connections =
+        pool_.connections != 0 ? pool_.connections : std::min<uint64_t>(pool_.concurrency, CONNECTIONS_MAX);
+    add({"--connections", std::to_string(connections)});
     add_variables();
     return {};
   }

@@ -18,6 +18,11 @@ constexpr std::string_view SERVER_HEADERS[] = {
     "Server",        "TE",    "Trailer",    "Transfer-Encoding", "Upgrade",
 };
 
+bool speaks_to_a_server(RuntimeSetting runtime) {
+  using enum RuntimeSetting;
+  return runtime == FASTCGI || runtime == SCGI || runtime == UWSGI || runtime == HTTP;
+}
+
 // Whether an answer of this status is whole with a status line and a page of ours: not 205 and 206 (their rules for
 // content), 3xx (a target, or a copy at the client), 407 (for proxies) and 426 (an Upgrade that is not offered).
 bool status_stands_alone(uint64_t status) {
@@ -330,6 +335,16 @@ class Checker {
                       "cpu_limit and recycle.cpu are for all",
                       pool.program_cpu_max),
           {prefix});
+    }
+    if (pool.connections != 0 && !speaks_to_a_server(pool.runtime)) {
+      add(prefix + "connections",
+          fmt::format("expected 0, got {}: only fastcgi, scgi, uwsgi and http have connections to an application",
+                      pool.connections),
+          {prefix});
+    }
+    if (pool.connections > pool.concurrency) {
+      add(prefix + "connections",
+          fmt::format("expected at most concurrency ({}), got {}", pool.concurrency, pool.connections), {prefix});
     }
     const bool writes_itself = !pool.state.empty() && (pool.directory + "/").starts_with(pool.state + "/");
     if (writes_itself) {

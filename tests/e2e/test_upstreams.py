@@ -1,12 +1,14 @@
 """DY16: applications behind servers of their own, by the protocols these speak: HTTP/1.1, SCGI and uwsgi. The servers are
 uWSGI and gunicorn, unmodified; gunicorn and Python's in a program, which their pools start themselves; and one that says what a
 test wants."""
+import contextlib
 import hashlib
 import json
 import os
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from instance import ONE_SITE, TREE, Instance
 UWSGI, GUNICORN = Path("/usr/bin/uwsgi"), Path("/usr/bin/gunicorn")
 pytestmark = [needs_pools, pytest.mark.skipif(not (UWSGI.exists() and GUNICORN.exists()), reason="uwsgi and gunicorn are not installed")]
 APPS = TREE / "tests/support/apps/upstream"
-POOLS = {"uwsgi": "uwsgi", "scgi": "scgi", "http": "http", "raw": "http", "rawscgi": "scgi", "started": "http", "gunicorn": "http"}
+POOLS = {"uwsgi": "uwsgi", "scgi": "scgi", "http": "http", "raw": "http", "rawscgi": "scgi", "narrow": "http", "started": "http", "gunicorn": "http"}
 STARTED = {"started": f"/usr/bin/python3 {APPS}/upstream_wsgi.py",
            "gunicorn": "/usr/bin/python3 -m gunicorn --bind fd://0 --worker-class gthread --threads 8 --keep-alive 30 upstream_wsgi"}
 BODY = bytes(range(256)) * 20_000  # 5 MB
@@ -31,7 +33,7 @@ class Scripted:
         self.listener.bind(str(path))
         path.chmod(0o666)
         self.listener.listen()
-        self.answers, self.requests, self.connections = [], [], 0
+        self.answers, self.requests, self.connections, self.pause_s = [], [], 0, 0
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -52,6 +54,7 @@ class Scripted:
                     continue
                 self.requests.append(text)
                 text = b""
+                time.sleep(self.pause_s)
                 answer = self.answers.pop(0)
                 if answer is None:
                     return
@@ -72,10 +75,11 @@ def upstreams():
                       f"pool.{pool}.runtime = {runtime}\npool.{pool}.app = {STARTED.get(pool, f'unix:{sockets}/{pool}')}\n")
             if pool != "gunicorn":
                 lines += f"pool.{pool}.identity = {'starts' if pool == 'started' else 'up'}\npool.{pool}.sandbox.tier = ns\n"
-        lines += (f"pool.started.state = {{DIR}}/started\nidentity.starts.read = {APPS}\n"
+        lines += ("pool.narrow.concurrency = 6\npool.narrow.connections = 2\n"
+                  f"pool.started.state = {{DIR}}/started\nidentity.starts.read = {APPS}\n"
                   f"pool.gunicorn.state = {{DIR}}/gunicorn\npool.gunicorn.directory = {APPS}\n")  # else with the defaults
         instance.write_config(lines)
-        raw = {name: Scripted(sockets / name) for name in ("raw", "rawscgi")}
+        raw = {name: Scripted(sockets / name) for name in ("raw", "rawscgi", "narrow")}
         silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": APPS}
         as_user = ["--uid", "nobody"] if os.geteuid() == 0 else []
         peers = [subprocess.Popen([UWSGI, "--plugin", "python3", "--uwsgi-socket", sockets / "uwsgi", "--scgi-socket", sockets / "scgi", "--chmod-socket=666",
@@ -187,6 +191,17 @@ def test_connections_are_kept_and_what_is_stale_is_not_used(upstreams):
     raw.answers = [OK + OK.replace(b"ok", b"no"), OK]  # the second answer is nobody's
     assert ask(upstreams, "/raw/x").body == b"ok" and ask(upstreams, "/raw/x").body == b"ok"
     assert raw.connections == before + 3
+
+
+def test_what_its_connections_do_not_take_waits_in_the_worker(upstreams):
+    narrow = upstreams.raw["narrow"]
+    narrow.answers, narrow.pause_s = [OK] * 6, 0.05
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Connection(upstreams.port)) for _ in range(6)]
+        for client in clients:
+            client.send(b"GET /narrow/x HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert [client.read_response().status for client in clients] == [200] * 6
+    assert narrow.connections == 2
 
 
 def test_answers_cannot_smuggle_and_heads_of_cgi_are_understood(upstreams):

@@ -70,7 +70,7 @@ Result<CgiSettings> read_cgi_settings(std::span<char* const> words) {
        }},
       authorization_option(settings.variables.passes_authorization),
       {"--concurrency", true,
-       [&](std::string_view value) { return store(settings.concurrency, option_number(value, 1, 1'000)); }},
+       [&](std::string_view value) { return store(settings.concurrency, option_number(value, 1, 1'024)); }},
       {"--cpu-seconds", true,
        [&](std::string_view value) { return store(settings.cpu_seconds, option_number(value, 1, 86'400)); }},
       environment_option(settings.environment),

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <ctime>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 
@@ -116,25 +117,43 @@ void RuntimeLoop::forget_ends(const void* owner) {
   }
 }
 
+void RuntimeLoop::gather(Duration patience, std::function<bool()> wanted) {
+  gather_time_ = patience;
+  gather_wanted_ = std::move(wanted);
+}
+
+int RuntimeLoop::take_events(int timeout_ms) {
+  epoll_event events[EVENTS_MAX];
+  const int count = ::epoll_wait(epoll_.get(), events, EVENTS_MAX, timeout_ms);
+  ASSERT(count >= 0 || errno == EINTR);
+  now_ = clock_.now();
+  rang_ = false;
+  for (int i = 0; i < count; ++i) {
+    const uint64_t key = events[i].data.u64;
+    if (key == SIGNALS) return -1;
+    if (key == WORKER) rang_ = true;
+    const auto found = entries_.find(key);  // an earlier event of this turn may have forgotten it
+    if (found == entries_.end()) continue;
+    Entry& entry = *found->second;
+    entry.call(events[i].events);
+  }
+  fire_timers();
+  (void)finish_turn();
+  return std::max(count, 0);
+}
+
 bool RuntimeLoop::run(penstock_worker* worker) {
   // Edge-triggered: an eventfd that is written again is a new edge, so that it never has to be read.
   ASSERT(control(epoll_, EPOLL_CTL_ADD, penstock_worker_fd(worker), EPOLLIN | EPOLLET, WORKER) == 0);
   while (settle(worker)) {
+    const bool gathers = gather_wanted_ != nullptr && gather_wanted_();
     now_ = clock_.now();
-    epoll_event events[EVENTS_MAX];
-    const int count = ::epoll_wait(epoll_.get(), events, EVENTS_MAX, wait_ms());
-    ASSERT(count >= 0 || errno == EINTR);
-    now_ = clock_.now();
-    for (int i = 0; i < count; ++i) {
-      const uint64_t key = events[i].data.u64;
-      if (key == SIGNALS) return false;
-      const auto found = entries_.find(key);  // an earlier event of this turn may have forgotten it
-      if (found == entries_.end()) continue;
-      Entry& entry = *found->second;
-      entry.call(events[i].events);
-    }
-    fire_timers();
-    (void)finish_turn();
+    const int count = take_events(wait_ms());
+    if (count < 0) return false;
+    if (!gathers || count == 0 || rang_) continue;
+    const timespec patience{.tv_sec = 0, .tv_nsec = static_cast<long>(gather_time_.ns)};
+    ::clock_nanosleep(CLOCK_MONOTONIC, 0, &patience, nullptr);  // allow sleep: nothing that comes is to end it
+    if (take_events(0) < 0) return false;
   }
   return true;
 }

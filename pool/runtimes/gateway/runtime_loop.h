@@ -46,6 +46,10 @@ class RuntimeLoop {
 
   [[nodiscard]] MonoTime now() const { return now_; }
 
+  // Lets what answers an application's processes give come together, so that they go out, and the worker is woken, once
+  // for several: where `wanted` is true before a turn, what that turn did waits for `patience` for more, unless a
+  // request came. Nothing else is done meanwhile, so it is for what is measured in tens of microseconds.
+  void gather(Duration patience, std::function<bool()> wanted);
   // Until the worker should end, or SIGTERM came, and was to be taken: false then.
   bool run(penstock_worker* worker);
   // `call` at the end of this turn, or of the next; `owner` takes it back with forget_ends().
@@ -60,6 +64,8 @@ class RuntimeLoop {
   };
   RuntimeLoop() = default;
   [[nodiscard]] int wait_ms() const;
+  // How many events there were within `timeout_ms`; -1: SIGTERM.
+  [[nodiscard]] int take_events(int timeout_ms);
   void fire_timers();
   bool finish_turn();                                  // whether there was something
   [[nodiscard]] bool settle(penstock_worker* worker);  // false: the worker should end
@@ -69,6 +75,9 @@ class RuntimeLoop {
   UniqueFd epoll_;
   UniqueFd signals_;
   uint64_t last_ = 0;  // watch or timer
+  bool rang_ = false;  // the worker, in the last turn
+  Duration gather_time_;
+  std::function<bool()> gather_wanted_;
   std::unordered_map<uint64_t, std::unique_ptr<Entry>> entries_;
   std::vector<std::unique_ptr<Entry>> forgotten_;  // a callback may forget itself; emptied between turns
   std::map<Timer, std::function<void()>> timers_;

@@ -42,6 +42,9 @@ class UpstreamClient {
   void writable(UpstreamRequest& request);
   void cancelled(UpstreamRequest& request, bool overran);  // overran: request_timeout is over
 
+  // Whether all that the application is to do at a time is under way.
+  [[nodiscard]] bool is_full() const { return requests_.size() >= settings_.connections * per_connection_; }
+
  private:
   void serve_waiting();
   [[nodiscard]] UpstreamConnection* pick(bool fresh);

@@ -63,6 +63,10 @@ TEST(WorkerProfile, command_lines_of_the_runtimes) {
   EXPECT_EQ(profile_of("pool.p.runtime = fastcgi\npool.p.app = unix:/run/x\npool.p.directory = /d\n").command,
             (Words{"/lib/penstock-x", "--protocol", "fastcgi", "--connect", "unix:/run/x", "--root", "/d",
                    "--connections", "16"}));
+  EXPECT_EQ(profile_of("pool.p.runtime = scgi\npool.p.app = unix:/x\npool.p.connections = 4\n").command.back(), "4");
+  EXPECT_EQ(profile_of("pool.p.runtime = scgi\npool.p.app = unix:/x\npool.p.concurrency = 1024\n").command.back(),
+            "500")
+      << "the runtime takes no more";
   EXPECT_EQ(profile_of("pool.p.runtime = scgi\npool.p.app = unix:/run/a/x\n").sandbox.seen_paths, Words{"/run/a"})
       << "or in a root of its own there is no socket to connect to";
   EXPECT_EQ(

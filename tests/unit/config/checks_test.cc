@@ -150,6 +150,13 @@ TEST(ConfigChecks, pools_are_whole) {
                  "pool.p.program_cpu_max", "only runtime cgi");
   }
   tree_of("pool.p.app = x\npool.p.runtime = cgi\npool.p.program_cpu_max = 9\n");
+  for (const char* runtime : {"native", "external", "cgi", "wsgi"}) {
+    expect_error(fmt::format("pool.p.app = x\npool.p.runtime = {}\npool.p.connections = 4\n", runtime),
+                 "pool.p.connections", "only fastcgi, scgi, uwsgi and http");
+  }
+  expect_error("pool.p.app = x\npool.p.runtime = scgi\npool.p.connections = 17\n", "pool.p.connections",
+               "at most concurrency (16), got 17");
+  tree_of("pool.p.app = x\npool.p.runtime = fastcgi\npool.p.connections = 16\n");
   expect_error("pool.p.app = x\npool.p.directory = /a/b\npool.p.state = /a\n", "pool.p.state", "would be writable");
   expect_error("pool.p.app = x\npool.p.directory = /a\npool.p.state = /a\n", "pool.p.state", "would be writable");
   tree_of("pool.p.app = x\npool.p.directory = /a/b\npool.p.state = /a/bc\n");
