@@ -37,6 +37,7 @@ NetStack::NetStack(const NetConfig& config, PacketDevice& device, MonoTime now)
       wheel_(now),
       challenge_limit_(config.limits.replies_per_second, now),
       reset_limit_(config.limits.replies_per_second, now),
+      admission_(config.limits.half_open_max / 2, now),
       next_port_(static_cast<uint16_t>(config.secret[1])) {}
 
 NetStack::~NetStack() = default;
@@ -54,6 +55,7 @@ size_t NetStack::poll(MonoTime now, std::span<NetEvent> out) {
     }
   }
   const size_t frames = device_.rx_burst(rx_frames_);
+  admission_.turn(now_, frames == BURST);
   look_ahead(frames);
   for (size_t i = 0; i < frames; ++i) receive_frame(rx_frames_[i], rx_hashes_[i]);
   expire_timers();

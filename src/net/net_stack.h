@@ -23,6 +23,7 @@
 #include "src/net/net_event.h"
 #include "src/net/port_handover.h"
 #include "src/net/sack_scoreboard.h"
+#include "src/net/syn_admission.h"
 #include "src/net/tcp_segment.h"
 #include "src/net/wire/checksum.h"
 
@@ -261,6 +262,7 @@ class NetStack {
   TimerWheel wheel_;
   RateLimit challenge_limit_;
   RateLimit reset_limit_;
+  SynAdmission admission_;
   // Connections whose delayed ACK has no timer yet: the answer that takes the ACK along mostly comes within the turn.
   InplaceVector<uint32_t, BURST> unarmed_;
   std::array<RxFrame, BURST> rx_frames_;   // of a burst; not on the stack, where each turn would clear it

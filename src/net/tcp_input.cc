@@ -74,6 +74,10 @@ DropReason NetStack::receive_tcp(const RxFrame& frame, const IpLayer::Arrival& a
                        .remote = packet.source,
                        .local_port = segment.header.destination_port,
                        .remote_port = segment.header.source_port};
+  // Before any work is done for it; the peer repeats it.
+  if (admission_.turns_away(half_open_) && (segment.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN &&
+      listener_for(tuple) != nullptr) [[unlikely]]
+    return DropReason::TCP_OVERLOAD;
   TcpConnection* c = hash != 0 ? find(tuple, hash) : find(tuple);
   if (c != nullptr && fast_path(*c, segment, bytes)) {
     ++counters_.fast_path;
@@ -274,6 +278,7 @@ DropReason NetStack::check_reset(TcpConnection& c, const TcpSegment& segment) {
     challenge(c);
     return DropReason::TCP_RST_CHALLENGED;
   }
+  if (c.has(HALF_OPEN)) admission_.given_up();
   fail(c, c.state == TcpState::SYN_RECEIVED ? ECONNREFUSED : ECONNRESET);
   return DropReason::NONE;
 }

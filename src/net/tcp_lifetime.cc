@@ -68,6 +68,7 @@ void NetStack::become_established(TcpConnection& c) {
   if (c.rtt.rto_us > RttEstimator::INITIAL_RTO_US && c.rtt.srtt_us == 0) c.congestion.cwnd = c.mss;
   if (c.has(PASSIVE)) {
     ++counters_.connections_accepted;
+    admission_.established();
     if (accept_room_ != UINT32_MAX && accept_room_ != 0) --accept_room_;
     c.set(OWNED);
     tell(c, TELL_ACCEPTED);

@@ -75,7 +75,10 @@ DropReason NetStack::closed_arrives(const TcpTuple& tuple, const TcpSegment& seg
   if (handover_ == PortHandover::SILENT) return silent_arrives(tuple, segment);
   const Listener* listener = listener_for(tuple);
   if (listener == nullptr) return unheard_arrives(tuple, segment);
-  if (segment.has(TCP_RST)) return DropReason::TCP_NO_CONNECTION;
+  if (segment.has(TCP_RST)) {
+    admission_.given_up();  // that of a cookie
+    return DropReason::TCP_NO_CONNECTION;
+  }
   if (segment.has(TCP_ACK)) {
     if (!segment.has(TCP_SYN) && now_ < cookies_until_) {
       if (accept_room_ == 0) return DropReason::TCP_ACCEPT_PAUSED;
@@ -107,6 +110,7 @@ DropReason NetStack::syn_arrives(const TcpTuple& tuple, const TcpSegment& segmen
   c->state = TcpState::SYN_RECEIVED;
   c->set(PASSIVE | HALF_OPEN);
   ++half_open_;
+  admission_.answered();
   c->listener_id = listener_id;
   take_syn_options(*c, segment);
   c->iss = initial_sequence_number(config_.secret, tuple, now_);
@@ -184,6 +188,7 @@ void NetStack::send_cookie(const TcpTuple& tuple, const TcpSegment& segment) {
   emit_to(frame_from_, tuple, header, ours, {});
   cookies_until_ = now_ + COOKIE_LIFE;
   ++counters_.syn_cookies_sent;
+  admission_.answered();
 }
 
 // The connection that the cookie in SEG.ACK stands for, in SYN-RECEIVED, as if its SYN had just come; else nullptr.

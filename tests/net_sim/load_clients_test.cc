@@ -17,10 +17,19 @@ constexpr uint16_t LOAD_PORT = 80;
 // Answers every blank line, in an engine of its own on the other end of a wire.
 class LoadBench {
  public:
-  explicit LoadBench(const LoadPlan& plan, uint16_t mtu = 1'500) : link_(1, {.delay = microseconds(50)}) {
+  explicit LoadBench(const LoadPlan& plan, uint16_t mtu = 1'500, uint64_t seed = 1)
+      : link_(seed, {.delay = microseconds(static_cast<int64_t>(50 * seed)), .queue_max = 10'000}) {
     link_.set_now(now_);
     NetConfig configs[2] = {NetWorld::config(0), NetWorld::config(1)};
-    for (NetConfig& config : configs) config.addresses.mtu = mtu;
+    for (NetConfig& config : configs) {
+      config.addresses.mtu = mtu;
+      if (plan.connections <= 16) continue;
+      config.limits.connections_max = 4 * plan.connections + 4'096;
+      config.limits.half_open_max = 1'024;
+      config.limits.send_pieces_max = config.limits.receive_holds_max = 4 * plan.connections;
+      config.limits.replies_per_second = 1'000'000;
+      config.times.time_wait = milliseconds(10);
+    }
     load_ = std::make_unique<NetStack>(configs[0], link_.end(0), now_);
     server_ = std::make_unique<NetStack>(configs[1], link_.end(1), now_);
     EXPECT_TRUE(server_->listen(LOAD_PORT, 1));
@@ -37,15 +46,18 @@ class LoadBench {
     for (const MonoTime until = now_ + duration; now_ < until;) {
       (void)clients_->turn(now_);
       if (now_ >= stalled_until) serve();
+      if (now_ >= stalled_until) stalled_until = now_ + rests;
       now_ = now_ + microseconds(50);
       link_.set_now(now_);
     }
   }
   LoadClients& clients() { return *clients_; }
+  [[nodiscard]] uint64_t turned_away() const { return server_->counters().dropped(DropReason::TCP_OVERLOAD); }
   [[nodiscard]] MonoTime now() const { return now_; }
   [[nodiscard]] uint64_t answers() const { return answers_; }
   uint64_t wrong_at = UINT64_MAX;  // the number of the answer whose last byte is another
   MonoTime stalled_until{};
+  Duration rests{};  // after each turn: what a slow server does
 
  private:
   void serve() {
@@ -167,6 +179,40 @@ TEST(LoadClients, who_gives_up_is_counted_once_and_frees_his_place) {
   EXPECT_NEAR(static_cast<double>(result.given_up), 280, 15);
   EXPECT_NEAR(static_cast<double>(result.given_up + result.requests), 500, 10);
   EXPECT_EQ(result.wrong + result.failed, 0U);
+}
+
+TEST(Overload, a_thousand_connects_at_once_are_all_answered_at_once) {
+  for (const uint64_t seed : {1U, 2U, 3U}) {
+    LoadPlan of = plan();
+    of.connections = 1'000;
+    of.close = true;
+    LoadBench bench(of, 1'500, seed);
+    bench.run(milliseconds(20));
+    EXPECT_GT(bench.clients().result().requests, 1'000U);
+    EXPECT_EQ(bench.turned_away(), 0U);
+    EXPECT_EQ(bench.clients().result().wrong + bench.clients().result().failed, 0U);
+  }
+}
+
+// A server whose turns are so rare that it can serve half of what falls due, and clients who wait for 50 ms.
+TEST(Overload, who_is_let_in_is_served_wholly_when_twice_as_much_is_offered) {
+  for (const uint64_t seed : {1U, 2U}) {
+    LoadPlan of = plan();
+    of.connections = 4'000;
+    of.close = true;
+    of.rate = 60'000;
+    of.give_up = milliseconds(50);
+    LoadBench bench(of, 1'500, seed);
+    bench.rests = microseconds(200);
+    bench.run(milliseconds(500));
+    bench.clients().start_counting();
+    bench.run(milliseconds(500));
+    const LoadResult& result = bench.clients().result();
+    EXPECT_GT(bench.turned_away(), 1'000U);
+    EXPECT_GT(result.requests, 9'000U) << "6,080 are served where every SYN is answered";
+    EXPECT_LT(result.latency.percentile_us(0.5), 80'000) << "93 ms";
+    EXPECT_EQ(result.wrong + result.failed, 0U);
+  }
 }
 
 TEST(LatencyCounts, percentiles_are_right_to_a_64th) {

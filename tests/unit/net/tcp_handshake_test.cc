@@ -64,6 +64,48 @@ TEST(TcpListen, syns_beyond_the_owners_room_are_dropped) {
   EXPECT_TRUE(bench.out().empty()) << "the room is for the one that is half open";
 }
 
+// SynAdmission says when; here it is told, and heard.
+TEST(TcpListen, under_overload_a_syn_is_dropped_unanswered_and_heard_when_no_frames_wait) {
+  TcpBench bench;
+  const auto syn = [&] {
+    ++bench.peer_port;
+    bench.in(TCP_SYN, 5'000, 0);
+    return bench.out().at(0).header.seq;
+  };
+  for (int i = 0; i < 100; ++i) {
+    const uint32_t iss = syn();
+    if (i % 3 == 0) {  // it is given up
+      bench.in(TCP_RST, 5'001, 0);
+      continue;
+    }
+    bench.in(TCP_ACK, 5'001, iss + 1);
+    (void)bench.stack->reset(bench.events.back().conn);
+    bench.turn();
+    bench.out();
+  }
+  for (int i = 0; i < 4; ++i) (void)syn();
+  const auto wait = [&](size_t frames) {
+    for (size_t i = 0; i < frames; ++i) bench.device.incoming.push_back(bench.segment(TCP_RST, 1, 0, {}, {}, 81));
+  };
+  const auto drain = [&] {
+    while (!bench.device.incoming.empty()) bench.turn();
+  };
+  wait(size_t{32} * 9);
+  drain();
+  bench.pass(milliseconds(101));
+  bench.out();
+  ++bench.peer_port;
+  wait(size_t{32} * 8);
+  bench.device.incoming.push_back(bench.segment(TCP_SYN, 5'000, 0));
+  wait(31);
+  drain();
+  EXPECT_EQ(bench.dropped(DropReason::TCP_OVERLOAD), 1U);
+  EXPECT_TRUE(bench.out().empty());
+  bench.turn();
+  bench.in(TCP_SYN, 5'000, 0);
+  EXPECT_EQ(bench.out().size(), 1U);
+}
+
 TEST(TcpListen, options_that_the_syn_did_not_offer_are_not_in_the_answer) {
   TcpBench bench;
   bench.in(TCP_SYN, 5'000, 0, {}, {.mss = 1'460});
