@@ -46,6 +46,7 @@ def test_each_reactor_serves_its_connections_every_byte_right(make, device):
     assert role["transport"] == "dpdk" and all(step["holds"] for step in role["sandbox"])
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("device", [Tap, Veth])
 def test_whichever_reactor_asks_for_a_neighbour_hears_the_answer(make, device):
     """Each of these clients is a neighbour that nobody has heard of, and its answer comes in on one queue."""

@@ -129,6 +129,7 @@ def refused(server, link):
     return link.get(lambda segment: segment.to == STRAY and segment.has(RST), 0.1) is not None
 
 
+@pytest.mark.alone
 def test_up7_a_port_that_two_may_hear_goes_to_another_server_and_nothing_is_lost(make):
     server = make(transport="dpdk", device=Veth(), files={"a.txt": BODY})
     Path("/proc/sys/net/ipv4/tcp_tw_reuse").write_text("1")  # the long form takes more ports in a minute than a client has
@@ -179,6 +180,7 @@ class HeldTap(Tap):
         return f"{super().vdev()},persist"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how, device", [("told", Tap), ("killed", HeldTap), ("killed", Veth)], ids=["told-tap", "killed-held_tap", "killed-packet_socket"])
 def test_up7_another_server_takes_the_port_and_everybody_is_told(make, device, how):
     server = make(transport="dpdk", device=device(), files={"a.txt": BODY})

@@ -141,7 +141,8 @@ def test_binary_converts_to_every_form(make):
         done = subprocess.run([str(BINARY), "log", "convert", str(path), "--to", form, "--by", "start"], capture_output=True, text=True, timeout=20)
         assert done.returncode == 0, done.stderr
         return [line for line in done.stdout.splitlines() if "number=" in line]
-    wait_until(lambda: path.exists() and len(convert("json")) == 20, what="records in the file")
+    wait_until(lambda: path.exists() and path.stat().st_size > 0, what="the file's head")
+    wait_until(lambda: len(convert("json")) == 20, what="records in the file")
     records = [json.loads(line) for line in convert("json")]
     assert [r["query"].lstrip("?") for r in records] == [f"number={n}" for n in range(20)]
     assert len(convert("w3c")) == 20 and len(convert("ncsa")) == 20

@@ -10,8 +10,6 @@
 namespace penstock {
 namespace {
 
-using enum PortHandover;
-
 class Taker final : public FrameTaker {
  public:
   [[nodiscard]] bool take(const RxFrame&) override {
@@ -27,7 +25,7 @@ struct HandoverBench : TcpBench {
   }
   void become(PortHandover handover) {
     stack->set_handover(handover);
-    if (handover == SILENT) stack->stop_listening(7);
+    if (handover == PortHandover::SILENT) stack->stop_listening(7);
   }
   // What it says to a segment: the flags of its answer, or nothing.
   std::string answer(uint8_t flags, uint32_t seg_seq, uint32_t seg_ack, std::string_view data = {},
@@ -86,31 +84,31 @@ std::vector<uint8_t> solicitation() {
 TEST(PortHandover, a_syn_is_answered_but_by_the_silent_one) {
   const char* const answers[] = {"SYN-ACK", "SYN-ACK", ""};
   const char* const refusals[] = {"RST", "RST", ""};
-  for (const PortHandover handover : {NONE, ANSWERS, SILENT}) {
+  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
     HandoverBench bench(handover);
     EXPECT_EQ(bench.answer(TCP_SYN, 1, 0), answers[static_cast<size_t>(handover)]);
     EXPECT_EQ(bench.answer(TCP_SYN, 1, 0, {}, 81), refusals[static_cast<size_t>(handover)]) << "no listener";
-    EXPECT_EQ(bench.left(), handover == SILENT ? 2U : 0U);
+    EXPECT_EQ(bench.left(), handover == PortHandover::SILENT ? 2U : 0U);
   }
 }
 
 TEST(PortHandover, a_segment_of_no_connection_is_refused_by_who_is_alone_only) {
-  for (const PortHandover handover : {NONE, ANSWERS, SILENT}) {
+  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
     HandoverBench bench(handover);
-    const char* const answer = handover == NONE ? "RST" : "";
+    const char* const answer = handover == PortHandover::NONE ? "RST" : "";
     EXPECT_EQ(bench.answer(TCP_ACK | TCP_PSH, 1, 1, "GET /"), answer);
     EXPECT_EQ(bench.answer(TCP_ACK | TCP_FIN, 1, 1), answer);
     EXPECT_EQ(bench.answer(TCP_SYN | TCP_ACK, 1, 1), answer);
     EXPECT_EQ(bench.answer(TCP_ACK, 1, 1, {}, 81), answer) << "no listener";
     EXPECT_EQ(bench.answer(TCP_RST, 1, 0), "");
-    EXPECT_EQ(bench.stack->counters().resets_sent, handover == NONE ? 4U : 0U);
-    EXPECT_EQ(bench.left(), handover == NONE ? 0U : handover == ANSWERS ? 4U : 5U);
+    EXPECT_EQ(bench.stack->counters().resets_sent, handover == PortHandover::NONE ? 4U : 0U);
+    EXPECT_EQ(bench.left(), handover == PortHandover::NONE ? 0U : handover == PortHandover::ANSWERS ? 4U : 5U);
   }
 }
 
 TEST(PortHandover, a_connection_of_its_own_goes_on_in_any_case) {
-  for (const PortHandover handover : {NONE, ANSWERS, SILENT}) {
-    HandoverBench bench(NONE);
+  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
+    HandoverBench bench(PortHandover::NONE);
     bench.establish();
     bench.become(handover);
     bench.in(TCP_ACK | TCP_PSH, bench.seq, bench.ack, "hello");
@@ -123,28 +121,29 @@ TEST(PortHandover, a_connection_of_its_own_goes_on_in_any_case) {
 }
 
 TEST(PortHandover, a_handshake_that_was_begun_is_ended_by_who_has_gone_silent) {
-  HandoverBench bench(ANSWERS);
+  HandoverBench bench(PortHandover::ANSWERS);
   bench.in(TCP_SYN, TcpBench::PEER_ISN, 0);
   const std::vector<SentSegment> answer = bench.out();
   ASSERT_EQ(answer.size(), 1U);
-  bench.become(SILENT);
+  bench.become(PortHandover::SILENT);
   EXPECT_TRUE(bench.stack->has_unsettled());
   bench.in(TCP_ACK, TcpBench::PEER_ISN + 1, answer[0].header.seq + 1);
   EXPECT_EQ(bench.told(), "accepted");
 }
 
 TEST(PortHandover, of_two_that_answered_a_syn_the_one_not_taken_forgets) {
-  for (const PortHandover handover : {NONE, ANSWERS, SILENT}) {
-    HandoverBench bench(ANSWERS);
+  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
+    HandoverBench bench(PortHandover::ANSWERS);
     EXPECT_EQ(bench.answer(TCP_SYN, TcpBench::PEER_ISN, 0), "SYN-ACK");
     bench.become(handover);
     EXPECT_EQ(bench.stack->lent().half_open, 1U);
-    EXPECT_EQ(bench.answer(TCP_ACK, TcpBench::PEER_ISN + 1, 12'345), handover == NONE ? "RST" : "");
-    EXPECT_EQ(bench.stack->lent().half_open, handover == NONE ? 1U : 0U);
-    EXPECT_EQ(bench.stack->lent().connections, handover == NONE ? 1U : 0U);
-    EXPECT_EQ(bench.answer(TCP_ACK | TCP_PSH, TcpBench::PEER_ISN + 1, 12'345, "GET /"), handover == NONE ? "RST" : "");
+    EXPECT_EQ(bench.answer(TCP_ACK, TcpBench::PEER_ISN + 1, 12'345), handover == PortHandover::NONE ? "RST" : "");
+    EXPECT_EQ(bench.stack->lent().half_open, handover == PortHandover::NONE ? 1U : 0U);
+    EXPECT_EQ(bench.stack->lent().connections, handover == PortHandover::NONE ? 1U : 0U);
+    EXPECT_EQ(bench.answer(TCP_ACK | TCP_PSH, TcpBench::PEER_ISN + 1, 12'345, "GET /"),
+              handover == PortHandover::NONE ? "RST" : "");
     bench.pass(seconds(30));
-    EXPECT_EQ(bench.out().empty(), handover != NONE) << "its SYN-ACK does not come again";
+    EXPECT_EQ(bench.out().empty(), handover != PortHandover::NONE) << "its SYN-ACK does not come again";
   }
 }
 
@@ -155,14 +154,14 @@ NetConfig cookie_config() {
 }
 
 TEST(PortHandover, a_cookie_is_good_for_who_gave_it_and_nobody_elses_is_refused) {
-  for (const PortHandover handover : {NONE, ANSWERS, SILENT}) {
-    HandoverBench bench(ANSWERS, cookie_config());
+  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
+    HandoverBench bench(PortHandover::ANSWERS, cookie_config());
     bench.in(TCP_SYN, TcpBench::PEER_ISN, 0);
     const std::vector<SentSegment> answer = bench.out();
     ASSERT_EQ(answer.size(), 1U);
     bench.become(handover);
     EXPECT_TRUE(bench.stack->has_unsettled());
-    EXPECT_EQ(bench.answer(TCP_ACK, TcpBench::PEER_ISN + 1, 12'345), handover == NONE ? "RST" : "");
+    EXPECT_EQ(bench.answer(TCP_ACK, TcpBench::PEER_ISN + 1, 12'345), handover == PortHandover::NONE ? "RST" : "");
     EXPECT_EQ(bench.told(), "");
     bench.in(TCP_ACK, TcpBench::PEER_ISN + 1, answer[0].header.seq + 1);
     EXPECT_EQ(bench.told(), "accepted");
@@ -170,13 +169,13 @@ TEST(PortHandover, a_cookie_is_good_for_who_gave_it_and_nobody_elses_is_refused)
 }
 
 TEST(PortHandover, a_cookie_names_the_listener_that_was_let_go_last) {
-  HandoverBench bench(ANSWERS, cookie_config());
+  HandoverBench bench(PortHandover::ANSWERS, cookie_config());
   bench.stack->stop_listening(7);
   ASSERT_TRUE(bench.stack->listen(TcpBench::PORT, 9, NetStack::ListenOn::V4));
   bench.in(TCP_SYN, TcpBench::PEER_ISN, 0);
   const std::vector<SentSegment> answer = bench.out();
   bench.stack->stop_listening(9);
-  bench.stack->set_handover(SILENT);
+  bench.stack->set_handover(PortHandover::SILENT);
   bench.events.clear();
   bench.in(TCP_ACK, TcpBench::PEER_ISN + 1, answer.at(0).header.seq + 1);
   ASSERT_EQ(bench.events.size(), 1U);
@@ -184,17 +183,17 @@ TEST(PortHandover, a_cookie_names_the_listener_that_was_let_go_last) {
 }
 
 TEST(PortHandover, a_cookie_is_no_more_waited_for_when_it_is_too_old) {
-  HandoverBench bench(ANSWERS, cookie_config());
+  HandoverBench bench(PortHandover::ANSWERS, cookie_config());
   bench.in(TCP_SYN, TcpBench::PEER_ISN, 0);
-  bench.become(SILENT);
+  bench.become(PortHandover::SILENT);
   bench.pass(seconds(121));
   EXPECT_FALSE(bench.stack->has_unsettled());
 }
 
 // RFC 6191; the other engine answers the SYN.
 TEST(PortHandover, a_time_wait_gives_way_to_a_connection_of_the_other_engine) {
-  for (const PortHandover handover : {ANSWERS, SILENT}) {
-    HandoverBench bench(NONE);
+  for (const PortHandover handover : {PortHandover::ANSWERS, PortHandover::SILENT}) {
+    HandoverBench bench(PortHandover::NONE);
     bench.establish();
     (void)bench.stack->close(bench.conn);
     bench.stack->submit();
@@ -202,18 +201,18 @@ TEST(PortHandover, a_time_wait_gives_way_to_a_connection_of_the_other_engine) {
     ASSERT_EQ(bench.stack->lent().time_wait, 1U);
     EXPECT_FALSE(bench.stack->has_unsettled());
     bench.become(handover);
-    EXPECT_EQ(bench.answer(TCP_SYN, bench.seq + 1'000'000, 0), handover == ANSWERS ? "SYN-ACK" : "");
+    EXPECT_EQ(bench.answer(TCP_SYN, bench.seq + 1'000'000, 0), handover == PortHandover::ANSWERS ? "SYN-ACK" : "");
     EXPECT_EQ(bench.stack->lent().time_wait, 0U);
-    if (handover == ANSWERS) continue;
+    if (handover == PortHandover::ANSWERS) continue;
     EXPECT_EQ(bench.answer(TCP_ACK | TCP_PSH, bench.seq + 1'000'001, 777, "GET /"), "") << "it does not contradict";
   }
 }
 
 TEST(PortHandover, an_end_that_is_not_acknowledged_is_unsettled) {
-  HandoverBench bench(NONE);
+  HandoverBench bench(PortHandover::NONE);
   bench.establish();
   (void)bench.stack->close(bench.conn);
-  bench.become(SILENT);
+  bench.become(PortHandover::SILENT);
   bench.stack->submit();
   EXPECT_TRUE(bench.stack->has_unsettled());
   bench.in(TCP_ACK | TCP_FIN, bench.seq, bench.ack + 1);
@@ -221,22 +220,22 @@ TEST(PortHandover, an_end_that_is_not_acknowledged_is_unsettled) {
 }
 
 TEST(PortHandover, neighbours_are_learnt_by_both_and_answered_by_one) {
-  for (const PortHandover handover : {NONE, ANSWERS, SILENT}) {
-    HandoverBench bench(NONE);
+  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
+    HandoverBench bench(PortHandover::NONE);
     bench.stack = std::make_unique<NetStack>(TcpBench::default_config(), bench.device, bench.now);
     ASSERT_TRUE(bench.stack->listen(TcpBench::PORT, 7));
     bench.stack->set_handover(handover);
-    const size_t answers = handover == SILENT ? 0 : 1;
+    const size_t answers = handover == PortHandover::SILENT ? 0 : 1;
     EXPECT_EQ(bench.frames_for(arp_question()), answers);
     EXPECT_EQ(bench.frames_for(solicitation()), answers);
     EXPECT_EQ(bench.frames_for(echo_request(bench)), answers);
-    bench.stack->set_handover(ANSWERS);
+    bench.stack->set_handover(PortHandover::ANSWERS);
     EXPECT_EQ(bench.answer(TCP_SYN, 1, 0), "SYN-ACK") << "its address is known, and nobody is asked for it";
   }
 }
 
 TEST(PortHandover, the_kernel_of_a_shared_port_gets_each_frame_once) {
-  for (const PortHandover handover : {NONE, ANSWERS, SILENT}) {
+  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
     HandoverBench bench(handover);
     Taker kernel;
     bench.stack->share(kernel);
@@ -244,7 +243,7 @@ TEST(PortHandover, the_kernel_of_a_shared_port_gets_each_frame_once) {
     bench.put(echo_request(bench));
     bench.in(TCP_SYN, 1, 0, {}, {}, 22);
     bench.in(TCP_ACK, 1, 1, "ssh", {}, 22);
-    EXPECT_EQ(kernel.frames, handover == SILENT ? 0U : 4U);
+    EXPECT_EQ(kernel.frames, handover == PortHandover::SILENT ? 0U : 4U);
     EXPECT_EQ(bench.stack->counters().resets_sent, 0U);
   }
 }
