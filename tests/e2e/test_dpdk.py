@@ -45,7 +45,7 @@ def test_curl_and_wget_over_both_versions(make, tmp_path):
 @needs("chromium")
 def test_wrk_and_a_browser(make):
     server = make(transport="dpdk", files=FILES)
-    done = run("wrk", "-t1", "-c64", "--timeout", "10s", "-d1s", f"http://{server.tap.v4}/text.txt")
+    done = run("wrk", "-t1", "-c64", "--timeout", "10s", "-d1s", f"http://{server.tap.v4}:80/text.txt")
     loaded = done.stdout.decode()
     served = re.search(r"(\d+) requests in", loaded)
     assert served and int(served[1]) > 0 and "Socket errors" not in loaded and "Non-2xx" not in loaded, (done, server.output())

@@ -104,7 +104,7 @@ TEST_F(Scripts, need_settings_that_make_sense) {
   EXPECT_NE(complaint({"--root", root, "--interpreter", ".php=/bin/sh"}).find("EXT=PROGRAM"), std::string::npos);
   EXPECT_NE(complaint({"--root", root, "--interpreter=a=/bin/sh", "--interpreter=a=/bin/sh"}).find("already"),
             std::string::npos);
-  EXPECT_NE(complaint({"--program", "/bin/sh", "--concurrency", "0"}).find("from 1 to 1000"), std::string::npos);
+  EXPECT_NE(complaint({"--program", "/bin/sh", "--concurrency", "0"}).find("from 1 to 1024"), std::string::npos);
   EXPECT_NE(complaint({"--program", "/bin/sh", "--env", "A-B"}).find("not the name"), std::string::npos);
   EXPECT_EQ(complaint({"--program", "/bin/sh", "--env", "A=secret"}), "--env: 'A…' is not the name of a variable");
   EXPECT_NE(complaint({"--program", "/bin/sh", "--env", "NOT_SET_AT_ALL"}).find("environment"), std::string::npos);
