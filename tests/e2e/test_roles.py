@@ -99,6 +99,7 @@ def test_without_root_every_role_is_the_caller_and_one_line_says_what_is_weaker(
 
 def test_the_status_shows_the_barriers_of_each_role(make, user):
     server = make(user=user)
+    wait_until(lambda: all(role["sandbox"] for role in server.status()["roles"]), what="each is there")
     text = server.cli("status").stdout
     roles = {role["role"]: role["sandbox"] for role in server.status()["roles"]}
     assert set(roles) == {"server", "logd"}
