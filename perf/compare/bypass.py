@@ -249,27 +249,25 @@ def one_turn(server, scenario, scratch, seconds, core, rate=0, profiled=False):
 
 
 def begin_turn(server, scenario, scratch, seconds, core, rate, profiled):
-    if isinstance(server, Memif):
-        for _ in range(MOVED_TRIES):
-            before = distance.line_trip_ns(server.core, core)
-            turn = memif_turn(server, scenario, seconds, core, rate, profiled)
-            turn["line_ns"] = [before, distance.line_trip_ns(server.core, core)]
-            if distance.of(turn) is not None:
-                break
-        return turn
+    if not isinstance(server, Memif):
+        return started_turn(server, scenario, scratch, seconds, core, rate, profiled)
+    for _ in range(MOVED_TRIES):
+        before = distance.line_trip_ns(server.core, core)
+        turn = started_turn(server, scenario, scratch, seconds, core, rate, profiled)
+        turn["line_ns"] = [before, distance.line_trip_ns(server.core, core)]
+        if distance.of(turn) is not None:
+            break
+    return turn
+
+
+def started_turn(server, scenario, scratch, seconds, core, rate, profiled):
     try:
         server.start()
+        if isinstance(server, Memif):
+            return measure(server, scenario, seconds, core, rate, profiled)
         turns.check_answers(server, scenario, scratch, ())
         loads.load(server, scenario, scratch, (), 1, core)
         return turns.measure(server, scenario, scratch, (), seconds, core)
-    finally:
-        server.stop()
-
-
-def memif_turn(server, scenario, seconds, core, rate, profiled):
-    try:
-        server.start()
-        return measure(server, scenario, seconds, core, rate, profiled)
     finally:
         server.stop()
 

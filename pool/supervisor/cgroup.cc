@@ -1,6 +1,7 @@
 // cgroups(7); Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/{memory,cpuacct}.rst of the kernel.
 #include "pool/supervisor/cgroup.h"
 
+#include "pool/supervisor/process_memory.h"
 #include "pool/supervisor/read_text.h"
 #include "src/base/bytes.h"
 #include "src/base/unique_fd.h"
@@ -158,11 +159,8 @@ Status CgroupTree::delegate() {
   if (!inside) return std::unexpected(inside.error());
   const std::vector<std::string> pids = split(*inside, '\n');
   for (const std::string& pid : pids) {
-    const auto stat = read_text("/proc/" + pid + "/stat");
-    const size_t at = stat ? stat->rfind(')') : std::string::npos;
-    const std::vector<std::string> words = at == std::string::npos ? split("", ' ') : split(stat->substr(at + 1), ' ');
-    const bool child = words.size() > 1 && words[1] == std::to_string(::getpid());
-    if (!child && pid != std::to_string(::getpid())) {
+    const auto number = static_cast<pid_t>(parse_decimal(pid).value_or(0));
+    if (number != ::getpid() && parent_process(number) != ::getpid()) {
       return fail("process " + pid +
                   " shares the cgroup of penstock, which needs one of its own (systemd: Delegate=yes)");
     }

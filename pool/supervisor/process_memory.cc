@@ -105,6 +105,16 @@ std::vector<pid_t> tree_processes(pid_t pid, const std::string& proc) {
   return out;
 }
 
+// /proc/PID/stat: the fourth field, behind a name in brackets that may hold anything.
+pid_t parent_process(pid_t pid, const std::string& proc) {
+  constexpr size_t STATE = 4;  // ") S "
+  const std::string text = read_small(proc + "/" + std::to_string(pid) + "/stat");
+  const size_t name_end = text.rfind(')');
+  if (name_end == std::string::npos || name_end + STATE > text.size()) return 0;
+  const std::string_view rest = std::string_view(text).substr(name_end + STATE);
+  return static_cast<pid_t>(parse_decimal(rest.substr(0, rest.find(' '))).value_or(0));
+}
+
 std::optional<Duration> tree_cpu_time(pid_t pid, const std::string& proc) {
   const auto ticks =
       sum_of_tree(pid, proc, [](const std::string& process, bool) { return cpu_ticks(read_small(process + "/stat")); });

@@ -23,6 +23,8 @@ namespace penstock {
 [[nodiscard]] std::optional<uint32_t> memory_used_percent(const std::string& proc = "/proc");
 // The process, then all that it has started and that still live.
 [[nodiscard]] std::vector<pid_t> tree_processes(pid_t pid, const std::string& proc = "/proc");
+// 0: it has ended.
+[[nodiscard]] pid_t parent_process(pid_t pid, const std::string& proc = "/proc");
 inline constexpr size_t PROCESSES_MAX = 4096;
 
 }  // namespace penstock

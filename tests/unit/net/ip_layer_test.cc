@@ -1,6 +1,6 @@
 // Under TCP: ARP and neighbour discovery both ways, echo, path MTU, what is refused.
 
-#include "tests/support/net_bytes.h"
+#include "tests/support/net_frames.h"
 #include "tests/support/tcp_bench.h"
 
 #include <algorithm>
@@ -191,18 +191,7 @@ TEST(Arp, other_networks_are_behind_the_gateway) {
 
 TEST(Ndp, rfc4861_7_2_4_a_solicitation_is_answered) {
   TcpBench bench;
-  IpAddress ours;
-  ours.bytes = {0xfd, 1};
-  ours.bytes[15] = 1;
-  const IpAddress peer = link_local_of(TcpBench::PEER_MAC);
-  std::vector<uint8_t> frame(14 + 40 + NeighbourMessage::BYTES);
-  write_ethernet(frame.data(),
-                 {.destination = multicast_mac(solicited_node(ours)), .source = TcpBench::PEER_MAC, .type = 0x86dd});
-  write_ip(&frame[14],
-           {.source = peer, .destination = solicited_node(ours), .protocol = IP_PROTOCOL_ICMPV6, .hop_limit = 255},
-           NeighbourMessage::BYTES);
-  write_ndp(&frame[54], {.solicitation = true, .target = ours, .has_mac = true, .mac = TcpBench::PEER_MAC}, peer,
-            solicited_node(ours));
+  const std::vector<uint8_t> frame = neighbour_solicitation();
   bench.put(frame);
   ASSERT_EQ(bench.device.sent.size(), 1U);
   IpHeader packet;
@@ -213,23 +202,16 @@ TEST(Ndp, rfc4861_7_2_4_a_solicitation_is_answered) {
   ASSERT_EQ(parse_ndp(packet, answer), DropReason::NONE);
   EXPECT_TRUE(answer.solicited && answer.override_old && !answer.solicitation);
   EXPECT_EQ(answer.mac, TcpBench::OUR_MAC);
-  EXPECT_EQ(answer.target, ours);
+  EXPECT_EQ(answer.target, our_v6());
   bench.device.sent.clear();
   bench.device.overheard = true;  // another engine answers
   bench.put(frame);
   EXPECT_TRUE(bench.device.sent.empty());
 }
 
-std::vector<uint8_t> icmp(std::string_view hex, std::span<const uint8_t> quoted = {}) {
-  std::vector<uint8_t> bytes = from_hex(hex);
-  bytes.insert(bytes.end(), quoted.begin(), quoted.end());
-  store_be16(&bytes[2], checksum_of(internet_sum(bytes)));
-  return bytes;
-}
-
 TEST(Icmp, rfc1122_3_2_2_6_echo_is_answered_with_all_its_bytes) {
   TcpBench bench;
-  std::vector<uint8_t> request = icmp("08000000 00010002", std::vector<uint8_t>(1'400, 0x5a));
+  std::vector<uint8_t> request = icmp_v4("08000000 00010002", std::vector<uint8_t>(1'400, 0x5a));
   bench.put(bench.ip_frame(IP_PROTOCOL_ICMP, request));
   ASSERT_EQ(bench.device.sent.size(), 1U);
   IpHeader packet;
@@ -244,7 +226,7 @@ TEST(Icmp, echo_has_a_limit) {
   NetConfig config = TcpBench::default_config();
   config.limits.replies_per_second = 4;
   TcpBench bench(config);
-  for (int i = 0; i < 9; ++i) bench.put(bench.ip_frame(IP_PROTOCOL_ICMP, icmp("08000000 00010002")));
+  for (int i = 0; i < 9; ++i) bench.put(bench.ip_frame(IP_PROTOCOL_ICMP, icmp_v4("08000000 00010002")));
   EXPECT_EQ(bench.device.sent.size(), 4U);
   EXPECT_EQ(bench.dropped(DropReason::ICMP_RATE), 5U);
 }
@@ -253,7 +235,7 @@ TEST(Icmp, echo_has_a_limit) {
 std::vector<uint8_t> too_big(const ScriptDevice::Sent& frame, uint16_t mtu) {
   char head[24];
   std::snprintf(head, sizeof head, "03040000 0000%04x", mtu);
-  return icmp(head, std::span(frame.bytes).subspan(14, 28));
+  return icmp_v4(head, std::span(frame.bytes).subspan(14, 28));
 }
 
 TEST(PathMtu, rfc1191_segments_become_smaller_and_are_sent_again) {
@@ -297,7 +279,7 @@ TEST(Icmp, rfc5927_unreachable_does_not_end_an_established_connection) {
   TcpBench bench;
   bench.establish();
   bench.send("abc");
-  const auto error = icmp("03030000 00000000", std::span(bench.device.sent[0].bytes).subspan(14, 28));
+  const auto error = icmp_v4("03030000 00000000", std::span(bench.device.sent[0].bytes).subspan(14, 28));
   bench.put(bench.ip_frame(IP_PROTOCOL_ICMP, error));
   EXPECT_EQ(bench.told(), "");
 }

@@ -2,7 +2,7 @@
 
 #include "src/net/port_handover.h"
 
-#include "tests/support/net_bytes.h"
+#include "tests/support/net_frames.h"
 #include "tests/support/tcp_bench.h"
 
 #include <gtest/gtest.h>
@@ -48,43 +48,12 @@ struct HandoverBench : TcpBench {
   [[nodiscard]] uint64_t left() const { return dropped(DropReason::LEFT_TO_ANOTHER); }
 };
 
-std::vector<uint8_t> arp_question() {
-  std::vector<uint8_t> frame(EthernetHeader::BYTES + ArpPacket::BYTES);
-  write_ethernet(frame.data(), {.destination = MacAddress::broadcast(), .source = TcpBench::PEER_MAC, .type = 0x0806});
-  write_arp(&frame[EthernetHeader::BYTES], {.request = true,
-                                            .sender_mac = TcpBench::PEER_MAC,
-                                            .sender = TcpBench::PEER,
-                                            .target_mac = {},
-                                            .target = TcpBench::OURS});
-  return frame;
-}
-
-std::vector<uint8_t> echo_request(const TcpBench& bench) {
-  std::vector<uint8_t> bytes = from_hex("08000000 00010002");
-  store_be16(&bytes[2], checksum_of(internet_sum(bytes)));
-  return bench.ip_frame(IP_PROTOCOL_ICMP, bytes);
-}
-
-std::vector<uint8_t> solicitation() {
-  IpAddress ours;
-  ours.bytes = {0xfd, 1};
-  ours.bytes[15] = 1;
-  const IpAddress peer = link_local_of(TcpBench::PEER_MAC);
-  std::vector<uint8_t> frame(14 + 40 + NeighbourMessage::BYTES);
-  write_ethernet(frame.data(),
-                 {.destination = multicast_mac(solicited_node(ours)), .source = TcpBench::PEER_MAC, .type = 0x86dd});
-  write_ip(&frame[14],
-           {.source = peer, .destination = solicited_node(ours), .protocol = IP_PROTOCOL_ICMPV6, .hop_limit = 255},
-           NeighbourMessage::BYTES);
-  write_ndp(&frame[54], {.solicitation = true, .target = ours, .has_mac = true, .mac = TcpBench::PEER_MAC}, peer,
-            solicited_node(ours));
-  return frame;
-}
+constexpr PortHandover EACH[] = {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT};
 
 TEST(PortHandover, a_syn_is_answered_but_by_the_silent_one) {
   const char* const answers[] = {"SYN-ACK", "SYN-ACK", ""};
   const char* const refusals[] = {"RST", "RST", ""};
-  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
+  for (const PortHandover handover : EACH) {
     HandoverBench bench(handover);
     EXPECT_EQ(bench.answer(TCP_SYN, 1, 0), answers[static_cast<size_t>(handover)]);
     EXPECT_EQ(bench.answer(TCP_SYN, 1, 0, {}, 81), refusals[static_cast<size_t>(handover)]) << "no listener";
@@ -93,7 +62,7 @@ TEST(PortHandover, a_syn_is_answered_but_by_the_silent_one) {
 }
 
 TEST(PortHandover, a_segment_of_no_connection_is_refused_by_who_is_alone_only) {
-  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
+  for (const PortHandover handover : EACH) {
     HandoverBench bench(handover);
     const char* const answer = handover == PortHandover::NONE ? "RST" : "";
     EXPECT_EQ(bench.answer(TCP_ACK | TCP_PSH, 1, 1, "GET /"), answer);
@@ -107,7 +76,7 @@ TEST(PortHandover, a_segment_of_no_connection_is_refused_by_who_is_alone_only) {
 }
 
 TEST(PortHandover, a_connection_of_its_own_goes_on_in_any_case) {
-  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
+  for (const PortHandover handover : EACH) {
     HandoverBench bench(PortHandover::NONE);
     bench.establish();
     bench.become(handover);
@@ -132,7 +101,7 @@ TEST(PortHandover, a_handshake_that_was_begun_is_ended_by_who_has_gone_silent) {
 }
 
 TEST(PortHandover, of_two_that_answered_a_syn_the_one_not_taken_forgets) {
-  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
+  for (const PortHandover handover : EACH) {
     HandoverBench bench(PortHandover::ANSWERS);
     EXPECT_EQ(bench.answer(TCP_SYN, TcpBench::PEER_ISN, 0), "SYN-ACK");
     bench.become(handover);
@@ -154,7 +123,7 @@ NetConfig cookie_config() {
 }
 
 TEST(PortHandover, a_cookie_is_good_for_who_gave_it_and_nobody_elses_is_refused) {
-  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
+  for (const PortHandover handover : EACH) {
     HandoverBench bench(PortHandover::ANSWERS, cookie_config());
     bench.in(TCP_SYN, TcpBench::PEER_ISN, 0);
     const std::vector<SentSegment> answer = bench.out();
@@ -220,27 +189,27 @@ TEST(PortHandover, an_end_that_is_not_acknowledged_is_unsettled) {
 }
 
 TEST(PortHandover, neighbours_are_learnt_by_both_and_answered_by_one) {
-  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
+  for (const PortHandover handover : EACH) {
     HandoverBench bench(PortHandover::NONE);
     bench.stack = std::make_unique<NetStack>(TcpBench::default_config(), bench.device, bench.now);
     ASSERT_TRUE(bench.stack->listen(TcpBench::PORT, 7));
     bench.stack->set_handover(handover);
     const size_t answers = handover == PortHandover::SILENT ? 0 : 1;
-    EXPECT_EQ(bench.frames_for(arp_question()), answers);
-    EXPECT_EQ(bench.frames_for(solicitation()), answers);
-    EXPECT_EQ(bench.frames_for(echo_request(bench)), answers);
+    EXPECT_EQ(bench.frames_for(arp_question(TcpBench::OURS)), answers);
+    EXPECT_EQ(bench.frames_for(neighbour_solicitation()), answers);
+    EXPECT_EQ(bench.frames_for(bench.ip_frame(IP_PROTOCOL_ICMP, icmp_v4("08000000 00010002"))), answers);
     bench.stack->set_handover(PortHandover::ANSWERS);
     EXPECT_EQ(bench.answer(TCP_SYN, 1, 0), "SYN-ACK") << "its address is known, and nobody is asked for it";
   }
 }
 
 TEST(PortHandover, the_kernel_of_a_shared_port_gets_each_frame_once) {
-  for (const PortHandover handover : {PortHandover::NONE, PortHandover::ANSWERS, PortHandover::SILENT}) {
+  for (const PortHandover handover : EACH) {
     HandoverBench bench(handover);
     Taker kernel;
     bench.stack->share(kernel);
-    bench.put(arp_question());
-    bench.put(echo_request(bench));
+    bench.put(arp_question(TcpBench::OURS));
+    bench.put(bench.ip_frame(IP_PROTOCOL_ICMP, icmp_v4("08000000 00010002")));
     bench.in(TCP_SYN, 1, 0, {}, {}, 22);
     bench.in(TCP_ACK, 1, 1, "ssh", {}, 22);
     EXPECT_EQ(kernel.frames, handover == PortHandover::SILENT ? 0U : 4U);

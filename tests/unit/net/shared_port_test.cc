@@ -1,6 +1,6 @@
 // A port that is shared with a kernel of the same addresses: what goes to whom, and who answers.
 
-#include "tests/support/net_bytes.h"
+#include "tests/support/net_frames.h"
 #include "tests/support/tcp_bench.h"
 
 #include <gtest/gtest.h>
@@ -62,13 +62,6 @@ std::vector<uint8_t> with_ip_byte(std::vector<uint8_t> frame, size_t at, uint8_t
   return frame;
 }
 
-std::vector<uint8_t> icmp_v4(std::string_view hex, std::span<const uint8_t> quoted = {}) {
-  std::vector<uint8_t> bytes = from_hex(hex);
-  bytes.insert(bytes.end(), quoted.begin(), quoted.end());
-  store_be16(&bytes[2], checksum_of(internet_sum(bytes)));
-  return bytes;
-}
-
 TEST(SharedPort, tcp_is_ours_by_listener_and_connection_and_else_the_kernels) {
   SharedBench bench;
   EXPECT_EQ(bench.outcome(bench.segment(TCP_SYN, 1, 0, {}, {}, 443)), (Outcome{0, 1}));
@@ -127,39 +120,16 @@ TEST(SharedPort, before_the_first_listener_nobody_is_refused_by_the_kernel) {
 
 TEST(SharedPort, arp_reaches_both_and_is_answered_by_us) {
   SharedBench bench;
-  std::vector<uint8_t> frame(EthernetHeader::BYTES + ArpPacket::BYTES);
-  const auto question = [&](const IpAddress& target) {
-    write_ethernet(frame.data(),
-                   {.destination = MacAddress::broadcast(), .source = TcpBench::PEER_MAC, .type = 0x0806});
-    write_arp(&frame[EthernetHeader::BYTES], {.request = true,
-                                              .sender_mac = TcpBench::PEER_MAC,
-                                              .sender = TcpBench::PEER,
-                                              .target_mac = {},
-                                              .target = target});
-    return frame;
-  };
-  EXPECT_EQ(bench.outcome(question(TcpBench::OURS)), (Outcome{1, 1}));
-  EXPECT_EQ(bench.outcome(question(IpAddress::v4(10, 0, 0, 99))), KERNELS);  // an address of the kernel's alone
+  EXPECT_EQ(bench.outcome(arp_question(TcpBench::OURS)), (Outcome{1, 1}));
+  EXPECT_EQ(bench.outcome(arp_question(IpAddress::v4(10, 0, 0, 99))), KERNELS);  // an address of the kernel's alone
   EXPECT_EQ(bench.dropped(DropReason::ARP_NOT_OURS), 0U);
   bench.device.overheard = true;  // another engine of the port answers it and hands it on
-  EXPECT_EQ(bench.outcome(question(TcpBench::OURS)), NOBODYS);
+  EXPECT_EQ(bench.outcome(arp_question(TcpBench::OURS)), NOBODYS);
 }
 
 TEST(SharedPort, neighbour_discovery_reaches_both) {
   SharedBench bench;
-  IpAddress ours;
-  ours.bytes = {0xfd, 1};
-  ours.bytes[15] = 1;
-  const IpAddress peer = link_local_of(TcpBench::PEER_MAC);
-  std::vector<uint8_t> frame(14 + 40 + NeighbourMessage::BYTES);
-  write_ethernet(frame.data(),
-                 {.destination = multicast_mac(solicited_node(ours)), .source = TcpBench::PEER_MAC, .type = 0x86dd});
-  write_ip(&frame[14],
-           {.source = peer, .destination = solicited_node(ours), .protocol = IP_PROTOCOL_ICMPV6, .hop_limit = 255},
-           NeighbourMessage::BYTES);
-  write_ndp(&frame[54], {.solicitation = true, .target = ours, .has_mac = true, .mac = TcpBench::PEER_MAC}, peer,
-            solicited_node(ours));
-  EXPECT_EQ(bench.outcome(frame), (Outcome{1, 1}));
+  EXPECT_EQ(bench.outcome(neighbour_solicitation()), (Outcome{1, 1}));
 }
 
 TEST(SharedPort, the_kernel_answers_echo_requests) {
